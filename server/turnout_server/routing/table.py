@@ -1,0 +1,172 @@
+"""The route table: an immutable snapshot that is swapped whole, and the decision that it makes for a request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from turnout_server.errors import InvalidRouteTableError, RouteNotFoundError
+from turnout_server.routing.route import NAME_PATTERN, Mirror, Override, Reason, Route, Target, check_route
+from turnout_server.routing.split import Splitter
+
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+_SHOWN_CHARACTERS = 80
+
+
+class Assignment(NamedTuple):
+    """Which target a request gets, and why."""
+
+    route: str
+    target: Target
+    reason: Reason
+    override_index: int = -1
+    """The override that matched, counted from 0; -1 when none did."""
+
+
+class CompiledRoute:
+    """One route of a table, ready to assign."""
+
+    __slots__ = ("_splitter", "fallback", "name", "route")
+
+    def __init__(self, name: str, route: Route) -> None:
+        self.name = name
+        self.route = route
+        self.fallback: Target | None = route.target(route.fallback) if route.fallback else None
+        self._splitter = Splitter(route)
+
+    @property
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """Where copies go."""
+        return self.route.mirrors
+
+    def assign(self, unit: str, headers: Mapping[str, str], u: float) -> Assignment:
+        """Decide for one request.
+
+        Args:
+            unit: what the assignment sticks to; empty for none.
+            headers: request metadata, names in lower case.
+            u: uniform in [0, 1), used only where there is no unit.
+        """
+        for index, override in enumerate(self.route.overrides):
+            if override.when.matches(unit, headers):
+                return Assignment(self.name, self._named(override), Reason.OVERRIDE, index)
+        if unit:
+            return Assignment(self.name, self._splitter.pick(unit), Reason.SPLIT)
+        return Assignment(self.name, self._splitter.draw(u), Reason.UNSTICKY)
+
+    def _named(self, override: Override) -> Target:
+        target = self.route.target(override.target)
+        assert target is not None, "checked when the table was built"
+        return target
+
+
+class RouteTable:
+    """All routes at one moment. Never changes; a new table replaces it whole."""
+
+    __slots__ = ("_routes", "digest")
+
+    def __init__(self, routes: Mapping[str, Route], digest: str = "") -> None:
+        """Build a table.
+
+        Raises:
+            InvalidRouteTableError: a route is wrong somewhere; the error names the place.
+        """
+        for name, route in routes.items():
+            check_route(route, f"$.routes.{name}")
+        self._routes = {name: CompiledRoute(name, route) for name, route in sorted(routes.items())}
+        self.digest = digest
+        """SHA-256 of the text that the table was read from, in hexadecimal; empty for a table made in code."""
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def __iter__(self) -> Iterator[CompiledRoute]:
+        return iter(self._routes.values())
+
+    def get(self, name: str) -> CompiledRoute | None:
+        """Return the route called *name*, if there is one."""
+        return self._routes.get(name)
+
+    def require(self, name: str) -> CompiledRoute:
+        """Return the route called *name*.
+
+        Raises:
+            RouteNotFoundError: there is none.
+        """
+        route = self._routes.get(name)
+        if route is None:
+            raise RouteNotFoundError(name)
+        return route
+
+
+EMPTY = RouteTable({})
+
+
+def convert(document: Any, digest: str = "") -> RouteTable:
+    """Build a table from a document as read from YAML or JSON.
+
+    Raises:
+        InvalidRouteTableError: anything is wrong; the error names the place, what was found and what is allowed.
+    """
+    if document is None:
+        return RouteTable({}, digest)
+    if not isinstance(document, dict):
+        raise InvalidRouteTableError("$", f"found {_shown(document)}; expected a mapping with the key 'routes'")
+    for key in document:
+        if key != "routes":
+            raise InvalidRouteTableError(f"$.{key}", "unknown key; allowed is 'routes'")
+    routes = document.get("routes") or {}
+    if not isinstance(routes, dict):
+        raise InvalidRouteTableError("$.routes", f"found {_shown(routes)}; expected a mapping of names to routes")
+    return RouteTable({_name(name): _convert_route(name, body) for name, body in routes.items()}, digest)
+
+
+def digest_of(text: str) -> str:
+    """Return the digest of a table's text: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def selectors(table: RouteTable) -> dict[str, set[int | str]]:
+    """Return every version and label that *table* refers to, by model."""
+    wanted: dict[str, set[int | str]] = {}
+    for compiled in table:
+        arms: list[Target | Mirror] = [*compiled.route.targets, *compiled.route.mirrors]
+        for arm in arms:
+            wanted.setdefault(arm.model, set()).add(arm.version)
+    return wanted
+
+
+def _name(found: Any) -> str:
+    if not isinstance(found, str) or re.fullmatch(NAME_PATTERN, found) is None:
+        raise InvalidRouteTableError(f"$.routes.{found}", f"the name is not allowed; it must match {NAME_PATTERN}")
+    return found
+
+
+def _convert_route(name: str, body: Any) -> Route:
+    try:
+        return msgspec.convert(body, Route)
+    except msgspec.ValidationError as error:
+        problem, _, tail = str(error).partition(" - at ")
+        inner = tail.strip("`") or "$"
+        found = _resolve(inner, body)
+        shown = "" if isinstance(found, dict | list) else f"; found {_shown(found)}"
+        raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"{problem}{shown}") from error
+
+
+def _resolve(place: str, document: Any) -> Any:
+    """Return what stands at *place* (`$.targets[1].weight`), as far as the path can be followed."""
+    for key, index in _STEP.findall(place):
+        try:
+            document = document[key] if key else document[int(index)]
+        except (KeyError, IndexError, TypeError):
+            break
+    return document
+
+
+def _shown(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

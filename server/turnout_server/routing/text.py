@@ -1,0 +1,57 @@
+"""The route table as people write it: YAML in, a table or a placed error out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from turnout_server.errors import InvalidRouteTableError
+from turnout_server.routing.table import RouteTable, convert, digest_of
+
+MAX_CHARACTERS = 4 * 1024 * 1024
+
+
+def parse(text: str) -> RouteTable:
+    """Read a route table.
+
+    Aliases are refused, because a few lines of them can stand for gigabytes; so are doubled keys, of which YAML would
+    silently keep the last.
+
+    Raises:
+        InvalidRouteTableError: the text is not YAML, or not a route table; the error names the place.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidRouteTableError("$", f"found {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "$"
+        raise InvalidRouteTableError(place, error.problem or "not YAML") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidRouteTableError("$", f"not YAML: {error}") from error
+    except RecursionError as error:
+        raise InvalidRouteTableError("$", "nested too deeply") from error
+    return convert(document, digest_of(text))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key_node.start_mark)
+            if key in mapping:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            mapping[key] = self.construct_object(value_node, deep=deep)
+        return mapping

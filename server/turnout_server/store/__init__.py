@@ -1,0 +1,1 @@
+"""The versioned model store: knows no gRPC and no ONNX Runtime."""

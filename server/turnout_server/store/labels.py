@@ -1,0 +1,40 @@
+"""labels.json: mutable names for versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from turnout_server.errors import InvalidNameError, StoreError
+from turnout_server.store import files
+from turnout_server.store.layout import LABELS_NAME, Layout, check_label
+
+_Labels = dict[str, Annotated[int, msgspec.Meta(ge=1)]]
+
+
+def read_labels(layout: Layout, model: str) -> dict[str, int]:
+    """Return label -> version; none where the model has no labels.json.
+
+    Raises:
+        StoreError: labels.json cannot be read or is not a JSON object of labels and version numbers.
+    """
+    place = f"{model}/{LABELS_NAME}"
+    with files.plain_errors(f"read {place}"):
+        try:
+            raw = layout.labels_path(model).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+    try:
+        labels: dict[str, int] = msgspec.json.decode(raw, type=_Labels)
+        for label in labels:
+            check_label(label)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidNameError) as error:
+        raise StoreError(f'{place}: {error}; it should look like {{"champion": 3}}') from error
+    return labels
+
+
+def encode_labels(labels: Mapping[str, int]) -> bytes:
+    """Return the content of labels.json, sorted and indented."""
+    return msgspec.json.format(msgspec.json.encode(labels, order="deterministic"), indent=2) + b"\n"

@@ -1,0 +1,200 @@
+"""What a version says of itself: `manifest.json`, frozen and versioned."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from turnout_server.errors import InvalidManifestError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MODEL_FILE = "model.onnx"
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z"
+
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+"""A model's, label's, route's or target's name: lower case, 1 to 63 characters, safe in paths and metrics."""
+
+_ONLY_DIGITS = re.compile(r"[0-9]+")
+
+
+class Task(StrEnum):
+    """What a model is for; decides which typed service may call it."""
+
+    RECOMMENDATION = "recommendation"
+    RANKING = "ranking"
+    PRICE = "price"
+    TENSORS = "tensors"
+
+
+class DType(StrEnum):
+    """Element types, by the Open Inference Protocol's names."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+
+Scalar = bool | int | float | str
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One named feature inside a matrix input: column i of the matrix is the i-th `Column`."""
+
+    name: str
+    default: float | None = None
+    """Used where a typed request leaves the feature out; None makes the feature required."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One input or output of a graph."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Annotated[int, msgspec.Meta(ge=-1)], ...]
+    """Row-major; -1 is any size. A leading -1 is the batch axis where `Signature.batched` is set."""
+    default: Scalar | None = None
+    """For a one-feature input (shape [-1] or [-1, 1]): used where a typed request leaves the feature out."""
+    columns: tuple[Column, ...] = ()
+    """For a matrix input of shape [-1, F]: the F features in it, in order."""
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What goes into a graph and what comes out."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool = True
+    """Whether rows are independent: the first axis of every input marked -1 there may be concatenated."""
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a version, path relative to the version's directory."""
+
+    path: str
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    size: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a version comes from."""
+
+    framework: str = ""
+    """What trained it, with its release: `lightgbm 4.7.0`."""
+    data: str = ""
+    """What it was trained on, precisely enough to find again."""
+    code: str = ""
+    """The revision of the code that trained it."""
+    baseline: dict[str, float] = {}
+    """The same metrics for the stated baseline, on the same held-out split."""
+    metrics: dict[str, float] = {}
+    """Held-out metrics by name: `recall@20`, `ndcg@10`, `rmse`."""
+    notes: str = ""
+
+
+class RuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How ONNX Runtime should run the graph."""
+
+    intra_op_threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    spinning: bool = False
+    """Whether idle intra-op threads spin; faster alone, costly in company."""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One version of a model, complete: enough to load, verify and explain it."""
+
+    schema_version: int
+    model: Name
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    task: Task
+    created_at: str
+    """RFC 3339, UTC."""
+    files: tuple[FileEntry, ...]
+    signature: Signature
+    lineage: Lineage = Lineage()
+    runtime: RuntimeOptions = RuntimeOptions()
+    owner: str = ""
+    description: str = ""
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return *manifest* as indented JSON, the same bytes every time."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"
+
+
+def decode(raw: bytes, place: str = MANIFEST_NAME) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        InvalidManifestError: the bytes are not a manifest of a schema version that this release knows.
+            The message starts with *place*.
+    """
+    try:
+        head: Any = msgspec.json.decode(raw)
+        found = head.get("schema_version") if isinstance(head, dict) else None
+        if found != SCHEMA_VERSION:
+            raise InvalidManifestError(f"{place}: schema_version is {found!r}; this release reads {SCHEMA_VERSION}")
+        manifest = msgspec.convert(head, Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidManifestError(f"{place}: {error}") from error
+    _check_signature(manifest.signature, place)
+    _check_paths(manifest, place)
+    return manifest
+
+
+def _check_signature(signature: Signature, place: str) -> None:
+    for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+        names = [spec.name for spec in specs]
+        if len(set(names)) != len(names):
+            raise InvalidManifestError(f"{place}: $.signature.{side}: names are not unique")
+    for index, spec in enumerate(signature.inputs):
+        here = f"{place}: $.signature.inputs[{index}]"
+        if spec.columns and (len(spec.shape) != 2 or spec.shape[1] != len(spec.columns)):
+            raise InvalidManifestError(f"{here}: {len(spec.columns)} columns do not fit shape {list(spec.shape)}")
+        if len({column.name for column in spec.columns}) != len(spec.columns):
+            raise InvalidManifestError(f"{here}.columns: names are not unique")
+        if spec.default is not None and not _fits(spec.default, spec.dtype):
+            raise InvalidManifestError(f"{here}.default: {spec.default!r} is no {spec.dtype}")
+
+
+def _fits(default: Scalar, dtype: DType) -> bool:
+    if dtype is DType.BYTES:
+        return isinstance(default, str)
+    if dtype is DType.BOOL:
+        return isinstance(default, bool)
+    if isinstance(default, bool | str):
+        return False
+    return dtype.startswith("FP") or float(default).is_integer()
+
+
+def _check_paths(manifest: Manifest, place: str) -> None:
+    paths = [entry.path for entry in manifest.files]
+    above = {path[:cut] for path in paths for cut, char in enumerate(path) if char == "/"}
+    seen: set[str] = set()
+    for index, path in enumerate(paths):
+        here = f"{place}: $.files[{index}].path: {path!r}"
+        if "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+            raise InvalidManifestError(f"{here} leaves the version's directory")
+        if path in seen:
+            raise InvalidManifestError(f"{here} is there twice")
+        if path in above or path.split("/")[0] == MANIFEST_NAME:
+            raise InvalidManifestError(f"{here} has to be a file and a directory, or the manifest itself")
+        seen.add(path)
+
+
+def is_version_number(text: str) -> bool:
+    """Say whether *text* is a version number rather than a label; a label may not look like one."""
+    return _ONLY_DIGITS.fullmatch(text) is not None

@@ -1,0 +1,168 @@
+"""A route table is right, or it is refused whole with the place that is wrong."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnout_server.errors import InvalidRouteTableError, RouteNotFoundError
+from turnout_server.routing.route import Reason
+from turnout_server.routing.table import convert, digest_of, selectors
+from turnout_server.routing.text import parse
+
+GOOD = """
+routes:
+  price:
+    task: price
+    salt: price-2026-11
+    targets:
+      - {name: control, model: price, version: champion, weight: 90}
+      - {name: canary, model: price, version: challenger, weight: 10}
+    overrides:
+      - {when: {header: {x-qa: "on"}}, target: canary}
+      - {when: {unit: [customer-1, customer-2]}, target: control}
+      - {when: {header: {x-team: "price", x-env: "dev"}, unit: [customer-3]}, target: canary}
+    mirrors:
+      - {model: price, version: 7, fraction: 0.05}
+    fallback: control
+"""
+
+
+def changed(path: list[str | int], value: Any) -> Any:
+    document = copy.deepcopy(yaml.safe_load(GOOD))
+    at = document["routes"]["price"]
+    for step in path[:-1]:
+        at = at[step]
+    if value is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (["task"], "pricing", "$.routes.price.task"),
+        (["salt"], "", "$.routes.price.salt"),
+        (["salt"], ..., "$.routes.price"),
+        (["targets"], [], "$.routes.price.targets"),
+        (["targets", 0, "weight"], -1, "$.routes.price.targets[0].weight"),
+        (["targets", 1, "weight"], "10", "$.routes.price.targets[1].weight"),
+        (["targets", 1, "weight"], float("nan"), "$.routes.price.targets[1].weight"),
+        (["targets", 1, "weight"], float("inf"), "$.routes.price.targets[1].weight"),
+        (["targets", 1, "name"], "control", "$.routes.price.targets[1].name"),
+        (["targets", 1, "name"], "../canary", "$.routes.price.targets[1].name"),
+        (["targets", 1, "model"], "Price", "$.routes.price.targets[1].model"),
+        (["targets", 1, "version"], 0, "$.routes.price.targets[1].version"),
+        (["targets", 1, "version"], "7", "$.routes.price.targets[1].version"),
+        (["targets", 1, "version"], True, "$.routes.price.targets[1].version"),
+        (["targets", 1, "wieght"], 3, "$.routes.price.targets[1]"),
+        (["overrides", 0, "target"], "nobody", "$.routes.price.overrides[0].target"),
+        (["overrides", 0, "when"], {}, "$.routes.price.overrides[0].when"),
+        (["overrides", 0, "when"], {"header": {"x-qa": True}}, "$.routes.price.overrides[0].when.header[...]"),
+        (["mirrors", 0, "fraction"], 1.5, "$.routes.price.mirrors[0].fraction"),
+        (["fallback"], "nobody", "$.routes.price.fallback"),
+        (["extra"], 1, "$.routes.price"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_place(path: list[str | int], value: Any, place: str) -> None:
+    with pytest.raises(InvalidRouteTableError) as caught:
+        convert(changed(path, value))
+    assert caught.value.place == place
+    assert caught.value.message.startswith(f"{place}: ")
+
+
+def test_weights_that_are_all_zero_are_refused() -> None:
+    document = changed(["targets", 0, "weight"], 0)
+    document["routes"]["price"]["targets"][1]["weight"] = 0
+    with pytest.raises(InvalidRouteTableError, match="every weight is 0"):
+        convert(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("- 1", "$"),
+        ("routes: 3", "$.routes"),
+        ("route: {}", "$.route"),
+        ("routes: {A: {}}", "$.routes.A"),
+        ("routes: {1: {}}", "$.routes.1"),
+        ("routes: {a: null}", "$.routes.a"),
+        ("a: [", "line 1, column 5"),
+        ("routes: {}\nroutes: {}", "line 2, column 1"),
+        ("routes: &x {}\nmore: *x", "line 2, column 7"),
+        ("[" * 5000, "$"),
+        ("\x00", "$"),
+        ("routes: {a: !!python/object:os.system {}}", "line 1, column 13"),
+        ("? [a]\n: b", "line 1, column 3"),
+    ],
+)
+def test_text_that_is_no_table_is_refused_with_its_place(text: str, place: str) -> None:
+    with pytest.raises(InvalidRouteTableError) as caught:
+        parse(text)
+    assert caught.value.place == place
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["routes", "a", "targets", "task"]), inner, max_size=3)
+        ),
+    )
+)
+def test_whatever_document_comes_it_is_a_table_or_a_placed_error(document: Any) -> None:
+    try:
+        convert(document)
+    except InvalidRouteTableError as error:
+        assert error.place.startswith("$")
+
+
+def test_an_empty_table_serves_nothing() -> None:
+    for text in ("", "routes: {}", "routes:"):
+        assert len(parse(text)) == 0
+
+
+def test_a_table_knows_the_digest_of_its_text() -> None:
+    assert parse(GOOD).digest == digest_of(GOOD)
+
+
+def test_an_unknown_route_is_an_error_with_its_name() -> None:
+    with pytest.raises(RouteNotFoundError, match="no route or model named 'nope'"):
+        parse(GOOD).require("nope")
+
+
+@pytest.mark.parametrize(
+    ("unit", "headers", "target", "index"),
+    [
+        ("anyone", {"x-qa": "on"}, "canary", 0),
+        ("", {"x-qa": "on"}, "canary", 0),
+        ("customer-1", {"x-qa": "on"}, "canary", 0),
+        ("customer-1", {"x-qa": "off"}, "control", 1),
+        ("customer-3", {"x-team": "price", "x-env": "dev"}, "canary", 2),
+    ],
+)
+def test_the_first_override_that_matches_decides(unit: str, headers: dict[str, str], target: str, index: int) -> None:
+    assignment = parse(GOOD).require("price").assign(unit, headers, 0.0)
+    assert (assignment.target.name, assignment.reason, assignment.override_index) == (target, Reason.OVERRIDE, index)
+
+
+def test_an_override_needs_all_that_it_states() -> None:
+    route = parse(GOOD).require("price")
+    assert route.assign("customer-3", {"x-team": "price"}, 0.0).reason is Reason.SPLIT
+    assert route.assign("customer-4", {"x-team": "price", "x-env": "dev"}, 0.0).reason is Reason.SPLIT
+
+
+def test_a_request_without_a_unit_is_unsticky() -> None:
+    route = parse(GOOD).require("price")
+    assert route.assign("", {}, 0.5)[1:3] == (route.route.targets[0], Reason.UNSTICKY)
+    assert route.assign("", {}, 0.95)[1:3] == (route.route.targets[1], Reason.UNSTICKY)
+
+
+def test_selectors_are_all_that_the_table_refers_to() -> None:
+    assert selectors(parse(GOOD)) == {"price": {"champion", "challenger", 7}}

@@ -1,0 +1,57 @@
+"""A store in a temporary directory, and drafts to publish in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnout_server.store.manifest import DType, Manifest, Signature, Task, TensorSpec
+from turnout_server.store.publish import Draft, publish
+from turnout_server.store.store import DirectoryStore
+
+SIGNATURE = Signature(
+    inputs=(TensorSpec("carat", DType.FP32, (-1, 1), default=0.7),),
+    outputs=(TensorSpec("price", DType.FP32, (-1,)),),
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where the store is; not there yet."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Callable[..., Draft]:
+    """Makes drafts: `draft()`, or with some fields of its own."""
+
+    def make(**fields: Any) -> Draft:
+        model, weights = tmp_path / "out.onnx", tmp_path / "out.bin"
+        if not model.exists():
+            model.write_bytes(b"graph" * 1000)
+            weights.write_bytes(b"weights" * 1000)
+        plain: dict[str, Any] = {
+            "model": "price",
+            "task": Task.PRICE,
+            "signature": SIGNATURE,
+            "files": {"model.onnx": model, "external/weights.bin": weights},
+        }
+        return Draft(**(plain | fields))
+
+    return make
+
+
+@pytest.fixture
+def add(root: Path, draft: Callable[..., Draft]) -> Callable[..., Manifest]:
+    """Publishes a version of a model: `add("price")`."""
+    return lambda model="price", **options: publish(root, draft(model=model), **options)
+
+
+@pytest.fixture
+def store(root: Path) -> DirectoryStore:
+    """The store under `root`, empty."""
+    root.mkdir()
+    return DirectoryStore(root)
