@@ -1,0 +1,77 @@
+"""The Python client of Turnout, a gRPC model-serving gateway.
+
+    with turnout.Client("127.0.0.1:8001") as client:
+        ranking = client.rank("ranking", {"milk-1": {"price": 3.2}, "milk-2": {"price": 2.9}}, unit="customer-7")
+        print(ranking.ids, ranking.served)
+
+`Client` blocks and `AsyncClient` is awaited; otherwise they are the same. `turnout.v1` has the generated messages and
+stubs, for those who want them bare.
+"""
+
+from __future__ import annotations
+
+from turnout.aio import AsyncClient
+from turnout.answers import (
+    Assignment,
+    Candidate,
+    Item,
+    Mirror,
+    Model,
+    Override,
+    Price,
+    Prices,
+    Ranking,
+    Recommendations,
+    Route,
+    RouteTable,
+    Served,
+    Target,
+    Tensor,
+    Version,
+)
+from turnout.client import Client
+from turnout.errors import (
+    ConflictError,
+    DeadlineError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    OverloadedError,
+    ServerError,
+    TurnoutError,
+    UnavailableError,
+    UnsupportedError,
+)
+from turnout.settings import NO_DEADLINE
+
+__all__ = [
+    "NO_DEADLINE",
+    "Assignment",
+    "AsyncClient",
+    "Candidate",
+    "Client",
+    "ConflictError",
+    "DeadlineError",
+    "ForbiddenError",
+    "InvalidRequestError",
+    "Item",
+    "Mirror",
+    "Model",
+    "NotFoundError",
+    "OverloadedError",
+    "Override",
+    "Price",
+    "Prices",
+    "Ranking",
+    "Recommendations",
+    "Route",
+    "RouteTable",
+    "Served",
+    "ServerError",
+    "Target",
+    "Tensor",
+    "TurnoutError",
+    "UnavailableError",
+    "UnsupportedError",
+    "Version",
+]

@@ -1,0 +1,241 @@
+"""The asyncio client: `Client`, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from turnout import answers, calls, errors
+from turnout.calls import Answer, Call, Ids
+from turnout.features import Columns, Row
+from turnout.settings import MAX_MESSAGE_BYTES, Metadata, Settings, pairs
+
+
+class AsyncClient:
+    """A connection to a Turnout gateway, for asyncio; arguments, methods and errors are those of `Client`.
+
+    Make one for each event loop and share it among its tasks. It can be made anywhere, as it connects on its first
+    call. Cancelling a task cancels its call. A process that forks should make its clients after the fork.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float = 10.0,
+        unit: str | None = None,
+        metadata: Metadata | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        compression: grpc.Compression | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        retries: int = 3,
+        channel_options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        self._settings = Settings(
+            target=target,
+            timeout=timeout,
+            unit="" if unit is None else unit,
+            metadata=pairs(metadata),
+            credentials=credentials,
+            compression=compression,
+            max_message_bytes=max_message_bytes,
+            retries=retries,
+            channel_options=tuple(channel_options),
+        )
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._closed = False
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def recommend(
+        self,
+        route: str,
+        history: Ids,
+        *,
+        unit: str | None = None,
+        exclude: Ids = (),
+        k: int = 10,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Recommendations:
+        """Return the best items for one user's history."""
+        unit = self._settings.unit_or(unit)
+        call = calls.recommend(route, history, unit=unit, version=version, exclude=exclude, k=k)
+        return await self._send(call, timeout, metadata)
+
+    async def rank(
+        self,
+        route: str,
+        candidates: Mapping[str, Row] | None = None,
+        *,
+        ids: Ids | None = None,
+        columns: Columns | None = None,
+        context: Row | None = None,
+        unit: str | None = None,
+        k: int | None = None,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Ranking:
+        """Return the candidates, best first."""
+        unit = self._settings.unit_or(unit)
+        call = calls.rank(route, candidates, ids=ids, columns=columns, context=context, unit=unit, version=version, k=k)
+        return await self._send(call, timeout, metadata)
+
+    async def predict_price(
+        self,
+        route: str,
+        features: Row,
+        *,
+        unit: str | None = None,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Price:
+        """Return the price of one article, with an interval."""
+        call = calls.predict_price(route, features, unit=self._settings.unit_or(unit), version=version)
+        return await self._send(call, timeout, metadata)
+
+    async def predict_prices(
+        self,
+        route: str,
+        rows: Sequence[Row] | None = None,
+        *,
+        columns: Columns | None = None,
+        unit: str | None = None,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Prices:
+        """Return the prices of several articles, in their order."""
+        unit = self._settings.unit_or(unit)
+        call = calls.predict_prices(route, rows, columns=columns, unit=unit, version=version)
+        return await self._send(call, timeout, metadata)
+
+    async def models(
+        self, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> tuple[answers.Model, ...]:
+        """Return all models, ordered by name; the timeout is for each page of 1000."""
+        pages = await self._pages(calls.models, timeout, metadata)
+        return tuple(answers.read_model(model) for page in pages for model in page.models)
+
+    async def model(
+        self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> answers.Model:
+        """Return one model."""
+        return await self._send(calls.model(name), timeout, metadata)
+
+    async def set_label(
+        self,
+        model: str,
+        label: str,
+        version: int,
+        *,
+        expected_version: int | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Model:
+        """Point a label at a version, on a server that allows changes, and return the model as it is then."""
+        return await self._send(calls.set_label(model, label, version, expected_version), timeout, metadata)
+
+    async def remove_label(
+        self,
+        model: str,
+        label: str,
+        *,
+        expected_version: int | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Model:
+        """Remove a label, on a server that allows changes, and return the model as it is then."""
+        return await self._send(calls.set_label(model, label, None, expected_version), timeout, metadata)
+
+    async def routes(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> answers.RouteTable:
+        """Return the route table that is being served; the timeout is for each page of 1000."""
+        return answers.read_route_table(await self._pages(calls.routes, timeout, metadata))
+
+    async def route(
+        self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> answers.Route:
+        """Return one route."""
+        return await self._send(calls.route(name), timeout, metadata)
+
+    async def assign(
+        self,
+        route: str,
+        unit: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Assignment:
+        """Say which target a unit belongs to, and why, without running a model."""
+        return await self._send(calls.assign(route, unit, headers), timeout, metadata)
+
+    async def apply_routes(
+        self,
+        yaml: str,
+        *,
+        expected_digest: str = "",
+        validate_only: bool = False,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> str:
+        """Replace the whole route table, on a server that allows changes, and return the new one's SHA-256."""
+        return await self._send(calls.apply_routes(yaml, expected_digest, validate_only), timeout, metadata)
+
+    async def health(self, service: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> str:
+        """Return SERVING or NOT_SERVING, for the whole server or for one service by its full name."""
+        return await self._send(calls.health(service), timeout, metadata)
+
+    async def _send(self, call: Call[Answer], timeout: float | None, metadata: Metadata | None) -> Answer:
+        if self._closed:
+            raise ValueError("this client is closed")
+        if self._channel is None:
+            self._open()
+        out = self._settings.outgoing(call, timeout, metadata)
+        try:
+            response = await self._methods[call.method.path](out.payload, timeout=out.timeout, metadata=out.metadata)
+        except grpc.RpcError as error:
+            raise errors.from_rpc(error, self._settings.target, call.method.path, out.timeout) from error
+        return call.read(response)
+
+    async def _pages(
+        self, page: Callable[[str], Call[Answer]], timeout: float | None, metadata: Metadata | None
+    ) -> list[Answer]:
+        found: list[Any] = [await self._send(page(""), timeout, metadata)]
+        while token := found[-1].next_page_token:
+            found.append(await self._send(page(token), timeout, metadata))
+        return found
+
+    def _open(self) -> None:
+        """Make the channel, now that the event loop that it will belong to is running."""
+        settings = self._settings
+        options = settings.channel_arguments()
+        if settings.credentials is None:
+            channel = grpc.aio.insecure_channel(settings.target, options, settings.compression)
+        else:
+            channel = grpc.aio.secure_channel(settings.target, settings.credentials, options, settings.compression)
+        self._channel = channel
+        self._methods = {
+            method.path: channel.unary_unary(method.path, response_deserializer=method.response.FromString)
+            for method in calls.METHODS
+        }

@@ -1,0 +1,336 @@
+"""What the server answers, as frozen values, and how each is read from its message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from turnout import v1
+
+# ---------------------------------------------------------------- who answered
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Which version answered, and why."""
+
+    route: str
+    """The route asked for; empty when a model was named outright."""
+    target: str
+    """The route's target that answered; empty when a model was named outright."""
+    model: str
+    version: int
+    reason: str
+    """SPLIT, OVERRIDE, PINNED, UNSTICKY or FALLBACK; a newer server may have more."""
+
+    def __str__(self) -> str:
+        """Return `ranking/canary -> basket 4 (SPLIT)`."""
+        asked = f"{self.route}/{self.target} -> " if self.route else ""
+        return f"{asked}{self.model} {self.version} ({self.reason})"
+
+
+def read_served(served: v1.Served) -> Served:
+    """Read a `Served`."""
+    reason = _enum_name(v1.Reason, served.reason, "REASON_")
+    return Served(served.route, served.target, served.model, served.version, reason)
+
+
+# ---------------------------------------------------------------- recommendation
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A recommended item."""
+
+    id: str
+    score: float
+    """Comparable only within one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """The recommended items, best first."""
+
+    items: tuple[Item, ...]
+    served: Served
+
+    @property
+    def ids(self) -> list[str]:
+        """The items' ids, best first."""
+        return [item.id for item in self.items]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def read_recommendations(response: v1.RecommendResponse) -> Recommendations:
+    """Read the answer to `Recommend`."""
+    return Recommendations(
+        tuple(Item(item.item_id, item.score) for item in response.items), read_served(response.served)
+    )
+
+
+# ---------------------------------------------------------------- ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A ranked candidate."""
+
+    id: str
+    score: float
+    """Comparable only within one answer."""
+    index: int
+    """Its position in the request, counted from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The candidates, best first."""
+
+    candidates: tuple[Candidate, ...]
+    served: Served
+
+    @property
+    def ids(self) -> list[str]:
+        """The candidates' ids, best first."""
+        return [candidate.id for candidate in self.candidates]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+def read_ranking(response: v1.RankResponse) -> Ranking:
+    """Read the answer to `Rank`."""
+    found = response.candidates
+    return Ranking(tuple(Candidate(one.id, one.score, one.index) for one in found), read_served(response.served))
+
+
+# ---------------------------------------------------------------- price
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A predicted price and the interval around it, in the unit that the model was trained on."""
+
+    price: float
+    low: float
+    high: float
+    served: Served
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The predicted prices, in the request's order."""
+
+    prices: tuple[Price, ...]
+    served: Served
+
+    def __iter__(self) -> Iterator[Price]:
+        return iter(self.prices)
+
+    def __len__(self) -> int:
+        return len(self.prices)
+
+
+def read_prices(response: v1.PredictPriceResponse) -> Prices:
+    """Read the answer to `PredictPrice`."""
+    served = read_served(response.served)
+    return Prices(tuple(Price(one.price, one.low, one.high, served) for one in response.prices), served)
+
+
+def read_price(response: v1.PredictPriceResponse) -> Price:
+    """Read the answer to `PredictPrice` for one row."""
+    (price,) = read_prices(response).prices
+    return price
+
+
+# ---------------------------------------------------------------- models
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output of a version's graph."""
+
+    name: str
+    datatype: str
+    """The Open Inference Protocol's name: `FP32`, `BYTES`."""
+    shape: tuple[int, ...]
+    """Row-major; -1 is any size."""
+    columns: tuple[str, ...] = ()
+    """For a matrix of features: the features' names, a column each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable version of a model, and what the server makes of it."""
+
+    version: int
+    task: str
+    """recommendation, ranking, price or tensors."""
+    state: str
+    """STORED, LOADING, AVAILABLE, UNLOADING or FAILED; a newer server may have more."""
+    state_detail: str = ""
+    create_time: datetime | None = None
+    """When it was published, UTC."""
+    framework: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Held-out metrics by name."""
+    owner: str = ""
+    description: str = ""
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named line of versions."""
+
+    name: str
+    versions: tuple[Version, ...]
+    """Newest first."""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """Which version each label names."""
+
+
+def read_model(model: v1.Model) -> Model:
+    """Read a `Model`."""
+    return Model(model.name, tuple(map(_version, model.versions)), dict(model.labels))
+
+
+def _version(version: v1.ModelVersion) -> Version:
+    created = version.create_time.ToDatetime(UTC) if version.HasField("create_time") else None
+    return Version(
+        version=version.version,
+        task=version.task,
+        state=_enum_name(v1.ModelState, version.state, "MODEL_STATE_"),
+        state_detail=version.state_detail,
+        create_time=created,
+        framework=version.framework,
+        metrics=dict(version.metrics),
+        owner=version.owner,
+        description=version.description,
+        inputs=tuple(map(_tensor, version.inputs)),
+        outputs=tuple(map(_tensor, version.outputs)),
+    )
+
+
+def _tensor(tensor: v1.Tensor) -> Tensor:
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), tuple(tensor.columns))
+
+
+# ---------------------------------------------------------------- routes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One arm of a route."""
+
+    name: str
+    model: str
+    version: str
+    """A version number or a label."""
+    weight: float
+    serving_version: int | None = None
+    """The version that serves it now; None when none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Sends certain requests to one target."""
+
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Sends copies of some requests to a model, unanswered."""
+
+    model: str
+    version: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A public name whose traffic is split over targets."""
+
+    name: str
+    task: str
+    salt: str
+    targets: tuple[Target, ...]
+    overrides: tuple[Override, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
+    fallback: str = ""
+    """The target that answers when the assigned one is not available; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """The routes that a server serves now, ordered by name."""
+
+    routes: tuple[Route, ...]
+    digest: str
+    """The table's SHA-256, in hexadecimal: `expected_digest` of `apply_routes`."""
+    problem: str = ""
+    """Why the table in the store is not this one; empty when it is."""
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self.routes)
+
+    def __len__(self) -> int:
+        return len(self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Whom a unit gets, and why."""
+
+    served: Served
+    override: int | None
+    """The override that matched, as its position in the route, counted from 0; None when none did."""
+
+
+def read_route(route: v1.Route) -> Route:
+    """Read a `Route`."""
+    return Route(
+        name=route.name,
+        task=route.task,
+        salt=route.salt,
+        targets=tuple(
+            Target(one.name, one.model, one.version, one.weight, one.serving_version or None) for one in route.targets
+        ),
+        overrides=tuple(Override(one.target, dict(one.headers), tuple(one.units)) for one in route.overrides),
+        mirrors=tuple(Mirror(one.model, one.version, one.fraction) for one in route.mirrors),
+        fallback=route.fallback,
+    )
+
+
+def read_route_table(pages: list[v1.ListRoutesResponse]) -> RouteTable:
+    """Join the *pages* of `ListRoutes`.
+
+    The digest is the first page's, so that a table that changed between two pages makes `expected_digest` fail.
+    """
+    routes = tuple(read_route(route) for page in pages for route in page.routes)
+    return RouteTable(routes, pages[0].table_digest, pages[-1].table_problem)
+
+
+def read_assignment(response: v1.AssignResponse) -> Assignment:
+    """Read the answer to `Assign`."""
+    override = response.override_index
+    return Assignment(read_served(response.served), None if override < 0 else override)
+
+
+def _enum_name(enum: type[v1.Reason] | type[v1.ModelState], number: int, prefix: str) -> str:
+    """Return an enum value's name without its *prefix*; the number where a newer server sends an unknown one."""
+    known = enum.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix(prefix) if known else str(number)

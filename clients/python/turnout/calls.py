@@ -1,0 +1,244 @@
+"""Every call that a client can make, without I/O: which method, what goes out, how the answer is read.
+
+`Client` and `AsyncClient` are thin shells that send what these functions build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from turnout import _wire, answers, features, v1
+from turnout.features import Array, Columns, Row
+
+Answer = TypeVar("Answer")
+
+MAX_K = 2**31 - 1
+PAGE_SIZE = 1000
+
+Ids = Iterable[str] | Array
+"""Item or candidate ids, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC."""
+
+    path: str
+    response: type[Any]
+    safe: bool = True
+    """Whether sending it twice does no more than sending it once, so that it may be retried."""
+
+    @property
+    def service(self) -> str:
+        """The service's full name."""
+        return self.path.split("/")[1]
+
+    @property
+    def name(self) -> str:
+        """The method's name within the service."""
+        return self.path.split("/")[2]
+
+
+_RECOMMEND = Method("/turnout.v1.RecommendationService/Recommend", v1.RecommendResponse)
+_RANK = Method("/turnout.v1.RankingService/Rank", v1.RankResponse)
+_PREDICT_PRICE = Method("/turnout.v1.PricingService/PredictPrice", v1.PredictPriceResponse)
+_LIST_MODELS = Method("/turnout.v1.ModelService/ListModels", v1.ListModelsResponse)
+_GET_MODEL = Method("/turnout.v1.ModelService/GetModel", v1.GetModelResponse)
+_SET_LABEL = Method("/turnout.v1.ModelService/SetLabel", v1.SetLabelResponse, safe=False)
+_LIST_ROUTES = Method("/turnout.v1.RouteService/ListRoutes", v1.ListRoutesResponse)
+_GET_ROUTE = Method("/turnout.v1.RouteService/GetRoute", v1.GetRouteResponse)
+_ASSIGN = Method("/turnout.v1.RouteService/Assign", v1.AssignResponse)
+_APPLY_ROUTES = Method("/turnout.v1.RouteService/ApplyRoutes", v1.ApplyRoutesResponse, safe=False)
+_CHECK_HEALTH = Method("/grpc.health.v1.Health/Check", _wire.HealthCheckResponse)
+
+METHODS = (
+    _RECOMMEND,
+    _RANK,
+    _PREDICT_PRICE,
+    _LIST_MODELS,
+    _GET_MODEL,
+    _SET_LABEL,
+    _LIST_ROUTES,
+    _GET_ROUTE,
+    _ASSIGN,
+    _APPLY_ROUTES,
+    _CHECK_HEALTH,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer]):
+    """One request, and how to read its response."""
+
+    method: Method
+    request: Message
+    read: Callable[[Any], Answer]
+
+
+# ---------------------------------------------------------------- the data plane
+
+
+def recommend(
+    route: str, history: Ids, *, unit: str, version: int | str | None, exclude: Ids, k: int
+) -> Call[answers.Recommendations]:
+    """Build `Client.recommend`."""
+    request = v1.RecommendRequest(
+        selector=_selector(route, version, unit),
+        history_item_ids=_ids("history", history),
+        excluded_item_ids=_ids("exclude", exclude),
+        top_k=_k(k),
+    )
+    return Call(_RECOMMEND, request, answers.read_recommendations)
+
+
+def rank(
+    route: str,
+    candidates: Mapping[str, Row] | None,
+    *,
+    ids: Ids | None,
+    columns: Columns | None,
+    context: Row | None,
+    unit: str,
+    version: int | str | None,
+    k: int | None,
+) -> Call[answers.Ranking]:
+    """Build `Client.rank`."""
+    if (candidates is None) == (ids is None) or (candidates is not None and columns is not None):
+        raise TypeError("rank takes either candidates={id: features}, or ids=[...] and columns={feature: values}")
+    if candidates is not None:
+        names = _ids("candidates", candidates)
+        candidate_features = features.from_rows(list(candidates.values()), lambda row: f"candidate {names[row]!r}")
+    else:
+        names = _ids("ids", () if ids is None else ids)
+        candidate_features = features.from_columns(columns or {}, len(names))
+    request = v1.RankRequest(
+        selector=_selector(route, version, unit),
+        candidate_ids=names,
+        context_features=features.from_row(context or {}, "the context"),
+        candidate_features=candidate_features,
+        top_k=0 if k is None else _k(k),
+    )
+    return Call(_RANK, request, answers.read_ranking)
+
+
+def predict_price(route: str, row: Row, *, unit: str, version: int | str | None) -> Call[answers.Price]:
+    """Build `Client.predict_price`."""
+    request = v1.PredictPriceRequest(
+        selector=_selector(route, version, unit), features=features.from_row(row, "the row")
+    )
+    return Call(_PREDICT_PRICE, request, answers.read_price)
+
+
+def predict_prices(
+    route: str, rows: Sequence[Row] | None, *, columns: Columns | None, unit: str, version: int | str | None
+) -> Call[answers.Prices]:
+    """Build `Client.predict_prices`."""
+    if (rows is None) == (columns is None):
+        raise TypeError("predict_prices takes either rows=[{feature: value}, ...] or columns={feature: values}")
+    if isinstance(rows, Mapping):
+        raise TypeError("predict_prices takes a list of rows; one row is for predict_price, columns go by columns=...")
+    found = features.from_rows(list(rows)) if rows is not None else features.from_columns(columns or {})
+    request = v1.PredictPriceRequest(selector=_selector(route, version, unit), features=found)
+    return Call(_PREDICT_PRICE, request, answers.read_prices)
+
+
+# ---------------------------------------------------------------- models
+
+
+def models(page_token: str) -> Call[v1.ListModelsResponse]:
+    """Build one page of `Client.models`."""
+    return Call(_LIST_MODELS, v1.ListModelsRequest(page_size=PAGE_SIZE, page_token=page_token), _unread)
+
+
+def model(name: str) -> Call[answers.Model]:
+    """Build `Client.model`."""
+    request = v1.GetModelRequest(model=_text("model", name))
+    return Call(_GET_MODEL, request, lambda response: answers.read_model(response.model))
+
+
+def set_label(model: str, label: str, version: int | None, expected_version: int | None) -> Call[answers.Model]:
+    """Build `Client.set_label`, and with no *version* `Client.remove_label`."""
+    if version is not None and version < 1:
+        raise ValueError(f"version must be 1 or more; found {version}")
+    request = v1.SetLabelRequest(
+        model=_text("model", model),
+        label=_text("label", label),
+        version=version or 0,
+        expected_version=expected_version,
+    )
+    return Call(_SET_LABEL, request, lambda response: answers.read_model(response.model))
+
+
+# ---------------------------------------------------------------- routes
+
+
+def routes(page_token: str) -> Call[v1.ListRoutesResponse]:
+    """Build one page of `Client.routes`."""
+    return Call(_LIST_ROUTES, v1.ListRoutesRequest(page_size=PAGE_SIZE, page_token=page_token), _unread)
+
+
+def route(name: str) -> Call[answers.Route]:
+    """Build `Client.route`."""
+    request = v1.GetRouteRequest(route=_text("route", name))
+    return Call(_GET_ROUTE, request, lambda response: answers.read_route(response.route))
+
+
+def assign(route: str, unit: str, headers: Mapping[str, str] | None) -> Call[answers.Assignment]:
+    """Build `Client.assign`."""
+    request = v1.AssignRequest(route=_text("route", route), unit=_text("unit", unit), headers=headers or {})
+    return Call(_ASSIGN, request, answers.read_assignment)
+
+
+def apply_routes(yaml: str, expected_digest: str, validate_only: bool) -> Call[str]:
+    """Build `Client.apply_routes`."""
+    request = v1.ApplyRoutesRequest(yaml=yaml, expected_digest=expected_digest, validate_only=validate_only)
+    return Call(_APPLY_ROUTES, request, lambda response: str(response.table_digest))
+
+
+def health(service: str) -> Call[str]:
+    """Build `Client.health`."""
+    return Call(
+        _CHECK_HEALTH,
+        _wire.HealthCheckRequest(service=service),
+        lambda response: _wire.HEALTH_STATES.get(response.status, str(response.status)),
+    )
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _selector(name: str, version: int | str | None, unit: str) -> v1.Selector:
+    pinned = "" if version is None else str(version)
+    return v1.Selector(name=_text("route", name), version=pinned, unit=_text("unit", unit))
+
+
+def _ids(what: str, given: Ids) -> list[str]:
+    """Return ids as a list; a lone string would pass for a sequence of its letters."""
+    plain: Any = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(plain, str):
+        raise TypeError(f"{what} is a list of ids; found the text {plain!r}")
+    found = list(plain)
+    for position, one in enumerate(found):
+        if not isinstance(one, str):
+            raise TypeError(f"{what}: ids are text; found {one!r} at position {position}")
+    return found
+
+
+def _text(what: str, given: str) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"{what} must be text; found {given!r}")
+    return given
+
+
+def _k(k: int) -> int:
+    if not 1 <= k <= MAX_K:
+        raise ValueError(f"k must be 1 or more; found {k}")
+    return k
+
+
+def _unread(response: Any) -> Any:
+    return response

@@ -1,0 +1,32 @@
+"""What docs/client.md shows is what happens."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.client.fake import FakeGateway
+
+PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+FENCE = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
+
+
+def test_the_page_prints_what_it_says(gateway: FakeGateway) -> None:
+    """Its snippets run from top to bottom in one namespace; after each comes what it printed."""
+    fences = FENCE.findall(PAGE.read_text(encoding="utf-8"))
+    assert fences
+    names: dict[str, Any] = {}
+    printed = ""
+    for language, text in fences:
+        if language == "python":
+            assert printed == "", f"the page does not show {printed!r}"
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(text.replace("127.0.0.1:8001", gateway.target), str(PAGE), "exec"), names)
+            printed = out.getvalue()
+        else:
+            assert printed == text
+            printed = ""
+    names["client"].close()

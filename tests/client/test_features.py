@@ -1,0 +1,131 @@
+"""Python values become columns, and what cannot is refused by name."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnout import features, v1
+
+floats32 = st.floats(width=32, allow_nan=False)
+integers64 = st.integers(-(2**63), 2**63 - 1)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def read(columns: list[v1.FeatureColumn]) -> dict[str, tuple[str | None, list[Any]]]:
+    """Return what a server would find: by name, the kind and the values."""
+    kinds = {column.name: column.WhichOneof("values") for column in columns}
+    return {
+        column.name: (kinds[column.name], list(getattr(column, kinds[column.name] or "").values)) for column in columns
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "sent"),
+    [
+        ([1, 2], "integers", [1, 2]),
+        ([1.5, 2], "floats", [1.5, 2.0]),
+        ([True, False], "integers", [1, 0]),
+        ([True, 0.5], "floats", [1.0, 0.5]),
+        (["a", "b"], "strings", ["a", "b"]),
+        (("a", "b"), "strings", ["a", "b"]),
+        ("a", "strings", ["a"]),
+        (7, "integers", [7]),
+        (range(3), "integers", [0, 1, 2]),
+        (np.array([1, 2], np.int16), "integers", [1, 2]),
+        (np.array([1.5, 2], np.float16), "floats", [1.5, 2.0]),
+        (np.array([True, False]), "integers", [1, 0]),
+        (np.array(["a", "b"]), "strings", ["a", "b"]),
+        (np.float32(1.5), "floats", [1.5]),
+        (np.array(3), "integers", [3]),
+        ([np.int64(1), np.float32(0.5)], "floats", [1.0, 0.5]),
+        ([np.str_("a"), "b"], "strings", ["a", "b"]),
+        ([np.bool_(True)], "integers", [1]),
+        (pd.Series([1, 2]), "integers", [1, 2]),
+    ],
+)
+def test_a_column_is_sent_as_what_its_values_are(values: Any, kind: str, sent: list[Any]) -> None:
+    assert read(features.from_columns({"x": values})) == {"x": (kind, sent)}
+
+
+def test_a_missing_number_is_sent_as_nan() -> None:
+    rows = [{"price": 1}, {}, {"price": None}]
+    kind, values = read(features.from_rows(rows))["price"]
+    assert kind == "floats"
+    assert values[0] == 1.0
+    assert math.isnan(values[1])
+    assert math.isnan(values[2])
+
+
+def test_a_feature_that_all_rows_miss_is_left_to_the_models_default() -> None:
+    assert read(features.from_rows([{"cut": None, "carat": 0.3}])) == {"carat": ("floats", [pytest.approx(0.3)])}
+    assert features.from_columns({"cut": [None, None]}) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"x": [1, "a"]}, TypeError, "feature 'x': value 0 has 1 where others have text"),
+        ({"x": ["a", math.nan]}, TypeError, "feature 'x': value 1 has nan where others have text"),
+        ({"x": ["a", None]}, ValueError, "feature 'x': value 1 has none; text cannot be missing in some rows only"),
+        ({"x": [1, [2]]}, TypeError, "feature 'x': value 1 has a list; expected numbers, text or bools"),
+        ({"x": [Decimal(1)]}, TypeError, "feature 'x': value 0 has a Decimal"),
+        ({"x": [b"a"]}, TypeError, "feature 'x': value 0 has a bytes"),
+        ({"x": b"a"}, TypeError, "feature 'x': value 0 has a bytes"),
+        ({"x": [1j]}, TypeError, "feature 'x': value 0 has a complex"),
+        ({"x": np.zeros((2, 2))}, TypeError, "feature 'x': value 0 has a list"),
+        ({"x": np.array(["2026-11-05"], "datetime64[D]")}, TypeError, "feature 'x': value 0 has a date"),
+        ({"x": {1: 2}}, TypeError, "feature 'x': found a dict; expected a list, an array or one value"),
+        ({"x": {1, 2}}, TypeError, "feature 'x': found a set"),
+        ({"x": [2**63]}, ValueError, "feature 'x': Value out of range: 9223372036854775808"),
+        ({"x": [0.5, 10**400]}, ValueError, "feature 'x': int too large"),
+        ({"x": ["\ud800"]}, ValueError, "feature 'x': 'utf-8' codec"),
+        ({3: [1]}, TypeError, "feature names are text; found 3"),
+        ({"x": [1, 2], "y": [1, 2, 3]}, ValueError, "feature 'y' has 3 values where 'x' has 2"),
+        ({"x": [1, 2], "y": []}, ValueError, "feature 'y' has 0 values where 'x' has 2"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_name(columns: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        features.from_columns(columns)
+
+
+def test_columns_have_a_value_a_row_or_one_for_all() -> None:
+    assert read(features.from_columns({"x": [1, 2], "y": 3}, rows=2))["y"] == ("integers", [3])
+    with pytest.raises(ValueError, match="feature 'x' has 2 values where the ids has 3"):
+        features.from_columns({"x": [1, 2]}, rows=3)
+
+
+def test_an_error_in_a_row_names_the_row() -> None:
+    with pytest.raises(ValueError, match="feature 'brand': candidate 2 has none"):
+        features.from_rows([{"brand": "a"}, {}], lambda row: f"candidate {row + 1}")
+
+
+@given(
+    st.integers(0, 8).flatmap(
+        lambda rows: st.dictionaries(
+            texts,
+            st.one_of(
+                st.lists(one, min_size=rows, max_size=rows) for one in (floats32, integers64, texts, st.booleans())
+            ),
+        )
+    )
+)
+def test_rows_and_columns_say_the_same(columns: dict[str, list[Any]]) -> None:
+    """Whichever way round the same table is given, the same messages go out, with every value in its place."""
+    count = max(map(len, columns.values()), default=0)
+    rows = [{name: values[row] for name, values in columns.items()} for row in range(count)]
+    sent = read(features.from_rows(rows))
+    if rows:
+        assert sent == read(features.from_columns(columns))
+        assert {name: values for name, (_, values) in sent.items()} == columns
+    else:
+        assert sent == {}
