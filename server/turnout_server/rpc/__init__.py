@@ -1,0 +1,1 @@
+"""The wire: gRPC services over the data plane and the catalogue."""

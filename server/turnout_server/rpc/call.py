@@ -1,0 +1,18 @@
+"""The narrow part of a call that servicers may use, so that another transport can stand under the same servicers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Call(Protocol):
+    """One call in progress."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The caller's metadata: names in lower case, text values only, the last of several values."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting, on the clock of `time.monotonic`, in seconds; None for never."""

@@ -1,0 +1,1 @@
+"""Typed requests <-> named arrays, a module a task. Pure: NumPy only."""

@@ -1,0 +1,223 @@
+"""Named feature columns -> the input arrays of a signature.
+
+An input with `columns` is a matrix of features. Any other input of shape [-1] or [-1, 1] is one feature, named as the
+input.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from turnout_server.errors import (
+    InvalidFeatureError,
+    InvalidInputError,
+    InvalidModelError,
+    InvalidRequestError,
+    MissingFeatureError,
+    UnknownFeatureError,
+)
+from turnout_server.store.manifest import DType, Scalar, Signature, TensorSpec
+from turnout_server.tensors import NUMPY_DTYPES, Array
+
+MAX_ROWS = 10_000
+"""Rows in one typed request: what can be packed and encoded without making other requests wait for long."""
+MAX_REPEATED_CHARACTERS = 16 * 1024 * 1024
+"""Characters that single text values, which stand for all rows, may come to: a graph gets a copy of them a row."""
+
+Columns = Mapping[str, Array]
+"""Values by feature, each float32, int64 or object (`str`) of shape [rows], or [1]: one value for all rows."""
+
+
+class FeatureColumn(NamedTuple):
+    """One feature of a request."""
+
+    name: str
+    values: Array
+    """float32, int64 or object (`str`), of shape [rows] or [1]."""
+
+
+def collect(*groups: Iterable[FeatureColumn]) -> dict[str, Array]:
+    """Return the columns of all *groups* by name.
+
+    Raises:
+        InvalidFeatureError: a name stands twice.
+    """
+    columns: dict[str, Array] = {}
+    for group in groups:
+        for name, values in group:
+            if name in columns:
+                raise InvalidFeatureError(name, "stands twice in the request")
+            columns[name] = values
+    return columns
+
+
+def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
+    """Return every input of *signature*, made from *columns*.
+
+    A feature that is left out has the manifest's default in every row. So has a NaN in its row, because NaN means
+    missing; where there is no default, NaN goes to the graph as it is, if the dtype is a float's.
+
+    Args:
+        signature: of the version that will run.
+        columns: by feature. A column with one value stands for all rows.
+        rows: how many rows each input has.
+
+    Returns:
+        New arrays of shape [rows], [rows, 1] or [rows, F], of the inputs' dtypes.
+
+    Raises:
+        UnknownFeatureError: no input takes a feature of that name.
+        MissingFeatureError: a feature is left out and has no default.
+        InvalidFeatureError: the values are of the wrong type or number, or do not fit the dtype.
+        InvalidInputError: the model takes another number of rows.
+        InvalidRequestError: there are more than `MAX_ROWS` rows.
+        InvalidModelError: the signature has an input that is no feature, or a default that does not fit.
+    """
+    layout = _layout(signature)
+    if rows > MAX_ROWS:
+        raise InvalidRequestError(f"found {rows} rows; one request may have at most {MAX_ROWS}")
+    if not columns.keys() <= layout.known.keys():
+        raise UnknownFeatureError(next(name for name in columns if name not in layout.known), tuple(layout.known))
+    if layout.has_text and rows > 1:
+        _check_repeated_text(columns, rows)
+    return {part.name: _pack_input(part, columns, rows) for part in layout.inputs}
+
+
+class _Feature(NamedTuple):
+    name: str
+    default: Array | None
+    """Shape [1], of the input's dtype."""
+
+
+class _Input(NamedTuple):
+    name: str
+    dtype: DType
+    rows: int
+    """-1 for any number."""
+    tail: tuple[int, ...]
+    """The shape without the rows: (), (1,) or (F,)."""
+    features: tuple[_Feature, ...]
+    defaults: Array | None
+    """Shape [F], NaN where there is none; None where the dtype has no NaN or no feature has a default."""
+
+
+class _Layout(NamedTuple):
+    inputs: tuple[_Input, ...]
+    known: dict[str, None]
+    """The features' names, in the signature's order."""
+    has_text: bool
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(signature: Signature) -> _Layout:
+    inputs = tuple(_layout_input(spec) for spec in signature.inputs)
+    known = dict.fromkeys(feature.name for part in inputs for feature in part.features)
+    return _Layout(inputs, known, any(part.dtype is DType.BYTES for part in inputs))
+
+
+def _layout_input(spec: TensorSpec) -> _Input:
+    if not spec.columns and spec.shape not in ((-1,), (-1, 1)):
+        raise InvalidModelError(f"input {spec.name!r} of shape {list(spec.shape)} is no feature; name its columns")
+    named: list[tuple[str, Scalar | None]] = [(column.name, column.default) for column in spec.columns]
+    features = tuple(_feature(name, default, spec) for name, default in named or [(spec.name, spec.default)])
+    defaults = None
+    if spec.dtype.startswith("FP") and any(feature.default is not None for feature in features):
+        filled = [np.nan if feature.default is None else feature.default[0] for feature in features]
+        defaults = np.array(filled, NUMPY_DTYPES[spec.dtype])
+    return _Input(spec.name, spec.dtype, spec.shape[0], spec.shape[1:], features, defaults)
+
+
+def _feature(name: str, default: Scalar | None, spec: TensorSpec) -> _Feature:
+    if default is None:
+        return _Feature(name, None)
+    values = np.array([default], object if isinstance(default, str) else None)
+    try:
+        return _Feature(name, np.asarray(_fitted(name, values, spec.dtype, None), NUMPY_DTYPES[spec.dtype]))
+    except InvalidFeatureError as error:
+        raise InvalidModelError(f"the default of {error.message}") from error
+
+
+def _check_repeated_text(columns: Columns, rows: int) -> None:
+    lengths = {name: len(values[0]) for name, values in columns.items() if values.dtype == object and len(values) == 1}
+    if sum(lengths.values()) * rows > MAX_REPEATED_CHARACTERS:
+        longest = max(lengths, key=lengths.__getitem__)
+        raise InvalidFeatureError(longest, f"its {lengths[longest]} characters are too many to repeat in {rows} rows")
+
+
+def _pack_input(part: _Input, columns: Columns, rows: int) -> Array:
+    if part.rows not in (-1, rows):
+        raise InvalidInputError(part.name, f"found {rows} rows; the model takes exactly {part.rows}")
+    matrix = np.empty((rows, len(part.features)), NUMPY_DTYPES[part.dtype])
+    for position, (name, default) in enumerate(part.features):
+        values = columns.get(name)
+        if values is not None:
+            if len(values) != rows and len(values) != 1:
+                expected = f"1 or {rows}" if rows != 1 else "1"
+                raise InvalidFeatureError(name, f"found {len(values)} values; expected {expected}")
+            matrix[:, position] = _fitted(name, values, part.dtype, default)
+        elif default is not None:
+            matrix[:, position] = default
+        else:
+            raise MissingFeatureError(name)
+    if part.defaults is not None:
+        missing = np.isnan(matrix)
+        if missing.any():
+            np.copyto(matrix, part.defaults, where=missing)
+    return matrix if part.tail else matrix.reshape(rows)
+
+
+def _fitted(name: str, values: Array, dtype: DType, default: Array | None) -> Array:
+    """Return *values*, which may be assigned to an array of *dtype* without loss, save the rounding of numbers to it.
+
+    NaN stays in floats. In other dtypes it becomes *default*.
+    """
+    is_text = values.dtype == object
+    if is_text != (dtype is DType.BYTES):
+        raise InvalidFeatureError(
+            name, f"found text; the model takes numbers ({dtype})" if is_text else "found numbers; the model takes text"
+        )
+    if is_text or dtype in (DType.FP32, DType.FP64):
+        return values
+    if dtype is DType.FP16:
+        return _half(name, values)
+    return _whole(name, values, dtype, default)
+
+
+def _half(name: str, values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if np.isinf(half).any() and np.isfinite(values[np.isinf(half)]).any():
+        raise InvalidFeatureError(name, "a value is too large for FP16")
+    return half
+
+
+def _whole(name: str, values: Array, dtype: DType, default: Array | None) -> Array:
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+        if missing.any():
+            if default is None:
+                raise InvalidFeatureError(name, f"found NaN; {dtype} has none and the feature has no default")
+            filled = np.full(len(values), default[0], default.dtype)
+            filled[~missing] = _whole(name, values[~missing], dtype, None)
+            return filled
+        fractions = values[values != np.floor(values)]
+        if len(fractions):
+            raise InvalidFeatureError(name, f"found {fractions[0]}; the model takes whole numbers ({dtype})")
+    if len(values):
+        low, high = _limits(dtype)
+        lowest, highest = values.min().item(), values.max().item()
+        if lowest < low or highest > high:
+            found = lowest if lowest < low else highest
+            raise InvalidFeatureError(name, f"found {found}; {dtype} is from {low} to {high}")
+    return values.astype(NUMPY_DTYPES[dtype])
+
+
+def _limits(dtype: DType) -> tuple[int, int]:
+    if dtype is DType.BOOL:
+        return 0, 1
+    info: Any = np.iinfo(NUMPY_DTYPES[dtype])
+    return info.min, info.max
