@@ -1,0 +1,138 @@
+"""The process's whole configuration, frozen: defaults, then a YAML file, then the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from turnout_server.errors import ConfigurationError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the process says of itself, and where to."""
+
+    metrics: str | None = "127.0.0.1:9464"
+    """HOST:PORT that serves Prometheus text; None for none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+    otlp_endpoint: str | None = None
+    """A collector's OTLP/gRPC address; OTEL_EXPORTER_OTLP_ENDPOINT says the same. None sends nothing."""
+    sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """The share of new traces that are recorded; None leaves it to OTEL_TRACES_SAMPLER."""
+
+
+class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where models come from and which of them to load."""
+
+    path: str = "model_store"
+    routes: str | None = None
+    """A route table outside the store, in place of the store's `routes.yaml`."""
+    poll_s: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    """How often the store is looked at, in seconds."""
+    latest: Annotated[int, msgspec.Meta(ge=0)] = 1
+    """How many of each model's newest versions to load, besides those that labels and routes name."""
+    loaders: Positive = 1
+    """How many versions may load at the same time."""
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much a client may ask for, and how much work may wait."""
+
+    max_message_bytes: Positive = 64 * 1024 * 1024
+    queue_rows: Positive = 4096
+    """Rows that may wait for one version."""
+    queue_bytes: Positive = 256 * 1024 * 1024
+    """Bytes of input that may wait for one version."""
+    mirrors_in_flight: Annotated[int, msgspec.Meta(ge=0)] = 16
+    """Copies that may be under way at once; more are dropped."""
+    concurrent_calls: Positive = 10_000
+    """Calls in progress at once; more are refused."""
+
+
+class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where models run."""
+
+    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Threads that run models; 0 is one a core."""
+    inline_below_us: Annotated[float, msgspec.Meta(ge=0)] = 200.0
+    """A version whose measured run time is below this many microseconds runs on the event loop itself."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything."""
+
+    listen: str = "127.0.0.1:8001"
+    """HOST:PORT for gRPC; port 0 picks a free one."""
+    store: StoreConfig = StoreConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    limits: LimitsConfig = LimitsConfig()
+    scheduling: SchedulingConfig = SchedulingConfig()
+    allow_changes: bool = False
+    """Whether clients may move labels, replace the route table, and load and unload models."""
+    allow_shared_memory: bool = False
+    """Whether clients on this machine may pass tensors in system shared memory."""
+    grace_s: Seconds = 30.0
+    """How long calls in progress may take to finish after SIGTERM."""
+
+
+def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read the configuration.
+
+    Args:
+        file: a YAML file with the fields of `Config`; None for none.
+        overrides: values that win over the file's, keyed by dotted path (`store.path`).
+
+    Raises:
+        ConfigurationError: the file cannot be read, or something in it is unknown or of the wrong type. The message
+            names the file and the place.
+    """
+    document: Any = {}
+    if file is not None:
+        try:
+            document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigurationError(f"{file}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigurationError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(document, dict):
+            raise ConfigurationError(f"{file}: expected a mapping at the top")
+    for path, value in (overrides or {}).items():
+        *parents, last = path.split(".")
+        section = document
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise ConfigurationError(f"{file}: $.{parent}: expected a mapping")
+        section[last] = value
+    try:
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{file or 'command line'}: {error}") from error
+    parse_address(config.listen, "listen")
+    if config.telemetry.metrics is not None:
+        parse_address(config.telemetry.metrics, "metrics")
+    return config
+
+
+def parse_address(text: str, what: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 host stands in brackets, which the result leaves out.
+
+    Raises:
+        ConfigurationError: it is not HOST:PORT with a port from 0 to 65535.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(f"{what}: found {text!r}; expected HOST:PORT, such as 127.0.0.1:8001")
+    return host, int(port)

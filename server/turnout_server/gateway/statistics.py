@@ -1,0 +1,58 @@
+"""What happened to requests and batches, counted exactly, in plain integers: cheap to add to, read when collected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+EXACT_ROWS = 128
+"""Callers choose how many rows they send, and must not be able to fill the memory with counts."""
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often something took place, and how long it took in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int) -> None:
+        """Count one more that took *ns* nanoseconds."""
+        self.count += 1
+        self.ns += ns
+
+
+@dataclass(slots=True)
+class BatchStatistics:
+    """The batches of one size."""
+
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+
+@dataclass(slots=True)
+class VersionStatistics:
+    """One version's counts, in the terms of the Open Inference Protocol's statistics extension."""
+
+    last_inference_ms: int = 0
+    """When the last request was answered: milliseconds since the epoch; 0 for never."""
+    inference_count: int = 0
+    """Rows answered."""
+    execution_count: int = 0
+    """Runs of the graph."""
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+    queue: Duration = field(default_factory=Duration)
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+    batches: dict[int, BatchStatistics] = field(default_factory=dict)
+    """By batch size in rows; sizes above `EXACT_ROWS` are rounded down to a power of two."""
+
+    def of_batches(self, rows: int) -> BatchStatistics:
+        """Return the counts of the batches of *rows* rows."""
+        size = rows if rows <= EXACT_ROWS else 1 << (rows.bit_length() - 1)
+        found = self.batches.get(size)
+        if found is None:
+            found = self.batches[size] = BatchStatistics()
+        return found

@@ -1,0 +1,151 @@
+"""Traces and metrics to an OpenTelemetry collector, over OTLP/gRPC. With no collector configured, nothing is set up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, ParentBasedTraceIdRatio, Sampler
+
+from turnout_server.config import TelemetryConfig
+from turnout_server.errors import ConfigurationError
+from turnout_server.gateway.families import Readable
+from turnout_server.gateway.spans import Spans
+from turnout_server.telemetry.otlp_metrics import WithInstruments, observe_process
+from turnout_server.telemetry.past_spans import PastSpans
+
+CLOSING_S = 3.0
+"""How long the last spans and metrics may take to be sent."""
+_ABORTING_S = 1.0
+"""How long an export that was broken off may take to notice."""
+_EXPORTER_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+_GENERAL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+_log = structlog.get_logger("turnout.telemetry")
+
+
+class _Pipeline(NamedTuple):
+    """One signal on its way out."""
+
+    provider: TracerProvider | MeterProvider
+    exporter: OTLPSpanExporter | OTLPMetricExporter
+
+
+@contextmanager
+def exporting(config: TelemetryConfig, instruments: Readable, version: str = "") -> Iterator[Spans]:
+    """Send traces and metrics to the collector that *config* or an `OTEL_*` variable names; yield the maker of spans.
+
+    On leaving, what is left is sent, within `CLOSING_S` seconds.
+
+    Raises:
+        ConfigurationError: an `OTEL_*` variable has a value that cannot be used.
+    """
+    resource = resource_of(version)
+    pipelines: list[_Pipeline] = []
+    spans = Spans()
+    try:
+        if wanted("TRACES", config):
+            pipeline, spans = _traces(config, resource, version)
+            pipelines.append(pipeline)
+        if wanted("METRICS", config):
+            pipelines.append(_metrics(config, resource, instruments))
+    except Exception as error:
+        # The SDK reads its variables while its parts are made, and each has errors of its own.
+        _close(pipelines)
+        raise ConfigurationError(f"OpenTelemetry cannot be set up: {error}") from error
+    try:
+        yield spans
+    finally:
+        _close(pipelines)
+
+
+def wanted(signal: str, config: TelemetryConfig) -> bool:
+    """Say whether *signal* (`TRACES` or `METRICS`) is to be exported: a collector is named, and nothing forbids it."""
+    if _variable("OTEL_SDK_DISABLED").lower() == "true":
+        return False
+    exporters = {name.strip() for name in _variable(f"OTEL_{signal}_EXPORTER").split(",")} - {""}
+    endpoint = (
+        config.otlp_endpoint or _variable(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or _variable(_GENERAL_ENDPOINT)
+    )
+    # To ask for `otlp` by name is to mean the standard's own default endpoint.
+    if exporters:
+        return "otlp" in exporters
+    return bool(endpoint)
+
+
+def resource_of(version: str) -> Resource:
+    """Return who is speaking; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` have the last word."""
+    ours = {"service.name": "turnout", "service.instance.id": str(uuid.uuid4())}
+    if version:
+        ours["service.version"] = version
+    return Resource.create(ours).merge(OTELResourceDetector().detect())
+
+
+def _traces(config: TelemetryConfig, resource: Resource, version: str) -> tuple[_Pipeline, Spans]:
+    exporter = OTLPSpanExporter(endpoint=config.otlp_endpoint)
+    provider = TracerProvider(sampler=_sampler(config), resource=resource, shutdown_on_exit=False)
+    processor = BatchSpanProcessor(exporter)
+    provider.add_span_processor(processor)
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(provider)
+    follows_parent = isinstance(provider.sampler, ParentBased)
+    recorder = PastSpans(processor, provider, version)
+    return _Pipeline(provider, exporter), Spans(
+        provider.get_tracer("turnout", version), recorder, follows_parent=follows_parent
+    )
+
+
+def _sampler(config: TelemetryConfig) -> Sampler | None:
+    """Return the sampler that is configured; None leaves it to `OTEL_TRACES_SAMPLER`."""
+    return None if config.sample_ratio is None else ParentBasedTraceIdRatio(config.sample_ratio)
+
+
+def _metrics(config: TelemetryConfig, resource: Resource, instruments: Readable) -> _Pipeline:
+    exporter = OTLPMetricExporter(endpoint=config.otlp_endpoint)
+    reader = PeriodicExportingMetricReader(WithInstruments(exporter, instruments))
+    provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+    observe_process(provider)
+    return _Pipeline(provider, exporter)
+
+
+def _variable(name: str) -> str:
+    """Return a variable of the environment; an empty one counts as unset, as the standard says."""
+    return os.environ.get(name, "").strip()
+
+
+def _close(pipelines: list[_Pipeline]) -> None:
+    """Send what is left, all signals at once; break off what takes too long, since the SDK itself may wait a minute."""
+    closers = [threading.Thread(target=pipeline.provider.shutdown, daemon=True) for pipeline in pipelines]
+    for closer in closers:
+        closer.start()
+    deadline = time.monotonic() + CLOSING_S
+    for closer in closers:
+        closer.join(max(0.0, deadline - time.monotonic()))
+    late = [pair for pair in zip(closers, pipelines, strict=True) if pair[0].is_alive()]
+    if not late:
+        return
+    _log.warning("the collector did not answer; the last traces and metrics are lost", waited_s=CLOSING_S)
+    library = logging.getLogger(_EXPORTER_LOGGER)
+    library.disabled = True
+    try:
+        for _, pipeline in late:
+            pipeline.exporter.shutdown()
+        for closer, _ in late:
+            closer.join(_ABORTING_S)
+    finally:
+        library.disabled = False
