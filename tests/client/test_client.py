@@ -71,7 +71,11 @@ def test_candidates_come_in_one_form(client: Any, arguments: dict[str, Any]) -> 
         (lambda c: c.rank("r", {"a": {"x": []}}), TypeError, "feature 'x': candidate 'a' has a list"),
         (lambda c: c.rank("r", {"a": {}}, context={"h": [1, 2]}), TypeError, "feature 'h': the context has a list"),
         (lambda c: c.rank("r", ids=["a"], columns={"x": [1, 2]}), ValueError, "has 2 values where the ids"),
-        (lambda c: c.rank("r", ids=[1], columns={}), TypeError, "ids: ids are text; found 1 at position 0"),
+        (
+            lambda c: c.rank("r", ids=[1.5], columns={}),
+            TypeError,
+            "ids: ids are text or integers; found 1.5 at position 0",
+        ),
         (lambda c: c.rank("r", {}, k=0), ValueError, "k must be 1 or more"),
         (lambda c: c.recommend("r", "milk"), TypeError, "history is a list of ids; found the text 'milk'"),
         (lambda c: c.recommend("r", [], exclude="milk"), TypeError, "exclude is a list of ids"),
@@ -280,3 +284,9 @@ def test_both_clients_have_the_same_methods() -> None:
         }
 
     assert public(turnout.Client) == public(turnout.AsyncClient)
+
+
+def test_integer_ids_travel_as_text(gateway: FakeGateway, client: Any) -> None:
+    client.recommend("next", [4711, "item-0"], exclude=[12], unit="u")
+    sent = gateway.seen[0].request
+    assert (sent.history_item_ids, sent.excluded_item_ids) == (["4711", "item-0"], ["12"])

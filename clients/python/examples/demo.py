@@ -90,11 +90,11 @@ class Tally:
 
     def table(self) -> Group:
         """Return the tally as a table and a line of totals."""
-        table = Table(title="Who answers", title_justify="left")
-        for name in ("route", "target", "model", "version", "reason"):
-            table.add_column(name)
+        table = Table(title="Who answers", title_justify="left", show_edge=False)
+        for name in ("route", "target", "version", "reason"):
+            table.add_column(name, no_wrap=True)
         for name in ("answers", "share", "p50 ms", "p99 ms"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         per_route: Counter[str] = Counter()
         for served, count in self.answers.items():
             per_route[served.route] += count
@@ -104,8 +104,7 @@ class Tally:
             table.add_row(
                 served.route,
                 served.target,
-                served.model,
-                str(served.version),
+                f"{served.model} {served.version}",
                 served.reason,
                 str(count),
                 f"{100 * count / per_route[served.route]:.1f} %",

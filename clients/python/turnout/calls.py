@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 MAX_K = 2**31 - 1
 PAGE_SIZE = 1000
 
-Ids = Iterable[str] | Array
+Ids = Iterable[str | int] | Array
 """Item or candidate ids, in order."""
 
 
@@ -217,15 +217,17 @@ def _selector(name: str, version: int | str | None, unit: str) -> v1.Selector:
 
 
 def _ids(what: str, given: Ids) -> list[str]:
-    """Return ids as a list; a lone string would pass for a sequence of its letters."""
+    """Return ids as a list of text; a lone string would pass for a sequence of its letters."""
     plain: Any = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(plain, str):
         raise TypeError(f"{what} is a list of ids; found the text {plain!r}")
-    found = list(plain)
-    for position, one in enumerate(found):
-        if not isinstance(one, str):
-            raise TypeError(f"{what}: ids are text; found {one!r} at position {position}")
-    return found
+    return [one if isinstance(one, str) else _id(what, one, position) for position, one in enumerate(plain)]
+
+
+def _id(what: str, given: object, position: int) -> str:
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"{what}: ids are text or integers; found {given!r} at position {position}")
+    return str(given)
 
 
 def _text(what: str, given: str) -> str:
