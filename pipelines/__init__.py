@@ -1,0 +1,1 @@
+"""Train, evaluate, export to ONNX, verify, publish: one module a model."""
