@@ -110,7 +110,7 @@ def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Confi
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
-                raise ConfigurationError(f"{file}: $.{parent}: expected a mapping")
+                raise ConfigurationError(f"{file or 'command line'}: $.{parent}: expected a mapping")
         section[last] = value
     try:
         config = msgspec.convert(document, Config)

@@ -272,16 +272,6 @@ class LabelNotFoundError(TurnoutError):
         super().__init__(f"model {model!r} has no label {label!r}", model=model, label=label)
 
 
-class TargetNotFoundError(TurnoutError):
-    """The route has no such target."""
-
-    reason = "TARGET_NOT_FOUND"
-    kind = Kind.NOT_FOUND
-
-    def __init__(self, route: str, target: str) -> None:
-        super().__init__(f"route {route!r} has no target {target!r}", route=route, target=target)
-
-
 class VersionUnavailableError(TurnoutError):
     """The version exists but is not being served: still loading, being unloaded, or broken."""
 

@@ -36,7 +36,8 @@ def main() -> None:
     document = {
         "about": "uniform = ((XXH3-64(key, seed 0) >> 12) + 0.5) / 2^52, a C99 hexadecimal float; "
         "key = '<bytes of salt>:<salt><bytes of target>:<target><unit>' in UTF-8; "
-        "picked is the target with the smallest -ln(uniform) / weight, of equal ones the first; weight 0 is never picked",
+        "picked is the target with the smallest -ln(uniform) / weight, of equal ones the first; "
+        "weight 0 is never picked",
         "draws": draws,
         "splits": picks,
     }

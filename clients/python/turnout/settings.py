@@ -115,9 +115,11 @@ def service_config(retries: int) -> dict[str, Any]:
     """Return the service config: round robin over all addresses of a name, and retries where they do no harm.
 
     Safe methods are tried again on UNAVAILABLE, and on RESOURCE_EXHAUSTED, for which the gateway sends
-    `grpc-retry-pushback-ms`, so that gRPC comes back when the gateway has room and not before. The call's deadline
-    spans all attempts. Some fifty failures in a row stop all retries until calls succeed again (`retryThrottling`).
-    Methods that change something are never sent twice. See gRFC A6.
+    `grpc-retry-pushback-ms`, so that gRPC comes back when the gateway has room and not before. And on CANCELLED: that
+    is what gRPC's server answers to calls that reach it in the last moment before it goes (grpc issue 41785); one that
+    the caller itself cancels is not tried again. The call's deadline spans all attempts. Some fifty failures in a row
+    stop all retries until calls succeed again (`retryThrottling`). Methods that change something are never sent twice.
+    See gRFC A6.
     """
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -132,7 +134,7 @@ def service_config(retries: int) -> dict[str, Any]:
                     "initialBackoff": "0.1s",
                     "maxBackoff": "2s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
             }
         ]

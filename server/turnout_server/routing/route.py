@@ -10,15 +10,12 @@ from typing import Annotated
 import msgspec
 
 from turnout_server.errors import InvalidRouteTableError
+from turnout_server.names import Label, Name
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
-LABEL_PATTERN = r"^(?![0-9]+$)[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
-"""As a name, but not all digits: that would be a version number in quotes."""
 HEADER_PATTERN = r"^[0-9a-z_.-]{1,128}$"
 
-Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 HeaderName = Annotated[str, msgspec.Meta(pattern=HEADER_PATTERN)]
-VersionSelector = Annotated[int, msgspec.Meta(ge=1)] | Annotated[str, msgspec.Meta(pattern=LABEL_PATTERN)]
+VersionSelector = Annotated[int, msgspec.Meta(ge=1)] | Label
 """A version number, or a label."""
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]

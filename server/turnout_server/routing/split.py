@@ -23,7 +23,7 @@ _SCALE = 2.0**-53
 def uniform(salt: str, target: str, unit: str) -> float:
     """Return a number in the open interval (0, 1) that (salt, target, unit) alone decides, on every machine.
 
-    Salt and target get a length prefix each, so that no two triples share a key; the key is hashed with XXH3-64 (seed 0).
+    Salt and target get a length prefix each, so that no two triples share a key. The key goes through XXH3-64, seed 0.
     The top 52 bits of the hash, plus one half, are divided by 2**52.
     """
     return uniform_of(prefix(salt, target), unit)

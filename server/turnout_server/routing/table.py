@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from turnout_server.errors import InvalidRouteTableError, RouteNotFoundError
-from turnout_server.routing.route import NAME_PATTERN, Mirror, Override, Reason, Route, Target, check_route
+from turnout_server.names import NAME_PATTERN
+from turnout_server.routing.route import Mirror, Override, Reason, Route, Target, check_route
 from turnout_server.routing.split import Splitter
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")

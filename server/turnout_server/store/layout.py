@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnout_server.errors import InvalidNameError
-from turnout_server.store.manifest import MANIFEST_NAME, NAME_PATTERN, is_version_number
+from turnout_server.names import NAME_PATTERN, is_version_number
+from turnout_server.store.manifest import MANIFEST_NAME
 
 LABELS_NAME = "labels.json"
 ROUTES_NAME = "routes.yaml"

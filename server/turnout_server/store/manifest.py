@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
 from turnout_server.errors import InvalidManifestError
+from turnout_server.names import Name
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MODEL_FILE = "model.onnx"
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z"
-
-Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
-"""A model's, label's, route's or target's name: lower case, 1 to 63 characters, safe in paths and metrics."""
-
-_ONLY_DIGITS = re.compile(r"[0-9]+")
 
 
 class Task(StrEnum):
@@ -193,8 +187,3 @@ def _check_paths(manifest: Manifest, place: str) -> None:
         if path in above or path.split("/")[0] == MANIFEST_NAME:
             raise InvalidManifestError(f"{here} has to be a file and a directory, or the manifest itself")
         seen.add(path)
-
-
-def is_version_number(text: str) -> bool:
-    """Say whether *text* is a version number rather than a label; a label may not look like one."""
-    return _ONLY_DIGITS.fullmatch(text) is not None

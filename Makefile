@@ -1,0 +1,106 @@
+# Turnout. `make help` lists what there is.
+
+PYTHON := $(or $(PYTHON),$(shell command -v python3.11 2>/dev/null),$(shell command -v python3 2>/dev/null),python3)
+BIN := .venv/bin
+
+STORE ?= model_store
+LISTEN ?= 127.0.0.1:8001
+METRICS ?= 127.0.0.1:9464
+SERVE_ARGS ?=
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+export ORT_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+
+##@ Use
+
+.PHONY: run
+run: setup ## Set up, then serve model_store/ on 127.0.0.1:8001 (STORE, LISTEN, METRICS, SERVE_ARGS)
+	@exec $(BIN)/turnout serve --store $(STORE) --listen $(LISTEN) --metrics $(METRICS) $(SERVE_ARGS)
+
+.PHONY: demo
+demo: setup ## Send real requests to a running gateway and watch who answers (LISTEN, DEMO_ARGS)
+	@exec $(BIN)/python clients/python/examples/demo.py --target $(LISTEN) $(DEMO_ARGS)
+
+##@ Develop
+
+.PHONY: test
+test: setup-dev ## Set up, then run every test and show the coverage (PYTEST_ARGS="tests/routing -x")
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+# Every check runs, also after one has failed; what failed is listed at the end.
+CHECKS := ruff format types imports protos stubs docker
+
+.PHONY: check
+check: setup-dev ## Set up, then run every check: style, types, imports, protos, stubs, Dockerfile
+	@failed=; for check in $(CHECKS); do \
+	    echo "== $$check"; $(MAKE) --no-print-directory check-$$check || failed="$$failed $$check"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; else echo "all checks passed"; fi
+
+.PHONY: $(CHECKS:%=check-%)
+check-ruff:
+	@$(BIN)/ruff check .
+check-format:
+	@$(BIN)/ruff format --check .
+check-types:
+	@$(BIN)/mypy
+check-imports:
+	@PYTHONPATH=server:clients/python $(BIN)/lint-imports
+check-protos:
+	@$(BIN)/buf lint
+check-stubs:
+	@$(BIN)/python protos/generate.py --check
+check-docker:
+	@$(BIN)/hadolint Dockerfile
+
+.PHONY: fmt
+fmt: setup-dev ## Sort imports, fix what can be fixed, format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+##@ Make
+
+.PHONY: models
+models: ## Set up, then train, evaluate, export and publish the models of model_store/ (MODELS_ARGS)
+	@$(PYTHON) requirements/install.py pipelines
+	$(BIN)/python -m pipelines --store $(STORE) $(MODELS_ARGS)
+
+.PHONY: protos
+protos: setup-dev ## Generate the Python stubs from protos/
+	$(BIN)/python protos/generate.py
+
+# uv keeps what is locked already, unless LOCK_ARGS="--upgrade" or "--upgrade-package grpcio" says otherwise.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --custom-compile-command "make lock" $(LOCK_ARGS)
+
+.PHONY: lock
+lock: setup-dev ## Lock the requirements again, after a change in pyproject.toml or requirements/*.in (LOCK_ARGS)
+	$(COMPILE) pyproject.toml --extra server -o requirements/server.txt
+	$(COMPILE) requirements/build.in -c requirements/server.txt -o requirements/build.txt
+	$(COMPILE) pyproject.toml --extra pipelines --no-emit-package torch requirements/build.in requirements/dev.in \
+	    -c requirements/server.txt -c requirements/build.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra pipelines -c requirements/dev.txt --no-emit-package torch \
+	    -o requirements/pipelines.txt
+	$(COMPILE) --no-config requirements/torch.in -c requirements/pipelines.txt -o requirements/torch.txt
+
+.PHONY: setup
+setup:
+	@$(PYTHON) requirements/install.py server
+
+.PHONY: setup-dev
+setup-dev:
+	@$(PYTHON) requirements/install.py dev
+
+.PHONY: clean
+clean: ## Remove what was generated here, .venv included
+	rm -rf .venv .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } \
+	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
