@@ -1,0 +1,34 @@
+"""The command line: arguments in, the same library that everything else uses, tables or JSON out.
+
+Commands import what they need when they run, not at the top: ONNX Runtime, gRPC and the telemetry libraries take most
+of a second to import, and a container's health check runs every few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+MISSING = "the turnout command needs the server's dependencies: pip install 'turnout[server]'"
+MISSING_EXIT = 69
+"""`exits.UNAVAILABLE`, which cannot be imported where its package's dependencies are missing."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    # gRPC's core writes lines of its own to stderr; what goes wrong is said in one line, by whoever met it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from turnout_server.cli.application import run
+    except ModuleNotFoundError as error:
+        if is_ours(error):
+            raise
+        print(f"turnout: error: {MISSING} ({error.name} is missing)", file=sys.stderr)
+        sys.exit(MISSING_EXIT)
+    sys.exit(run(sys.argv[1:]))
+
+
+def is_ours(error: ModuleNotFoundError) -> bool:
+    """Say whether the module that is missing is Turnout's own, which no installing will bring."""
+    return (error.name or "turnout").partition(".")[0] in ("turnout", "turnout_server")

@@ -1,0 +1,174 @@
+"""`turnout publish`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+import yaml
+
+from turnout_server.cli import exits, options, output
+from turnout_server.cli.complete import models
+from turnout_server.cli.exits import CommandError
+from turnout_server.errors import TurnoutError
+from turnout_server.store.manifest import Lineage, Manifest, RuntimeOptions, Signature, Task
+from turnout_server.store.publish import Draft
+from turnout_server.store.publish import publish as publish_draft
+from turnout_server.store.store import DirectoryStore
+
+_DECIDED_HERE = ("schema_version", "version", "created_at", "files")
+"""What a manifest has and publishing decides itself, so that an earlier version's manifest can serve as a template."""
+
+
+class _Partial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `--manifest` may say."""
+
+    model: str | None = None
+    task: Task | None = None
+    signature: dict[str, Any] = {}
+    lineage: Lineage = Lineage()
+    runtime: RuntimeOptions = RuntimeOptions()
+    owner: str = ""
+    description: str = ""
+
+
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The graph; its external data comes along.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="The model it is a version of.", autocompletion=models),
+    ] = None,
+    store: options.Store = options.DEFAULT_STORE,
+    task: Annotated[
+        Task | None, typer.Option(help="What it is for; tensors, unless the manifest says otherwise.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="A label to point at the new version; may be repeated.")
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="JSON or YAML with any of task, signature, lineage, runtime, owner, description."
+        ),
+    ] = None,
+    batched: Annotated[
+        bool | None,
+        typer.Option("--batched/--no-batched", help="Whether rows are independent; guessed by default."),
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it is.")] = None,
+    extra: Annotated[
+        list[Path] | None,
+        typer.Option("--file", metavar="EXTRA", help="A further file to keep with it; may be repeated."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Publish an ONNX file as a new version, and print the version's number.
+
+    The signature is read from the graph. The version is loaded and run on made-up inputs before it appears, and it
+    appears whole or not at all.
+    """
+    partial = _read_partial(manifest) if manifest is not None else _Partial()
+    name = model or partial.model
+    if not name:
+        raise typer.BadParameter("--model is missing, and no manifest names the model")
+    if not file.is_file():
+        raise CommandError(f"{file}: no such file", exits.NOT_FOUND)
+
+    from turnout_server.onnx.files import files_of
+    from turnout_server.onnx.loader import inspect, load
+    from turnout_server.tasks.conventions import check_task
+
+    files = files_of(file)
+    for one in extra or []:
+        if one.name in files:
+            raise typer.BadParameter(f"--file: {one.name!r} is already among the version's files")
+        files[one.name] = one
+    draft = Draft(
+        model=name,
+        task=task or partial.task or Task.TENSORS,
+        signature=_overlaid(inspect(file, batched), partial.signature, batched, manifest),
+        files=files,
+        lineage=partial.lineage,
+        runtime=partial.runtime,
+        owner=partial.owner if owner is None else owner,
+        description=partial.description if description is None else description,
+    )
+    check_task(draft.task, draft.signature)
+
+    def verify(directory: Path, staged: Manifest) -> None:
+        servable, _ = load(directory, staged)
+        servable.close()
+
+    before = _newest(store, name)
+    total = sum(path.stat().st_size for path in files.values() if path.is_file())
+    with output.progress(f"publishing {name}", total) as advance:
+        published = publish_draft(store, draft, labels=label or [], verify=verify, on_progress=advance)
+    _report(published, store, label or [], before, json)
+
+
+def _report(published: Manifest, store: Path, labels: Sequence[str], before: Manifest | None, json: bool) -> None:
+    size = sum(entry.size for entry in published.files)
+    if json:
+        found = msgspec.to_builtins(published)
+        output.json({**found, "labels": list(labels), "path": str(store), "size": size})
+    else:
+        output.say(str(published.version))
+    count = f"{len(published.files)} file{'s' if len(published.files) > 1 else ''}, {output.size(size)}"
+    named = f", {', '.join(labels)}" if labels else ""
+    output.note(
+        f"published {published.model} version {published.version} ({published.task}, {count}{named}) in {store}"
+    )
+    if before is not None and before.task != published.task:
+        output.note(f"note: version {before.version} of {published.model} did {before.task}")
+
+
+def _newest(store: Path, model: str) -> Manifest | None:
+    try:
+        directory = DirectoryStore(store)
+        return directory.manifest(model, directory.versions(model)[-1])
+    except TurnoutError:
+        return None
+
+
+def _read_partial(file: Path) -> _Partial:
+    text = options.read_text(file)
+    try:
+        document = yaml.safe_load(text)
+        if isinstance(document, dict):
+            document = {key: value for key, value in document.items() if key not in _DECIDED_HERE}
+        return msgspec.convert(document, _Partial)
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        raise CommandError(f"{file}: {error}", exits.INVALID) from error
+
+
+def _overlaid(read: Signature, partial: dict[str, Any], batched: bool | None, file: Path | None) -> Signature:
+    """Return the graph's signature with what the manifest says of its tensors, by name, laid over it."""
+    document = msgspec.to_builtins(read)
+    try:
+        for key, value in partial.items():
+            if key in ("inputs", "outputs"):
+                document[key] = [*_overlaid_side(document[key], value, f"$.signature.{key}")]
+            elif key != "batched" or batched is None:
+                document[key] = value
+        return msgspec.convert(document, Signature)
+    except msgspec.ValidationError as error:
+        raise CommandError(f"{file}: signature: {error}", exits.INVALID) from error
+
+
+def _overlaid_side(read: Sequence[dict[str, Any]], given: Any, place: str) -> list[dict[str, Any]]:
+    if not isinstance(given, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in given
+    ):
+        raise msgspec.ValidationError(f"expected a list of objects that have a name - at `{place}`")
+    by_name = {one["name"]: one for one in given}
+    known = {one["name"] for one in read}
+    for name in by_name:
+        if name not in known:
+            raise msgspec.ValidationError(
+                f"the graph has no {name!r}; it has {', '.join(sorted(known))} - at `{place}`"
+            )
+    return [{**one, **by_name.get(one["name"], {})} for one in read]

@@ -1,0 +1,59 @@
+"""Every service of the gateway, with the servicer that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+
+from turnout.v1 import (
+    model_service_pb2,
+    pricing_service_pb2,
+    ranking_service_pb2,
+    recommendation_service_pb2,
+    route_service_pb2,
+)
+from turnout_server.config import Config
+from turnout_server.gateway.catalog import Catalog
+from turnout_server.gateway.data_plane import DataPlane
+from turnout_server.rpc.models import ModelService
+from turnout_server.rpc.open_inference import OpenInferenceServicer
+from turnout_server.rpc.pricing import PricingService
+from turnout_server.rpc.ranking import RankingService
+from turnout_server.rpc.recommendation import RecommendationService
+from turnout_server.rpc.routes import RouteService
+from turnout_server.rpc.stubs import open_inference_pb2
+
+
+class _Module(Protocol):
+    DESCRIPTOR: FileDescriptor
+
+
+def services_of(
+    data_plane: DataPlane, catalog: Catalog, config: Config, ready: Callable[[], bool]
+) -> Mapping[ServiceDescriptor, object]:
+    """Return the servicers by the descriptor of the service that they answer.
+
+    Args:
+        data_plane: serves predictions.
+        catalog: for looking and changing.
+        config: the process's configuration.
+        ready: whether the server should get traffic.
+    """
+    tensors = OpenInferenceServicer(
+        data_plane, catalog, config.allow_shared_memory, ready=ready, log_level=config.telemetry.log_level
+    )
+    return {
+        _service(open_inference_pb2): tensors,
+        _service(recommendation_service_pb2): RecommendationService(data_plane),
+        _service(ranking_service_pb2): RankingService(data_plane),
+        _service(pricing_service_pb2): PricingService(data_plane),
+        _service(model_service_pb2): ModelService(catalog),
+        _service(route_service_pb2): RouteService(catalog),
+    }
+
+
+def _service(module: _Module) -> ServiceDescriptor:
+    (service,) = module.DESCRIPTOR.services_by_name.values()
+    return service

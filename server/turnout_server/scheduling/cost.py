@@ -1,0 +1,32 @@
+"""How long a run of a given size takes, learnt from the runs. A size is a number of rows, or what stands for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_SMOOTHING = 0.1
+
+
+class CostModel:
+    """Run times by size class: 1, 2-3, 4-7, 8-15 ... rows, each an exponentially weighted mean."""
+
+    __slots__ = ("_classes",)
+
+    def __init__(self, measured: Mapping[int, int]) -> None:
+        """Start from *measured*: nanoseconds by number of rows, of which at least one must be given."""
+        self._classes: dict[int, float] = {rows.bit_length(): float(ns) for rows, ns in measured.items()}
+
+    def estimate(self, rows: int) -> float:
+        """Return the expected run time in nanoseconds; a size never seen is taken as linear in the nearest one."""
+        size = rows.bit_length()
+        known = self._classes.get(size)
+        if known is not None:
+            return known
+        nearest = min(self._classes, key=lambda other: (abs(other - size), -other))
+        # Fewer rows never count as cheaper than linear, and a fixed cost makes that an underestimate.
+        return self._classes[nearest] * 2.0 ** max(size - nearest, 0)
+
+    def observe(self, rows: int, ns: int) -> None:
+        """Learn from one run."""
+        size = rows.bit_length()
+        self._classes[size] = self.estimate(rows) * (1 - _SMOOTHING) + ns * _SMOOTHING

@@ -1,0 +1,1 @@
+"""What is loaded, and how it comes and goes: TensorFlow Serving's core on asyncio."""

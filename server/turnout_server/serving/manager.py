@@ -1,0 +1,284 @@
+"""What is loaded: performs what the transition policy decides, off the request path, and hands out leases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from turnout_server.errors import TurnoutError, VersionUnavailableError
+from turnout_server.serving.harness import Harness, Lease
+from turnout_server.serving.state import State, VersionKey, VersionStatus
+from turnout_server.serving.transition_policy import Load, Snapshot, Unload, next_action
+
+S = TypeVar("S")
+
+Changed = Callable[[VersionStatus, BaseException | None], None]
+LOADER_NICENESS = 10
+
+
+class Manager(Generic[S]):
+    """Loads and unloads versions until what serves is what is aspired. Use it on the event loop's thread only."""
+
+    def __init__(
+        self,
+        load: Callable[[VersionKey], S],
+        unload: Callable[[S], None],
+        *,
+        loaders: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        executor: Executor | None = None,
+    ) -> None:
+        """Make a manager of nothing.
+
+        Args:
+            load: makes a version ready to serve, verified and warmed up; runs in a loader thread. A `TurnoutError` that
+                it raises becomes the version's state detail word for word; of any other error only the type does.
+            unload: gives a drained version's memory back; runs in a loader thread.
+            loaders: how many versions may load at the same time.
+            clock: seconds, monotonic.
+            executor: where *load* and *unload* run; None for threads of the manager's own. `close` shuts it down.
+        """
+        self._load = load
+        self._unload = unload
+        self._loaders = loaders
+        self._listeners: list[Changed] = []
+        self._clock = clock
+        self._harnesses: dict[VersionKey, Harness[S]] = {}
+        self._by_model: dict[str, list[int]] = {}
+        self._aspired: frozenset[VersionKey] = frozenset()
+        self._in_use: frozenset[VersionKey] = frozenset()
+        self._executor = executor or ThreadPoolExecutor(loaders + 1, "loader", initializer=_lower_priority)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._closed = False
+
+    def subscribe(self, listener: Changed) -> None:
+        """Have *listener* called after every change of a version's state, with what made it fail, if it failed.
+
+        It must not call back into the manager: that is in the middle of something. What it raises changes nothing.
+        """
+        self._listeners.append(listener)
+
+    # ------------------------------------------------------------ the wish
+
+    def aspire(self, wish: frozenset[VersionKey], in_use: frozenset[VersionKey] = frozenset()) -> None:
+        """State the whole wish; what it no longer names is unloaded when that costs no availability.
+
+        Args:
+            wish: every version that should be loaded.
+            in_use: versions that serve routes or labels at this moment, and stay until they no longer do.
+        """
+        self._aspired, self._in_use = wish, in_use
+        for key in wish:
+            if key not in self._harnesses:
+                self._harnesses[key] = Harness(key)
+        dropped = [key for key, harness in self._harnesses.items() if harness.state is State.STORED and key not in wish]
+        for key in dropped:
+            del self._harnesses[key]
+        if dropped:
+            self._wake_waiters()
+        self._reconcile()
+
+    def retry(self, model: str) -> None:
+        """Try the failed versions of *model* again now rather than later."""
+        for key, harness in self._harnesses.items():
+            if key.model == model and harness.state is State.FAILED:
+                harness.retry_at = self._clock()
+        self._reconcile()
+
+    # ------------------------------------------------------------ the hot path
+
+    def lease(self, key: VersionKey) -> Lease[S]:
+        """Take hold of a version.
+
+        Raises:
+            VersionUnavailableError: it is not AVAILABLE here, or not known here at all.
+        """
+        harness = self._harnesses.get(key)
+        if harness is None:
+            raise VersionUnavailableError(key.model, key.version, State.STORED.value)
+        return harness.lease()
+
+    def latest(self, model: str) -> int:
+        """Return the newest AVAILABLE version of *model*; 0 when there is none."""
+        versions = self._by_model.get(model)
+        return versions[-1] if versions else 0
+
+    def available(self, model: str) -> tuple[int, ...]:
+        """Return the AVAILABLE versions of *model*, ascending."""
+        return tuple(self._by_model.get(model, ()))
+
+    # ------------------------------------------------------------ looking
+
+    def is_available(self, key: VersionKey) -> bool:
+        """Say whether a version can be leased now."""
+        harness = self._harnesses.get(key)
+        return harness is not None and harness.state is State.AVAILABLE
+
+    def peek(self, key: VersionKey) -> S | None:
+        """Return an AVAILABLE version's servable for a look, without holding it; None otherwise."""
+        harness = self._harnesses.get(key)
+        return harness.peek() if harness is not None else None
+
+    def status(self) -> Iterator[VersionStatus]:
+        """Yield every version that is wished for or not yet gone."""
+        for key, harness in self._harnesses.items():
+            yield VersionStatus(key, harness.state, harness.detail)
+
+    def status_of(self, key: VersionKey) -> VersionStatus | None:
+        """Return one version's status, if it is wished for or not yet gone."""
+        harness = self._harnesses.get(key)
+        return VersionStatus(key, harness.state, harness.detail) if harness is not None else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether every wished version is AVAILABLE or FAILED and nothing else is loaded or under way."""
+        return not self._tasks and all(
+            harness.state in (State.AVAILABLE, State.FAILED) for harness in self._harnesses.values()
+        )
+
+    async def wait_changed(self) -> None:
+        """Wait until some version's state changes, or what led there is over."""
+        await self._changed.wait()
+
+    # ------------------------------------------------------------ performing
+
+    def _reconcile(self) -> None:
+        if self._closing:
+            return
+        while (action := next_action(self._snapshots(), self._free_loaders())) is not None:
+            match action:
+                case Load(key):
+                    harness = self._harnesses[key]
+                    harness.loading()
+                    self._announce(harness)
+                    self._spawn(self._perform_load(harness))
+                case Unload(key):
+                    self._start_unload(self._harnesses[key])
+        self._arm_retry()
+
+    def _snapshots(self) -> dict[VersionKey, Snapshot]:
+        now = self._clock()
+        return {
+            key: Snapshot(harness.state, key in self._aspired, key in self._in_use, now >= harness.retry_at)
+            for key, harness in self._harnesses.items()
+        }
+
+    def _free_loaders(self) -> int:
+        return self._loaders - sum(harness.state is State.LOADING for harness in self._harnesses.values())
+
+    async def _perform_load(self, harness: Harness[S]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            servable = await loop.run_in_executor(self._executor, self._load, harness.key)
+        except Exception as error:  # whatever a broken model does, the process goes on
+            problem = (
+                error.message if isinstance(error, TurnoutError) else f"could not be loaded ({type(error).__name__})"
+            )
+            harness.failed(problem, self._clock())
+            self._announce(harness, error)
+        else:
+            harness.loaded(servable)
+            self._announce(harness)
+        self._reconcile()
+
+    def _start_unload(self, harness: Harness[S]) -> None:
+        if harness.state is State.FAILED:
+            del self._harnesses[harness.key]
+            self._tell(VersionStatus(harness.key, State.STORED), None)
+            return
+        harness.drain(then=lambda: self._spawn(self._perform_unload(harness)))
+        self._announce(harness)
+
+    async def _perform_unload(self, harness: Harness[S]) -> None:
+        servable = harness.take()
+        if servable is not None and not self._closed:
+            loop = asyncio.get_running_loop()
+            try:
+                future = loop.run_in_executor(self._executor, self._unload, servable)
+                # Nothing here may keep the servable alive while the loader thread gives its memory back.
+                del servable
+                await future
+            except Exception as error:
+                loop.call_exception_handler({"message": f"unloading {harness.key} failed", "exception": error})
+        self._harnesses.pop(harness.key, None)
+        if harness.key in self._aspired:
+            self._harnesses[harness.key] = Harness(harness.key)
+        self._tell(VersionStatus(harness.key, State.STORED), None)
+        self._reconcile()
+
+    def _announce(self, harness: Harness[S], error: BaseException | None = None) -> None:
+        versions = self._by_model.setdefault(harness.key.model, [])
+        if harness.state is State.AVAILABLE:
+            versions.append(harness.key.version)
+            versions.sort()
+        elif harness.key.version in versions:
+            versions.remove(harness.key.version)
+        if not versions:
+            del self._by_model[harness.key.model]
+        self._tell(VersionStatus(harness.key, harness.state, harness.detail), error)
+
+    def _tell(self, status: VersionStatus, error: BaseException | None) -> None:
+        for listener in self._listeners:
+            try:
+                listener(status, error)
+            except Exception as failure:
+                # A log that cannot be written must not stop versions from coming and going.
+                context = {"message": f"a listener failed on {status.key}", "exception": failure}
+                asyncio.get_running_loop().call_exception_handler(context)
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _arm_retry(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waits = [
+            harness.retry_at
+            for key, harness in self._harnesses.items()
+            if harness.state is State.FAILED and key in self._aspired
+        ]
+        if waits:
+            delay = max(0.05, min(waits) - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._reconcile)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake_waiters()  # it may be settled now
+
+    async def close(self) -> None:
+        """Wait for what is under way, then unload everything; leases still held keep their version in memory."""
+        self._closing = True
+        self._aspired = self._in_use = frozenset()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for harness in [harness for harness in self._harnesses.values() if harness.state is State.AVAILABLE]:
+            self._start_unload(harness)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closed = True
+        self._executor.shutdown(wait=True)
+
+
+def _lower_priority() -> None:
+    """Let requests go before loads, where the system can tell threads apart."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)

@@ -1,0 +1,25 @@
+"""What routes and labels mean at one moment."""
+
+from __future__ import annotations
+
+from tests.gateway.world import table
+from turnout_server.gateway.view import View
+from turnout_server.routing.text import parse
+from turnout_server.serving.state import VersionKey
+
+
+def test_a_view_knows_what_each_target_and_mirror_stands_for() -> None:
+    mirrors = "    mirrors:\n      - {model: rank, version: 4}\n"
+    view = View(
+        parse(table("a price champion 1", "b price 2 1", "c price gone 0", more=mirrors)), {"price": {"champion": 7}}
+    )
+    assert view.key_of("price", "champion") == VersionKey("price", 7)
+    assert view.key_of("price", 2) == VersionKey("price", 2)
+    assert view.key_of("rank", 4) == VersionKey("rank", 4)
+    assert view.key_of("price", "gone") is None
+
+
+def test_in_use_is_what_routes_mirrors_or_labels_stand_on() -> None:
+    view = View(parse(table("b price 2 1")), {"price": {"old": 1}})
+    assert view.in_use() == {VersionKey("price", 1), VersionKey("price", 2)}
+    assert View().in_use() == frozenset()

@@ -1,0 +1,207 @@
+"""A gateway without a transport: a real store in a directory, real routing and serving, and models that do as told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.serving.fakes import ManualExecutor, turns
+from turnout_server.errors import InvalidModelError, TurnoutError
+from turnout_server.gateway.data_plane import DataPlane
+from turnout_server.gateway.director import Director
+from turnout_server.gateway.instruments import Instruments
+from turnout_server.gateway.live_catalog import LiveCatalog
+from turnout_server.gateway.query import Query
+from turnout_server.gateway.runner import Runner, Workers
+from turnout_server.gateway.spans import Spans
+from turnout_server.scheduling.admission import Admission
+from turnout_server.scheduling.batcher import Batcher
+from turnout_server.scheduling.cost import CostModel
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State, VersionKey
+from turnout_server.serving.version_policy import Latest
+from turnout_server.store.manifest import DType, Manifest, Signature, Task, TensorSpec
+from turnout_server.store.publish import Draft, publish
+from turnout_server.store.store import DirectoryStore
+from turnout_server.tensors import Array, Arrays
+
+SIGNATURE = Signature(
+    (TensorSpec("x", DType.FP32, (-1, 1)),),
+    (TensorSpec("y", DType.FP32, (-1, 1)), TensorSpec("version", DType.INT64, (-1,))),
+)
+THREADS = 2
+
+
+def manifest(version: int = 1, task: Task = Task.TENSORS, signature: Signature = SIGNATURE) -> Manifest:
+    """Return the manifest of a version of `price`."""
+    return Manifest(1, "price", version, task, "2026-01-01T00:00:00Z", (), signature)
+
+
+class Predictor:
+    """`y` is `x` times ten; `version` is the version's number, for each row."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.runs = 0
+        self.error: Exception | None = None
+        self.closed = False
+
+    def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
+        assert not self.closed, "run after it was unloaded"
+        self.runs += 1
+        if self.error is not None:
+            raise self.error
+        x = inputs["x"]
+        known = {"y": x * 10, "version": np.full(len(x), self.manifest.version)}
+        return [known[name] for name in outputs or known]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def query(name: str = "price", x: float = 1.0, rows: int = 1, **fields: Any) -> Query:
+    """Return a query of *rows* rows."""
+    array = np.full((rows, 1), x, np.float32)
+    return Query(name=name, prepare=fields.pop("prepare", lambda signature: {"x": array}), **fields)
+
+
+def table(*targets: str, route: str = "price", task: str = "tensors", more: str = "") -> str:
+    """Return a route table with one route; a target is `NAME MODEL VERSION WEIGHT`."""
+    lines = [f"routes:\n  {route}:\n    task: {task}\n    salt: s\n    targets:"]
+    for target in targets:
+        name, model, version, weight = target.split()
+        lines.append(f"      - {{name: {name}, model: {model}, version: {version}, weight: {weight}}}")
+    return "\n".join(lines) + "\n" + more
+
+
+class World:
+    """Everything, on the running loop. Loads and runs happen at once unless they are held."""
+
+    def __init__(
+        self, root: Path, *, latest: int = 1, slow: bool = False, draw: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.root = root
+        root.mkdir(exist_ok=True)
+        self.now = 1000.0
+        self.held: set[VersionKey] = set()
+        """Versions whose loads wait."""
+        self.broken: set[VersionKey] = set()
+        self.predictors: dict[VersionKey, Predictor] = {}
+        self.runs = ManualExecutor()
+        """Where slow models run."""
+        self.loads = ManualExecutor(lambda args: args[0] in self.held)
+        self.instruments = Instruments()
+        self.store = DirectoryStore(root)
+        workers = Workers(asyncio.get_running_loop(), self.runs, THREADS, 0.0 if slow else 1e12)
+
+        def load(key: VersionKey) -> Runner:
+            if key in self.broken:
+                raise InvalidModelError(f"{key} is broken")
+            predictor = self.predictors[key] = Predictor(self.store.verify(*key))
+            admission = Admission(*key, 8, 1 << 20)
+            return Runner(
+                predictor, Batcher(admission, THREADS), CostModel({1: 1}), workers, self.instruments.runs_of(*key).add
+            )
+
+        self.manager: Manager[Runner] = Manager(load, Runner.close, clock=lambda: self.now, executor=self.loads)
+        self.reloads: list[str] = []
+        self.director = Director(self.store, self.manager, Latest(latest), on_table=self.reloads.append)
+        self.manager.subscribe(lambda status, error: self.director.version_changed())
+        self.data_plane = DataPlane(
+            self.director, self.manager, self.instruments, Spans(), mirrors_in_flight=2, draw=draw
+        )
+        self.catalog = LiveCatalog(
+            self.store, self.director, self.manager, self.data_plane, allow_changes=True, draw=draw
+        )
+
+    # ------------------------------------------------------------ the store
+
+    def publish(self, model: str = "price", *labels: str, task: Task = Task.TENSORS) -> VersionKey:
+        """Publish a version; its file is a stand-in."""
+        file = self.root.parent / "graph"
+        file.write_bytes(b"graph")
+        made = publish(
+            self.root, Draft(model=model, task=task, signature=SIGNATURE, files={"model.onnx": file}), labels=labels
+        )
+        return VersionKey(model, made.version)
+
+    def routes(self, text: str) -> None:
+        """Write the route table."""
+        (self.root / "routes.yaml").write_text(text)
+
+    async def look(self) -> None:
+        """Look at the store, and let what follows from it happen."""
+        await self.director.look()
+        await turns()
+
+    async def start(self) -> World:
+        """Look, and wait until everything is there."""
+        await self.look()
+        await self.director.settle()
+        return self
+
+    async def released(self, key: VersionKey) -> None:
+        """Let a held load go on."""
+        self.held.discard(key)
+        (index,) = [index for index, job in enumerate(self.loads.jobs) if job.args == (key,)]
+        self.loads.release(index)
+        await turns()
+
+    # ------------------------------------------------------------ requests
+
+    async def version(self, **fields: Any) -> int:
+        """Send a request, and return the version that answered."""
+        prediction = await self.data_plane.infer(query(**fields))
+        assert prediction.outputs["version"].tolist() == [prediction.served.version]
+        return prediction.served.version
+
+    async def run_held(self, count: int = 1) -> None:
+        """Let *count* runs that were handed to a worker take place."""
+        for _ in range(count):
+            self.runs.release()
+            await turns()
+
+    def states(self) -> dict[VersionKey, State]:
+        return {key: state for key, state, _ in self.manager.status()}
+
+    def leases(self) -> int:
+        """Return how many leases are held."""
+        return sum(harness.leases for harness in self.manager._harnesses.values())
+
+    def counted(self, family: str) -> dict[tuple[Any, ...], Any]:
+        """Return one metric's points by their labels."""
+        (found,) = [one for one in self.instruments.families() if one.name == family]
+        return dict(found.points)
+
+
+class Traffic:
+    """Requests one after the other, without a pause, until it is told to stop; nothing may fail."""
+
+    def __init__(self, world: World, **fields: Any) -> None:
+        self.answered: Counter[int] = Counter()
+        self.errors: list[TurnoutError] = []
+        self._world, self._fields, self._stop = world, fields, False
+        self._tasks = [asyncio.create_task(self._send()) for _ in range(3)]
+
+    async def _send(self) -> None:
+        while not self._stop:
+            try:
+                self.answered[await self._world.version(**self._fields)] += 1
+            except TurnoutError as error:
+                self.errors.append(error)
+            await asyncio.sleep(0)
+
+    async def stop(self) -> Mapping[int, int]:
+        """End it; return how many requests each version answered."""
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+        assert self.errors == []
+        return self.answered
+
+
+__all__ = ["SIGNATURE", "Predictor", "Traffic", "World", "manifest", "query", "table", "turns"]

@@ -1,0 +1,216 @@
+"""What is loaded is what the manifest says, and has run once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.onnx.graphs import FLOAT, INT64, LINEAR, LOOKUP, graph, heavy, linear, lookup, manifest, saved, value
+from turnout_server.errors import InvalidModelError
+from turnout_server.onnx import loader
+from turnout_server.onnx.loader import inspect, load, made_up
+from turnout_server.store.manifest import Column, DType, Signature, TensorSpec
+
+
+def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
+    """Read `x FP32 -1 2, z INT64 -1`."""
+
+    def specs(text: str) -> tuple[TensorSpec, ...]:
+        words = [part.split() for part in text.split(",") if part.strip()]
+        return tuple(TensorSpec(name, DType(dtype), tuple(map(int, shape))) for name, dtype, *shape in words)
+
+    return Signature(specs(inputs), specs(outputs), batched)
+
+
+def test_a_good_version_loads_and_its_run_times_are_measured(tmp_path: Path) -> None:
+    servable, times = load(saved(tmp_path, linear()), manifest())
+    assert sorted(times) == [1, 64]
+    assert all(ns > 0 for ns in times.values())
+    assert servable.run({"x": np.array([[1, 2], [3, 4]], np.float32)})[0].tolist() == [[3], [7]]
+
+
+@pytest.mark.parametrize("raw", [b"", b"garbage", b"\x00" * 1000, b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f"])
+def test_what_is_no_model_is_refused(tmp_path: Path, raw: bytes) -> None:
+    with pytest.raises(InvalidModelError, match=r"model\.onnx is not a valid ONNX model"):
+        load(saved(tmp_path, raw), manifest())
+
+
+def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
+    raw = linear().SerializeToString()
+    with pytest.raises(InvalidModelError):
+        load(saved(tmp_path, raw[: len(raw) // 2]), manifest())
+
+
+def test_a_version_without_a_graph_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModelError, match=r"has no model\.onnx"):
+        load(tmp_path, manifest())
+
+
+@pytest.mark.parametrize("dims", [[2**40], [2**33, 2**33], [-5], [10**9]])
+def test_a_weight_that_claims_to_be_huge_is_refused(tmp_path: Path, dims: list[int]) -> None:
+    weight = TensorProto(name="w", data_type=FLOAT, dims=dims, raw_data=b"\0" * 8)
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    model = graph(nodes, [value("x", FLOAT, ["n"])], [value("y", FLOAT, ["n"])], [weight])
+    with pytest.raises(InvalidModelError, match="not a valid ONNX model"):
+        load(saved(tmp_path, model), manifest())
+
+
+@pytest.mark.parametrize(
+    ("signature", "problem"),
+    [
+        (signature_of("x FP64 -1 2", "y FP32 -1 1"), "input 'x' is FP32 in the graph, FP64 in the manifest"),
+        (signature_of("x FP32 -1 3", "y FP32 -1 1"), r"input 'x' has shape \[-1, 2\] in the graph, \[-1, 3\]"),
+        (signature_of("x FP32 -1", "y FP32 -1 1"), "input 'x' has shape"),
+        (signature_of("z FP32 -1 2", "y FP32 -1 1"), "the graph has no input 'z'; it has x"),
+        (signature_of("", "y FP32 -1 1"), "the manifest leaves out the graph's input 'x'"),
+        (signature_of("x FP32 -1 2", "q FP32 -1 1"), "the graph has no output 'q'; it has y"),
+        (signature_of("x FP32 -1 2", "y INT64 -1 1"), "output 'y' is FP32 in the graph, INT64 in the manifest"),
+        (signature_of("x FP32 -1 2", ""), "the manifest names no output"),
+    ],
+)
+def test_a_graph_that_does_not_do_what_its_manifest_says_is_refused(
+    tmp_path: Path, signature: Signature, problem: str
+) -> None:
+    with pytest.raises(InvalidModelError, match=problem):
+        load(saved(tmp_path, linear()), manifest(signature))
+
+
+def test_a_size_that_the_graph_leaves_open_may_be_fixed_by_the_manifest(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    model = graph(nodes, [value("x", FLOAT, ["n", "m"])], [value("y", FLOAT, ["n", "m"])])
+    servable, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")))
+    assert servable.signature.inputs[0].shape == (-1, 7)
+
+
+def test_a_graph_that_fails_in_the_warm_up_is_refused_without_its_text(tmp_path: Path) -> None:
+    spec = TensorSpec("i", DType.INT64, (-1,), default=99)
+    with pytest.raises(InvalidModelError, match="the warm-up run with 1 made-up rows failed") as caught:
+        load(saved(tmp_path, lookup()), manifest(Signature((spec,), LOOKUP.outputs)))
+    assert "secret_node" not in caught.value.message
+
+
+def test_a_graph_of_one_fixed_row_is_no_batched_model(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    model = graph(nodes, [value("x", FLOAT, [1, 2])], [value("y", FLOAT, [1, 2])])
+    with pytest.raises(InvalidModelError, match="warm-up run with 64"):
+        load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")))
+    _, times = load(saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)))
+    assert list(times) == [1]
+
+
+def test_a_row_of_absurd_size_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    model = graph(nodes, [value("x", FLOAT, ["n", "m"])], [value("y", FLOAT, ["n", "m"])])
+    size = 10**12
+    with pytest.raises(InvalidModelError, match=f"take {4 * size} bytes"):
+        load(saved(tmp_path, model), manifest(signature_of(f"x FP32 -1 {size}", f"y FP32 -1 {size}")))
+
+
+def test_large_rows_are_warmed_up_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "MANY_ROWS_BYTES", 64 * 8 - 1)
+    _, times = load(saved(tmp_path, linear()), manifest())
+    assert list(times) == [1]
+
+
+@pytest.mark.parametrize("elements", ["STRING", "FLOAT16", "BOOL", "UINT8", "INT16", "UINT64", "DOUBLE"])
+def test_every_dtype_loads_and_runs(tmp_path: Path, elements: str) -> None:
+    number = getattr(TensorProto, elements)
+    dtype = {"STRING": "BYTES", "FLOAT16": "FP16", "DOUBLE": "FP64"}.get(elements, elements)
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    model = graph(nodes, [value("x", number, ["n"])], [value("y", number, ["n"])])
+    signature = signature_of(f"x {dtype} -1", f"y {dtype} -1")
+    assert inspect(saved(tmp_path, model) / "model.onnx") == signature
+    servable, _ = load(tmp_path, manifest(signature))
+    made = made_up(signature.inputs[0], 3)
+    (back,) = servable.run({"x": made})
+    assert back.tolist() == made.tolist()
+    assert back.dtype == made.dtype
+
+
+def test_weights_in_a_file_of_their_own_are_found_beside_the_graph(tmp_path: Path) -> None:
+    model = linear()
+    raw = numpy_helper.to_array(model.graph.initializer[0]) * 10
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(raw, "w"))
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    servable, _ = load(tmp_path, manifest())
+    assert servable.run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[20]]
+
+
+def test_weights_outside_the_version_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(np.ones((2, 1), np.float32).tobytes())
+    version = tmp_path / "3"
+    version.mkdir()
+    model = linear()
+    weight = TensorProto(name="w", data_type=FLOAT, dims=[2, 1], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="../weights.bin")
+    model.graph.initializer[0].CopyFrom(weight)
+    with pytest.raises(InvalidModelError):
+        load(saved(version, model), manifest())
+
+
+@pytest.mark.parametrize(("good"), [True, False])
+def test_a_large_graph_is_checked_outside_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: bool
+) -> None:
+    def not_here(path: str) -> None:
+        raise AssertionError("it would have stopped every other thread")
+
+    monkeypatch.setattr(onnx.checker, "check_model", not_here)
+    raw = heavy(5).SerializeToString()
+    path = saved(tmp_path, raw if good else raw[:-1000]) / "model.onnx"
+    if good:
+        loader.check_graph(path)
+    else:
+        with pytest.raises(InvalidModelError, match="not a valid ONNX model"):
+            loader.check_graph(path)
+
+
+def test_an_output_that_is_no_tensor_cannot_be_served(tmp_path: Path) -> None:
+    nodes = [helper.make_node("SequenceConstruct", ["x"], ["y"])]
+    sequence = helper.make_tensor_sequence_value_info("y", FLOAT, None)
+    model = graph(nodes, [value("x", FLOAT, ["n"])], [sequence])
+    with pytest.raises(InvalidModelError, match="'y' is a seq"):
+        inspect(saved(tmp_path, model) / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("model", "batched"),
+    [
+        (linear(), True),
+        (graph([helper.make_node("Size", ["x"], ["y"])], [value("x", FLOAT, ["n"])], [value("y", INT64, [])]), False),
+    ],
+)
+def test_rows_are_taken_as_independent_where_all_begin_with_the_same_axis(
+    tmp_path: Path, model: onnx.ModelProto, batched: bool
+) -> None:
+    path = saved(tmp_path, model) / "model.onnx"
+    assert inspect(path).batched is batched
+    assert inspect(path, batched=not batched).batched is not batched
+
+
+@pytest.mark.parametrize(
+    ("spec", "made"),
+    [
+        (TensorSpec("x", DType.FP32, (-1, 2)), [[0, 0], [0, 0]]),
+        (TensorSpec("x", DType.BYTES, (-1, 1), default="Ideal"), [["Ideal"], ["Ideal"]]),
+        (TensorSpec("x", DType.BYTES, (-1,)), ["", ""]),
+        (TensorSpec("x", DType.FP32, (-1, 2), columns=(Column("a"), Column("b", 12.0))), [[0, 12], [0, 12]]),
+        (TensorSpec("x", DType.INT64, ()), 0),
+        (TensorSpec("x", DType.INT64, (3, -1)), [[0], [0], [0]]),
+    ],
+)
+def test_made_up_inputs_are_the_defaults_or_zeros(spec: TensorSpec, made: object) -> None:
+    assert made_up(spec, 2).tolist() == made
+
+
+def test_a_default_that_its_dtype_cannot_hold_is_told() -> None:
+    with pytest.raises(InvalidModelError, match="input 'x': its default 300 is no INT8"):
+        made_up(TensorSpec("x", DType.INT8, (-1,), default=300), 1)
+
+
+def test_the_signature_that_was_read_is_the_one_that_was_meant(tmp_path: Path) -> None:
+    assert inspect(saved(tmp_path, linear()) / "model.onnx") == LINEAR
