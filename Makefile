@@ -63,10 +63,15 @@ fmt: setup-dev ## Sort imports, fix what can be fixed, format
 
 ##@ Make
 
+# Into an empty store first: a failure leaves model_store/ as it is, and versions are numbered from 1 again.
 .PHONY: models
-models: ## Set up, then train, evaluate, export and publish the models of model_store/ (MODELS_ARGS)
+models: ## Set up, then train, evaluate, export and publish the models of model_store/ anew (MODELS_ARGS)
 	@$(PYTHON) requirements/install.py pipelines
-	$(BIN)/python -m pipelines --store $(STORE) $(MODELS_ARGS)
+	rm -rf build/model_store
+	PYTHONPATH=. $(BIN)/python -m pipelines --store build/model_store $(MODELS_ARGS)
+	rm -rf $(STORE)/models $(STORE)/samples
+	mkdir -p $(STORE)
+	cp -R build/model_store/models build/model_store/samples $(STORE)/
 
 .PHONY: protos
 protos: setup-dev ## Generate the Python stubs from protos/

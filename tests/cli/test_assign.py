@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.e2e.tiny_store import ROUTES
+from turnout_server.routing.text import parse
+
+UNITS = [f"user-{number}" for number in range(300)]
+
+
+def test_each_unit_gets_what_the_router_gives_it(run: Run, store: Path) -> None:
+    route = parse(ROUTES).require("ranking")
+    found = run("assign", "ranking", *UNITS, "--json").json
+    wanted = [route.assign(unit, {}, 0.0).target.name for unit in UNITS]
+    assert [one["target"] for one in found["assignments"]] == wanted
+    assert found["counts"] == {"control": wanted.count("control"), "canary": wanted.count("canary")}
+
+
+def test_one_unit_is_explained_by_its_scores(run: Run, store: Path) -> None:
+    (one,) = run("assign", "price", "user-1", "--json").json["assignments"]
+    scores = {arm["target"]: arm["score"] for arm in one["targets"]}
+    assert one["target"] == min(scores, key=scores.__getitem__)
+    assert (one["reason"], one["override"], one["resolved"]) == ("SPLIT", None, 1 if one["target"] == "control" else 2)
+    lines = run("assign", "price", "user-1").out.splitlines()
+    assert lines[0].startswith(f"price/{one['target']} -> price")
+    assert [line.split()[0] for line in lines if line.endswith("<-")] == [one["target"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target", "override"), [(("vip",), "control", 1), (("vip", "-H", "X-QA=on"), "canary", 0)]
+)
+def test_overrides_are_named(run: Run, store: Path, arguments: tuple[str, ...], target: str, override: int) -> None:
+    (one,) = run("assign", "price", *arguments, "--json").json["assignments"]
+    assert (one["target"], one["reason"], one["override"]) == (target, "OVERRIDE", override)
+    assert f"override {override} matches" in run("assign", "price", *arguments).out
+
+
+def test_without_a_unit_the_draw_is_said_to_be_one(run: Run, store: Path) -> None:
+    (one,) = run("assign", "price", "", "--json").json["assignments"]
+    assert one["reason"] == "UNSTICKY"
+    assert all(arm["score"] is None for arm in one["targets"])
+
+
+def test_units_from_stdin_are_counted(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = run("assign", "ranking", *UNITS, "--json").json["counts"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{unit}\n" for unit in UNITS)))
+    lines = [line.split() for line in run("assign", "ranking", "-").out.splitlines()]
+    assert {line[0]: int(line[1]) for line in lines[1:]} == counts
+
+
+def test_a_table_outside_the_store_needs_no_store(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "routes.yaml"
+    table.write_text(ROUTES)
+    assert run("assign", "price", "vip", "--routes", table, "--json").json["assignments"][0]["target"] == "control"
+
+
+def test_an_unknown_route_is_told_the_known_ones(run: Run, store: Path) -> None:
+    ran = run("assign", "prize", "u")
+    assert ran.code == 66
+    assert "it has echo, price, ranking, recommendation" in ran.err

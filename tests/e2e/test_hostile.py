@@ -1,0 +1,410 @@
+"""Nothing that a client sends takes the gateway down, makes it leak, or shows how it looks inside."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+
+import turnout
+from tests.e2e.conftest import Gateway, environment
+from tests.e2e.probes import Usage, connected, eventually, fp32, infer, metrics, records, serving, stream, unary, usage
+from turnout.v1 import (
+    model_service_pb2,
+    pricing_service_pb2,
+    ranking_service_pb2,
+    recommendation_service_pb2,
+    route_service_pb2,
+)
+from turnout_server.rpc.stubs import open_inference_pb2 as oip
+
+INFER = "inference.GRPCInferenceService/ModelInfer"
+STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
+SEED = 20261123
+FILES: list[FileDescriptor] = [
+    module.DESCRIPTOR
+    for module in (
+        oip,
+        model_service_pb2,
+        pricing_service_pb2,
+        ranking_service_pb2,
+        recommendation_service_pb2,
+        route_service_pb2,
+    )
+]
+METHODS: dict[str, MethodDescriptor] = {
+    f"{service.full_name}/{method.name}": method
+    for file in FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
+}
+UNARY = sorted(name for name, method in METHODS.items() if not method.client_streaming)
+INSIDES = ("Traceback", "/work", "site-packages", ".py", "0x7f", 'File "')
+"""What no status may contain."""
+GROWTH_MIB = 160.0
+"""How much the gateway may have grown once its hostile clients have gone. Each may make it hold a message of 64 MiB for
+a moment, and the allocator keeps buffers of what it has seen; but it was sent ten times as much and more."""
+
+
+@pytest.fixture(scope="module")
+def gateway(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that only hostile clients talk to."""
+    with serving(tiny_store, tmp_path_factory.mktemp("hostile") / "log") as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def before(gateway: Gateway) -> Usage:
+    """What the gateway held before anybody was hostile."""
+    answers_normally(gateway)
+    return usage(gateway)
+
+
+@pytest.fixture(autouse=True)
+def afterwards(gateway: Gateway, before: Usage) -> Iterator[None]:
+    """Whatever a test did, the gateway answers, holds no more than before, and has not complained."""
+    yield
+    answers_normally(gateway)
+    eventually(lambda: in_flight(gateway) == 0)
+    # A connection takes a moment to go; a worker, or a thread of gRPC's, may be one that had not been needed yet.
+    eventually(lambda: usage(gateway).files <= before.files + 4)
+    now = usage(gateway)
+    assert now.threads <= before.threads + 8
+    assert now.rss_mib <= before.rss_mib + GROWTH_MIB
+    log = gateway.log()
+    assert "Traceback" not in log
+    assert "never retrieved" not in log
+    assert [one for one in records(gateway) if one["level"] in ("error", "critical")] == []
+
+
+def answers_normally(gateway: Gateway) -> None:
+    with turnout.Client(gateway.address, retries=0, timeout=30) as client, connected(gateway.address) as channel:
+        assert client.health() == "SERVING"
+        assert client.predict_price("price", {"carat": 1, "cut": "Fair"}, version=1).price == 1000
+        request = fp32(1.5)
+        answer = infer(channel, model_name=request.model_name, inputs=request.inputs)
+        assert list(answer.outputs[0].contents.fp32_contents) == [1.5]
+
+
+def in_flight(gateway: Gateway) -> float:
+    (found,) = metrics(gateway, "turnout_requests_in_flight").values()
+    return found
+
+
+class Refusal(NamedTuple):
+    """How a call failed."""
+
+    code: str
+    reason: str
+    text: str
+
+
+def refusal(call: Any, payload: Any, **options: Any) -> Refusal:
+    """Call and return how that was refused, having checked that the status shows nothing from inside."""
+    refused = outcome(call, payload, **options)
+    assert refused is not None, "it was not refused"
+    return refused
+
+
+def outcome(call: Any, payload: Any, **options: Any) -> Refusal | None:
+    """Call and return None for an answer, or how it was refused, checked as above."""
+    try:
+        answer = call(payload, **({"timeout": 30} | options))
+        if not isinstance(answer, bytes):
+            list(answer)
+    except grpc.RpcError as error:
+        return checked(error)
+    return None
+
+
+def checked(error: Any) -> Refusal:
+    """Return what a failed call says, having checked that it shows nothing from inside."""
+    text, trailing = error.details() or "", error.trailing_metadata()
+    assert not [inside for inside in INSIDES if inside in f"{text} {trailing!r}"]
+    reason = turnout.errors.status_details(trailing).reason
+    return Refusal(error.code().name, reason, text)
+
+
+# ---------------------------------------------------------------- messages
+
+
+@pytest.mark.parametrize("method", UNARY)
+def test_bytes_that_are_no_message_are_refused(gateway: Gateway, method: str) -> None:
+    with connected(gateway.address) as channel:
+        refused = refusal(unary(channel, method), b"\xff\xff\xff\xff")
+    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "REQUEST_INVALID")
+    assert METHODS[method].input_type.full_name in refused.text
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_random_bytes_get_an_answer_or_a_clean_status(gateway: Gateway, method: str) -> None:
+    draw = random.Random(f"{SEED} {method}")
+    with connected(gateway.address) as channel:
+        for _ in range(60):
+            payload = draw.randbytes(draw.choice((0, 1, 2, 5, 20, 200)))
+            if METHODS[method].client_streaming:
+                refused = outcome(stream(channel, method), iter([payload]))
+            else:
+                refused = outcome(unary(channel, method), payload)
+            assert refused is None or refused.code not in ("INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+def test_damaged_requests_get_an_answer_or_a_clean_status(gateway: Gateway) -> None:
+    draw = random.Random(SEED)
+    whole = fp32(1.0, 2.0, 3.0, id="x").SerializeToString()
+    codes = set()
+    with connected(gateway.address) as channel:
+        for _ in range(1000):
+            damaged = bytearray(whole)
+            for _ in range(draw.randint(1, 4)):
+                damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+            refused = outcome(unary(channel, INFER), bytes(damaged[: draw.randint(1, len(whole))]))
+            codes.add(refused.code if refused else "OK")
+    assert codes <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
+
+
+@pytest.mark.parametrize("method", [INFER, "turnout.v1.RankingService/Rank"])
+def test_a_message_of_100_mb_is_refused(gateway: Gateway, method: str) -> None:
+    with connected(gateway.address) as channel:
+        assert refusal(unary(channel, method), bytes(100_000_000)).code == "RESOURCE_EXHAUSTED"
+
+
+def test_a_compressed_message_that_swells_is_refused(gateway: Gateway) -> None:
+    with connected(gateway.address) as channel:
+        call = unary(channel, INFER)
+        assert refusal(call, bytes(200_000_000), compression=grpc.Compression.Gzip).code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [-1, 1],
+        [1, -(2**63)],
+        [2**31, 2**31],
+        [2**62, 4],
+        [2**63 - 1, 2**63 - 1],
+        [1] * 1000,
+        [],
+        [0, 2**62],
+        [10**9, 10**9],
+    ],
+)
+@pytest.mark.parametrize("raw", [True, False])
+def test_absurd_shapes_are_refused(gateway: Gateway, shape: list[int], raw: bool) -> None:
+    tensor = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=shape)
+    request = oip.ModelInferRequest(model_name="echo-fp32", inputs=[tensor])
+    if raw:
+        request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
+    else:
+        request.inputs[0].contents.fp32_contents.extend([0.0] * 4)
+    with connected(gateway.address) as channel:
+        refused = refusal(unary(channel, INFER), request.SerializeToString())
+    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "INPUT_INVALID")
+
+
+def test_zero_rows_of_absurd_width_allocate_nothing(gateway: Gateway) -> None:
+    tensor = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=[0, 2**40])
+    request = oip.ModelInferRequest(model_name="echo-fp32", inputs=[tensor], raw_input_contents=[b""])
+    with connected(gateway.address) as channel:
+        refused = outcome(unary(channel, INFER), request.SerializeToString())
+    assert refused is None or refused.code == "INVALID_ARGUMENT"
+
+
+def test_strings_that_claim_to_be_long_are_refused(gateway: Gateway) -> None:
+    tensor = oip.ModelInferRequest.InferInputTensor(name="in_bytes", datatype="BYTES", shape=[1, 1])
+    with connected(gateway.address) as channel:
+        for contents in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7fabc", b"\x01\x00\x00", b"\x01\x00\x00\x00ab", b""):
+            request = oip.ModelInferRequest(model_name="echo-bytes", inputs=[tensor], raw_input_contents=[contents])
+            assert refusal(unary(channel, INFER), request.SerializeToString()).reason == "INPUT_INVALID"
+
+
+def test_ten_thousand_tensors_in_a_request_are_refused(gateway: Gateway) -> None:
+    request = fp32(1.0)
+    request.inputs.extend([request.inputs[0]] * 10_000)
+    with connected(gateway.address) as channel:
+        assert refusal(unary(channel, INFER), request.SerializeToString()).code == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 1_000_000, "../../etc/passwd", "price\0", "é漢😀" * 1000, "%s%n"])
+def test_absurd_names_are_not_found_and_not_repeated_at_length(gateway: Gateway, name: str) -> None:
+    with connected(gateway.address) as channel:
+        refused = refusal(unary(channel, INFER), fp32(1.0, model=name).SerializeToString())
+    assert refused.code in ("NOT_FOUND", "INVALID_ARGUMENT")
+    assert len(refused.text) <= 1100
+
+
+# ---------------------------------------------------------------- methods and metadata
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["inference.GRPCInferenceService/Nothing", "nothing.Nothing/Nothing", "a/b/c", "x" * 4000 + "/y"],
+)
+def test_unknown_methods_are_unimplemented(gateway: Gateway, method: str) -> None:
+    with connected(gateway.address) as channel:
+        assert refusal(unary(channel, method), b"").code == "UNIMPLEMENTED"
+        assert refusal(stream(channel, method), iter([b""])).code == "UNIMPLEMENTED"
+
+
+def test_a_unary_method_called_as_a_stream_is_refused(gateway: Gateway) -> None:
+    with connected(gateway.address) as channel:
+        payloads = [fp32(1.0).SerializeToString()] * 3
+        refused = outcome(stream(channel, INFER), iter(payloads))
+    # gRPC itself takes the first message and answers that, or refuses.
+    assert refused is None or refused.code in ("INVALID_ARGUMENT", "UNIMPLEMENTED", "INTERNAL")
+
+
+def test_huge_metadata_is_refused_or_ignored(gateway: Gateway) -> None:
+    with connected(gateway.address) as channel:
+        payload = fp32(1.0).SerializeToString()
+        for metadata in (
+            [("x-large", "x" * 500_000)],
+            [(f"x-{number}", "x" * 100) for number in range(5000)],
+            [("x-turnout-unit", "u" * 200_000)],
+        ):
+            assert refusal(unary(channel, INFER), payload, metadata=metadata).code in ("RESOURCE_EXHAUSTED", "INTERNAL")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        ("x-turnout-unit", "u" * 5000),
+        ("x-turnout-unit", ""),
+        ("grpc-trace-bin", b"\xff" * 100),
+        ("traceparent", "00-" + "f" * 32 + "-" + "f" * 16 + "-ff"),
+        ("tracestate", ",=,=" * 500),
+        ("triton_grpc_error", "x" * 1000),
+        ("x-turnout-unit-bin", b"\0\xff"),
+    ],
+)
+def test_odd_metadata_costs_nothing(gateway: Gateway, metadata: tuple[str, Any]) -> None:
+    with connected(gateway.address) as channel:
+        assert unary(channel, INFER)(fp32(1.0).SerializeToString(), metadata=[metadata], timeout=30)
+
+
+def test_bytes_that_are_not_http2_are_hung_up_on(gateway: Gateway) -> None:
+    host, port = gateway.address.split(":")
+    draw = random.Random(SEED)
+    for opening in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + draw.randbytes(500),
+        draw.randbytes(999),
+    ):
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(opening)
+            while connection.recv(4096):
+                pass
+
+
+# ---------------------------------------------------------------- clients that go away
+
+
+def test_thousands_of_cancelled_calls_cost_nothing(gateway: Gateway) -> None:
+    slow = oip.ModelInferRequest.InferInputTensor(name="rounds", datatype="INT64", shape=[1])
+    slow.contents.int64_contents.append(4)
+    request = oip.ModelInferRequest(model_name="slow", inputs=[slow]).SerializeToString()
+    with connected(gateway.address) as channel:
+        for _ in range(20):
+            calls = [unary(channel, INFER).future(request, timeout=60) for _ in range(150)]
+            for call in calls:
+                call.cancel()
+        eventually(lambda: in_flight(gateway) == 0)
+
+
+def test_streams_that_are_opened_and_abandoned_cost_nothing(gateway: Gateway) -> None:
+    over = threading.Event()
+
+    def one_then_silence() -> Iterator[bytes]:
+        yield fp32(1.0).SerializeToString()
+        over.wait(60)
+
+    for _ in range(10):
+        with connected(gateway.address) as channel:
+            calls = [stream(channel, STREAM)(one_then_silence()) for _ in range(20)]
+            assert all(next(call) for call in calls)
+        # The channel is closed with all its streams open.
+        over.set()
+        over.clear()
+    over.set()
+
+
+def test_a_stream_that_asks_for_much_and_reads_nothing_is_bounded(gateway: Gateway, before: Usage) -> None:
+    wide = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=[1, 250_000])
+    raw = bytes(1_000_000)
+    request = oip.ModelInferRequest(model_name="echo-fp32", inputs=[wide], raw_input_contents=[raw])
+    payload = request.SerializeToString()
+    with connected(gateway.address) as channel:
+        # 400 MB of answers that nobody reads; flow control stops the sender long before.
+        call = stream(channel, STREAM)(payload for _ in range(400))
+        next(call)
+        answers_normally(gateway)
+        assert usage(gateway).rss_mib <= before.rss_mib + GROWTH_MIB
+        call.cancel()
+
+
+def test_half_closed_streams_end(gateway: Gateway) -> None:
+    with connected(gateway.address) as channel:
+        for _ in range(200):
+            assert list(stream(channel, STREAM)(iter([]), timeout=30)) == []
+
+
+def test_five_hundred_streams_at_once_are_answered(gateway: Gateway) -> None:
+    def requests(number: int) -> Iterator[bytes]:
+        for _ in range(3):
+            yield fp32(float(number)).SerializeToString()
+
+    with connected(gateway.address) as channel:
+        calls = [stream(channel, STREAM)(requests(number), timeout=60) for number in range(500)]
+        for number, call in enumerate(calls):
+            answers = [oip.ModelStreamInferResponse.FromString(raw) for raw in call]
+            assert [answer.error_message for answer in answers] == ["", "", ""]
+            assert {answer.infer_response.outputs[0].contents.fp32_contents[0] for answer in answers} == {float(number)}
+
+
+KILLED = """
+import sys, grpc
+from tests.e2e.probes import fp32, stream, unary
+from turnout_server.rpc.stubs import open_inference_pb2 as oip
+slow = oip.ModelInferRequest.InferInputTensor(name="rounds", datatype="INT64", shape=[1])
+slow.contents.int64_contents.append(2000)
+request = oip.ModelInferRequest(model_name="slow", inputs=[slow]).SerializeToString()
+channel = grpc.insecure_channel(sys.argv[1])
+def forever():
+    while True:
+        yield fp32(1.0).SerializeToString()
+answers = stream(channel, "inference.GRPCInferenceService/ModelStreamInfer")(forever())
+next(answers)
+calls = [unary(channel, "inference.GRPCInferenceService/ModelInfer").future(request) for _ in range(20)]
+print("busy", flush=True)
+for _ in answers: pass
+"""
+
+
+def test_a_client_that_is_killed_in_the_middle_costs_nothing(gateway: Gateway) -> None:
+    command = [sys.executable, "-c", KILLED, gateway.address]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "busy\n"
+        eventually(lambda: in_flight(gateway) >= 10)
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+    eventually(lambda: in_flight(gateway) == 0)
+
+
+def test_connections_that_say_nothing_cost_nothing(gateway: Gateway) -> None:
+    host, port = gateway.address.split(":")
+    idle = [socket.create_connection((host, int(port)), timeout=30) for _ in range(200)]
+    answers_normally(gateway)
+    for connection in idle:
+        connection.close()

@@ -1,0 +1,326 @@
+"""What a gateway tells of itself: spans to a collector, numbers to Prometheus, lines to its log."""
+
+from __future__ import annotations
+
+import collections
+import secrets
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from opentelemetry import trace
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+import turnout
+from tests.e2e.conftest import Gateway, StartGateway
+from tests.e2e.probes import connected, eventually, fp32, metrics, records, serving, stream
+
+Labels = tuple[str, ...]
+
+
+class Collector:
+    """A collector: takes what is exported over OTLP/gRPC, and keeps it."""
+
+    def __init__(self, server: grpc.Server) -> None:
+        self._lock = threading.Lock()
+        self._spans: list[Span] = []
+        self.resources: list[dict[str, str]] = []
+        self.metric_names: set[str] = set()
+        server.add_generic_rpc_handlers((self._service("trace"), self._service("metrics")))
+        self.address = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+
+    def _service(self, signal: str) -> grpc.GenericRpcHandler:
+        module, take = {
+            "trace": (trace_service_pb2, self._take_spans),
+            "metrics": (metrics_service_pb2, self._take_metrics),
+        }[signal]
+        (service,) = module.DESCRIPTOR.services_by_name.values()
+        request = getattr(module, f"Export{signal.capitalize()}ServiceRequest")
+        answer = getattr(module, f"Export{signal.capitalize()}ServiceResponse")()
+
+        def export(raw: bytes, context: grpc.ServicerContext) -> bytes:
+            with self._lock:
+                take(request.FromString(raw))
+            return bytes(answer.SerializeToString())
+
+        return grpc.method_handlers_generic_handler(
+            service.full_name, {"Export": grpc.unary_unary_rpc_method_handler(export)}
+        )
+
+    def _take_spans(self, request: Any) -> None:
+        for resource in request.resource_spans:
+            self.resources.append({one.key: one.value.string_value for one in resource.resource.attributes})
+            self._spans.extend(span for scope in resource.scope_spans for span in scope.spans)
+
+    def _take_metrics(self, request: Any) -> None:
+        scopes = (scope for resource in request.resource_metrics for scope in resource.scope_metrics)
+        self.metric_names |= {metric.name for scope in scopes for metric in scope.metrics}
+
+    def of_trace(self, trace_id: str) -> list[Span]:
+        """Return the spans of one trace, as far as they have come in."""
+        with self._lock:
+            return [span for span in self._spans if span.trace_id.hex() == trace_id]
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    server = grpc.server(ThreadPoolExecutor(2))
+    found = Collector(server)
+    server.start()
+    yield found
+    server.stop(0).wait()
+
+
+@pytest.fixture(scope="module")
+def traced(collector: Collector, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that exports, often."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_METRIC_EXPORT_INTERVAL": "200",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=tests",
+    }
+    with serving(tiny_store, tmp_path_factory.mktemp("traced") / "log", **environment) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def client(traced: Gateway) -> Iterator[turnout.Client]:
+    with turnout.Client(traced.address, retries=0) as client:
+        yield client
+
+
+class Caller:
+    """Somebody with a trace of their own."""
+
+    def __init__(self) -> None:
+        self.trace_id, self.span_id = secrets.token_hex(16), secrets.token_hex(8)
+        self.metadata = {"traceparent": f"00-{self.trace_id}-{self.span_id}-01"}
+
+
+def attributes(span: Span) -> dict[str, Any]:
+    """Return a span's attributes as plain values."""
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
+
+
+def whole(collector: Collector, trace_id: str, count: int) -> dict[str, Span]:
+    """Return the spans of a trace by name once there are *count*; there are no more."""
+    spans = eventually(lambda: len(found := collector.of_trace(trace_id)) >= count and found)
+    assert isinstance(spans, list)
+    assert len(spans) == count
+    return {span.name: span for span in spans}
+
+
+# ---------------------------------------------------------------- traces
+
+
+def test_a_call_continues_its_callers_trace(client: turnout.Client, collector: Collector) -> None:
+    caller = Caller()
+    context = SpanContext(int(caller.trace_id, 16), int(caller.span_id, 16), False, TraceFlags(1))
+    with trace.use_span(NonRecordingSpan(context)):
+        client.predict_price("price", {"carat": 1}, unit="vip")
+    server = whole(collector, caller.trace_id, 3)["turnout.v1.PricingService/PredictPrice"]
+    assert server.parent_span_id.hex() == caller.span_id
+    assert server.kind == Span.SPAN_KIND_SERVER
+
+
+def test_a_calls_span_says_who_answered_and_why(client: turnout.Client, collector: Collector) -> None:
+    caller = Caller()
+    client.predict_price("price", {"carat": 1}, unit="vip", metadata=caller.metadata)
+    server = whole(collector, caller.trace_id, 3)["turnout.v1.PricingService/PredictPrice"]
+    assert attributes(server) == {
+        "rpc.system.name": "grpc",
+        "rpc.method": "turnout.v1.PricingService/PredictPrice",
+        "rpc.response.status_code": "OK",
+        "turnout.route": "price",
+        "turnout.target": "control",
+        "turnout.reason": "OVERRIDE",
+        "turnout.model.name": "price",
+        "turnout.model.version": 1,
+        "turnout.batch.rows": 1,
+    }
+    assert server.status.code == Status.STATUS_CODE_UNSET
+
+
+def test_queue_and_run_are_children_in_order(client: turnout.Client, collector: Collector) -> None:
+    caller = Caller()
+    client.predict_prices("price", columns={"carat": [1, 2, 3]}, version=1, metadata=caller.metadata)
+    spans = whole(collector, caller.trace_id, 3)
+    server, queue, run = (
+        spans[name] for name in ("turnout.v1.PricingService/PredictPrice", "turnout.queue", "turnout.run")
+    )
+    assert queue.parent_span_id == run.parent_span_id == server.span_id
+    # Their clocks are read apart, so what follows holds to a millisecond.
+    slack = 1_000_000
+    assert server.start_time_unix_nano <= queue.start_time_unix_nano + slack
+    assert abs(queue.end_time_unix_nano - run.start_time_unix_nano) <= slack
+    assert run.start_time_unix_nano < run.end_time_unix_nano <= server.end_time_unix_nano + slack
+    assert attributes(run)["turnout.batch.rows"] == 3
+    assert [link.span_id for link in run.links] == [server.span_id]
+
+
+def test_an_error_is_a_span_with_its_reason(client: turnout.Client, collector: Collector) -> None:
+    caller = Caller()
+    with pytest.raises(turnout.NotFoundError):
+        client.predict_price("prices", {"carat": 1}, metadata=caller.metadata)
+    (server,) = whole(collector, caller.trace_id, 1).values()
+    found = attributes(server)
+    assert (found["rpc.response.status_code"], found["turnout.error.reason"]) == ("NOT_FOUND", "ROUTE_NOT_FOUND")
+    # The semantic conventions do not count a caller's mistake as a server's error.
+    assert server.status.code == Status.STATUS_CODE_UNSET
+
+
+def test_an_error_after_the_assignment_still_says_who_was_assigned(
+    client: turnout.Client, collector: Collector
+) -> None:
+    caller = Caller()
+    with pytest.raises(turnout.InvalidRequestError):
+        client.predict_price("price", {"carot": 1}, unit="vip", metadata=caller.metadata)
+    (server,) = whole(collector, caller.trace_id, 1).values()
+    found = attributes(server)
+    assert (found["turnout.target"], found["turnout.error.reason"]) == ("control", "FEATURE_UNKNOWN")
+
+
+def test_a_call_of_the_open_inference_protocol_is_traced_alike(traced: Gateway, collector: Collector) -> None:
+    caller = Caller()
+    with connected(traced.address) as channel:
+        call = stream(channel, "inference.GRPCInferenceService/ModelStreamInfer")
+        asked = [fp32(1.0).SerializeToString() for _ in range(3)]
+        assert len(list(call(iter(asked), metadata=list(caller.metadata.items()), timeout=30))) == 3
+    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 7 and found)
+    names = collections.Counter(span.name for span in spans)
+    assert names == {"inference.GRPCInferenceService/ModelStreamInfer": 1, "turnout.queue": 3, "turnout.run": 3}
+
+
+def test_a_trace_that_its_caller_does_not_sample_is_not_sent(client: turnout.Client, collector: Collector) -> None:
+    unsampled, after = Caller(), Caller()
+    client.predict_price("price", {"carat": 1}, metadata={"traceparent": unsampled.metadata["traceparent"][:-1] + "0"})
+    client.predict_price("price", {"carat": 1}, metadata=after.metadata)
+    whole(collector, after.trace_id, 3)
+    assert collector.of_trace(unsampled.trace_id) == []
+
+
+@pytest.mark.parametrize("traceparent", ["", "00-0-0-0", "é", "ff" * 4000, f"00-{'0' * 32}-{'0' * 16}-01"])
+def test_a_traceparent_that_is_nonsense_starts_a_new_trace(client: turnout.Client, traceparent: str) -> None:
+    metadata = {"traceparent": traceparent if traceparent.isascii() else traceparent.encode().hex()}
+    assert client.predict_price("price", {"carat": 1}, version=1, metadata=metadata).price == 1500
+
+
+def test_the_resource_is_named(client: turnout.Client, collector: Collector) -> None:
+    caller = Caller()
+    client.predict_price("price", {"carat": 1}, metadata=caller.metadata)
+    whole(collector, caller.trace_id, 3)
+    resource = collector.resources[-1]
+    assert (resource["service.name"], resource["deployment.environment.name"]) == ("turnout", "tests")
+
+
+def test_metrics_go_to_the_collector_too(traced: Gateway, collector: Collector) -> None:
+    wanted = {"turnout.requests", "turnout.request.duration", "turnout.run.duration", "rpc.server.call.duration"}
+    eventually(lambda: wanted <= collector.metric_names)
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def test_what_is_scraped_is_what_was_sent(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    expected: collections.Counter[Labels] = collections.Counter()
+    with turnout.Client(gateway.address, retries=0) as client:
+        for number in range(60):
+            served = client.predict_price("price", {"carat": 1}, unit=f"user-{number}").served
+            expected[served.route, served.target, served.model, str(served.version), served.reason, "OK"] += 1
+        for _ in range(3):
+            served = client.rank("ranking", {"a": {"price": 1}}, version=2).served
+            expected["", "", "ranking", "2", "PINNED", "OK"] += 1
+        for _ in range(2):
+            with pytest.raises(turnout.InvalidRequestError):
+                client.predict_price("price", {"carot": 1}, unit="vip")
+            expected["price", "control", "price", "1", "OVERRIDE", "FEATURE_UNKNOWN"] += 1
+        for number in range(5):
+            with pytest.raises(turnout.NotFoundError):
+                client.predict_price(f"made-up-{number}", {"carat": 1})
+            expected["", "", "", "", "", "ROUTE_NOT_FOUND"] += 1
+    names = ("route", "target", "model", "version", "reason", "code")
+    assert by_labels(gateway, "turnout_requests_total", names) == expected
+
+    durations = by_labels(gateway, "turnout_request_duration_seconds_count", names[:4])
+    answered: collections.Counter[Labels] = collections.Counter()
+    for labels, count in expected.items():
+        if labels[2]:
+            answered[labels[:4]] += count
+    assert durations == answered
+
+    calls = by_labels(gateway, "turnout_rpc_duration_seconds_count", ("method", "code"))
+    assert calls["turnout.v1.PricingService/PredictPrice", "OK"] == 60
+    assert calls["turnout.v1.PricingService/PredictPrice", "NOT_FOUND"] == 5
+    assert calls["turnout.v1.PricingService/PredictPrice", "INVALID_ARGUMENT"] == 2
+    assert calls["turnout.v1.RankingService/Rank", "OK"] == 3
+    assert by_labels(gateway, "turnout_requests_in_flight", ()) == {(): 0}
+    states = by_labels(gateway, "turnout_model_state", ("model", "version", "state"))
+    assert states["price", "1", "AVAILABLE"] == states["price", "2", "AVAILABLE"] == 1
+
+
+def by_labels(gateway: Gateway, sample: str, names: Labels) -> dict[Labels, float]:
+    """Return the series of a sample that are not zero, by the values of the labels *names*."""
+    found = {}
+    for labels, value in metrics(gateway, sample).items():
+        named = dict(labels)
+        assert set(named) == set(names)
+        if value or not names:
+            found[tuple(named[name] for name in names)] = value
+    return found
+
+
+# ---------------------------------------------------------------- logs
+
+
+def test_a_log_line_of_a_call_has_the_ids_of_its_trace(store: Path, start_gateway: StartGateway) -> None:
+    # It looks at its store for this call only: else it might find the new table by itself, outside of any call.
+    gateway = start_gateway(store, "--allow-changes", "--set", "store.poll_s=3600")
+    caller = Caller()
+    table = (store / "routes.yaml").read_text()
+    with turnout.Client(gateway.address) as client:
+        client.apply_routes(table.replace("weight: 90", "weight: 80"), metadata=caller.metadata)
+    (told,) = eventually(lambda: [one for one in records(gateway) if one.get("trace_id") == caller.trace_id])
+    assert told["event"] == "route table adopted"
+    assert len(told["span_id"]) == 16
+    assert {"timestamp", "level", "logger", "event"} <= told.keys()
+
+
+def test_without_a_collector_nothing_is_sent_and_nothing_complains(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(tiny_store)
+    with turnout.Client(gateway.address) as client:
+        for _ in range(20):
+            client.predict_price("price", {"carat": 1}, metadata=Caller().metadata)
+    listening, connections = sockets(gateway)
+    assert (listening, connections) == (2, 0)
+    assert gateway.terminate() == 0
+    assert {one["level"] for one in records(gateway)} == {"info"}
+    assert {one["logger"].split(".")[0] for one in records(gateway)} == {"turnout"}
+
+
+def sockets(gateway: Gateway) -> tuple[int, int]:
+    """Return how many TCP sockets the gateway listens on, and how many connections it made itself."""
+    found = psutil.Process(gateway.pid).net_connections("tcp")
+    listening = [one for one in found if one.status == psutil.CONN_LISTEN]
+    ports = {one.laddr.port for one in listening}
+    return len(listening), len([one for one in found if one.laddr.port not in ports])
+
+
+def test_a_collector_that_is_down_costs_no_request(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store, env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    with turnout.Client(gateway.address, retries=0) as client:
+        for _ in range(50):
+            client.predict_price("price", {"carat": 1})
+    assert gateway.terminate() == 0
+    assert "Traceback" not in gateway.log()
