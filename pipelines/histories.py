@@ -54,21 +54,22 @@ class Histories:
 
 
 def split(
-    purchases: Purchases, day: int, *, fewest_buyers: int = 10, fewest_items: int = 5
+    purchases: Purchases, day: int, *, end: int | None = None, fewest_buyers: int = 10, fewest_items: int = 5
 ) -> tuple[Histories, Histories]:
-    """Split *purchases* into what was bought before *day* and from then on.
+    """Split *purchases* into what was bought before *day* and from then on, before *end* if there is one.
 
     Both count only items that at least *fewest_buyers* customers bought before *day*, and customers who bought at least
     *fewest_items* different ones of these before *day*.
     """
     before = purchases.day < day
+    after = ~before if end is None else ~before & (purchases.day < end)
     pairs = np.unique(np.stack([purchases.customer[before], purchases.product[before]], axis=1), axis=0)
     items, buyers = np.unique(pairs[:, 1], return_counts=True)
     items = items[buyers >= fewest_buyers]
     customers, widths = np.unique(pairs[np.isin(pairs[:, 1], items), 0], return_counts=True)
     customers = customers[widths >= fewest_items]
     kept = np.isin(purchases.product, items) & np.isin(purchases.customer, customers)
-    first, second = (_histories(purchases, items, customers, kept & side) for side in (before, ~before))
+    first, second = (_histories(purchases, items, customers, kept & side) for side in (before, after))
     return first, second
 
 

@@ -1,9 +1,10 @@
 """An item-to-item neighbourhood model: what goes with what you bought, what you bought before, what everyone buys.
 
-The score of item i is  popularity_i + sum over the history's items h of fade(h) * weight(h, i),  where fade falls with
-the number of purchases since, and weight(h, i) is the cosine between the two items' sets of buyers, shrunk for few
-buyers (Sarwar et al. 2001). An item's first neighbour is itself: its weight says how much one purchase speaks for the
-next, more for items that customers come back for.
+The score of item i is  trend_i * (popularity_i + sum over the history's items h of fade(h) * weight(h, i)),  where fade
+falls with the number of purchases since, and weight(h, i) is the cosine between the two items' sets of buyers, shrunk
+for few buyers (Sarwar et al. 2001). An item's first neighbour is itself: its weight says how much one purchase speaks
+for the next, more for items that customers come back for. The trend favours what sells better of late than before:
+part of an assortment goes and comes with the weeks. It is a factor of the stored weights.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from pipelines.export import Array, Graph
 from pipelines.histories import Histories, places_from_end
 from pipelines.sources import Floats, Ints
 
-# Chosen with January held out, where most of a few dozen settings did about as well; of five that were then tried on
-# February too, this one was kept: its figure flatters a little.
-NEIGHBOURS = 30
-SHRINKAGE = 10.0
+# Chosen by recall@20 on January, see `pipelines.recommendation`; most of a few dozen settings did about as well there.
+NEIGHBOURS = 20
+SHRINKAGE = 5.0
 """Buyers that every pair of items is short of."""
 HALF_LIFE = 100.0
 """A purchase counts half after this many further ones."""
@@ -36,6 +36,11 @@ POPULARITY = 0.1
 """Score of the best seller for everyone."""
 POPULARITY_HALF_LIFE = 14.0
 """In days."""
+TREND = 0.3
+"""Exponent on an item's share of the last `TREND_DAYS` days' sales over its share of all."""
+TREND_DAYS = 7
+TREND_PRIOR = 1e-4
+"""Added to both shares, so that few sales say little."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,10 @@ class Neighbours:
 
     def graph(self) -> onnx.ModelProto:
         """Return the whole ONNX graph, see `top_items`."""
-        return top_items.build("neighbours", self.items, self._score)
+        return top_items.build("neighbours", self.items, self.score)
 
-    def _score(self, graph: Graph, history: str) -> str:
+    def score(self, graph: Graph, history: str) -> str:
+        """Add the model's nodes to *graph*: a `top_items.Score`."""
         number = graph.constant(np.int64(len(self.items)))
         known = graph.add("Cast", graph.add("Less", history, number), to=onnx.TensorProto.FLOAT)
         last = graph.constant(np.int64(1))
@@ -107,11 +113,14 @@ def fit(train: Histories) -> Neighbours:
     near = np.argpartition(-cosine, width - 1, axis=1)[:, :width]
     weights = np.take_along_axis(cosine, near, axis=1)
     own = OWN * (_loyalty(train, buyers) ** LOYALTY)
+    near = np.concatenate([np.arange(count)[:, None], near], axis=1)
+    weights = np.concatenate([own[:, None], weights], axis=1)
+    trend = _trend(train)
     return Neighbours(
         items=train.items,
-        near=_with_padding(np.concatenate([np.arange(count)[:, None], near], axis=1), count).astype(np.int16),
-        weights=_with_padding(np.concatenate([own[:, None], weights], axis=1), 0.0).astype(np.float16),
-        popularity=np.append(POPULARITY * _popularity(train), 0.0).astype(np.float32),
+        near=_with_padding(near, count).astype(np.int16),
+        weights=_with_padding(weights * trend[near], 0.0).astype(np.float16),
+        popularity=np.append(POPULARITY * _popularity(train) * trend, 0.0).astype(np.float32),
     )
 
 
@@ -129,6 +138,14 @@ def _popularity(train: Histories) -> Floats:
     fresh = 0.5 ** ((train.day.max() - train.day) / POPULARITY_HALF_LIFE)
     sales = np.bincount(train.item, weights=fresh, minlength=len(train.items))
     return np.asarray(sales / sales.max())
+
+
+def _trend(train: Histories) -> Floats:
+    """Return the factor by which each item's late sales raise or lower its scores, shape [items]."""
+    late = train.item[train.day > train.day.max() - TREND_DAYS]
+    share = np.bincount(late, minlength=len(train.items)) / len(late)
+    usual = train.sales / len(train.item)
+    return np.asarray(((share + TREND_PRIOR) / (usual + TREND_PRIOR)) ** TREND)
 
 
 def _with_padding(table: Array, filling: float) -> Array:

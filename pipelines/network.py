@@ -1,17 +1,15 @@
-"""A small recommendation network, trained in PyTorch: two fading memories of what you bought, and learned repeats.
+"""Item vectors trained in PyTorch: they correct the neighbours' scores by what a whole history says.
 
-The score of item i is the sum of
+The score of item i is  log(FLOOR + the neighbours' score of i) + VOICE * (taste · vector_i).  The neighbours know which
+two items go together and what one customer buys again (`pipelines.neighbours`). The taste sums up the history: its
+item vectors, averaged twice under weights that are learned per item and fade with the purchases since, blended linearly
+into one vector.
 
-- what everyone buys: a share of its log popularity;
-- what goes with your purchases: your history's item vectors, averaged twice under weights that are learned per item and
-  fade with the purchases since, blended linearly into one vector, times the vector of i;
-- what you bought before: for two learned rates of fading, log(1 + faded count of i), times a learned gain and the
-  learned loyalty of i.
-
-It is trained to predict, from what customers bought before a day, what they bought in the four weeks from then on,
-with a softmax over all items. In training the popularity is that of the four weeks themselves: the other terms then
-learn what sets a customer apart, and none learns by heart what was on offer in those weeks. In serving it is the
-past's, which is worth less; so in both only a share of its logarithm counts.
+The vectors are trained to predict, from what customers bought before a day, what they bought in the four weeks from
+then on, with a softmax over all items. Two more terms stand beside them in training only, so that they need not explain
+what the neighbours' score does already: repeats, for two learned rates of fading log(1 + faded count of i) times a
+learned gain and the learned loyalty of i; and a share of the log popularity of those four weeks themselves, so that the
+vectors do not learn by heart what was on offer then.
 """
 
 from __future__ import annotations
@@ -25,13 +23,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines import top_items
+from pipelines.export import Graph
 from pipelines.histories import Histories, padded
+from pipelines.neighbours import Neighbours
 from pipelines.sources import Floats, Ints
 
-# Chosen among a few settings by what they found in January and in February: February's figure flatters a little.
-WIDTH = 64
+# Chosen by recall@20 on January, see `pipelines.recommendation`. WIDTH also bounds the size of the file.
+WIDTH = 32
 DROPOUT = 0.5
-BATCH, STEPS = 256, 240
+BATCH, STEPS = 256, 480
+VOICE = 0.45
+FLOOR = 0.01
 HORIZON = 28
 """Days whose purchases are to be predicted."""
 FIRST_CUT, LAST_CUT = 21, 21
@@ -43,8 +46,8 @@ RATES = {"vectors": 7e-4, "items": 3e-3, "scalars": 0.1}
 POPULARITY_SHARE = 0.6
 
 
-class Network(nn.Module):
-    """Scores every item for histories of places; the place *count* is padding."""
+class Vectors(nn.Module):
+    """Scores every item for histories of places by their vectors; the place *count* is padding."""
 
     def __init__(self, count: int, width: int = WIDTH) -> None:
         super().__init__()
@@ -54,34 +57,35 @@ class Network(nn.Module):
         with torch.no_grad():
             self.items.weight[count] = 0.0
         self.importance = nn.Parameter(torch.zeros(count + 1))
-        self.loyalty = nn.Parameter(torch.zeros(count + 1))
         self.fading = nn.Parameter(torch.tensor([-0.5, 0.5]))
-        self.patience = nn.Parameter(torch.tensor([2.0, 4.0]))
-        self.gain = nn.Parameter(torch.tensor([2.0, 2.0]))
         self.dropout = nn.Dropout(DROPOUT)
         self.blend = nn.Linear(2 * width, width)
 
-    def forward(self, history: Tensor, popularity: Tensor) -> Tensor:
-        """Return scores, float32 [rows, count + 1].
-
-        Args:
-            history: places, oldest first, padded with *count*, int64 [rows, width].
-            popularity: float32 [count + 1].
-        """
-        known = (history < self.count).float()
-        since = known.sum(1, keepdim=True) - known.cumsum(1)
-        return popularity + self._goes_with(history, known, since) + self._repeats(history, known, since)
-
-    def _goes_with(self, history: Tensor, known: Tensor, since: Tensor) -> Tensor:
+    def forward(self, history: Tensor) -> Tensor:
+        """Return scores, float32 [rows, count + 1], for places padded with *count*, int64 [rows, width]."""
+        known, since = _since(history, self.count)
         fade = functional.softplus(self.fading)[:, None, None] * torch.log1p(since)
         weights = (torch.exp(self.importance[history] - fade) * known).transpose(0, 1)
         weights = weights / (weights.sum(2, keepdim=True) + 1e-6)
         # Float16 when frozen: stored small, computed in float32.
         memories = torch.matmul(weights, self.items(history).float()).flatten(1)
-        blended: Tensor = self.blend(self.dropout(memories))
-        return blended @ self.items.weight.float().T
+        taste: Tensor = self.blend(self.dropout(memories))
+        return taste @ self.items.weight.float().T
 
-    def _repeats(self, history: Tensor, known: Tensor, since: Tensor) -> Tensor:
+
+class Repeats(nn.Module):
+    """Scores what a history holds already; only training needs it."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.loyalty = nn.Parameter(torch.zeros(count + 1))
+        self.patience = nn.Parameter(torch.tensor([2.0, 4.0]))
+        self.gain = nn.Parameter(torch.tensor([2.0, 2.0]))
+
+    def forward(self, history: Tensor) -> Tensor:
+        """Return scores, float32 [rows, count + 1], for places padded with *count*, int64 [rows, width]."""
+        known, since = _since(history, self.count)
         total = torch.zeros_like(self.loyalty)
         nothing = total.expand(history.shape[0], -1)
         for speed, gain in zip(torch.exp(-self.patience), functional.softplus(self.gain), strict=True):
@@ -90,65 +94,89 @@ class Network(nn.Module):
         return total * torch.exp(self.loyalty)
 
 
-class Served(nn.Module):
-    """A trained network as it is served: a history in, scores out; item vectors rounded to float16."""
+class Taste(nn.Module):
+    """Trained vectors as they are served: rounded to float16, their scores times `VOICE`."""
 
-    def __init__(self, network: Network, popularity: Tensor) -> None:
+    def __init__(self, vectors: Vectors) -> None:
         super().__init__()
-        self.network = network.eval()
-        self.network.items.half()
-        self.popularity: Tensor
-        self.register_buffer("popularity", popularity)
+        self.vectors = vectors.eval()
+        self.vectors.items.half()
 
     def forward(self, history: Tensor) -> Tensor:
         """Return scores, float32 [rows, items + 1], for places, int64 [rows, width]."""
-        return self.network(history, self.popularity)  # type: ignore[no-any-return]
+        return VOICE * self.vectors(history)  # type: ignore[no-any-return]
+
+
+class Served:
+    """Neighbours and taste together."""
+
+    def __init__(self, neighbours: Neighbours, taste: Taste) -> None:
+        self._neighbours = neighbours
+        self._taste = taste
 
     def scores(self, history: Ints) -> Floats:
         """Return each row's scores, [rows, items + 1]: what the exported graph is checked against."""
         with torch.inference_mode():
-            return self(torch.from_numpy(history)).double().numpy()  # type: ignore[no-any-return]
+            taste = self._taste(torch.from_numpy(history)).double().numpy()
+        return np.asarray(np.log(FLOOR + self._neighbours.scores(history)) + taste)
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the whole ONNX graph, see `top_items`."""
+        core = export(self._taste)
+
+        def score(graph: Graph, history: str) -> str:
+            votes = graph.add("Add", self._neighbours.score(graph, history), graph.constant(np.float32(FLOOR)))
+            return graph.add("Add", graph.add("Log", votes), graph.splice(core, history))
+
+        return top_items.build("network", self._neighbours.items, score)
 
 
-def fit(train: Histories, seed: int, progress: Callable[[float], None]) -> Served:
-    """Train on *train*; the same *seed* gives the same network on one machine. *progress* hears the share done."""
+def fit(train: Histories, seed: int, progress: Callable[[float], None]) -> Taste:
+    """Train on *train*; the same *seed* gives the same vectors on one machine. *progress* hears the share done."""
     torch.set_num_threads(2)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     chance = np.random.default_rng(seed)
-    network = Network(len(train.items))
-    optimizer = torch.optim.AdamW(_groups(network), weight_decay=0.0)
+    vectors, repeats = Vectors(len(train.items)), Repeats(len(train.items))
+    optimizer = torch.optim.AdamW(_groups(vectors, repeats), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 50) * (1 - step / STEPS))
     end = int(train.day.max()) + 1
     for step in range(STEPS):
         history, wanted, popularity = _batch(train, int(chance.integers(FIRST_CUT, end - LAST_CUT + 1)), chance)
-        guess = functional.log_softmax(network(history, popularity)[:, :-1], dim=1)
+        guess = functional.log_softmax((popularity + vectors(history) + repeats(history))[:, :-1], dim=1)
         loss = -(wanted * guess).sum(1).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         progress((step + 1) / STEPS)
-    return Served(network, _popularity_term(train, 0, end))
+    return Taste(vectors)
 
 
-def export(served: Served) -> onnx.ModelProto:
-    """Return torch.onnx's graph of *served*: places in, scores out, rows and width free."""
+def export(taste: Taste) -> onnx.ModelProto:
+    """Return torch.onnx's graph of *taste*: places in, scores out, rows and width free."""
     example = torch.zeros((2, 3), dtype=torch.int64)
     free = ({0: torch.export.Dim("rows"), 1: torch.export.Dim("width")},)
     program = torch.onnx.export(
-        served.eval(), (example,), dynamo=True, dynamic_shapes=free, opset_version=18, verbose=False
+        taste.eval(), (example,), dynamo=True, dynamic_shapes=free, opset_version=18, verbose=False
     )
     if program is None:
         raise TypeError("torch.onnx.export returned no program")
     return program.model_proto
 
 
-def _groups(network: Network) -> list[dict[str, Any]]:
-    vectors = [network.items.weight, network.blend.weight, network.blend.bias]
-    items = [network.importance, network.loyalty]
-    scalars = [network.fading, network.patience, network.gain]
-    named = {"vectors": vectors, "items": items, "scalars": scalars}
+def _since(history: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return which places are known, 1 or 0, and how many known ones come after; float32 of *history*'s shape."""
+    known = (history < count).float()
+    return known, known.sum(1, keepdim=True) - known.cumsum(1)
+
+
+def _groups(vectors: Vectors, repeats: Repeats) -> list[dict[str, Any]]:
+    named = {
+        "vectors": [vectors.items.weight, vectors.blend.weight, vectors.blend.bias],
+        "items": [vectors.importance, repeats.loyalty],
+        "scalars": [vectors.fading, repeats.patience, repeats.gain],
+    }
     return [{"params": named[name], "lr": rate} for name, rate in RATES.items()]
 
 

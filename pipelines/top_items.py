@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx
@@ -29,13 +28,6 @@ SIGNATURE = Signature(
 )
 
 
-class _Graph(Graph):
-    def add_two(self, operator: str, *inputs: str, outputs: tuple[str, str], **attributes: Any) -> tuple[str, str]:
-        """Append a node with two outputs of these names and return the names."""
-        self._nodes.append(onnx.helper.make_node(operator, list(inputs), list(outputs), **attributes))
-        return outputs
-
-
 def build(name: str, items: Ints, score: Score) -> onnx.ModelProto:
     """Return the whole graph: `SIGNATURE` around what *score* adds.
 
@@ -44,11 +36,12 @@ def build(name: str, items: Ints, score: Score) -> onnx.ModelProto:
         items: raw ids by place, shape [items]; none is -1.
         score: see `Score`.
     """
-    graph = _Graph()
+    graph = Graph()
     history, exclude = _places(graph, items)
     scores = _without(graph, score(graph, history), exclude)
     real = graph.add("Slice", scores, _ints(graph, 0), _ints(graph, len(items)), _ints(graph, 1))
-    best, place = _top(graph, real, graph.add("Min", "k", _ints(graph, len(items))))
+    number = graph.add("Min", "k", _ints(graph, len(items)))
+    best, place = graph.add_pair("TopK", real, number, outputs=("scores", "place"), axis=1)
     nothing = graph.add("LessOrEqual", best, graph.constant(np.float32(LOWEST)))
     found = graph.add("Gather", graph.constant(items), place)
     graph.add("Where", nothing, _ints(graph, PADDING), found, output="item_ids")
@@ -93,10 +86,6 @@ def _places(graph: Graph, items: Ints) -> tuple[str, str]:
 def _without(graph: Graph, scores: str, exclude: str) -> str:
     lowest = graph.add("Expand", graph.constant(np.float32(LOWEST)), graph.add("Shape", exclude))
     return graph.add("ScatterElements", scores, exclude, lowest, axis=1)
-
-
-def _top(graph: _Graph, scores: str, k: str) -> tuple[str, str]:
-    return graph.add_two("TopK", scores, k, outputs=("scores", "place"), axis=1)
 
 
 def _joined(graph: Graph, *parts: str) -> str:

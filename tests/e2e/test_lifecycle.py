@@ -8,9 +8,12 @@ import shlex
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -190,6 +193,33 @@ def test_calls_in_progress_finish_and_new_ones_are_refused_politely(
     assert "Traceback" not in gateway.log()
 
 
+def test_a_shutdown_in_traffic_refuses_calls_and_cancels_none(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    stopped = threading.Event()
+
+    def ask() -> Counter[str]:
+        codes: Counter[str] = Counter()
+        with grpc.insecure_channel(gateway.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            check = channel.unary_unary("/turnout.v1.RouteService/ListRoutes")
+            while not stopped.is_set():
+                try:
+                    check(b"", timeout=30)
+                    codes["OK"] += 1
+                except grpc.RpcError as error:
+                    codes[error.code().name] += 1
+        return codes
+
+    with ThreadPoolExecutor() as threads:
+        asking = [threads.submit(ask) for _ in range(4)]
+        until(lambda: "ListRoutes" in scraped(gateway))
+        gateway.process.send_signal(signal.SIGTERM)
+        code = gateway.process.wait(30)
+        stopped.set()
+        codes = sum((one.result() for one in asking), Counter())
+    assert code == 0
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+
+
 def test_calls_that_outlast_the_grace_period_are_cancelled(tiny_store: Path, start_gateway: StartGateway) -> None:
     gateway = start_gateway(tiny_store, "--grace", "0")
     with grpc.insecure_channel(gateway.address) as channel:
@@ -229,9 +259,14 @@ def start_slow_call(channel: grpc.Channel, gateway: Gateway) -> grpc.Future:
 
 def in_flight(gateway: Gateway) -> float:
     """Return how many inferences are in progress, as the metrics say."""
+    values = re.findall(r"^turnout_requests_in_flight(?:\{[^}]*\})? (\S+)$", scraped(gateway), re.M)
+    return sum(float(value) for value in values)
+
+
+def scraped(gateway: Gateway) -> str:
+    """Return the metrics as they are now."""
     with urllib.request.urlopen(f"http://{gateway.metrics}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    return sum(float(value) for value in re.findall(r"^turnout_requests_in_flight(?:\{[^}]*\})? (\S+)$", text, re.M))
+        return str(answer.read().decode())
 
 
 def until(holds: Callable[[], bool], timeout: float = 30.0) -> None:

@@ -25,12 +25,12 @@ from turnout_server.store.manifest import DType, Signature, Task, TensorSpec
 from turnout_server.store.store import DirectoryStore
 
 WIDTH = 4
-LARGE, SMALL = 2**18, 2**15
-"""Rows of weights: 4 MiB and 512 KiB. The loader checks a large graph in a process of its own, and a small one itself."""
-GROWTH_MIB = 24.0
+LARGE, SMALL = 2**19, 2**17
+"""Rows of weights: 8 MiB and 2 MiB. The loader checks a large graph in a process of its own, and a small one itself."""
+GROWTH_MIB = 32.0
 """How much a gateway may have grown in the end: room for two large versions at the change, each held twice while it
-loads, and half as much again for what the allocator keeps. If a hundred large versions leaked, they would take 400 MiB,
-a hundred small ones 50, and thirty halves of large ones 60. Measured: less than 1 MiB each time.
+loads. If what is unloaded leaked, fifty small versions would take 100 MiB, a dozen large ones 96, and thirty halves
+of large ones 120. Measured: less than 2 MiB each time.
 """
 MESSAGE_MIB = 4
 MESSAGES_GROWTH_MIB = 24 * MESSAGE_MIB
@@ -41,7 +41,7 @@ SIGNATURE = Signature(
 )
 
 
-def heavy(file: Path, seed: int, rows: int = LARGE) -> Path:
+def heavy(file: Path, seed: int, rows: int = SMALL) -> Path:
     """Write a graph that looks up rows of its weights: it is large, and quick to run."""
     weights = np.random.default_rng(seed).standard_normal((rows, WIDTH), dtype=np.float32)
     graph = helper.make_graph(
@@ -113,7 +113,13 @@ def settles(gateway: Gateway, before: Usage, growth_mib: float = GROWTH_MIB) -> 
         pytest.fail(f"before: {before}, after: {usage(gateway)}")
 
 
-def test_a_model_that_is_unloaded_and_loaded_a_hundred_times_leaves_nothing_behind(gateway: Gateway) -> None:
+@pytest.mark.parametrize(("rows", "times"), [(SMALL, 100), (LARGE, 12)])
+def test_a_model_that_is_loaded_again_and_again_leaves_nothing_behind(
+    gateway: Gateway, store: Path, tmp_path: Path, rows: int, times: int
+) -> None:
+    publish_graph(store, "heavy", Task.TENSORS, SIGNATURE, heavy(tmp_path / "2.onnx", 2, rows), label="champion")
+    eventually(lambda: use(gateway) == "2")
+    eventually(lambda: events(gateway, "version unloaded", model="heavy", version=1))
     load = oip.RepositoryModelLoadRequest(model_name="heavy")
     unload = oip.RepositoryModelUnloadRequest(model_name="heavy")
     with connected(gateway.address) as channel, small_traffic(gateway) as failures:
@@ -122,23 +128,23 @@ def test_a_model_that_is_unloaded_and_loaded_a_hundred_times_leaves_nothing_behi
             for _ in range(times):
                 administer(channel, "RepositoryModelUnload", unload, oip.RepositoryModelUnloadResponse)
                 administer(channel, "RepositoryModelLoad", load, oip.RepositoryModelLoadResponse)
-                assert use(gateway) == "1"
+                assert use(gateway) == "2"
 
-        again(10)  # pools fill up, once
+        again(5)  # pools fill up, once
         before = usage(gateway)
-        again(100)
+        again(times)
         settles(gateway, before)
         assert failures == []
-    assert len(events(gateway, "version unloaded", model="heavy")) == 110
+    assert len(events(gateway, "version unloaded", model="heavy", version=2)) == times + 5
     assert "Traceback" not in gateway.log()
 
 
-def test_a_hundred_versions_in_a_row_leave_nothing_behind(gateway: Gateway, store: Path, tmp_path: Path) -> None:
+def test_fifty_versions_in_a_row_leave_nothing_behind(gateway: Gateway, store: Path, tmp_path: Path) -> None:
     labels = DirectoryStore(store)
 
     def again(versions: range) -> None:
         for version in versions:
-            file = heavy(tmp_path / "next.onnx", version, SMALL)
+            file = heavy(tmp_path / "next.onnx", version)
             assert publish_graph(store, "heavy", Task.TENSORS, SIGNATURE, file) == version
             labels.set_label("heavy", "champion", version)
             eventually(lambda version=version: use(gateway, "champion") == str(version))
@@ -147,7 +153,7 @@ def test_a_hundred_versions_in_a_row_leave_nothing_behind(gateway: Gateway, stor
     with small_traffic(gateway) as failures:
         again(range(2, 8))
         before = usage(gateway)
-        again(range(8, 108))
+        again(range(8, 58))
         settles(gateway, before)
         assert failures == []
     assert "Traceback" not in gateway.log()
@@ -155,7 +161,7 @@ def test_a_hundred_versions_in_a_row_leave_nothing_behind(gateway: Gateway, stor
 
 def test_versions_that_fail_leave_nothing_behind(gateway: Gateway, store: Path, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.onnx"
-    garbage.write_bytes(heavy(tmp_path / "whole.onnx", 0).read_bytes()[: 2**21])
+    garbage.write_bytes(heavy(tmp_path / "whole.onnx", 0, LARGE).read_bytes()[: 2**22])
 
     def again(versions: range) -> None:
         for version in versions:

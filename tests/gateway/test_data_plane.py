@@ -356,8 +356,7 @@ async def test_a_copy_is_sent_after_the_answer_and_counted(mirrored: World) -> N
 
 async def test_only_the_fraction_that_is_drawn_is_copied(tmp_path: Path) -> None:
     draws = iter([0.9, 0.5, 0.9, 0.49])
-    world = await make(tmp_path, MIRROR, slow=True, draw=lambda: 0.0)
-    world.data_plane._draw = lambda: next(draws)
+    world = await make(tmp_path, MIRROR, slow=True, draw=lambda: next(draws))
     await ask(world, 2)  # without a unit, the assignment takes one draw and the mirror the other
     assert len(world.runs.jobs) == 1
     assert next(draws, None) is None

@@ -26,6 +26,13 @@ def test_the_day_of_the_split_is_held_out() -> None:
     assert test.day.tolist() == [2]
 
 
+def test_nothing_from_the_end_on_is_on_either_side() -> None:
+    lines = purchases((1, 7, 10), (2, 7, 10), (3, 7, 10), (4, 7, 10))
+    train, test = split(lines, day=2, end=4, fewest_buyers=1, fewest_items=1)
+    assert train.day.tolist() == [1]
+    assert test.day.tolist() == [2, 3]
+
+
 def test_what_is_held_out_does_not_decide_who_counts() -> None:
     """Item 20 and customer 8 have enough only with the held-out day; both stay out on both sides."""
     lines = [(1, 7, 10), (1, 6, 10), (1, 7, 20), (2, 6, 20), (2, 8, 10), (2, 6, 10)]

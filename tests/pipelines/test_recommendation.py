@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import recommendation, top_items
-from pipelines.histories import padded
+from pipelines import neighbours, recommendation, top_items
+from pipelines.histories import Histories, padded, split
 from pipelines.neighbours import Neighbours
 from pipelines.report import PipelineError
+from pipelines.sources import Purchases
 
 Array = npt.NDArray[Any]
 Run = Callable[[Array, Array, int], tuple[Array, Array]]
@@ -122,3 +123,59 @@ def test_an_export_with_other_scores_is_refused(model: Neighbours) -> None:
 
     with pytest.raises(PipelineError, match="scores differ"):
         recommendation.verify(model.graph(), ITEMS, [np.array([0, 1])], tilted)
+
+
+def asked(*wanted: set[int]) -> recommendation.HeldOut:
+    return recommendation.HeldOut(np.arange(len(wanted)), [np.array([0])] * len(wanted), list(wanted))
+
+
+def test_a_difference_and_its_error_are_paired_over_customers() -> None:
+    """Recalls are 1, 1, 1/2 and 0 against 1, 0, 0 and 0: gains of 0, 1, 1/2 and 0."""
+    found = recommendation.compare(
+        asked({5}, {6}, {7, 8}, {9}), rows([5, -1], [6, -1], [7, -1], [1, -1]), rows([5, -1], [5, -1], [5, -1], [5, -1])
+    )
+    assert found == pytest.approx((0.375, np.std([0, 1, 0.5, 0], ddof=1) / 2))
+
+
+def test_no_line_of_february_reaches_the_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def ended(purchases: Purchases, day: int, **rest: Any) -> tuple[Histories, Histories]:
+        train, test = split(purchases, day, fewest_buyers=1, fewest_items=1, **rest)
+        seen.extend([*train.day.tolist(), *test.day.tolist()])
+        return train, test
+
+    def fit(train: Histories, _: object) -> recommendation._Trained:
+        model = neighbours.fit(train)
+        return recommendation._Trained("any", "", (), "", model.graph(), model.scores)
+
+    monkeypatch.setattr(recommendation.histories, "split", ended)
+    monkeypatch.setattr(recommendation, "_neighbours", fit)
+    monkeypatch.setattr(recommendation, "_network", fit)
+    monkeypatch.setattr(recommendation, "K", 2)
+    found = recommendation.validate(sales())
+    assert sorted(set(seen)) == [59, 60, 61, 91]
+    assert found["any"] == pytest.approx(1.0)
+
+
+def sales() -> Purchases:
+    """Two customers buy items 10 and 20, or 20 and 30, around both months' beginnings."""
+    lines = [(day, 7, item) for day in (59, 60, 61, 91, 92) for item in (10, 20)]
+    lines += [(day, 8, item) for day in (59, 60, 61, 91, 92) for item in (20, 30)]
+    day, customer, product = np.array(sorted(lines), dtype=np.int64).T
+    ones = np.ones(len(day), dtype=np.int64)
+    return Purchases(day=day, customer=customer, subclass=ones, product=product, amount=ones, sales=ones.astype(float))
+
+
+def test_what_sells_better_of_late_scores_higher() -> None:
+    """Items 10 and 20 sell the same in all, to two customers each; only 20 sells in the last week."""
+    lines = [(day, customer, 10) for day in (1, 3) for customer in (1, 2)]
+    lines += [(day, customer, 20) for day in (1, 20) for customer in (3, 4)]
+    day, customer, product = np.array(sorted(lines), dtype=np.int64).T
+    ones = np.ones(len(day), dtype=np.int64)
+    bought = Purchases(
+        day=day, customer=customer, subclass=ones, product=product, amount=ones, sales=ones.astype(float)
+    )
+    model = neighbours.fit(split(bought, 99, fewest_buyers=1, fewest_items=1)[0])
+    assert model.weights[1, 0] > model.weights[0, 0]
+    assert model.weights[2].tolist() == [0.0, 0.0]

@@ -155,3 +155,12 @@ def test_a_wrong_tracestate_cannot_fill_the_log() -> None:
         for _ in range(100):
             Spans().start("a.B/C", {"traceparent": f"00-{TRACE_ID}-{CALLER}-01", "tracestate": "=wrong="})
     assert len(lines(log)) == 1
+
+
+def test_a_client_that_left_is_no_error() -> None:
+    log = io.StringIO()
+    grpc_log = logging.getLogger("grpc._cython.cygrpc")
+    with logging_to_stderr("info", "json", log):
+        grpc_log.error("ExecuteBatchError raised in core by servicer method [%s]", "/a/B")
+        grpc_log.error("Unexpected [%s]", "/a/B")
+    assert [line["event"] for line in lines(log)] == ["Unexpected [/a/B]"]

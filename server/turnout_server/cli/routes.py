@@ -118,7 +118,7 @@ def _apply_to_store(
     snapshot = directory.snapshot()
     parsed = _parsed(file, text, directory)
     try:
-        old = parse(snapshot.routes_text or "")
+        old = parse(snapshot.routes_text) if snapshot.routes_text is not None else EMPTY
     except InvalidRouteTableError as error:
         output.note(f"note: the present table is wrong: {error.message}")
         old = EMPTY

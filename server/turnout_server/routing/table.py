@@ -110,19 +110,23 @@ EMPTY = RouteTable({})
 def convert(document: Any, digest: str = "") -> RouteTable:
     """Build a table from a document as read from YAML or JSON.
 
+    A document without routes is refused, unless it says so: nothing is what a file holds while it is being written.
+
     Raises:
         InvalidRouteTableError: anything is wrong; the error names the place, what was found and what is allowed.
     """
-    if document is None:
-        return RouteTable({}, digest)
     if not isinstance(document, dict):
         raise InvalidRouteTableError("$", f"found {_shown(document)}; expected a mapping with the key 'routes'")
     for key in document:
         if key != "routes":
             raise InvalidRouteTableError(f"$.{key}", "unknown key; allowed is 'routes'")
-    routes = document.get("routes") or {}
+    if "routes" not in document:
+        raise InvalidRouteTableError("$", "the key 'routes' is missing")
+    routes = document["routes"]
     if not isinstance(routes, dict):
-        raise InvalidRouteTableError("$.routes", f"found {_shown(routes)}; expected a mapping of names to routes")
+        raise InvalidRouteTableError(
+            "$.routes", f"found {_shown(routes)}; expected a mapping of names to routes, {{}} for none"
+        )
     return RouteTable({_name(name): _convert_route(name, body) for name, body in routes.items()}, digest)
 
 

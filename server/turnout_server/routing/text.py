@@ -10,6 +10,8 @@ from turnout_server.errors import InvalidRouteTableError
 from turnout_server.routing.table import RouteTable, convert, digest_of
 
 MAX_CHARACTERS = 4 * 1024 * 1024
+LARGEST_NUMBER = 2**63 - 1
+"""No version, and no number that means something here, is larger."""
 
 
 def parse(text: str) -> RouteTable:
@@ -55,3 +57,16 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             mapping[key] = self.construct_object(value_node, deep=deep)
         return mapping
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # YAML 1.1 reads 1:59:59 as a number of any size, and Python cannot write one of more than 4300 digits.
+        try:
+            number: int = super().construct_yaml_int(node)
+        except ValueError:
+            number = LARGEST_NUMBER + 1
+        if abs(number) > LARGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too large", node.start_mark)
+        return number
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)

@@ -33,6 +33,9 @@ class Gate:
         self._idle.set()
         self.closing = asyncio.Event()
         """Set once the server shuts down."""
+        self.errors_may_go = asyncio.Event()
+        """Cleared for the moment in which the server tells its clients to go elsewhere; see `rpc.server`."""
+        self.errors_may_go.set()
 
     @property
     def inside(self) -> int:

@@ -150,7 +150,7 @@ class _Wrapper:
             except Exception as error:
                 status = self._failed(error)
                 record.failed(status, error)
-        await context.abort(status.code, status.message, status.trailers)
+        await self._abort(context, status)
         raise AssertionError("abort raises")
 
     async def _unary_stream(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
@@ -168,7 +168,7 @@ class _Wrapper:
             except Exception as error:
                 status = self._failed(error)
                 record.failed(status, error)
-        await context.abort(status.code, status.message, status.trailers)
+        await self._abort(context, status)
 
     async def _stream_stream(
         self, raw: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
@@ -188,7 +188,7 @@ class _Wrapper:
             except Exception as error:
                 status = self._failed(error)
                 record.failed(status, error)
-        await context.abort(status.code, status.message, status.trailers)
+        await self._abort(context, status)
 
     async def _requests(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         """Yield a client's requests until it has no more.
@@ -215,6 +215,10 @@ class _Wrapper:
             closing.cancel()
             if reading is not None and not reading.cancel() and not reading.cancelled():
                 reading.exception()  # it ended while this generator was being closed, and nobody else will look
+
+    async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], status: Status) -> None:
+        await self._gate.errors_may_go.wait()
+        await context.abort(status.code, status.message, status.trailers)
 
     def _parse(self, raw: bytes) -> Message:
         try:

@@ -24,6 +24,9 @@ from turnout_server.tensors import Array, Arrays
 UNIT_HEADER = "x-turnout-unit"
 NAME_LIMIT = 256
 """Characters of a model's, version's or output's name that are worth looking up, and worth repeating in an error."""
+TENSOR_LIMIT = 10_000
+"""Inputs, or outputs wanted, of one request. A message has room for millions of empty ones, which take seconds to
+look through."""
 EMPTY_LIMIT = 1 << 24
 """What the sizes other than 0 of an empty tensor may multiply to. It takes no bytes to claim more, and what a graph
 makes of it may not be empty."""
@@ -38,7 +41,8 @@ def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemor
     Inputs in shared memory are copied here, so that the caller may write there again once it has the answer.
 
     Raises:
-        InvalidRequestError: a name is missing or too long, an output is wanted twice, or a parameter is wrong.
+        InvalidRequestError: a name is missing or too long, there are too many tensors, an output is wanted twice, or a
+            parameter is wrong.
         NotSupportedError: the request uses sequences or classification.
         SharedMemoryDisabledError, SharedMemoryRegionNotFoundError: a tensor is in shared memory that is not there.
     """
@@ -46,6 +50,8 @@ def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemor
         raise InvalidRequestError("model_name is empty; expected a route or a model")
     _check_length("model_name", request.model_name)
     _check_length("model_version", request.model_version)
+    _check_count("inputs", len(request.inputs))
+    _check_count("outputs", len(request.outputs))
     metadata = call.metadata
     query = Query(
         name=request.model_name,
@@ -180,6 +186,11 @@ def _outputs_wanted(request: pb.ModelInferRequest, shared_memory: SharedMemory) 
 def _check_length(what: str, name: str) -> None:
     if len(name) > NAME_LIMIT:
         raise InvalidRequestError(f"{what} has {len(name)} characters; at most {NAME_LIMIT} are allowed")
+
+
+def _check_count(what: str, count: int) -> None:
+    if count > TENSOR_LIMIT:
+        raise InvalidRequestError(f"{what}: found {count}; one request may have at most {TENSOR_LIMIT}")
 
 
 def _shown(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from turnout_server.rpc.health import Health
 _log = structlog.get_logger("turnout.rpc")
 _LAST_WORDS_S = 0.2
 """What answers and refusals that are on their way get once the server stops, in seconds."""
+_IN_TRANSIT_S = 0.05
+"""What calls that are on their way get to arrive, and the server's goodbye to be sent, in seconds."""
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """Its messages are those of v1alpha, field by field."""
 
@@ -85,9 +88,23 @@ async def listening(
             if not await gate.empty(grace_s):
                 _log.warning("the grace period is over; cancelling calls", calls=gate.inside)
         finally:
-            await server.stop(_LAST_WORDS_S)
+            await _say_goodbye(server, gate)
             # Handlers hear of their cancellation a little later, and hold models until then.
             await gate.empty(_LAST_WORDS_S)
+
+
+async def _say_goodbye(server: grpc.aio.Server, gate: Gate) -> None:
+    """Stop a drained server without cancelling the calls that come in at that moment, as gRPC does on its own.
+
+    Clients that are refused ask again at once, and what is on its way when the server stops ends with CANCELLED, which
+    nobody retries. So the last refusals are held back until the server has told every client to go elsewhere.
+    """
+    gate.errors_may_go.clear()
+    await asyncio.sleep(_IN_TRANSIT_S)
+    stopping = asyncio.ensure_future(server.stop(_LAST_WORDS_S))
+    await asyncio.sleep(_IN_TRANSIT_S)
+    gate.errors_may_go.set()
+    await stopping
 
 
 def _descriptor(module: Any, name: str) -> ServiceDescriptor:

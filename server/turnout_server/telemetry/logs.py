@@ -42,6 +42,7 @@ def logging_to_stderr(
     ]
     handler = logging.StreamHandler(stream)
     handler.addFilter(_Seldom())
+    handler.addFilter(_not_a_client_that_left)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -97,6 +98,11 @@ def _lead_with_the_usual(logger: WrappedLogger, method: str, event: EventDict) -
     """Put what every event has before what only this one has, for people who read JSON."""
     usual = {key: event[key] for key in ("timestamp", "level", "logger", "event") if key in event}
     return {**usual, **event}
+
+
+def _not_a_client_that_left(record: logging.LogRecord) -> bool:
+    """Say whether *record* is shown: what gRPC logs when a client goes while it is written to is no error of ours."""
+    return not (record.name.startswith("grpc._cython") and str(record.msg).startswith("ExecuteBatchError raised"))
 
 
 class _Seldom(logging.Filter):
