@@ -279,8 +279,8 @@ class VersionUnavailableError(TurnoutError):
     kind = Kind.UNAVAILABLE
 
     def __init__(self, model: str, version: int | str, state: str) -> None:
-        text = f"model {model!r} version {version} is not available: {state}"
-        super().__init__(text, model=model, version=str(version))
+        which = f"model {model!r} version {version}" if version else repr(model)
+        super().__init__(f"{which} is not available: {state}", model=model, version=str(version))
         self.state = state
 
 

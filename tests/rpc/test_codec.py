@@ -51,6 +51,19 @@ def typed_request(datatype: str, shape: list[int], **contents: list[Any]) -> pb.
     return request
 
 
+# ---------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_a_request_with_more_tensors_than_any_graph_has_is_refused_before_they_are_looked_at(field: str) -> None:
+    request = fp32_request(1)
+    tensors = getattr(request, field)
+    while len(tensors) <= codec.TENSOR_LIMIT:
+        tensors.add()
+    with pytest.raises(InvalidRequestError, match=f"{field}: found 10001; one request may have at most 10000"):
+        decode(request)
+
+
 # ---------------------------------------------------------------- raw inputs
 
 

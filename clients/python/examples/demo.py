@@ -154,10 +154,10 @@ def main() -> int:
     if not sources(arguments.samples):
         sys.stderr.write(f"no samples in {arguments.samples}\n")
         return 2
+    # A pipe has no width; the table needs this much.
+    console = Console() if sys.stdout.isatty() else Console(width=100)
     try:
-        tally = asyncio.run(
-            run(arguments.target, arguments.samples, arguments.seconds, arguments.concurrency, Console())
-        )
+        tally = asyncio.run(run(arguments.target, arguments.samples, arguments.seconds, arguments.concurrency, console))
     except KeyboardInterrupt:
         return 130
     return 1 if tally.errors or not tally.answers else 0

@@ -51,7 +51,9 @@ def read_signature(session: ort.InferenceSession, batched: bool | None = None) -
 def _spec(argument: Any) -> TensorSpec:
     dtype = _DTYPES.get(argument.type)
     if dtype is None:
-        raise InvalidModelError(f"{argument.name!r} is a {argument.type}; expected a tensor of a known dtype")
+        # skl2onnx and onnxmltools end classifiers so, unless told otherwise.
+        advice = "; export it with zipmap=False" if argument.type.startswith("seq(map(") else ""
+        raise InvalidModelError(f"{argument.name!r} is a {argument.type}; expected a tensor of a known dtype{advice}")
     shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape)
     return TensorSpec(name=argument.name, dtype=dtype, shape=shape)
 

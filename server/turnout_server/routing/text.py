@@ -9,7 +9,7 @@ import yaml
 from turnout_server.errors import InvalidRouteTableError
 from turnout_server.routing.table import RouteTable, convert, digest_of
 
-MAX_CHARACTERS = 4 * 1024 * 1024
+MAX_CHARACTERS = 512 * 1024
 LARGEST_NUMBER = 2**63 - 1
 """No version, and no number that means something here, is larger."""
 

@@ -62,15 +62,23 @@ class Surroundings(NamedTuple):
     spans: Spans
 
 
-def handlers_of(service: ServiceDescriptor, servicer: object, surroundings: Surroundings) -> grpc.GenericRpcHandler:
-    """Return a handler for all methods of *service*, answered by *servicer*'s methods of the same names."""
+def handlers_of(
+    service: ServiceDescriptor, servicer: object, surroundings: Surroundings, name: str = ""
+) -> grpc.GenericRpcHandler:
+    """Return a handler for all methods of *service*, answered by *servicer*'s methods of the same names.
+
+    Args:
+        service: the service's descriptor.
+        servicer: has a method for each of the service's.
+        surroundings: what calls meet on their way.
+        name: what the service is called, where that is not its descriptor's name.
+    """
+    name = name or service.full_name
     methods = {
-        method.name: _Wrapper(
-            f"{service.full_name}/{method.name}", method, getattr(servicer, method.name), surroundings
-        ).handler()
+        method.name: _Wrapper(f"{name}/{method.name}", method, getattr(servicer, method.name), surroundings).handler()
         for method in service.methods
     }
-    return grpc.method_handlers_generic_handler(service.full_name, methods)
+    return grpc.method_handlers_generic_handler(name, methods)
 
 
 _CANCELLED = "CANCELLED", "CANCELLED"

@@ -69,7 +69,7 @@ async def listening(
             for service, servicer in everything.items()
         )
     )
-    _reflect(server, tuple(service.full_name for service in everything))
+    _reflect(server, tuple(service.full_name for service in everything), surroundings)
     host, _ = parse_address(address, "listen")
     try:
         port = server.add_insecure_port(address)
@@ -112,17 +112,12 @@ def _descriptor(module: Any, name: str) -> ServiceDescriptor:
     return service
 
 
-def _reflect(server: grpc.aio.Server, names: tuple[str, ...]) -> None:
+def _reflect(server: grpc.aio.Server, names: tuple[str, ...], surroundings: Surroundings) -> None:
     service = _descriptor(reflection_pb2, "ServerReflection")
     servicer = ReflectionServicer((*names, service.full_name))
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    server.add_generic_rpc_handlers(
+        tuple(handlers_of(service, servicer, surroundings, name) for name in (service.full_name, _REFLECTION_V1))
     )
-    for name in (service.full_name, _REFLECTION_V1):
-        method_handlers = {"ServerReflectionInfo": handler}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, method_handlers),))
 
 
 def _options(limits: LimitsConfig) -> list[tuple[str, Any]]:
