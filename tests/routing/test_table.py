@@ -78,6 +78,15 @@ def test_a_wrong_table_is_refused_with_its_place(path: list[str | int], value: A
     assert caught.value.message.startswith(f"{place}: ")
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [(["sallt"], "salt"), (["targets", 0, "wieght"], "weight"), (["overrides", 0, "when", "headers"], "header")],
+)
+def test_an_unknown_key_is_told_which_are_known(path: list[str | int], allowed: str) -> None:
+    with pytest.raises(InvalidRouteTableError, match=rf"allowed are .*\b{allowed}\b"):
+        convert(changed(path, 3))
+
+
 def test_weights_that_are_all_zero_are_refused() -> None:
     document = changed(["targets", 0, "weight"], 0)
     document["routes"]["price"]["targets"][1]["weight"] = 0

@@ -11,11 +11,19 @@ import msgspec
 
 from turnout_server.errors import InvalidRouteTableError, RouteNotFoundError
 from turnout_server.names import NAME_PATTERN
-from turnout_server.routing.route import Mirror, Override, Reason, Route, Target, check_route
+from turnout_server.routing.route import Mirror, Override, Reason, Route, Target, When, check_route
 from turnout_server.routing.split import Splitter
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _SHOWN_CHARACTERS = 80
+_KINDS: Mapping[str, type[msgspec.Struct]] = {
+    "$": Route,
+    "$.targets": Target,
+    "$.overrides": Override,
+    "$.overrides.when": When,
+    "$.mirrors": Mirror,
+}
+"""What stands where in a route."""
 
 
 class Assignment(NamedTuple):
@@ -158,8 +166,16 @@ def _convert_route(name: str, body: Any) -> Route:
         problem, _, tail = str(error).partition(" - at ")
         inner = tail.strip("`") or "$"
         found = _resolve(inner, body)
-        shown = "" if isinstance(found, dict | list) else f"; found {_shown(found)}"
+        shown = _allowed(inner) if "unknown field" in problem else ""
+        if not isinstance(found, dict | list):
+            shown = f"; found {_shown(found)}"
         raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"{problem}{shown}") from error
+
+
+def _allowed(place: str) -> str:
+    """Say which keys may stand at *place*."""
+    kind = _KINDS.get(re.sub(r"\[\d+\]", "", place))
+    return f"; allowed are {', '.join(kind.__struct_fields__)}" if kind is not None else ""
 
 
 def _resolve(place: str, document: Any) -> Any:

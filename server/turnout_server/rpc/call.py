@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+UNIT_KEY = "x-turnout-unit"
+"""The metadata key that names the unit, where the request itself does not."""
+
 
 class Call(Protocol):
     """One call in progress."""

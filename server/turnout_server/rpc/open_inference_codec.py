@@ -14,14 +14,13 @@ from functools import partial
 from turnout_server.errors import InvalidInputError, InvalidRequestError, NotSupportedError
 from turnout_server.gateway.query import Prediction, Query
 from turnout_server.rpc import parameters, raw_tensors, typed_tensors
-from turnout_server.rpc.call import Call
+from turnout_server.rpc.call import UNIT_KEY, Call
 from turnout_server.rpc.shared_memory import Place, SharedMemory, place_of
 from turnout_server.rpc.signatures import Input, arrange
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.manifest import Signature
 from turnout_server.tensors import Array, Arrays
 
-UNIT_HEADER = "x-turnout-unit"
 NAME_LIMIT = 256
 """Characters of a model's, version's or output's name that are worth looking up, and worth repeating in an error."""
 TENSOR_LIMIT = 10_000
@@ -58,7 +57,7 @@ def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemor
         version=request.model_version,
         prepare=partial(prepare, request, _inputs_in_shared_memory(request, shared_memory)),
         outputs=_outputs_wanted(request, shared_memory) if request.outputs else (),
-        unit=metadata.get(UNIT_HEADER, ""),
+        unit=metadata.get(UNIT_KEY, ""),
         headers=metadata,
         deadline=call.deadline,
     )

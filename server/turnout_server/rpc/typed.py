@@ -12,12 +12,11 @@ from turnout.v1 import features_pb2, served_pb2
 from turnout_server.errors import InvalidFeatureError, InvalidRequestError
 from turnout_server.gateway.query import Prediction, Query, Served
 from turnout_server.routing.route import Reason
-from turnout_server.rpc.call import Call
+from turnout_server.rpc.call import UNIT_KEY, Call
 from turnout_server.store.manifest import Signature, Task
 from turnout_server.tasks.features import FeatureColumn
 from turnout_server.tensors import Array, Arrays
 
-UNIT_KEY = "x-turnout-unit"
 """The metadata that names the unit where the request itself does not."""
 
 _REASONS = {
