@@ -339,7 +339,7 @@ def test_streams_that_are_opened_and_abandoned_cost_nothing(gateway: Gateway) ->
     over.set()
 
 
-def test_a_stream_that_asks_for_much_and_reads_nothing_is_bounded(gateway: Gateway) -> None:
+def test_a_stream_that_asks_for_much_and_reads_nothing_is_bounded(gateway: Gateway, before: Usage) -> None:
     wide = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=[1, 250_000])
     raw = bytes(1_000_000)
     request = oip.ModelInferRequest(model_name="echo-fp32", inputs=[wide], raw_input_contents=[raw])
@@ -357,6 +357,7 @@ def test_a_stream_that_asks_for_much_and_reads_nothing_is_bounded(gateway: Gatew
         answers_normally(gateway)
         # 400 MB of answers that nobody reads would pile up, did not flow control stop the sender long before.
         assert len(sent) < 200
+        assert usage(gateway).rss_mib <= before.rss_mib + GROWTH_MIB
         call.cancel()
 
 

@@ -59,8 +59,13 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         Raises:
             TurnoutError: what kept it from being answered.
         """
+        return await self._infer(request, call, pb.ModelInferResponse())
+
+    async def _infer(
+        self, request: pb.ModelInferRequest, call: Call, into: pb.ModelInferResponse
+    ) -> pb.ModelInferResponse:
         prediction = await self._data_plane.infer(codec.decode(request, call, self._shared_memory))
-        return codec.encode(request, prediction, self._shared_memory)
+        return codec.encode(request, prediction, self._shared_memory, into)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], call: Call
@@ -76,10 +81,11 @@ class OpenInferenceServicer(OpenInferenceAdmin):
             answer = pb.ModelStreamInferResponse()
             response = answer.infer_response
             try:
-                response.CopyFrom(await self.ModelInfer(request, call))
+                await self._infer(request, call, response)
             except TurnoutError as error:
                 if raises:
                     raise
+                response.Clear()
                 answer.error_message = f"{error.reason}: {error.message}"
                 response.id = request.id
             if _asks_for_final(request):

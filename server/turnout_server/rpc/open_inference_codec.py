@@ -199,15 +199,25 @@ def _shown(name: str) -> str:
 # ---------------------------------------------------------------- answers
 
 
-def encode(request: pb.ModelInferRequest, prediction: Prediction, shared_memory: SharedMemory) -> pb.ModelInferResponse:
-    """Return the answer to *request*; outputs that were wanted in shared memory are written there.
+def encode(
+    request: pb.ModelInferRequest,
+    prediction: Prediction,
+    shared_memory: SharedMemory,
+    into: pb.ModelInferResponse | None = None,
+) -> pb.ModelInferResponse:
+    """Return the answer to *request*, made in the empty message *into* where one is given.
+
+    Outputs that were wanted in shared memory are written there.
 
     Raises:
         InvalidRequestError: an output is larger than its place in shared memory.
         SharedMemoryDisabledError, SharedMemoryRegionNotFoundError: that place has gone while the model ran.
     """
     served = prediction.served
-    response = pb.ModelInferResponse(model_name=served.model, model_version=str(served.version), id=request.id)
+    response = pb.ModelInferResponse() if into is None else into
+    response.model_name = served.model
+    response.model_version = str(served.version)
+    response.id = request.id
     noted = response.parameters
     noted["turnout_route"].string_param = served.route
     noted["turnout_target"].string_param = served.target
