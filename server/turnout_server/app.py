@@ -14,28 +14,35 @@ from typing import Any, NamedTuple
 import structlog
 import uvloop
 
-from turnout_server.config import Config
+from turnout_server.config import Config, SchedulingConfig
 from turnout_server.errors import TurnoutError
 from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.gateway.director import Director
 from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.live_catalog import LiveCatalog
+from turnout_server.gateway.loop_lag import watching
 from turnout_server.gateway.runner import Runner, Workers
+from turnout_server.gateway.spans import Spans
 from turnout_server.gateway.view import View
 from turnout_server.onnx.loader import load
 from turnout_server.release import release
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import services_of
-from turnout_server.scheduling.admission import Admission
-from turnout_server.scheduling.batcher import Batcher
+from turnout_server.scheduling.admission import Admission, Bounds, Room
+from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
+from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionKey, VersionStatus
 from turnout_server.serving.version_policy import Latest
+from turnout_server.store.manifest import Batching
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import telemetry
 
 _log = structlog.get_logger("turnout.app")
+THREADS_A_CORE = 4
+FEWEST_THREADS = 16
+"""Every version may have a run under way, as far as there are threads; the system divides the cores among them."""
 
 
 class Started(NamedTuple):
@@ -70,8 +77,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         instruments, spans = reports.instruments, reports.spans
         store = DirectoryStore(Path(config.store.path))
         await asyncio.to_thread(store.snapshot)  # an unreadable store should end the process before a port is bound
-        workers = stack.enter_context(_working(config))
-        manager = await stack.enter_async_context(_managing(config, store, workers, instruments))
+        workers = stack.enter_context(_working(config, instruments))
+        manager = await stack.enter_async_context(_managing(config, store, workers, instruments, spans))
         director = Director(
             store,
             manager,
@@ -83,6 +90,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         mirrors = config.limits.mirrors_in_flight
         data_plane = DataPlane(director, manager, instruments, spans, mirrors_in_flight=mirrors)
         catalog = LiveCatalog(store, director, manager, data_plane, allow_changes=config.allow_changes)
+        stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, config, ready.is_set)
         server = await stack.enter_async_context(
@@ -128,30 +136,51 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
 
 
 @contextlib.contextmanager
-def _working(config: Config) -> Iterator[Workers]:
-    count = config.scheduling.workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(count, "worker") as executor:
-        yield Workers(asyncio.get_running_loop(), executor, count, config.scheduling.inline_below_us * 1000.0)
+def _working(config: Config, instruments: Instruments) -> Iterator[Workers]:
+    cores = _cores(config)
+    threads = max(cores * THREADS_A_CORE, FEWEST_THREADS)
+    with ThreadPoolExecutor(threads, "worker") as executor:
+        loop = asyncio.get_running_loop()
+        yield Workers(loop, executor, Shares(cores, threads), lambda: instruments.in_flight <= 1)
+
+
+def _cores(config: Config) -> int:
+    return config.scheduling.workers or usable_cores()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: a container's CPU set may be smaller than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def rules_of(batching: Batching, scheduling: SchedulingConfig, parallel: int) -> Rules:
+    """Return how a version's requests are put together: as its manifest says, or else the configuration."""
+    max_rows = scheduling.max_batch_rows if batching.max_rows is None else batching.max_rows
+    delay_us = scheduling.max_batch_delay_us if batching.max_delay_us is None else batching.max_delay_us
+    return Rules(max_rows, delay_us / 1e6, scheduling.inline_below_us * 1e3, parallel)
 
 
 @contextlib.asynccontextmanager
 async def _managing(
-    config: Config, store: DirectoryStore, workers: Workers, instruments: Instruments
+    config: Config, store: DirectoryStore, workers: Workers, instruments: Instruments, spans: Spans
 ) -> AsyncIterator[Manager[Runner]]:
+    limits, scheduling = config.limits, config.scheduling
+    total = Room(Bounds(limits.queue_total_rows, limits.queue_total_bytes))
+    own = Bounds(limits.queue_rows, limits.queue_bytes)
+    wait_s = limits.queue_wait_ms / 1e3
+    on_run = spans.batch_ran if spans.enabled else None
+
     def load_version(key: VersionKey) -> Runner:
         manifest = store.verify(key.model, key.version)
-        servable, measured = load(store.version_dir(key.model, key.version), manifest)
+        servable, measured, independent = load(store.version_dir(key.model, key.version), manifest)
+        if manifest.signature.has_batch_axis and not independent:
+            problem = "rows of one batch change each other's answers; serving one request at a time"
+            _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)
         costs = CostModel(measured)
-        limits = config.limits
-        admission = Admission(
-            key.model,
-            key.version,
-            limits.queue_rows,
-            limits.queue_bytes,
-            lambda rows: costs.estimate(rows) / 1e9 / workers.threads,
-        )
-        batcher = Batcher(admission, workers.threads)
-        return Runner(servable, batcher, costs, workers, instruments.runs_of(key.model, key.version).add)
+        admission = Admission(*key, own, total, wait_s=wait_s, patient=limits.queue_requests)
+        batcher = Batcher(admission, costs, rules_of(manifest.batching, scheduling, _cores(config)))
+        runs = instruments.runs_of(key.model, key.version)
+        return Runner(servable, batcher, costs, workers, runs, on_run, batched=independent)
 
     manager: Manager[Runner] = Manager(load_version, Runner.close, loaders=config.store.loaders)
     manager.subscribe(_log_change)

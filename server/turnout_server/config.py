@@ -47,10 +47,18 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a client may ask for, and how much work may wait."""
 
     max_message_bytes: Positive = 64 * 1024 * 1024
-    queue_rows: Positive = 4096
+    queue_rows: Positive = 65_536
     """Rows that may wait for one version."""
     queue_bytes: Positive = 256 * 1024 * 1024
     """Bytes of input that may wait for one version."""
+    queue_total_rows: Positive = 262_144
+    """Rows that may wait for all versions together."""
+    queue_total_bytes: Positive = 512 * 1024 * 1024
+    """Bytes of input that may wait for all versions together."""
+    queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 50.0
+    """How long a request may have to wait for its run, as estimated, in milliseconds; beyond that it is refused."""
+    queue_requests: Annotated[int, msgspec.Meta(ge=0)] = 128
+    """Requests that may wait for one version however long that takes: callers that wait for their answers."""
     mirrors_in_flight: Annotated[int, msgspec.Meta(ge=0)] = 16
     """Copies that may be under way at once; more are dropped."""
     concurrent_calls: Positive = 10_000
@@ -61,9 +69,13 @@ class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where models run."""
 
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Threads that run models; 0 is one a core."""
+    """Runs in threads at once when one version alone has work; 0 is one a core. Other versions get threads beyond."""
     inline_below_us: Annotated[float, msgspec.Meta(ge=0)] = 200.0
-    """A version whose measured run time is below this many microseconds runs on the event loop itself."""
+    """A batch that should run for less than this many microseconds, as measured, runs on the event loop itself."""
+    max_batch_rows: Positive = 64
+    """Rows of a batch at most, unless the version's manifest says otherwise; 1 runs every request by itself."""
+    max_batch_delay_us: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
+    """How many microseconds a request may be kept waiting for company when it could run, likewise."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

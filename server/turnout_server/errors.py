@@ -135,6 +135,20 @@ class DeadlineExpiredError(TurnoutError):
         super().__init__("the deadline passed before the model ran")
 
 
+class DeadlineUnreachableError(TurnoutError):
+    """The answer cannot be there before the caller's deadline, so the model is not run for it."""
+
+    reason = "DEADLINE_UNREACHABLE"
+    kind = Kind.EXPIRED
+
+    def __init__(self, left_s: float, needed_s: float) -> None:
+        super().__init__(
+            f"{left_s * 1000:.0f} ms are left, and the wait and the run should take {needed_s * 1000:.0f} ms",
+            left_ms=f"{left_s * 1000:.1f}",
+            needed_ms=f"{needed_s * 1000:.1f}",
+        )
+
+
 class QueueFullError(TurnoutError):
     """A model's queue has no room."""
 

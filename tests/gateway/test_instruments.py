@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.gateway.world import count_run
 from turnout_server.gateway.families import Buckets, Family, Histogram
 from turnout_server.gateway.instruments import RETIRED_KEPT, Instruments
 from turnout_server.gateway.query import Served
@@ -87,8 +88,8 @@ def test_a_request_without_a_target_is_counted_under_its_route_alone() -> None:
 
 def test_a_kept_handle_and_a_lookup_count_into_the_same_histograms() -> None:
     instruments = Instruments()
-    instruments.runs_of("price", 3).add(1_000, 2_000, 4)
-    instruments.record_run("price", 3, 1_000, 2_000, 4)
+    count_run(instruments.runs_of("price", 3), 1_000, 2_000, 4)
+    count_run(instruments.runs_of("price", 3), 1_000, 2_000, 4)
     for name in ("turnout.queue.duration", "turnout.run.duration", "turnout.batch.rows"):
         ((key, read),) = family(instruments, name).points
         assert key == ("price", 3)
@@ -100,7 +101,7 @@ def test_every_series_has_a_value_for_every_label() -> None:
     instruments = Instruments()
     instruments.record(SERVED, "OK", 1)
     instruments.record_refused("", "X")
-    instruments.record_run("price", 3, 1, 1, 1)
+    count_run(instruments.runs_of("price", 3), 1, 1, 1)
     instruments.record_mirror("price", "price", "3", "sent")
     instruments.record_rpc("a.B/C", "OK", 1)
     instruments.record_state(state(3, State.AVAILABLE))
@@ -124,7 +125,7 @@ def test_a_version_is_in_one_state_and_a_load_counts_when_it_ends() -> None:
 def serve(instruments: Instruments, version: int) -> None:
     instruments.record_state(state(version, State.AVAILABLE))
     instruments.record(SERVED._replace(version=version), "OK", 1)
-    instruments.record_run("price", version, 1, 1, 1)
+    count_run(instruments.runs_of("price", version), 1, 1, 1)
 
 
 def test_years_of_publishing_do_not_pile_up() -> None:
@@ -163,7 +164,7 @@ def test_it_may_be_read_on_another_thread_at_any_time() -> None:
         totals = reader.submit(read)
         for number in range(2_000):
             instruments.record(SERVED._replace(version=number), f"CODE_{number}", number)
-            instruments.record_run("price", number, 1, 1, 1)
+            count_run(instruments.runs_of("price", number), 1, 1, 1)
         done.set()
         seen = totals.result()
     assert seen == sorted(seen)

@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from turnout_server.gateway import spans
+from turnout_server.gateway.execution import Execution
 from turnout_server.gateway.query import Served, Timing
 from turnout_server.gateway.spans import Spans, parse_traceparent
 from turnout_server.routing.route import Reason
@@ -55,7 +56,8 @@ def test_without_tracing_nothing_is_recorded(metadata: dict[str, str]) -> None:
     tracing = Spans()
     span = tracing.start("a.B/C", metadata)
     tracing.annotate(span, Served("r", "t", "m", 1, Reason.SPLIT), Timing(1, 1, 1, 1, 1, 1))
-    tracing.record_run(Timing(1, 1, 1, 1, 1, 1), [span.get_span_context()])
+    tracing.batch_ran(Execution([], 1, 1, 1, 1, [], None), 1)
+    assert tracing.current() is None
     tracing.end(span, "INTERNAL", "X")
     assert not tracing.enabled
     assert not span.is_recording()

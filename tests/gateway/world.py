@@ -14,14 +14,15 @@ from tests.serving.fakes import ManualExecutor, turns
 from turnout_server.errors import InvalidModelError, TurnoutError
 from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.gateway.director import Director
-from turnout_server.gateway.instruments import Instruments
+from turnout_server.gateway.instruments import Instruments, Runs
 from turnout_server.gateway.live_catalog import LiveCatalog
 from turnout_server.gateway.query import Query
 from turnout_server.gateway.runner import Runner, Workers
 from turnout_server.gateway.spans import Spans
-from turnout_server.scheduling.admission import Admission
-from turnout_server.scheduling.batcher import Batcher
+from turnout_server.scheduling.admission import Admission, Bounds, Room
+from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
+from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionKey
 from turnout_server.serving.version_policy import Latest
@@ -34,12 +35,19 @@ SIGNATURE = Signature(
     (TensorSpec("x", DType.FP32, (-1, 1)),),
     (TensorSpec("y", DType.FP32, (-1, 1)), TensorSpec("version", DType.INT64, (-1,))),
 )
-THREADS = 2
+CORES, THREADS = 2, 8
 
 
 def manifest(version: int = 1, task: Task = Task.TENSORS, signature: Signature = SIGNATURE) -> Manifest:
     """Return the manifest of a version of `price`."""
     return Manifest(1, "price", version, task, "2026-01-01T00:00:00Z", (), signature)
+
+
+def count_run(runs: Runs, queue_ns: int, run_ns: int, rows: int) -> None:
+    """Count a run of *rows* rows that took *run_ns*, and its only request, which waited *queue_ns*."""
+    runs.queue.add(queue_ns)
+    runs.run.add(run_ns)
+    runs.rows.add(rows)
 
 
 class Predictor:
@@ -97,16 +105,17 @@ class World:
         self.loads = ManualExecutor(lambda args: args[0] in self.held)
         self.instruments = Instruments()
         self.store = DirectoryStore(root)
-        workers = Workers(asyncio.get_running_loop(), self.runs, THREADS, 0.0 if slow else 1e12)
+        workers = Workers(asyncio.get_running_loop(), self.runs, Shares(CORES, THREADS))
+        rules = Rules(1, inline_below_ns=0.0 if slow else 1e12)
+        total = Room(Bounds(1 << 20, 1 << 30))
 
         def load(key: VersionKey) -> Runner:
             if key in self.broken:
                 raise InvalidModelError(f"{key} is broken")
             predictor = self.predictors[key] = Predictor(self.store.verify(*key))
-            admission = Admission(*key, 8, 1 << 20)
-            return Runner(
-                predictor, Batcher(admission, THREADS), CostModel({1: 1}), workers, self.instruments.runs_of(*key).add
-            )
+            admission = Admission(*key, Bounds(8, 1 << 20), total)
+            costs = CostModel({1: 1})
+            return Runner(predictor, Batcher(admission, costs, rules), costs, workers, self.instruments.runs_of(*key))
 
         self.manager: Manager[Runner] = Manager(load, Runner.close, clock=lambda: self.now, executor=self.loads)
         self.reloads: list[str] = []
@@ -204,4 +213,4 @@ class Traffic:
         return self.answered
 
 
-__all__ = ["SIGNATURE", "Predictor", "Traffic", "World", "manifest", "query", "table", "turns"]
+__all__ = ["SIGNATURE", "Predictor", "Traffic", "World", "count_run", "manifest", "query", "table", "turns"]

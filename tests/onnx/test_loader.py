@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tests.onnx.graphs import FLOAT, INT64, LINEAR, LOOKUP, graph, heavy, linear, lookup, manifest, saved, value
 from turnout_server.errors import InvalidModelError
@@ -27,9 +27,10 @@ def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
 
 
 def test_a_good_version_loads_and_its_run_times_are_measured(tmp_path: Path) -> None:
-    servable, times = load(saved(tmp_path, linear()), manifest())
+    servable, times, independent = load(saved(tmp_path, linear()), manifest())
     assert sorted(times) == [1, 64]
     assert all(ns > 0 for ns in times.values())
+    assert independent
     assert servable.run({"x": np.array([[1, 2], [3, 4]], np.float32)})[0].tolist() == [[3], [7]]
 
 
@@ -82,7 +83,7 @@ def test_a_graph_that_does_not_do_what_its_manifest_says_is_refused(
 def test_a_size_that_the_graph_leaves_open_may_be_fixed_by_the_manifest(tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, ["n", "m"])], [value("y", FLOAT, ["n", "m"])])
-    servable, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")))
+    servable, _, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")))
     assert servable.signature.inputs[0].shape == (-1, 7)
 
 
@@ -98,7 +99,7 @@ def test_a_graph_of_one_fixed_row_is_no_batched_model(tmp_path: Path) -> None:
     model = graph(nodes, [value("x", FLOAT, [1, 2])], [value("y", FLOAT, [1, 2])])
     with pytest.raises(InvalidModelError, match="warm-up run with 64"):
         load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")))
-    _, times = load(saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)))
+    _, times, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)))
     assert list(times) == [1]
 
 
@@ -112,8 +113,39 @@ def test_a_row_of_absurd_size_is_refused_before_it_is_made(tmp_path: Path) -> No
 
 def test_large_rows_are_warmed_up_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "MANY_ROWS_BYTES", 64 * 8 - 1)
-    _, times = load(saved(tmp_path, linear()), manifest())
+    _, times, _ = load(saved(tmp_path, linear()), manifest())
     assert list(times) == [1]
+
+
+def of_rows(*nodes: NodeProto, axis: int = 0) -> ModelProto:
+    """Return a graph of *nodes* that claims to give a row of `y` for a row of `x`."""
+    io = value("x", FLOAT, ["n", 2]), value("y", FLOAT, ["n", 2])
+    return graph(list(nodes), [io[0]], [io[1]], [numpy_helper.from_array(np.array(axis), "axis")])
+
+
+NODE = helper.make_node
+LESS_THE_MEAN = NODE("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), NODE("Sub", ["x", "m"], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("model", "independent"),
+    [
+        (of_rows(NODE("Relu", ["x"], ["y"])), True),
+        (of_rows(NODE("Softmax", ["x"], ["y"], axis=1)), True),
+        (of_rows(NODE("Softmax", ["x"], ["y"], axis=0)), False),
+        (of_rows(NODE("CumSum", ["x", "axis"], ["y"])), False),
+        (of_rows(*LESS_THE_MEAN), False),
+    ],
+    ids=["relu", "softmax of a row", "softmax of the batch", "sum so far", "less the mean of all"],
+)
+def test_rows_that_change_each_others_answers_are_noticed(tmp_path: Path, model: ModelProto, independent: bool) -> None:
+    """Whatever the manifest says: requests of such a version must not run together."""
+    assert load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2"))).independent is independent
+
+
+def test_a_version_without_a_batch_axis_has_no_independent_rows(tmp_path: Path) -> None:
+    loaded = load(saved(tmp_path, linear()), manifest(signature_of("x FP32 -1 2", "y FP32 -1 1", batched=False)))
+    assert not loaded.independent
 
 
 @pytest.mark.parametrize("elements", ["STRING", "FLOAT16", "BOOL", "UINT8", "INT16", "UINT64", "DOUBLE"])
@@ -124,7 +156,7 @@ def test_every_dtype_loads_and_runs(tmp_path: Path, elements: str) -> None:
     model = graph(nodes, [value("x", number, ["n"])], [value("y", number, ["n"])])
     signature = signature_of(f"x {dtype} -1", f"y {dtype} -1")
     assert inspect(saved(tmp_path, model) / "model.onnx") == signature
-    servable, _ = load(tmp_path, manifest(signature))
+    servable, _, _ = load(tmp_path, manifest(signature))
     made = made_up(signature.inputs[0], 3)
     (back,) = servable.run({"x": made})
     assert back.tolist() == made.tolist()
@@ -136,7 +168,7 @@ def test_weights_in_a_file_of_their_own_are_found_beside_the_graph(tmp_path: Pat
     raw = numpy_helper.to_array(model.graph.initializer[0]) * 10
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(raw, "w"))
     onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
-    servable, _ = load(tmp_path, manifest())
+    servable, _, _ = load(tmp_path, manifest())
     assert servable.run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[20]]
 
 

@@ -42,7 +42,7 @@ async def test_items_come_back_best_first_with_scores_and_served() -> None:
     answer = await recommend(pb.RecommendRequest(history_item_ids=["9", "8"], top_k=2), plane)
     assert [(item.item_id, item.score) for item in answer.items] == [("1", 1.0), ("2", 0.5)]
     assert answer.served == typed.served(SERVED)
-    assert plane.arrays[0]["history"].tolist() == [[9, 8]]
+    assert plane.arrays[0]["history"].tolist() == [[9, 8, -1, -1]]
     assert plane.queries[0].task is Task.RECOMMENDATION
     assert plane.queries[0].outputs == ("item_ids", "scores")
 

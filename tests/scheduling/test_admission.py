@@ -5,52 +5,80 @@ from __future__ import annotations
 import pytest
 
 from turnout_server.errors import QueueFullError
-from turnout_server.scheduling.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Admission
+from turnout_server.scheduling.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Admission, Bounds, Room
+
+PLENTY = Bounds(1 << 20, 1 << 30)
 
 
-def full(drain_s: float = 0.0) -> Admission:
-    admission = Admission("price", 3, max_rows=10, max_bytes=100, drain_s=lambda rows: drain_s * rows)
-    admission.enter(10, 50)
-    return admission
+def admission(own: Bounds = PLENTY, total: Bounds = PLENTY, wait_s: float = 1.0, patient: int = 0) -> Admission:
+    return Admission("price", 3, own, Room(total), wait_s=wait_s, patient=patient)
 
 
+@pytest.mark.parametrize(("own", "total"), [(Bounds(10, 100), PLENTY), (PLENTY, Bounds(10, 100))])
 @pytest.mark.parametrize(("rows", "nbytes"), [(6, 10), (1, 51), (100, 1)])
-def test_no_more_rows_and_no_more_bytes_than_there_is_room_for(rows: int, nbytes: int) -> None:
-    admission = Admission("price", 3, max_rows=10, max_bytes=100)
-    admission.enter(5, 50)
+def test_no_more_rows_and_no_more_bytes_than_there_is_room_for(
+    own: Bounds, total: Bounds, rows: int, nbytes: int
+) -> None:
+    """The version's own bounds count, and those of all versions together."""
+    full = admission(own, total)
+    full.enter(5, 50)
+    full.check(5, 50, 0.0)
     with pytest.raises(QueueFullError) as caught:
-        admission.check(rows, nbytes)
+        full.check(rows, nbytes, 0.0)
     assert caught.value.details == {"model": "price", "version": "3"}
 
 
-def test_what_exactly_fits_may_wait() -> None:
-    admission = Admission("price", 3, max_rows=10, max_bytes=100)
-    admission.enter(5, 50)
-    admission.check(5, 50)
+def test_what_waits_for_one_version_takes_room_from_the_others() -> None:
+    total = Room(Bounds(10, 100))
+    one, other = (Admission("price", version, PLENTY, total) for version in (1, 2))
+    one.enter(10, 10)
+    with pytest.raises(QueueFullError):
+        other.check(1, 1, 0.0)
+    one.leave(10, 10)
+    other.check(1, 1, 0.0)
 
 
 def test_a_request_larger_than_the_queue_may_wait_alone() -> None:
-    admission = Admission("price", 3, max_rows=10, max_bytes=100)
-    admission.check(1_000_000, 10**9)
-
-
-def test_requests_without_rows_fill_the_queue_too() -> None:
-    admission = Admission("price", 3, max_rows=2, max_bytes=100)
-    admission.enter(0, 0)
-    admission.enter(0, 0)
-    with pytest.raises(QueueFullError):
-        admission.check(0, 0)
+    admission(Bounds(10, 100), Bounds(10, 100)).check(1_000_000, 10**9, 0.0)
 
 
 def test_what_leaves_makes_room() -> None:
-    admission = full()
-    admission.leave(10, 50)
-    assert admission.rows == 0
-    admission.check(10, 100)
+    full = admission(Bounds(10, 100))
+    full.enter(10, 50)
+    full.leave(10, 50)
+    assert full.rows == 0
+    full.check(10, 100, 0.0)
 
 
-@pytest.mark.parametrize(("per_row", "delay"), [(0.0, SHORTEST_RETRY_S), (0.1, 1.0), (9.0, LONGEST_RETRY_S)])
-def test_the_retry_delay_is_the_time_the_queue_takes_within_bounds(per_row: float, delay: float) -> None:
+def test_who_would_wait_too_long_is_refused_though_there_is_room() -> None:
+    queue = admission(wait_s=0.2)
+    queue.enter(1, 1)
+    queue.check(1, 1, 0.2)
+    with pytest.raises(QueueFullError):
+        queue.check(1, 1, 0.21)
+
+
+def test_a_few_may_wait_however_long_that_takes() -> None:
+    queue = admission(wait_s=0.2, patient=2)
+    for _ in range(2):
+        queue.check(1, 1, 9.0)
+        queue.enter(1, 1)
+    with pytest.raises(QueueFullError):
+        queue.check(1, 1, 9.0)
+
+
+@pytest.mark.parametrize(("wait_s", "delay"), [(0.0, SHORTEST_RETRY_S), (0.9, 0.9), (90.0, LONGEST_RETRY_S)])
+def test_where_there_is_no_room_the_retry_delay_is_the_wait_within_bounds(wait_s: float, delay: float) -> None:
+    queue = admission(Bounds(1, 100))
+    queue.enter(1, 1)
     with pytest.raises(QueueFullError) as caught:
-        full(per_row).check(1, 1)
+        queue.check(1, 1, wait_s)
     assert caught.value.retry_after_s == pytest.approx(delay)
+
+
+def test_who_would_wait_too_long_may_come_back_when_it_would_not() -> None:
+    queue = admission(wait_s=0.25)
+    queue.enter(1, 1)
+    with pytest.raises(QueueFullError) as caught:
+        queue.check(1, 1, 1.0)
+    assert caught.value.retry_after_s == pytest.approx(0.75)

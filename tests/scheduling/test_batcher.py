@@ -1,53 +1,166 @@
-"""Which request runs next."""
+"""Which request runs next, and with whom."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import DeadlineExpiredError, QueueFullError
-from turnout_server.scheduling.admission import Admission
-from turnout_server.scheduling.batcher import Batch, Batcher, Item
+from tests.scheduling.items import item
+from turnout_server.errors import DeadlineExpiredError, DeadlineUnreachableError, QueueFullError, TurnoutError
+from turnout_server.scheduling.admission import SHORTEST_RETRY_S, Admission, Bounds, Room
+from turnout_server.scheduling.batcher import Batcher, Decision, Rules
+from turnout_server.scheduling.cost import CostModel
+from turnout_server.scheduling.item import LOWEST_PRIORITY, Batch, Item
+
+MS = 1_000_000
+ROW_S = 0.001
+"""What a row takes in these models, in seconds."""
+PLENTY = Bounds(1000, 1 << 20)
+THREADED = Rules(inline_below_ns=0.0)
 
 
-def item(rows: int = 1, deadline: float | None = None) -> Item:
-    return Item({}, (), rows, rows * 8, deadline, lambda *args: None)
+def costs() -> CostModel:
+    """Return costs of 1 ms a row."""
+    return CostModel({rows: rows * MS for rows in (1, 2, 4, 8, 16, 32, 64)})
 
 
-def batcher(parallel: int = 1, max_rows: int = 100) -> Batcher:
-    return Batcher(Admission("price", 3, max_rows, 1 << 20), parallel)
+def batcher(rules: Rules = THREADED, bounds: Bounds = PLENTY, wait_s: float = 1e9) -> Batcher:
+    return Batcher(Admission("price", 3, bounds, Room(bounds), wait_s=wait_s), costs(), rules)
 
 
 def run_next(queue: Batcher, now: float = 0.0) -> Batch:
-    batch, _ = queue.next_batch(now)
+    batch = queue.next_batch(now, worker_free=True).batch
     assert batch is not None
     return batch
 
 
-def test_first_come_first_served() -> None:
+def busy(queue: Batcher) -> Batch:
+    """Have *queue* run something that goes with nothing."""
+    queue.offer(item(), 0.0)
+    return run_next(queue)
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_a_lone_request_runs_at_once() -> None:
+    queue, lone = batcher(), item(key="k")
+    queue.offer(lone, 0.0)
+    assert run_next(queue).items == [lone]
+
+
+def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
+    queue = batcher()
+    running = busy(queue)
+    waiting = [item(rows, key="k") for rows in (1, 3, 2)]
+    for one in waiting:
+        queue.offer(one, 0.0)
+    queue.finish(running, 0.1)
+    batch = run_next(queue, 0.1)
+    assert (batch.items, batch.rows) == (waiting, 6)
+    assert not len(queue)
+
+
+def test_only_equal_keys_run_together_and_nobody_is_overtaken_by_a_later_batch() -> None:
+    queue = batcher()
+    a1, b1, a2, b2 = (item(key=key) for key in "abab")
+    for one in (a1, b1, a2, b2):
+        queue.offer(one, 0.0)
+    assert [run_next(queue).items for _ in range(2)] == [[a1, a2], [b1, b2]]
+
+
+def test_without_a_key_each_runs_alone() -> None:
     queue, items = batcher(), [item() for _ in range(3)]
     for one in items:
         queue.offer(one, 0.0)
-    served = []
-    for _ in items:
-        batch = run_next(queue)
-        served += batch.items
-        queue.finish(batch)
-    assert served == items
+    assert [run_next(queue).items for _ in items] == [[one] for one in items]
+
+
+def test_a_batch_has_no_more_rows_than_allowed_and_a_larger_request_runs_alone() -> None:
+    queue = batcher(Rules(max_rows=4, inline_below_ns=0.0))
+    items = [item(rows, key="k") for rows in (2, 2, 1, 9, 1)]
+    for one in items:
+        queue.offer(one, 0.0)
+    assert [[one.rows for one in run_next(queue).items] for _ in range(4)] == [[2, 2], [1], [9], [1]]
+
+
+def test_a_batch_has_the_rows_and_the_size_of_all_its_requests() -> None:
+    batch = Batch([item(2, size=4), item(3, size=6)])
+    assert (batch.rows, batch.size) == (5, 10)
+
+
+def test_a_batch_runs_inline_if_all_of_it_is_quick_enough() -> None:
+    queue = batcher(Rules(inline_below_ns=2.5 * MS))
+    for _ in range(2):
+        queue.offer(item(key="k"), 0.0)
+    assert run_next(queue).inline
+    for _ in range(4):
+        queue.offer(item(key="k"), 0.0)
+    assert not run_next(queue).inline
+    queue.offer(item(inline=False), 0.0)
+    assert not run_next(queue).inline
+
+
+def test_what_is_too_long_for_the_loop_waits_for_a_worker() -> None:
+    queue = batcher()
+    queue.offer(item(), 0.0)
+    assert queue.next_batch(0.0, worker_free=False) == Decision(None, [], blocked=True)
+    assert queue.next_batch(0.0, worker_free=True).batch is not None
+
+
+# ---------------------------------------------------------------- at once
+
+
+def test_a_quick_request_that_is_alone_needs_no_queue() -> None:
+    queue, lone = batcher(Rules(inline_below_ns=2 * MS)), item(key="k")
+    batch = queue.at_once(lone, 0.0)
+    assert batch is not None
+    assert batch.items == [lone]
+    assert queue.at_once(item(), 0.0) is None, "one is running"
+    queue.finish(batch, 0.0)
     assert queue.idle
 
 
-def test_no_more_run_at_once_than_are_allowed() -> None:
-    queue = batcher(parallel=2)
-    for _ in range(3):
-        queue.offer(item(), 0.0)
-    first, _ = run_next(queue), run_next(queue)
-    assert queue.next_batch(0.0) == (None, [])
-    queue.finish(first)
-    run_next(queue)
+@pytest.mark.parametrize("one", [item(rows=8), item(inline=False)])
+def test_what_does_not_belong_on_the_loop_has_to_be_offered(one: Item) -> None:
+    assert batcher(Rules(inline_below_ns=2 * MS)).at_once(one, 0.0) is None
+
+
+# ---------------------------------------------------------------- the delay
+
+
+def test_with_a_delay_a_request_is_kept_for_company_but_no_longer() -> None:
+    queue = batcher(Rules(max_rows=3, max_delay_s=0.01, inline_below_ns=1e12))
+    first, second = item(key="k", offered=1.0), item(key="k", offered=1.004)
+    assert queue.at_once(first, 1.0) is None
+    queue.offer(first, 1.0)
+    decision = queue.next_batch(1.0, worker_free=True)
+    assert decision.batch is None
+    assert decision.wake_at == pytest.approx(1.01)
+    queue.offer(second, 1.004)
+    assert queue.next_batch(1.0099, worker_free=True).batch is None
+    assert run_next(queue, 1.0101).items == [first, second]
+
+
+def test_a_full_batch_waits_for_no_more() -> None:
+    queue = batcher(Rules(max_rows=2, max_delay_s=0.01))
+    for _ in range(2):
+        queue.offer(item(key="k"), 0.0)
+    assert run_next(queue).rows == 2
+
+
+def test_who_can_have_no_company_is_not_kept() -> None:
+    queue = batcher(Rules(max_delay_s=0.01))
+    lone = item()
+    queue.offer(lone, 0.0)
+    assert run_next(queue).items == [lone]
+
+
+# ---------------------------------------------------------------- deadlines
 
 
 def test_a_deadline_that_has_passed_is_not_taken_in() -> None:
@@ -58,82 +171,201 @@ def test_a_deadline_that_has_passed_is_not_taken_in() -> None:
 
 
 def test_what_expires_while_it_waits_does_not_run() -> None:
-    queue, late, patient = batcher(), item(deadline=1.0), item(deadline=9.0)
-    queue.offer(late, 0.0)
-    queue.offer(patient, 0.0)
-    batch, expired = queue.next_batch(2.0)
-    assert batch is not None
-    assert batch.items == [patient]
-    assert [(one, type(error)) for one, error in expired] == [(late, DeadlineExpiredError)]
+    queue = batcher()
+    late, patient = item(deadline=1.0, key="k"), item(deadline=9.0, key="k")
+    for one in (patient, late):
+        queue.offer(one, 0.0)
+    decision = queue.next_batch(2.0, worker_free=True)
+    assert decision.batch is not None
+    assert decision.batch.items == [patient]
+    assert [(one, type(error)) for one, error in decision.dropped] == [(late, DeadlineExpiredError)]
+
+
+def test_what_cannot_be_done_in_time_however_fast_does_not_run() -> None:
+    """A run has never been quicker than its best time so far."""
+    queue = batcher()
+    hopeless = item(rows=8, deadline=1.0, key="k")
+    queue.offer(hopeless, 0.0)
+    decision = queue.next_batch(1.0 - 4 * ROW_S, worker_free=True)
+    assert (decision.batch, [one for one, _ in decision.dropped]) == (None, [hopeless])
+
+
+def test_what_cannot_make_it_by_the_estimate_is_refused_at_once() -> None:
+    queue = batcher()
+    busy(queue)
+    for _ in range(32):
+        queue.offer(item(key="k"), 0.0)
+    with pytest.raises(DeadlineUnreachableError):
+        queue.offer(item(key="k", deadline=20 * ROW_S), 0.0)
+    queue.offer(item(key="k", deadline=60 * ROW_S), 0.0)
+
+
+def test_an_estimate_that_is_out_of_date_does_not_refuse_for_ever() -> None:
+    """With nobody ahead the best time counts: a slow spell may be over, and only a run can show it."""
+    slow = costs()
+    for _ in range(100):
+        slow.observe(1, 500 * MS)
+    bounds = Bounds(10, 1000)
+    queue = Batcher(Admission("price", 3, bounds, Room(bounds)), slow, THREADED)
+    urgent = item(deadline=0.1)
+    queue.offer(urgent, 0.0)
+    assert run_next(queue).items == [urgent]
+
+
+def test_a_higher_priority_waits_for_fewer_and_so_reaches_more() -> None:
+    queue = batcher()
+    busy(queue)
+    for _ in range(32):
+        queue.offer(item(key="k", priority=LOWEST_PRIORITY), 0.0)
+    with pytest.raises(DeadlineUnreachableError):
+        queue.offer(item(key="k", deadline=20 * ROW_S, priority=LOWEST_PRIORITY), 0.0)
+    queue.offer(item(key="k", deadline=20 * ROW_S, priority=1), 0.0)
+
+
+# ---------------------------------------------------------------- room
 
 
 def test_what_can_run_at_once_is_never_refused_and_what_has_to_wait_may_be() -> None:
-    queue = batcher(max_rows=10)
+    queue = batcher(bounds=Bounds(10, 1 << 20))
     queue.offer(item(rows=1000), 0.0)
     run_next(queue)
     queue.offer(item(rows=10), 0.0)
     with pytest.raises(QueueFullError):
         queue.offer(item(rows=1), 0.0)
+    with pytest.raises(QueueFullError):
+        queue.check_wait(2)
+
+
+def test_requests_without_rows_fill_the_queue_too() -> None:
+    queue = batcher(bounds=Bounds(2, 1 << 20))
+    busy(queue)
+    for _ in range(2):
+        queue.offer(item(rows=0), 0.0)
+    with pytest.raises(QueueFullError):
+        queue.offer(item(rows=0), 0.0)
+
+
+def test_the_wait_is_bounded_by_the_pace_of_the_batches_so_far() -> None:
+    """A row is said to take 1 ms, and takes 10: after eleven, one more would wait for 110 ms."""
+    queue, now = batcher(wait_s=0.105), 0.0
+    queue.offer(item(2), now)
+    running = run_next(queue, now)
+    for _ in range(5):
+        for _ in range(2):
+            queue.offer(item(key="k"), now)
+        now += 0.02
+        queue.finish(running, now)
+        running = run_next(queue, now)
+    for _ in range(11):
+        queue.offer(item(key="k"), now)
+    with pytest.raises(QueueFullError) as caught:
+        queue.offer(item(key="k"), now)
+    assert caught.value.retry_after_s == SHORTEST_RETRY_S
 
 
 def test_only_what_still_waits_can_be_cancelled() -> None:
-    queue, running, waiting = batcher(), item(), item()
-    queue.offer(running, 0.0)
-    run_next(queue)
+    queue, waiting = batcher(), item()
+    (running,) = busy(queue).items
     queue.offer(waiting, 0.0)
     assert not queue.cancel(running)
     assert queue.cancel(waiting)
     assert not queue.cancel(waiting)
-    assert len(queue) == 0
+    assert (len(queue), queue.rows) == (0, 0)
 
 
-def test_a_batch_has_the_rows_and_the_size_of_all_its_requests() -> None:
-    small = Item({}, (), 2, 0, None, lambda *args: None, size=2)
-    large = Item({}, (), 1, 0, None, lambda *args: None, size=500, inline=False)
-    assert (Batch([small, large]).rows, Batch([small, large]).size) == (3, 502)
-    assert Batch([small]).inline
-    assert not Batch([small, large]).inline
+# ---------------------------------------------------------------- whatever happens
+
+steps = st.tuples(
+    st.sampled_from(["offer", "offer", "offer", "next", "finish", "cancel", "tick"]),
+    st.integers(0, 5),
+    st.sampled_from([None, "a", "b"]),
+    st.integers(1, LOWEST_PRIORITY),
+    st.booleans(),
+)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["offer", "next", "finish", "cancel", "tick"]), st.integers(0, 5))))
-def test_every_request_taken_in_ends_exactly_once_and_the_room_comes_back(script: list[tuple[str, int]]) -> None:
-    admission = Admission("price", 3, 8, 1 << 20)
-    queue, now = Batcher(admission, 2), 0.0
+@given(
+    st.lists(steps, max_size=80),
+    st.builds(
+        Rules,
+        max_rows=st.integers(1, 6),
+        max_delay_s=st.sampled_from([0.0, 0.5]),
+        inline_below_ns=st.sampled_from([0.0, 3.0 * MS]),
+        parallel=st.integers(1, 2),
+    ),
+)
+def test_every_request_taken_in_ends_exactly_once_in_a_batch_that_suits_it(
+    script: list[tuple[str, int, str | None, int, bool]], rules: Rules
+) -> None:
+    bounds = Bounds(12, 1 << 20)
+    total = Room(bounds)
+    queue, now = Batcher(Admission("price", 3, bounds, total, wait_s=0.5, patient=4), costs(), rules), 0.0
     offered: list[Item] = []
-    ended: list[Item] = []
+    ended: Counter[int] = Counter()
     running: list[Batch] = []
 
-    def start(now: float) -> Any:
-        batch, expired = queue.next_batch(now)
-        ended.extend(one for one, _ in expired)
+    def start(worker_free: bool) -> Any:
+        decision = queue.next_batch(now, worker_free)
+        ended.update(id(one) for one, _ in decision.dropped)
+        batch = decision.batch
         if batch is not None:
+            assert len(batch.items) == 1 or (
+                batch.rows <= rules.max_rows and {one.key for one in batch.items} != {None}
+            )
+            assert len({one.key for one in batch.items}) == 1
+            assert worker_free or batch.inline
+            assert all(one.deadline is None or one.deadline > now for one in batch.items)
             running.append(batch)
-        return batch
+        return batch or decision.dropped
 
-    for step, number in script:
+    def finish() -> None:
+        batch = running.pop(0)
+        queue.finish(batch, now)
+        ended.update(map(id, batch.items))
+
+    for step, number, key, priority, flag in script:
         if step == "offer":
-            one = item(rows=number, deadline=now + number if number % 2 else None)
+            one = item(number, now + number if flag else None, key=key, priority=priority, offered=now)
             try:
-                queue.offer(one, now)
-            except QueueFullError:
+                batch = queue.at_once(one, now)
+                if batch is not None:
+                    running.append(batch)
+                else:
+                    queue.offer(one, now)
+            except TurnoutError:
                 continue
             offered.append(one)
         elif step == "next":
-            start(now)
+            start(flag)
         elif step == "finish" and running:
-            batch = running.pop(0)
-            queue.finish(batch)
-            ended.extend(batch.items)
+            finish()
         elif step == "cancel" and offered and queue.cancel(offered[number % len(offered)]):
-            ended.append(offered[number % len(offered)])
+            ended[id(offered[number % len(offered)])] += 1
         elif step == "tick":
-            now += number
+            now += number / 4
+    now += 1.0  # past any delay
     while not queue.idle:
-        while start(now):
+        while start(True):
             pass
-        for batch in running:
-            queue.finish(batch)
-            ended.extend(batch.items)
-        running.clear()
-    assert sorted(map(id, ended)) == sorted(map(id, offered))
-    assert (admission.rows, admission._bytes, admission._count) == (0, 0, 0)
+        while running:
+            finish()
+    assert ended == Counter(map(id, offered))
+    assert (queue.rows, total.rows, total.nbytes, total.count) == (0, 0, 0, 0)
+
+
+@given(st.integers(1, 6), st.integers(2, LOWEST_PRIORITY))
+def test_the_lowest_priority_gets_its_turn_in_a_flood_of_the_highest(per_run: int, priority: int) -> None:
+    """However many newcomers of the highest priority there are in each run, a low one runs within half a second."""
+    queue, low, now = batcher(bounds=Bounds(1 << 20, 1 << 30)), item(priority=priority), 0.0
+    running = busy(queue)
+    queue.offer(low, now)
+    while low not in running.items:
+        for _ in range(per_run):
+            queue.offer(item(priority=1), now)
+        now += 0.01
+        queue.finish(running, now)
+        running = run_next(queue, now)
+        assert now < 10.0
+    # A step a level, and what had come before that was up.
+    ahead = 1 + per_run * ((priority - 1) * 5 + 1)
+    assert now <= ahead * 0.01 + 0.011

@@ -27,8 +27,8 @@ def signature(ids: DType = DType.INT64, k_shape: tuple[int, ...] = (1,), k_dtype
 def test_a_wish_becomes_one_row_of_ids_and_a_count() -> None:
     arrays = recommendation.arrays(signature(), Wish(("3", "1"), ("2",), 5))
     assert {name: (array.tolist(), array.dtype) for name, array in arrays.items()} == {
-        "history": ([[3, 1]], np.int64),
-        "exclude": ([[2]], np.int64),
+        "history": ([[3, 1, -1, -1]], np.int64),
+        "exclude": ([[2, -1, -1, -1]], np.int64),
         "k": ([5], np.int64),
     }
 
@@ -46,7 +46,7 @@ STRANGERS = ["", "milk", "1.0", "1_0", " 1", "1 ", "+1", "--1", "-", "\u0661", "
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_what_is_no_number_is_an_item_that_a_graph_of_numbers_does_not_know(stranger: str) -> None:
     arrays = recommendation.arrays(signature(), Wish(("1", stranger, "2"), (stranger,), 5))
-    assert arrays["history"].tolist() == [[1, 2]]
+    assert arrays["history"].tolist() == [[1, 2, -1, -1]]
     assert arrays["exclude"].shape == (1, 0)
 
 
@@ -54,14 +54,26 @@ def test_what_is_no_number_is_an_item_that_a_graph_of_numbers_does_not_know(stra
 def test_every_id_that_comes_out_of_a_graph_can_go_into_it(ids: list[int]) -> None:
     items = recommendation.items({"item_ids": np.array([ids], np.int64), "scores": np.zeros((1, len(ids)))}, 1000)
     arrays = recommendation.arrays(signature(), Wish(tuple(item.id for item in items), (), 5))
-    assert arrays["history"].tolist() == [[item for item in ids if item != -1]]
+    row = arrays["history"][0].tolist()
+    assert [item for item in row if item != -1] == [item for item in ids if item != -1]
 
 
 def test_a_graph_of_text_gets_ids_as_they_are() -> None:
     arrays = recommendation.arrays(signature(DType.BYTES), Wish(("milk", "007", ""), ("1_0",), 5))
-    assert arrays["history"].tolist() == [["milk", "007"]]
-    assert arrays["exclude"].tolist() == [["1_0"]]
+    assert arrays["history"].tolist() == [["milk", "007", "", ""]]
+    assert arrays["exclude"].tolist() == [["1_0", "", "", ""]]
     assert arrays["history"].dtype == object
+
+
+@given(count=st.integers(0, 300), dtype=st.sampled_from([DType.INT64, DType.BYTES]))
+def test_padding_gives_histories_few_widths_and_stands_behind_the_ids(count: int, dtype: DType) -> None:
+    """Requests of one width can run together."""
+    ids = [str(number) for number in range(1, count + 1)]
+    row = recommendation.arrays(signature(dtype), Wish(tuple(ids), (), 5))["history"][0].tolist()
+    assert len(row) in (0, 4, 8, 16, 32, 64, 128, 256, 512)
+    assert len(row) < max(2 * count, 5)
+    assert [str(item) for item in row[:count]] == ids
+    assert set(row[count:]) <= {-1, ""}
 
 
 def test_an_id_that_a_small_integer_cannot_hold_is_unknown() -> None:

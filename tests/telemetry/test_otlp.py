@@ -8,18 +8,21 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
+from opentelemetry.trace import Span
 
 from turnout_server.config import TelemetryConfig
 from turnout_server.errors import ConfigurationError
+from turnout_server.gateway.execution import Execution
 from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.query import Served, Timing
 from turnout_server.gateway.spans import Spans
 from turnout_server.routing.route import Reason
+from turnout_server.scheduling.item import Item
 from turnout_server.serving.state import State, VersionKey, VersionStatus
 from turnout_server.telemetry import otlp, telemetry
 from turnout_server.telemetry.logs import logging_to_stderr
@@ -37,9 +40,19 @@ def config(endpoint: str | None = None, ratio: float | None = None) -> Telemetry
     return TelemetryConfig(metrics=None, otlp_endpoint=endpoint, sample_ratio=ratio)
 
 
+def run_of(requests: Sequence[Span], started_ns: int) -> Execution:
+    """Return the run of a batch of *requests*, which took 30 µs."""
+    contexts = [span.get_span_context() if span.is_recording() else None for span in requests]
+    items = [Item({}, (), 1, 0, None, lambda *answer: None, span=context) for context in contexts]
+    return Execution(items, started_ns, 0, 30_000, 0, [], None)
+
+
 def call(spans: Spans, metadata: dict[str, str], code: str = "OK", reason: str = "") -> None:
+    """Have a call of 8 rows wait for 2 µs and run for 30."""
     span = spans.start(METHOD, metadata)
-    spans.annotate(span, SERVED, Timing(2_000, 0, 30_000, 0, 8, time.perf_counter_ns()))
+    started_ns = time.monotonic_ns()
+    spans.batch_ran(run_of([span], started_ns), 8)
+    spans.annotate(span, SERVED, Timing(2_000, 0, 30_000, 0, 8, started_ns))
     spans.end(span, code, reason)
 
 
@@ -81,7 +94,7 @@ def test_queue_and_run_are_children_that_meet(collector: Any, attributes: Attrib
 def test_a_batchs_run_links_to_every_request_in_it(collector: Any) -> None:
     with exporting(config(collector.url), Instruments()) as spans:
         requests = [spans.start(f"a.B/{index}", {}) for index in range(3)]
-        spans.record_run(Timing(0, 0, 1, 0, 3, 1), [span.get_span_context() for span in requests])
+        spans.batch_ran(run_of(requests, time.monotonic_ns()), 3)
         for span in requests:
             spans.end(span, "OK")
     run = collector.spans["turnout.run"]

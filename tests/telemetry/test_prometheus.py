@@ -16,6 +16,7 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.gateway.world import count_run
 from turnout_server.errors import ConfigurationError
 from turnout_server.gateway.families import Kind
 from turnout_server.gateway.instruments import REQUEST_BOUNDS_NS, Instruments
@@ -68,7 +69,7 @@ def test_every_kind_of_count_is_there(instruments: Instruments) -> None:
     instruments.record(SERVED, "QUEUE_FULL", 2_000_000)
     instruments.record(SERVED._replace(reason=Reason.FALLBACK), "OK", 3_000_000)
     instruments.record_refused("price", "VERSION_UNAVAILABLE")
-    instruments.record_run("price", 4, 5_000, 40_000, 16)
+    count_run(instruments.runs_of("price", 4), 5_000, 40_000, 16)
     instruments.record_mirror("price", "price", "7", "dropped")
     instruments.record_rpc("a.B/C", "NOT_FOUND", 1)
     instruments.record_state(VersionStatus(VersionKey("price", 4), State.LOADING))

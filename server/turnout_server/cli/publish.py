@@ -14,13 +14,19 @@ from turnout_server.cli import exits, options, output
 from turnout_server.cli.complete import models
 from turnout_server.cli.exits import CommandError
 from turnout_server.errors import TurnoutError
-from turnout_server.store.manifest import Lineage, Manifest, RuntimeOptions, Signature, Task
+from turnout_server.store.manifest import Batching, Lineage, Manifest, RuntimeOptions, Signature, Task
 from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
 from turnout_server.store.store import DirectoryStore
 
 _DECIDED_HERE = ("schema_version", "version", "created_at", "files")
 """What a manifest has and publishing decides itself, so that an earlier version's manifest can serve as a template."""
+
+
+_DEPENDENT = (
+    "note: rows of one batch change each other's answers, so the gateway runs requests one at a time;"
+    " --no-batched says so in the manifest"
+)
 
 
 class _Partial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +37,7 @@ class _Partial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: dict[str, Any] = {}
     lineage: Lineage = Lineage()
     runtime: RuntimeOptions = RuntimeOptions()
+    batching: Batching = Batching()
     owner: str = ""
     description: str = ""
 
@@ -51,12 +58,20 @@ def publish(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="JSON or YAML with any of task, signature, lineage, runtime, owner, description."
+            metavar="FILE",
+            help="JSON or YAML with any of task, signature, lineage, runtime, batching, owner, description.",
         ),
     ] = None,
     batched: Annotated[
         bool | None,
         typer.Option("--batched/--no-batched", help="Whether rows are independent; guessed by default."),
+    ] = None,
+    max_batch_rows: Annotated[
+        int | None, typer.Option(min=1, max=1 << 20, help="Rows of a batch at most; the gateway's setting by default.")
+    ] = None,
+    max_batch_delay_us: Annotated[
+        int | None,
+        typer.Option(min=0, max=10_000_000, help="How long a request may be kept waiting for company; likewise."),
     ] = None,
     owner: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is.")] = None,
@@ -82,6 +97,8 @@ def publish(
     from turnout_server.onnx.loader import inspect, load
     from turnout_server.tasks.conventions import check_task
 
+    given = {"max_rows": max_batch_rows, "max_delay_us": max_batch_delay_us}
+    given = {key: value for key, value in given.items() if value is not None}
     files = files_of(file)
     for one in extra or []:
         if one.name in files:
@@ -94,14 +111,17 @@ def publish(
         files=files,
         lineage=partial.lineage,
         runtime=partial.runtime,
+        batching=msgspec.structs.replace(partial.batching, **given) if given else partial.batching,
         owner=partial.owner if owner is None else owner,
         description=partial.description if description is None else description,
     )
     check_task(draft.task, draft.signature)
 
     def verify(directory: Path, staged: Manifest) -> None:
-        servable, _ = load(directory, staged)
-        servable.close()
+        loaded = load(directory, staged)
+        loaded.servable.close()
+        if staged.signature.has_batch_axis and not loaded.independent:
+            output.note(_DEPENDENT)
 
     before = _newest(store, name)
     total = sum(path.stat().st_size for path in files.values() if path.is_file())

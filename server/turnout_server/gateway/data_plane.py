@@ -103,7 +103,7 @@ class DataPlane:
 
     def start(self, query: Query, done: Done) -> Flight:
         """Set *query* going; *done* is called once, maybe before this returns, unless the flight is cancelled."""
-        flight = Flight(self._instruments, query, done, time.perf_counter_ns())
+        flight = Flight(self._instruments, query, done, time.monotonic_ns())
         try:
             route = self._route_of(query)
             lease, served = self._pinned(query) if route is None else self._assigned(query, route)
@@ -112,7 +112,7 @@ class DataPlane:
             return flight
         if route is not None and route.mirrors:
             flight.on_answered = partial(self._mirrors.send, query, route)
-        flight.depart(lease, served)
+        flight.depart(lease, served, self._spans.current())
         return flight
 
     # ------------------------------------------------------------ who answers

@@ -10,7 +10,7 @@ from turnout_server.errors import TurnoutError
 from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.query import Prediction, Query, Served, Timing
 from turnout_server.gateway.runner import Runner, outputs_wanted
-from turnout_server.scheduling.batcher import Item
+from turnout_server.scheduling.item import Item, level_of
 from turnout_server.serving.harness import Lease
 from turnout_server.tensors import Array
 
@@ -23,7 +23,6 @@ class Flight:
 
     __slots__ = (
         "_done",
-        "_input_ns",
         "_instruments",
         "_item",
         "_lease",
@@ -39,7 +38,6 @@ class Flight:
         self._query = query
         self._done = done
         self._started_ns = started_ns
-        self._input_ns = 0
         self._lease: Lease[Runner] | None = None
         self._item: Item | None = None
         self.served: Served | None = None
@@ -53,16 +51,22 @@ class Flight:
         self._instruments.record_refused(route, error.reason)
         self._done(None, error)
 
-    def depart(self, lease: Lease[Runner], served: Served) -> None:
+    def depart(self, lease: Lease[Runner], served: Served, span: object = None) -> None:
         """Prepare the inputs and hand them to the version's runner."""
         self._lease, self.served = lease, served
         runner = lease.servable
-        started = time.perf_counter_ns()
+        started = time.monotonic_ns()
         try:
-            outputs = outputs_wanted(runner, self._query.outputs)
-            inputs = self._query.prepare(runner.signature)
-            self._input_ns = time.perf_counter_ns() - started
-            item = runner.submit(inputs, outputs, self._query.deadline, self._ran)
+            query = self._query
+            priority = level_of(query.priority)
+            # Before anything is spent on the tensors of a request for which there is no room.
+            runner.check_wait(priority)
+            outputs = outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names
+            inputs = query.prepare(runner.signature)
+            input_ns = time.monotonic_ns() - started
+            item = runner.submit(
+                inputs, outputs, query.deadline, self._ran, priority=priority, input_ns=input_ns, span=span
+            )
         except Exception as error:
             self._end(None, error)
         else:
@@ -85,7 +89,6 @@ class Flight:
         lease, served = self._lease, self.served
         assert lease is not None
         assert served is not None
-        timing = self.timing = timing._replace(compute_input_ns=timing.compute_input_ns + self._input_ns)
         named = dict(zip(item.outputs, outputs, strict=True))
         self._count(lease.servable, item, timing)
         self._end(Prediction(named, served, lease.servable.signature, timing), None)
@@ -103,7 +106,7 @@ class Flight:
         assert lease is not None
         assert served is not None
         statistics = lease.servable.statistics
-        took_ns = time.perf_counter_ns() - self._started_ns
+        took_ns = time.monotonic_ns() - self._started_ns
         if error is None:
             statistics.success.add(took_ns)
             statistics.last_inference_ms = time.time_ns() // 1_000_000

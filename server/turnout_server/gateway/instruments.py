@@ -12,7 +12,7 @@ a sum, or another series, may be one request ahead.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from turnout_server.gateway.families import (
     CODE,
@@ -52,18 +52,17 @@ RETIRED_KEPT = 50
 class Runs:
     """One version's runs."""
 
-    __slots__ = ("queue", "rows", "run")
+    __slots__ = ("queue", "rows", "run", "waiting_rows")
 
     def __init__(self) -> None:
+        self.waiting_rows: Callable[[], int] = int
+        """How many rows wait at this moment."""
         self.queue = Histogram(RUN_BOUNDS_NS)
+        """How long each request waited."""
         self.run = Histogram(RUN_BOUNDS_NS)
+        """How long each run of the graph took."""
         self.rows = Histogram(ROWS_BOUNDS)
-
-    def add(self, queue_ns: int, run_ns: int, rows: int) -> None:
-        """Count one run of *rows* rows whose request waited *queue_ns* and which took *run_ns*."""
-        self.queue.add(queue_ns)
-        self.run.add(run_ns)
-        self.rows.add(rows)
+        """How many rows each run had."""
 
 
 class _Answers:
@@ -82,6 +81,8 @@ class Instruments:
     def __init__(self) -> None:
         self.in_flight = 0
         """Calls in progress: whoever starts one adds 1 and takes it away again."""
+        self.loop_lag = Histogram(RUN_BOUNDS_NS)
+        """How late the event loop was."""
         self._answers: dict[Served, _Answers] = {}
         self._durations: dict[tuple[str, str, str, int], Histogram] = {}
         self._refused: dict[tuple[str, str], int] = {}
@@ -117,10 +118,6 @@ class Instruments:
         if runs is None:
             runs = self._runs[key] = Runs()
         return runs
-
-    def record_run(self, model: str, version: int, queue_ns: int, run_ns: int, rows: int) -> None:
-        """Count one run; the same as `runs_of(model, version).add(...)`, which saves the lookup."""
-        self.runs_of(model, version).add(queue_ns, run_ns, rows)
 
     def record_mirror(self, route: str, model: str, version: str, outcome: str) -> None:
         """Count a copy: *version* as the route table names it, *outcome* one of `sent`, `dropped`, `failed`."""
@@ -176,6 +173,7 @@ class Instruments:
         queue = [(key, each.queue.read(NS_PER_S)) for key, each in runs]
         run = [(key, each.run.read(NS_PER_S)) for key, each in runs]
         rows = [(key, each.rows.read()) for key, each in runs]
+        waiting = [(key, each.waiting_rows()) for key, each in runs]
         states = [((*key, state.value), 1) for key, state in list(self._states.items())]
         return (
             counter("turnout.requests", "{request}", _REQUESTS, (*served, REASON, CODE), self._requests()),
@@ -184,6 +182,8 @@ class Instruments:
             histogram("turnout.queue.duration", "s", "How long requests waited for their run.", version, queue),
             histogram("turnout.run.duration", "s", "How long runs of the model took.", version, run),
             histogram("turnout.batch.rows", "{row}", "How many rows runs had.", version, rows),
+            gauge("turnout.queue.rows", "{row}", "Rows that wait for their run.", version, waiting),
+            histogram("turnout.event_loop.lag", "s", _LAG, (), [((), self.loop_lag.read(NS_PER_S))]),
             counter("turnout.mirrors", "{request}", _MIRRORS, (ROUTE, MODEL, VERSION, OUTCOME), _copy(self._mirrors)),
             gauge("turnout.model.state", "1", _STATE, (MODEL, VERSION, STATE), states),
             counter("turnout.model.loads", "{load}", _LOADS, (MODEL, OUTCOME), _copy(self._loads)),
@@ -204,6 +204,7 @@ class Instruments:
 _REQUESTS = "Requests, by who answered, why, and how they ended; without a target, those that were refused."
 _DURATION = "From a request's arrival to its end, for requests that got a target, however they ended."
 _IN_FLIGHT = "Calls in progress."
+_LAG = "How much later than asked the event loop did something."
 _MIRRORS = "Copies of requests: sent, dropped because of other work, or failed."
 _STATE = "1 for the state that a version is in."
 _LOADS = "Attempts to load a version that have ended: ok or failed."

@@ -13,7 +13,7 @@ from turnout_server.gateway.query import Query, Timing
 from turnout_server.gateway.runner import Runner
 from turnout_server.routing.route import Mirror
 from turnout_server.routing.table import CompiledRoute
-from turnout_server.scheduling.batcher import Item
+from turnout_server.scheduling.item import Item
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import VersionKey
 from turnout_server.tensors import Array
@@ -63,7 +63,7 @@ class Mirrors:
         if key is None or not self._manager.is_available(key):
             return "failed"
         lease = self._manager.lease(key)
-        if lease.servable.busy:
+        if not lease.servable.has_room_for_copies:
             lease.release()
             return "dropped"
 

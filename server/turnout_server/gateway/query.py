@@ -52,7 +52,7 @@ class Query:
 
 
 class Timing(NamedTuple):
-    """Where one request's time went, in nanoseconds on the clock of `time.perf_counter_ns`."""
+    """Where one request's time went, in nanoseconds on the clock of `time.monotonic_ns`."""
 
     queue_ns: int
     compute_input_ns: int

@@ -1,51 +1,49 @@
 """Runs one version's requests: on the event loop when a run is shorter than a thread hop is worth, else in a worker.
 
-What runs next is the batcher's decision; this module performs it, measures it and counts it.
+What runs next is the batcher's decision, and which version gets a worker that of the shares; this module performs both,
+measures and counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple, Protocol
 
 from turnout_server.errors import UnknownOutputError
+from turnout_server.gateway.execution import Execution, Predictor, execute
+from turnout_server.gateway.instruments import Runs
 from turnout_server.gateway.query import Timing
 from turnout_server.gateway.statistics import VersionStatistics
-from turnout_server.scheduling.batcher import Batch, Batcher, Item
+from turnout_server.scheduling.batcher import Batcher
 from turnout_server.scheduling.cost import CostModel
-from turnout_server.store.manifest import Manifest, Signature
-from turnout_server.tensors import Array, Arrays, rows_of
+from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
+from turnout_server.scheduling.shares import Shares
+from turnout_server.store.manifest import Signature
+from turnout_server.tensors import Array, Arrays
 
 Ran = Callable[[Item, list[Array] | None, Exception | None, Timing], None]
 """Called on the event loop's thread with the outputs or with what went wrong, and with where the time went."""
+OnRun = Callable[[Execution, int], None]
+"""Told of every run of the graph, and of how many rows it had."""
+_NS = 1e9
+_SHARED_BYTES = 1024
+"""What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves."""
 
 
-class Predictor(Protocol):
-    """What a runner needs of a loaded version."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """The version's manifest."""
-
-    def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
-        """Run the graph once; may be called from several threads."""
-
-    def close(self) -> None:
-        """Give its memory back."""
-
-
-class Workers(NamedTuple):
-    """Where runners of one process run things."""
+@dataclass(slots=True, frozen=True)
+class Workers:
+    """Where the runners of one process run things."""
 
     loop: asyncio.AbstractEventLoop
     executor: Executor
-    threads: int
-    """Threads in the executor."""
-    inline_below_ns: float
+    shares: Shares
+    """Divides the executor's threads; its versions are runners."""
+    alone: Callable[[], bool] = lambda: True
+    """Whether the request that is being handled is the only one in the process: then nobody's company is waited for."""
 
 
 class Runner:
@@ -57,7 +55,10 @@ class Runner:
         batcher: Batcher,
         costs: CostModel,
         workers: Workers,
-        recorded: Callable[[int, int, int], None] = lambda queue_ns, run_ns, rows: None,
+        runs: Runs | None = None,
+        on_run: OnRun | None = None,
+        *,
+        batched: bool = True,
     ) -> None:
         """Make a runner with an empty queue.
 
@@ -66,112 +67,215 @@ class Runner:
             batcher: decides what runs next.
             costs: says how long a run will take, and learns from each.
             workers: the process's threads.
-            recorded: told of every run: nanoseconds waited, nanoseconds run, rows.
+            runs: the version's histograms.
+            on_run: told of runs; None for nobody.
+            batched: whether requests may run together, if the signature allows it.
         """
         self.manifest = predictor.manifest
         self.signature: Signature = predictor.manifest.signature
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
+        self.statistics = VersionStatistics()
         self._free_axes = tuple(
             (spec.name, axes)
             for spec in self.signature.inputs
             if (axes := tuple(axis for axis, size in enumerate(spec.shape) if size < 0))
         )
-        self.statistics = VersionStatistics()
+        rowwise = self.signature.rowwise
+        self._batched = batched and self.signature.has_batch_axis
+        self._varying = tuple(spec.name for spec in self.signature.inputs if any(size < 0 for size in spec.shape[1:]))
+        self._shared = tuple(spec.name for spec in self.signature.inputs if spec.name not in rowwise)
+        self._first_input = self.signature.inputs[0].name if self.signature.inputs else ""
         self._predictor = predictor
         self._batcher = batcher
         self._costs = costs
         self._workers = workers
-        self._recorded = recorded
+        self._runs = runs if runs is not None else Runs()
+        self._runs.waiting_rows = lambda: batcher.rows
+        self._on_run = on_run
+        self._pump_due = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether one more request would have to wait."""
-        return self._batcher.busy
+    def has_room_for_copies(self) -> bool:
+        """Whether a mirrored request would be in nobody's way: nothing waits here, and a core is idle."""
+        return not len(self._batcher) and self._workers.shares.idle > 0
+
+    def check_wait(self, priority: int) -> None:
+        """Refuse a request of which nothing but the priority is known yet, if there is certainly no room for it.
+
+        Raises:
+            QueueFullError: as `submit`, but before anything was spent on the request's tensors.
+        """
+        if self._batcher.waiting.count:
+            self._batcher.check_wait(priority)
 
     def submit(
-        self, inputs: Arrays, outputs: tuple[str, ...], deadline: float | None, ran: Ran, *, inline: bool = True
+        self,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        deadline: float | None,
+        ran: Ran,
+        *,
+        inline: bool = True,
+        priority: int = DEFAULT_PRIORITY,
+        input_ns: int = 0,
+        span: object = None,
     ) -> Item:
         """Run *inputs* now or when it is their turn; *ran* is called exactly once unless the item is cancelled.
 
-        *ran* may be called before this returns. With *inline* false the event loop never runs it.
+        *ran* may be called before this returns. With *inline* false the event loop never runs it, and it runs alone.
+
+        Args:
+            inputs: every input of the signature, with its dtype and shape.
+            outputs: the outputs wanted, all of them outputs of the signature.
+            deadline: in seconds on the clock of `time.monotonic`; None for none.
+            ran: told what came of it.
+            inline: whether it may run on the event loop.
+            priority: from 1, the highest, to 10.
+            input_ns: what it took to make *inputs*, which counts as the request's input time.
+            span: the request's, for whoever is told of runs.
 
         Raises:
-            DeadlineExpiredError, QueueFullError: it was not taken in, and *ran* will not be called.
+            DeadlineExpiredError, DeadlineUnreachableError, QueueFullError: it was not taken in, and *ran* will not be
+                called.
         """
+        rows = self._rows_of(inputs)
+        now_ns = time.monotonic_ns()
         item = Item(
-            inputs=inputs,
-            outputs=outputs,
-            rows=rows_of(inputs),
-            size=self._size_of(inputs),
-            nbytes=sum(array.nbytes for array in inputs.values()),
-            deadline=deadline,
-            done=ran,
-            inline=inline,
-            offered_ns=time.perf_counter_ns(),
+            inputs,
+            outputs,
+            rows,
+            0,
+            deadline,
+            ran,
+            self._size_of(inputs) if self._varying else rows or 1,
+            inline,
+            None,
+            priority,
+            now_ns,
+            input_ns,
+            span,
         )
-        self._batcher.offer(item, time.monotonic())
-        self._pump()
+        alone = self._workers.alone()
+        if alone:
+            batch = self._batcher.at_once(item, now_ns / _NS)
+            if batch is not None:
+                self._run_here(batch)
+                return item
+        item.nbytes = sum([array.nbytes for array in inputs.values()])
+        if self._batched and inline and rows:
+            item.key = self._key_of(inputs, outputs)
+        self._batcher.offer(item, now_ns / _NS)
+        if alone:
+            self.pump()
+        elif not self._pump_due:
+            # At the end of this turn of the loop: what else the turn brings is company.
+            self._pump_due = True
+            self._workers.loop.call_soon(self._pump_later)
         return item
 
     def cancel(self, item: Item) -> bool:
         """Take *item* out of the queue; return False if it runs already, in which case its `ran` is still called."""
-        return self._batcher.cancel(item)
+        if not self._batcher.cancel(item):
+            return False
+        if not len(self._batcher):
+            self._workers.shares.forgo(self)
+        return True
 
     def close(self) -> None:
         """Give the version's memory back. Nothing may wait or run."""
         self._predictor.close()
 
-    def _pump(self) -> None:
+    # ------------------------------------------------------------ driving
+
+    def pump(self) -> None:
+        """Run what can run now."""
+        shares = self._workers.shares
         while True:
-            batch, expired = self._batcher.next_batch(time.monotonic())
-            for item, error in expired:
-                self._tell(item, None, error, Timing(time.perf_counter_ns() - item.offered_ns, 0, 0, 0, 0, 0))
+            decision = self._batcher.next_batch(time.monotonic_ns() / _NS, shares.may_start(self))
+            for item, error in decision.dropped:
+                self._tell(item, None, error, Timing(time.monotonic_ns() - item.offered_ns, 0, 0, 0, 0, 0))
+            batch = decision.batch
             if batch is None:
+                if decision.blocked:
+                    shares.want(self)
+                else:
+                    shares.forgo(self)
+                if decision.wake_at is not None:
+                    self._wake_at(decision.wake_at)
                 return
-            if batch.inline and self._costs.estimate(batch.size) < self._workers.inline_below_ns:
-                self._finish(batch, *self._run(batch))
-                if len(self._batcher):
+            if batch.inline:
+                self._run_here(batch)
+                if len(self._batcher) and not self._pump_due:
                     # What has piled up must not hold up the loop: the other calls get their turn in between.
-                    self._workers.loop.call_soon(self._pump)
+                    self._pump_due = True
+                    self._workers.loop.call_soon(self._pump_later)
                 return
             self._submit(batch)
 
+    def _pump_later(self) -> None:
+        self._pump_due = False
+        self.pump()
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is None:
+            self._timer = self._workers.loop.call_later(max(when - time.monotonic(), 0.0), self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self.pump()
+
     def _submit(self, batch: Batch) -> None:
+        self._workers.shares.start(self, self._costs.estimate(batch.size))
         try:
             self._workers.executor.submit(self._run_in_worker, batch)
         except RuntimeError as error:  # it is being shut down
-            self._finish(batch, time.perf_counter_ns(), 0, None, error)
-
-    def _run(self, batch: Batch) -> tuple[int, int, list[Array] | None, Exception | None]:
-        (item,) = batch.items
-        started = time.perf_counter_ns()
-        try:
-            outputs = self._predictor.run(item.inputs, item.outputs)
-        except Exception as error:
-            return started, time.perf_counter_ns() - started, None, error
-        return started, time.perf_counter_ns() - started, outputs, None
+            self._workers.shares.finish(self)
+            self._batcher.finish(batch, time.monotonic_ns() / _NS)
+            self._answer([Execution(batch.items, time.monotonic_ns(), 0, 0, 0, (), error)])
 
     def _run_in_worker(self, batch: Batch) -> None:
-        result = self._run(batch)
-        self._workers.loop.call_soon_threadsafe(self._finish_and_go_on, batch, *result)
+        executions = execute(self._predictor, batch.items)
+        self._workers.loop.call_soon_threadsafe(self._worker_finished, batch, executions)
 
-    def _finish_and_go_on(
-        self, batch: Batch, started: int, ran_ns: int, outputs: list[Array] | None, error: Exception | None
-    ) -> None:
-        self._finish(batch, started, ran_ns, outputs, error)
-        self._pump()
+    def _worker_finished(self, batch: Batch, executions: list[Execution]) -> None:
+        shares = self._workers.shares
+        shares.finish(self)
+        self._batcher.finish(batch, time.monotonic_ns() / _NS)
+        # The worker first, the answers then: it need not be idle while they are written.
+        self.pump()
+        while (runner := shares.next()) is not None:
+            assert isinstance(runner, Runner)
+            runner.pump()
+        self._answer(executions)
 
-    def _finish(
-        self, batch: Batch, started: int, ran_ns: int, outputs: list[Array] | None, error: Exception | None
-    ) -> None:
-        self._batcher.finish(batch)
-        (item,) = batch.items
-        timing = Timing(started - item.offered_ns, 0, ran_ns, 0, batch.rows, started)
-        if error is None:
-            self._costs.observe(batch.size, ran_ns)
-            self._count(timing)
-        self._recorded(timing.queue_ns, ran_ns, batch.rows)
-        self._tell(item, outputs, error, timing)
+    def _run_here(self, batch: Batch) -> None:
+        executions = execute(self._predictor, batch.items)
+        self._batcher.finish(batch, time.monotonic_ns() / _NS)
+        self._answer(executions)
+
+    # ------------------------------------------------------------ counting and telling
+
+    def _answer(self, executions: Sequence[Execution]) -> None:
+        runs = self._runs
+        for execution in executions:
+            items, started, input_ns, infer_ns, output_ns, answers, error = execution
+            if len(items) == 1:
+                rows, size = items[0].rows, items[0].size
+            else:
+                rows, size = sum([item.rows for item in items]), sum([item.size for item in items])
+            runs.run.add(infer_ns)
+            runs.rows.add(rows)
+            if error is None:
+                self._costs.observe(size, infer_ns)
+                self._count(rows, input_ns, infer_ns, output_ns)
+            if self._on_run is not None:
+                self._on_run(execution, rows)
+            for index, item in enumerate(items):
+                queue_ns = started - item.offered_ns
+                runs.queue.add(queue_ns)
+                timing = Timing(queue_ns, item.input_ns + input_ns, infer_ns, output_ns, rows, started)
+                self._tell(item, answers[index] if error is None else None, error, timing)
 
     def _tell(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
         try:
@@ -181,17 +285,36 @@ class Runner:
             context = {"message": "what waited for an answer failed on it", "exception": failure}
             self._workers.loop.call_exception_handler(context)
 
+    def _count(self, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        statistics = self.statistics
+        statistics.execution_count += 1
+        of_size = statistics.of_batches(rows)
+        of_size.compute_input.add(input_ns)
+        of_size.compute_infer.add(infer_ns)
+        of_size.compute_output.add(output_ns)
+
+    # ------------------------------------------------------------ looking at requests
+
+    def _rows_of(self, inputs: Arrays) -> int:
+        """Return the batch size: the first axis of the first tensor that has one, else 1."""
+        first = inputs.get(self._first_input)
+        if first is not None and first.ndim:
+            return int(first.shape[0])
+        return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
+
     def _size_of(self, inputs: Arrays) -> int:
         """Return what the run time grows with: the free axes of the largest input, multiplied."""
         return max((prod(inputs[name].shape[axis] for axis in axes) for name, axes in self._free_axes), default=1)
 
-    def _count(self, timing: Timing) -> None:
-        statistics = self.statistics
-        statistics.execution_count += 1
-        of_size = statistics.of_batches(timing.rows)
-        of_size.compute_input.add(timing.compute_input_ns)
-        of_size.compute_infer.add(timing.compute_infer_ns)
-        of_size.compute_output.add(timing.compute_output_ns)
+    def _key_of(self, inputs: Arrays, outputs: tuple[str, ...]) -> object:
+        """Return what has to be equal for requests to run together; dtypes are the signature's already."""
+        if not self._varying and not self._shared:
+            return outputs
+        shared = [inputs[name] for name in self._shared]
+        if sum([array.nbytes for array in shared]) > _SHARED_BYTES:
+            return None
+        shapes = [inputs[name].shape[1:] for name in self._varying]
+        return outputs, *shapes, *[(array.shape, *array.ravel().tolist()) for array in shared]
 
 
 def outputs_wanted(runner: Runner, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.trace.span import TraceFlags, TraceState
 
+from turnout_server.gateway.execution import Execution
 from turnout_server.gateway.query import Served, Timing
 
 ROUTE = "turnout.route"
@@ -102,7 +103,7 @@ class Spans:
         return self._tracer.start_span(method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
 
     def annotate(self, span: Span, served: Served, timing: Timing | None = None) -> None:
-        """Say on a call's span which version answered and why, and give it its children if *timing* is known."""
+        """Say on a call's span which version answered and why, and how long it waited if *timing* is known."""
         if not span.is_recording():
             return
         attributes: dict[str, str | int] = {
@@ -117,7 +118,6 @@ class Spans:
         span.set_attributes(attributes)
         if timing is not None and timing.started_ns:
             self.record_queue(span, timing)
-            self.record_run(timing, [span.get_span_context()])
 
     def record_queue(self, parent: Span, timing: Timing) -> None:
         """Record, afterwards, how long a request waited."""
@@ -127,18 +127,23 @@ class Spans:
                 QUEUE_SPAN, parent.get_span_context(), started_ns - timing.queue_ns, started_ns, {}, ()
             )
 
-    def record_run(self, timing: Timing, requests: Sequence[SpanContext]) -> None:
-        """Record, afterwards, the run of a batch: the child of its first request, linked to all of them.
+    def batch_ran(self, execution: Execution, rows: int) -> None:
+        """Record, afterwards, the run of a batch: the child of its first recorded request, linked to all of them."""
+        if self._recorder is None:
+            return
+        recorded = [item.span for item in execution.items if isinstance(item.span, SpanContext)]
+        if recorded:
+            started_ns = execution.started_ns + execution.input_ns + _epoch_offset_ns()
+            links = [Link(request) for request in recorded]
+            ended_ns = started_ns + execution.infer_ns
+            self._recorder.record(RUN_SPAN, recorded[0], started_ns, ended_ns, {ROWS: rows}, links)
 
-        Args:
-            timing: of any request of the batch.
-            requests: the recorded requests in the batch; with none of them, nothing is recorded.
-        """
-        if self._recorder is not None and requests:
-            started_ns = timing.started_ns + _epoch_offset_ns()
-            ended_ns = started_ns + timing.compute_infer_ns
-            links = [Link(request) for request in requests]
-            self._recorder.record(RUN_SPAN, requests[0], started_ns, ended_ns, {ROWS: timing.rows}, links)
+    def current(self) -> SpanContext | None:
+        """Return the context of the span of the call that is being handled, if that is recorded."""
+        if self._tracer is None:
+            return None
+        span = trace.get_current_span()
+        return span.get_span_context() if span.is_recording() else None
 
     def end(self, span: Span, code: str, reason: str = "") -> None:
         """End a call's span.
@@ -190,5 +195,5 @@ def parse_traceparent(traceparent: str, tracestate: str = "") -> SpanContext:
 
 
 def _epoch_offset_ns() -> int:
-    """Return what to add to `time.perf_counter_ns` to get nanoseconds since the epoch."""
-    return time.time_ns() - time.perf_counter_ns()
+    """Return what to add to `time.monotonic_ns` to get nanoseconds since the epoch."""
+    return time.time_ns() - time.monotonic_ns()

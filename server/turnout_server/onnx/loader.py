@@ -7,6 +7,7 @@ import sys
 import time
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -27,14 +28,23 @@ MANY_ROWS_BYTES = 1 << 26
 """What the inputs of the larger warm-up may take; where they take more, one row has to do."""
 CHECKED_IN_PROCESS_BYTES = 1 << 22
 """ONNX's check stops every other thread, for 2.6 ms a megabyte as measured, so larger files are checked elsewhere."""
+_COMPANY = 3
+"""Rows that are run together to see whether they stay out of each other's way."""
 _CHECK = "import sys, onnx; onnx.checker.check_model(sys.argv[1])"
 
 
-def load(directory: Path, manifest: Manifest) -> tuple[OnnxServable, dict[int, int]]:
-    """Load a version whose digests have been verified.
+class Loaded(NamedTuple):
+    """A version in memory, and what its warm-up showed."""
 
-    Returns:
-        The servable, and its best run time in nanoseconds by number of rows, as measured in the warm-up.
+    servable: OnnxServable
+    measured: dict[int, int]
+    """The best run time in nanoseconds, by number of rows."""
+    independent: bool
+    """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
+
+
+def load(directory: Path, manifest: Manifest) -> Loaded:
+    """Load a version whose digests have been verified.
 
     Raises:
         InvalidModelError: the graph is broken, differs from the manifest, or fails in the warm-up.
@@ -44,7 +54,8 @@ def load(directory: Path, manifest: Manifest) -> tuple[OnnxServable, dict[int, i
     session = open_session(path, manifest.runtime)
     check_signature(manifest.signature, read_signature(session))
     servable = OnnxServable(manifest, session)
-    return servable, warm_up(servable)
+    measured = warm_up(servable)
+    return Loaded(servable, measured, rows_are_independent(servable))
 
 
 def check_graph(path: Path) -> None:
@@ -107,6 +118,40 @@ def warm_up(servable: OnnxServable) -> dict[int, int]:
             times.append(time.perf_counter_ns() - started)
         best[rows] = min(times)
     return best
+
+
+def rows_are_independent(servable: OnnxServable) -> bool:
+    """Say whether made-up rows get the same answers together as each alone, up to rounding.
+
+    A softmax or a normalisation over the batch axis shows here; a dependence that needs particular values does not.
+    Without a batch axis, or where the rows do not run, the answer is False.
+    """
+    signature = servable.signature
+    if not signature.has_batch_axis or sum(_nbytes(spec, _COMPANY) for spec in signature.inputs) > MANY_ROWS_BYTES:
+        return False
+    random = np.random.default_rng(0)
+    together = {spec.name: _varied(made_up(spec, _COMPANY), random) for spec in signature.inputs}
+    try:
+        joint = servable.run(together)
+        for row in range(_COMPANY):
+            alone = servable.run(together | {name: together[name][row : row + 1] for name in signature.rowwise})
+            if not all(_same(each, whole, row) for each, whole in zip(alone, joint, strict=True)):
+                return False
+    except TurnoutError:
+        return False
+    return True
+
+
+def _varied(array: Array, random: np.random.Generator) -> Array:
+    """Return *array* with noise where it has floats; what integers and texts may be, only the graph knows."""
+    return array + random.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
+
+
+def _same(alone: Array, joint: Array, row: int) -> bool:
+    if len(joint) != _COMPANY or alone.shape[1:] != joint.shape[1:] or len(alone) != 1:
+        return False
+    # Integers are often ranks or choices, which rounding may turn around.
+    return alone.dtype.kind != "f" or np.allclose(alone[0], joint[row], rtol=1e-2, atol=1e-4, equal_nan=True)
 
 
 def made_up(spec: TensorSpec, rows: int) -> Array:

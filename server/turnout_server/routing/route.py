@@ -24,6 +24,8 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 class Reason(enum.Enum):
     """Why a target answered."""
 
+    __hash__ = object.__hash__  # members are single objects, and a hash by name is Python code on the hot path
+
     SPLIT = "SPLIT"
     OVERRIDE = "OVERRIDE"
     PINNED = "PINNED"

@@ -55,6 +55,7 @@ class Splitter:
         self._arms: Sequence[tuple[bytes, float, Target]] = [
             (prefix(route.salt, target.name), target.weight, target) for target in route.targets if target.weight > 0
         ]
+        self._total = math.fsum(weight for _, weight, _ in self._arms)
 
     def pick(self, unit: str) -> Target:
         """Return the target that *unit* belongs to."""
@@ -71,7 +72,7 @@ class Splitter:
 
     def draw(self, u: float) -> Target:
         """Return the target at *u*, uniform in [0, 1), for a request that has no unit to stick to."""
-        point = u * math.fsum(weight for _, weight, _ in self._arms)
+        point = u * self._total
         for _, weight, target in self._arms:
             point -= weight
             if point < 0:

@@ -6,7 +6,7 @@ from turnout_server.gateway.catalog import Description
 from turnout_server.gateway.statistics import Duration, VersionStatistics
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.serving.state import VersionKey
-from turnout_server.store.manifest import MODEL_FILE, DType, Signature, TensorSpec
+from turnout_server.store.manifest import MODEL_FILE, DType, TensorSpec
 
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
@@ -34,7 +34,7 @@ def config_of(description: Description) -> pb.ModelConfig:
     """Describe a model in Triton's terms: where `max_batch_size` is above 0, dims leave out the batch axis."""
     manifest = description.manifest
     signature = manifest.signature
-    batched = _all_rowwise(signature)
+    batched = signature.has_batch_axis and len(signature.rowwise) == len(signature.inputs)
     axes = slice(1, None) if batched else slice(None)
     config = pb.ModelConfig(
         name=description.name,
@@ -88,12 +88,6 @@ def statistics_of(key: VersionKey, counts: VersionStatistics) -> pb.ModelStatist
             for rows, batch in sorted(counts.batches.items())
         ],
     )
-
-
-def _all_rowwise(signature: Signature) -> bool:
-    """Say whether every tensor has a batch axis, without which its configuration's dims could not leave it out."""
-    tensors = (*signature.inputs, *signature.outputs)
-    return signature.batched and all(spec.shape[:1] == (-1,) for spec in tensors)
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -1,8 +1,8 @@
-"""How much may wait: bounds on a queue's rows and bytes, and what to tell those for whom there is no room."""
+"""How much may wait: bounds on rows, bytes and time, and what to tell those for whom there is no room."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 from turnout_server.errors import QueueFullError
 
@@ -10,60 +10,103 @@ SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 5.0
 
 
-class Admission:
-    """The bounds of one version's queue."""
+class Bounds(NamedTuple):
+    """What may wait at once."""
 
-    __slots__ = ("_bytes", "_count", "_drain_s", "_max_bytes", "_max_rows", "_model", "_rows", "_version")
+    rows: int
+    nbytes: int
+    """Of input."""
+
+
+class Room:
+    """What waits, and how much may: of one version, or of all of them together."""
+
+    __slots__ = ("bounds", "count", "nbytes", "rows")
+
+    def __init__(self, bounds: Bounds) -> None:
+        """Begin empty."""
+        self.bounds = bounds
+        self.count = 0
+        self.rows = 0
+        self.nbytes = 0
+
+    def fits(self, rows: int, nbytes: int) -> bool:
+        """Say whether so much more may wait; where nothing waits, anything may."""
+        bounds = self.bounds
+        return not self.count or (self.rows + rows <= bounds.rows and self.nbytes + nbytes <= bounds.nbytes)
+
+    def take(self, rows: int, nbytes: int) -> None:
+        """Count what starts to wait."""
+        self.count += 1
+        self.rows += rows
+        self.nbytes += nbytes
+
+    def give_back(self, rows: int, nbytes: int) -> None:
+        """Count what has stopped waiting."""
+        self.count -= 1
+        self.rows -= rows
+        self.nbytes -= nbytes
+
+
+class Admission:
+    """Decides who may wait for one version.
+
+    Rows and bytes bound the memory. The wait bounds the time: beyond it, a queue only makes everybody late. As a wait
+    is an estimate, and callers that send the next request when the last is answered do not pile up, *patient* requests
+    may wait whatever the estimate says.
+    """
+
+    __slots__ = ("_model", "_own", "_patient", "_total", "_version", "_wait_s")
 
     def __init__(
-        self,
-        model: str,
-        version: int,
-        max_rows: int,
-        max_bytes: int,
-        drain_s: Callable[[int], float] = lambda rows: 0.0,
+        self, model: str, version: int, own: Bounds, total: Room, *, wait_s: float = float("inf"), patient: int = 0
     ) -> None:
         """Set the bounds.
 
         Args:
             model: named in the error.
             version: named in the error.
-            max_rows: how many rows may wait at once; a larger request may wait when nothing else does.
-            max_bytes: how many bytes of input may; the same holds.
-            drain_s: how many seconds the given number of waiting rows will take, for the retry delay.
+            own: what may wait for this version.
+            total: what waits for any version.
+            wait_s: how long a request may have to wait by the estimate, in seconds.
+            patient: how many requests may wait even so.
         """
         self._model = model
         self._version = version
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        self._drain_s = drain_s
-        self._count = 0
-        self._rows = 0
-        self._bytes = 0
+        self._own = Room(own)
+        self._total = total
+        self._wait_s = wait_s
+        self._patient = patient
 
     @property
     def rows(self) -> int:
         """Rows that wait."""
-        return self._rows
+        return self._own.rows
 
-    def check(self, rows: int, nbytes: int) -> None:
-        """Refuse what does not fit.
+    def check(self, rows: int, nbytes: int, wait_s: float) -> None:
+        """Refuse what does not fit, or would wait too long.
+
+        Args:
+            rows: the request's; 1 for one without rows.
+            nbytes: of its inputs.
+            wait_s: how long it would wait, in seconds, as estimated.
 
         Raises:
-            QueueFullError: with the time after which the queue should have drained.
+            QueueFullError: with the time after which it is worth asking again.
         """
-        if self._count and (self._rows + (rows or 1) > self._max_rows or self._bytes + nbytes > self._max_bytes):
-            delay = min(max(self._drain_s(self._rows), SHORTEST_RETRY_S), LONGEST_RETRY_S)
-            raise QueueFullError(self._model, self._version, delay)
+        own = self._own
+        if own.fits(rows, nbytes) and self._total.fits(rows, nbytes):
+            if wait_s <= self._wait_s or own.count < self._patient:
+                return
+            wait_s -= self._wait_s
+        raise QueueFullError(self._model, self._version, min(max(wait_s, SHORTEST_RETRY_S), LONGEST_RETRY_S))
 
     def enter(self, rows: int, nbytes: int) -> None:
-        """Count what has started to wait; a request without rows takes the room of one."""
-        self._count += 1
-        self._rows += rows or 1
-        self._bytes += nbytes
+        """Count what has started to wait."""
+        self._own.take(rows, nbytes)
+        self._total.take(rows, nbytes)
 
     def leave(self, rows: int, nbytes: int) -> None:
         """Count what has stopped waiting."""
-        self._count -= 1
-        self._rows -= rows or 1
-        self._bytes -= nbytes
+        self._own.give_back(rows, nbytes)
+        self._total.give_back(rows, nbytes)

@@ -1,127 +1,219 @@
-"""Which request runs next: a bounded queue as a state machine, with the clock handed in.
+"""Natural batching: while one batch runs, requests wait; when it ends, those that go together are the next one.
 
-Requests run one by one, first come first served. Batches are made of one request for now; everything around this module
-already speaks of batches.
+No timer and no added delay: an idle server runs a lone request at once, a busy one batches by itself. A state machine
+with the clock handed in; whoever drives it says when something ends and whether a worker is free.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from turnout_server.errors import DeadlineExpiredError, TurnoutError
+from turnout_server.errors import DeadlineExpiredError, DeadlineUnreachableError, TurnoutError
 from turnout_server.scheduling.admission import Admission
-from turnout_server.tensors import Arrays
+from turnout_server.scheduling.cost import CostModel
+from turnout_server.scheduling.item import Batch, Item
+from turnout_server.scheduling.waiting import Waiting
+
+_SMOOTHING = 0.1
+_NS = 1e9
 
 
-@dataclass(slots=True, eq=False)
-class Item:
-    """One request on its way through the queue."""
+class Rules(NamedTuple):
+    """How one version's requests are put together."""
 
-    inputs: Arrays
-    outputs: tuple[str, ...]
-    rows: int
-    nbytes: int
-    deadline: float | None
-    """Seconds, on the clock that `offer` and `next_batch` are given."""
-    done: Callable[..., None]
-    """The driver's: what to call when it has run or will not run."""
-    size: int = 1
-    """What its run time grows with: its rows, or more where other axes are free too."""
-    inline: bool = True
-    """Whether it may run on the event loop."""
-    offered_ns: int = 0
-    """When it was offered, on the driver's clock."""
+    max_rows: int = 64
+    """Rows of a batch; a request with more runs alone."""
+    max_delay_s: float = 0.0
+    """How long a request may be kept waiting for company, though it could run."""
+    inline_below_ns: float = 200_000.0
+    """What is expected to run for less runs on the event loop."""
+    parallel: int = 1
+    """How many batches may run at once: for the first estimate of waits, before any is measured."""
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Requests that run together."""
+class Decision(NamedTuple):
+    """What is to be done now."""
 
-    items: list[Item] = field(default_factory=list)
+    batch: Batch | None
+    """To be run."""
+    dropped: list[tuple[Item, TurnoutError]]
+    """To be told that they will not run."""
+    blocked: bool = False
+    """Whether there is a batch for which a worker has to be free first."""
+    wake_at: float | None = None
+    """When to ask again even if nothing happens, in seconds."""
 
-    @property
-    def rows(self) -> int:
-        """Rows of all its requests."""
-        return sum(item.rows for item in self.items)
 
-    @property
-    def size(self) -> int:
-        """The size of all its requests."""
-        return sum(item.size for item in self.items)
-
-    @property
-    def inline(self) -> bool:
-        """Whether all its requests may run on the event loop."""
-        return all(item.inline for item in self.items)
+_NONE: list[tuple[Item, TurnoutError]] = []
+_NOTHING = Decision(None, _NONE)
 
 
 class Batcher:
     """The queue of one version."""
 
-    __slots__ = ("_admission", "_queue", "parallel", "running")
+    __slots__ = ("_admission", "_costs", "_pace_mark", "_pace_s", "_rules", "running", "waiting")
 
-    def __init__(self, admission: Admission, parallel: int = 1) -> None:
-        """Make an empty queue; at most *parallel* batches run at once."""
+    def __init__(self, admission: Admission, costs: CostModel, rules: Rules) -> None:
+        """Make an empty queue.
+
+        Args:
+            admission: decides who may wait.
+            costs: says how long a run will take.
+            rules: how requests are put together.
+        """
         self._admission = admission
-        self._queue: deque[Item] = deque()
-        self.parallel = parallel
+        self._costs = costs
+        self._rules = rules
+        self.waiting = Waiting()
+        self._pace_s = 0.0
+        """Seconds that a waiting row has taken lately, from one batch's end to the next; 0 while unknown."""
+        self._pace_mark: float | None = None
+        """When the last batch ended, or the queue began to form; None without a queue."""
         self.running = 0
+        """Batches that run."""
 
     def __len__(self) -> int:
         """Return how many requests wait."""
-        return len(self._queue)
+        return self.waiting.count
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return self._admission.rows
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not self._queue and not self.running
+        return not self.running and not self.waiting.count
 
-    @property
-    def busy(self) -> bool:
-        """Whether one more request would have to wait."""
-        return bool(self._queue) or self.running >= self.parallel
+    def wait_s(self, level: int) -> float:
+        """Return how long a request of priority *level* would have to wait if it came now, in seconds, as estimated."""
+        rows = self.waiting.rows_ahead(level)
+        if not rows:
+            return 0.0
+        if self._pace_s:
+            return rows * self._pace_s
+        return self._costs.estimate(rows) / _NS / self._rules.parallel
+
+    def check_wait(self, level: int) -> None:
+        """Refuse a request of which only its priority *level* is known, if there is certainly no room for it.
+
+        Raises:
+            QueueFullError: the queue is full already.
+        """
+        if self.waiting.count:
+            self._admission.check(1, 0, self.wait_s(level))
+
+    def at_once(self, item: Item, now: float) -> Batch | None:
+        """Return the batch to run on the event loop for a lone request; None where it has to be offered.
+
+        Raises:
+            DeadlineExpiredError, DeadlineUnreachableError: as `offer`.
+        """
+        rules = self._rules
+        if self.running or self.waiting.count or rules.max_delay_s or not item.inline:
+            return None
+        if self._costs.estimate(item.size) >= rules.inline_below_ns:
+            return None
+        if item.deadline is not None:
+            self._check_deadline(item, now, 0.0)
+        self.running += 1
+        return Batch([item])
 
     def offer(self, item: Item, now: float) -> None:
         """Take *item* in.
 
         Raises:
             DeadlineExpiredError: its deadline has passed.
+            DeadlineUnreachableError: it will have passed before its run is over, by the current estimate.
             QueueFullError: there is no room.
         """
-        if item.deadline is not None and item.deadline <= now:
-            raise DeadlineExpiredError
         # What can run at once does not wait, so the bounds on waiting are not for it.
-        if self.busy:
-            self._admission.check(item.rows, item.nbytes)
-        self._admission.enter(item.rows, item.nbytes)
-        self._queue.append(item)
+        busy = self.running or self.waiting.count
+        wait_s = self.wait_s(item.priority) if busy else 0.0
+        if item.deadline is not None:
+            self._check_deadline(item, now, wait_s)
+        if busy:
+            self._admission.check(item.room, item.nbytes, wait_s)
+            if self._pace_mark is None:
+                self._pace_mark = now
+        self._admission.enter(item.room, item.nbytes)
+        self.waiting.add(item, now)
 
-    def next_batch(self, now: float) -> tuple[Batch | None, list[tuple[Item, TurnoutError]]]:
-        """Return the batch to run now, if any, and the requests that expired while they waited."""
-        expired: list[tuple[Item, TurnoutError]] = []
-        if self.running >= self.parallel:
-            return None, expired
-        while self._queue:
-            item = self._queue.popleft()
-            self._admission.leave(item.rows, item.nbytes)
-            if item.deadline is not None and item.deadline <= now:
-                expired.append((item, DeadlineExpiredError()))
-                continue
-            self.running += 1
-            return Batch([item]), expired
-        return None, expired
+    def next_batch(self, now: float, worker_free: bool) -> Decision:
+        """Decide what to run now; a batch that is returned counts as running until `finish`.
 
-    def finish(self, batch: Batch) -> None:
+        Args:
+            now: in seconds.
+            worker_free: whether a batch that is too long for the event loop could start.
+        """
+        waiting, rules = self.waiting, self._rules
+        dropped: list[tuple[Item, TurnoutError]] = []
+        while (head := waiting.head()) is not None and self._is_too_late(head, now):
+            self._drop(head, dropped)
+        if head is None:
+            return Decision(None, dropped) if dropped else _NOTHING
+        rows, size = waiting.group_of(head)
+        if rows > rules.max_rows:
+            size = max(size * rules.max_rows // rows, head.size)
+        elif rules.max_delay_s and head.key is not None and rows < rules.max_rows:
+            due = head.offered_ns / _NS + rules.max_delay_s
+            if now < due:
+                return Decision(None, dropped, wake_at=due)
+        inline = head.inline and self._costs.estimate(size) < rules.inline_below_ns
+        if not inline and not worker_free:
+            return Decision(None, dropped, blocked=True)
+        self.running += 1
+        return Decision(Batch(self._taken(head, now, dropped), inline), dropped)
+
+    def finish(self, batch: Batch, now: float) -> None:
         """Note that *batch* has run."""
         self.running -= 1
+        if self._pace_mark is not None:
+            pace = (now - self._pace_mark) / max(sum(item.room for item in batch.items), 1)
+            self._pace_s += (pace - self._pace_s) * (_SMOOTHING if self._pace_s else 1.0)
+            self._pace_mark = now if self.waiting.count else None
 
     def cancel(self, item: Item) -> bool:
         """Drop *item*; return False if it no longer waits."""
-        try:
-            self._queue.remove(item)
-        except ValueError:
+        if not item.waiting:
             return False
-        self._admission.leave(item.rows, item.nbytes)
+        self._leave(item)
         return True
+
+    def _taken(self, head: Item, now: float, dropped: list[tuple[Item, TurnoutError]]) -> list[Item]:
+        """Take *head*, and whoever waits and fits, out of the queue."""
+        self._leave(head)
+        taken, rows = [head], head.rows
+        if head.key is None:
+            return taken
+        while (mate := self.waiting.first_of(head.key)) is not None and rows + mate.rows <= self._rules.max_rows:
+            if self._is_too_late(mate, now):
+                self._drop(mate, dropped)
+                continue
+            self._leave(mate)
+            taken.append(mate)
+            rows += mate.rows
+        return taken
+
+    def _leave(self, item: Item) -> None:
+        self.waiting.remove(item)
+        self._admission.leave(item.room, item.nbytes)
+
+    def _drop(self, item: Item, dropped: list[tuple[Item, TurnoutError]]) -> None:
+        self._leave(item)
+        dropped.append((item, DeadlineExpiredError()))
+
+    def _is_too_late(self, item: Item, now: float) -> bool:
+        """Say whether even a run as fast as any so far would end after the deadline."""
+        return item.deadline is not None and item.deadline <= now + self._costs.least(item.size) / _NS
+
+    def _check_deadline(self, item: Item, now: float, wait_s: float) -> None:
+        assert item.deadline is not None
+        left_s = item.deadline - now
+        if left_s <= 0.0:
+            raise DeadlineExpiredError
+        # With nobody ahead the best time counts: an estimate may be out of date, and only a run can put it right.
+        run_ns = self._costs.estimate(item.size) if wait_s else self._costs.least(item.size)
+        if left_s <= wait_s + run_ns / _NS:
+            raise DeadlineUnreachableError(left_s, wait_s + run_ns / _NS)

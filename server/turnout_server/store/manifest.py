@@ -74,6 +74,16 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     batched: bool = True
     """Whether rows are independent: the first axis of every input marked -1 there may be concatenated."""
 
+    @property
+    def rowwise(self) -> tuple[str, ...]:
+        """The inputs whose first axis is the batch; the others, such as a `k`, hold for all rows."""
+        return tuple(spec.name for spec in self.inputs if self.batched and spec.shape[:1] == (-1,))
+
+    @property
+    def has_batch_axis(self) -> bool:
+        """Whether rows of several requests can be put together, run at once, and taken apart again."""
+        return bool(self.rowwise) and all(spec.shape[:1] == (-1,) for spec in self.outputs)
+
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of a version, path relative to the version's directory."""
@@ -107,6 +117,15 @@ class RuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """Whether idle intra-op threads spin; faster alone, costly in company."""
 
 
+class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How requests for this version are put together; what is None is the gateway's to say."""
+
+    max_rows: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None
+    """Rows of a batch at most; 1 runs every request by itself. A request with more rows than this runs alone."""
+    max_delay_us: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] | None = None
+    """How many microseconds a request may be kept waiting for company when it could run."""
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One version of a model, complete: enough to load, verify and explain it."""
 
@@ -120,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     signature: Signature
     lineage: Lineage = Lineage()
     runtime: RuntimeOptions = RuntimeOptions()
+    batching: Batching = Batching()
     owner: str = ""
     description: str = ""
 

@@ -25,6 +25,7 @@ from turnout_server.store.manifest import (
     MANIFEST_NAME,
     MODEL_FILE,
     SCHEMA_VERSION,
+    Batching,
     FileEntry,
     Lineage,
     Manifest,
@@ -53,6 +54,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """Path inside the version -> the file to copy there: `{"model.onnx": Path("out/price.onnx")}`."""
     lineage: Lineage = Lineage()
     runtime: RuntimeOptions = RuntimeOptions()
+    batching: Batching = Batching()
     owner: str = ""
     description: str = ""
 
@@ -128,6 +130,7 @@ def _plan(draft: Draft, created_at: str) -> Manifest:
         signature=draft.signature,
         lineage=draft.lineage,
         runtime=draft.runtime,
+        batching=draft.batching,
         owner=draft.owner,
         description=draft.description,
     )

@@ -25,6 +25,8 @@ MAX_IDS = 10_000
 PADDING = -1
 """No item, among ids that are numbers. Among ids that are text it is the empty one."""
 
+_NARROWEST = 4
+
 _is_number = re.compile(r"-?[0-9]{1,20}").fullmatch
 
 
@@ -68,6 +70,9 @@ def wish(history: Sequence[str], excluded: Sequence[str], top_k: int) -> Wish:
 def arrays(signature: Signature, wished: Wish) -> Arrays:
     """Return the graph's inputs for one user: `history` [1, H], `exclude` [1, E] and `k`, usually [1].
 
+    H and E are 0, or a power of two with `PADDING` (for BYTES: empty texts) behind the ids: requests with inputs of one
+    width can run together, and graphs take padding for no item.
+
     Raises:
         InvalidModelError: the signature's inputs are other ones, or ids are neither integers nor BYTES in it.
     """
@@ -101,15 +106,24 @@ def items(outputs: Arrays, k: int) -> list[Item]:
 def _ids(spec: TensorSpec, given: Sequence[str]) -> Array:
     dtype = NUMPY_DTYPES[spec.dtype]
     if spec.dtype is DType.BYTES:
-        return np.array([[item for item in given if item]], dtype)
+        return _padded(np.array([item for item in given if item], dtype), "")
     if dtype.kind not in "iu":
         raise InvalidModelError(f"input {spec.name!r}: ids are INT64 or BYTES, not {spec.dtype}")
     numbers = [int(item) for item in given if _is_number(item)]
     try:
-        return np.array([numbers], dtype)
+        ids = np.array(numbers, dtype)
     except OverflowError:
         limits = np.iinfo(dtype)
-        return np.array([[number for number in numbers if limits.min <= number <= limits.max]], dtype)
+        ids = np.array([number for number in numbers if limits.min <= number <= limits.max], dtype)
+    return _padded(ids, PADDING) if dtype.kind == "i" else ids[np.newaxis]
+
+
+def _padded(ids: Array, padding: object) -> Array:
+    """Return *ids* as one row whose width is one of a few."""
+    width = max(1 << (len(ids) - 1).bit_length(), _NARROWEST) if len(ids) else 0
+    row = np.full((1, width), padding, ids.dtype)
+    row[0, : len(ids)] = ids
+    return row
 
 
 def _count(spec: TensorSpec, k: int) -> Array:
