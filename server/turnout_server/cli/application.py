@@ -11,6 +11,7 @@ import typer
 
 from turnout_server.cli import MISSING, exits, is_ours, output
 from turnout_server.cli.assign import assign
+from turnout_server.cli.bench import bench
 from turnout_server.cli.call import call
 from turnout_server.cli.doctor import doctor
 from turnout_server.cli.exits import CommandError
@@ -40,6 +41,7 @@ application.command(rich_help_panel=_STORE)(verify)
 application.add_typer(routes, name="routes", rich_help_panel=_STORE)
 application.command(rich_help_panel=_STORE)(assign)
 application.command(rich_help_panel=_CALLING)(call)
+application.command(rich_help_panel=_CALLING)(bench)
 application.command(rich_help_panel=_CALLING)(health)
 
 
