@@ -20,6 +20,7 @@ from tests.gateway.world import SIGNATURE, Predictor, manifest, turns
 from tests.onnx.graphs import FLOAT, INT64, graph, saved, value
 from tests.serving.fakes import ManualExecutor
 from turnout_server.errors import DeadlineExpiredError, DeadlineUnreachableError, QueueFullError, UnknownOutputError
+from turnout_server.gateway import runner
 from turnout_server.gateway.execution import Execution
 from turnout_server.gateway.query import Timing
 from turnout_server.gateway.runner import Runner, Workers, outputs_wanted
@@ -51,13 +52,14 @@ class Bench:
         alone: bool = False,
         room: int = 1000,
         predictor: Callable[[Manifest], Predictor] = Predictor,
+        beside: Bench | None = None,
     ) -> None:
-        self.executor = ManualExecutor()
+        self.executor = beside.executor if beside else ManualExecutor()
         self.predictor = predictor(manifest(signature=signature))
         self.runs: list[int] = []
         self.answers: list[tuple[list[Array] | None, Exception | None]] = []
         self.timings: list[Timing] = []
-        self.shares = Shares(cores, cores)
+        self.shares = beside.shares if beside else Shares(cores, cores)
         bounds = Bounds(room, 1 << 30)
         costs = CostModel({1: 1000})
         self.runner = Runner(
@@ -147,6 +149,18 @@ async def test_as_many_run_at_once_as_there_are_cores() -> None:
     assert len(bench.executor.jobs) == 3
 
 
+async def test_of_many_versions_that_wait_for_one_worker_each_gets_it_in_turn() -> None:
+    first = Bench(THREADED)
+    benches = [first, *(Bench(THREADED, beside=first) for _ in range(3))]
+    for bench in benches:
+        bench.submit()
+    await turns()
+    for done in range(1, len(benches) + 1):
+        assert len(first.executor.jobs) == 1
+        await first.work()
+        assert sum(len(bench.answers) for bench in benches) == done
+
+
 async def test_copies_have_room_only_while_nothing_waits_and_a_core_is_idle() -> None:
     bench = Bench(THREADED, cores=2)
     assert bench.runner.has_room_for_copies
@@ -214,8 +228,9 @@ async def test_a_small_input_that_is_for_all_rows_decides_who_runs_together() ->
     assert bench.runs == [2, 1]
 
 
-async def test_what_has_piled_up_does_not_hold_up_the_loop() -> None:
-    """Other work gets its turn between one run on the event loop and the next."""
+async def test_what_has_piled_up_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other work gets its turn between the runs that fit into one turn of the event loop and the next."""
+    monkeypatch.setattr(runner, "INLINE_TURN_NS", 0)
     bench = Bench(Rules(max_rows=1, inline_below_ns=10_000))
     for _ in range(3):
         bench.submit()
@@ -224,6 +239,16 @@ async def test_what_has_piled_up_does_not_hold_up_the_loop() -> None:
         await asyncio.sleep(0)
         seen.append(len(bench.answers))
     assert {1, 2, 3} <= set(seen)
+
+
+async def test_what_one_turn_takes_in_it_runs_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else overload would pile up what then has to be refused, though the event loop had time to run it."""
+    monkeypatch.setattr(runner, "INLINE_TURN_NS", 10**18)
+    bench = Bench(Rules(max_rows=1, inline_below_ns=10_000))
+    for _ in range(50):
+        bench.submit()
+    await asyncio.sleep(0)
+    assert len(bench.answers) == 50
 
 
 async def test_with_a_delay_a_request_waits_for_company_and_then_runs() -> None:

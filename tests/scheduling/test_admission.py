@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from turnout_server.errors import QueueFullError
-from turnout_server.scheduling.admission import LONGEST_RETRY_S, SHORTEST_RETRY_S, Admission, Bounds, Room
+from turnout_server.scheduling.admission import LONGEST_RETRY_S, RETRIES_A_S, SHORTEST_RETRY_S, Admission, Bounds, Room
 
 PLENTY = Bounds(1 << 20, 1 << 30)
 
@@ -67,13 +69,26 @@ def test_a_few_may_wait_however_long_that_takes() -> None:
         queue.check(1, 1, 9.0)
 
 
-@pytest.mark.parametrize(("wait_s", "delay"), [(0.0, SHORTEST_RETRY_S), (0.9, 0.9), (90.0, LONGEST_RETRY_S)])
+@pytest.mark.parametrize(("wait_s", "delay"), [(0.0, SHORTEST_RETRY_S), (0.875, 0.875), (90.0, LONGEST_RETRY_S)])
 def test_where_there_is_no_room_the_retry_delay_is_the_wait_within_bounds(wait_s: float, delay: float) -> None:
     queue = admission(Bounds(1, 100))
     queue.enter(1, 1)
     with pytest.raises(QueueFullError) as caught:
         queue.check(1, 1, wait_s)
     assert caught.value.retry_after_s == pytest.approx(delay)
+
+
+@given(st.floats(SHORTEST_RETRY_S, LONGEST_RETRY_S))
+def test_a_retry_delay_is_the_wait_rounded_up_to_one_of_few_values(wait_s: float) -> None:
+    """Refusals that are equal are encoded once."""
+    queue = admission(Bounds(1, 100))
+    queue.enter(1, 1)
+    with pytest.raises(QueueFullError) as caught:
+        queue.check(1, 1, wait_s)
+    delay = caught.value.retry_after_s
+    assert delay is not None
+    assert wait_s <= delay < wait_s + 1 / RETRIES_A_S
+    assert (delay * RETRIES_A_S).is_integer()
 
 
 def test_who_would_wait_too_long_may_come_back_when_it_would_not() -> None:

@@ -29,6 +29,9 @@ Ran = Callable[[Item, list[Array] | None, Exception | None, Timing], None]
 """Called on the event loop's thread with the outputs or with what went wrong, and with where the time went."""
 OnRun = Callable[[Execution, int], None]
 """Told of every run of the graph, and of how many rows it had."""
+INLINE_TURN_NS = 5_000_000
+"""How long one version's runs may keep the event loop from all else in one turn. Several connections take in as much
+as that in a turn: what is run must keep up, or under overload most of the work would go into calls that are refused."""
 _NS = 1e9
 _SHARED_BYTES = 1024
 """What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves."""
@@ -188,11 +191,13 @@ class Runner:
 
     # ------------------------------------------------------------ driving
 
-    def pump(self) -> None:
-        """Run what can run now."""
+    def pump(self, *, chosen: bool = False) -> None:
+        """Run what can run now; who was *chosen* by the shares may start a run whoever else waits."""
         shares = self._workers.shares
+        turn_ends = time.monotonic_ns() + INLINE_TURN_NS
         while True:
-            decision = self._batcher.next_batch(time.monotonic_ns() / _NS, shares.may_start(self))
+            decision = self._batcher.next_batch(time.monotonic_ns() / _NS, chosen or shares.may_start(self))
+            chosen = False
             for item, error in decision.dropped:
                 self._tell(item, None, error, Timing(time.monotonic_ns() - item.offered_ns, 0, 0, 0, 0, 0))
             batch = decision.batch
@@ -206,6 +211,8 @@ class Runner:
                 return
             if batch.inline:
                 self._run_here(batch)
+                if time.monotonic_ns() < turn_ends:
+                    continue
                 if len(self._batcher) and not self._pump_due:
                     # What has piled up must not hold up the loop: the other calls get their turn in between.
                     self._pump_due = True
@@ -246,7 +253,7 @@ class Runner:
         self.pump()
         while (runner := shares.next()) is not None:
             assert isinstance(runner, Runner)
-            runner.pump()
+            runner.pump(chosen=True)
         self._answer(executions)
 
     def _run_here(self, batch: Batch) -> None:

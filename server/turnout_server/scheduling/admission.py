@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from turnout_server.errors import QueueFullError
 
 SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 5.0
+RETRIES_A_S = 64
+"""Retry delays are whole fractions of a second: refusals come by the thousand, and equal ones are made once."""
 
 
 class Bounds(NamedTuple):
@@ -99,7 +102,8 @@ class Admission:
             if wait_s <= self._wait_s or own.count < self._patient:
                 return
             wait_s -= self._wait_s
-        raise QueueFullError(self._model, self._version, min(max(wait_s, SHORTEST_RETRY_S), LONGEST_RETRY_S))
+        retry_s = math.ceil(min(wait_s, LONGEST_RETRY_S) * RETRIES_A_S) / RETRIES_A_S
+        raise QueueFullError(self._model, self._version, max(retry_s, SHORTEST_RETRY_S))
 
     def enter(self, rows: int, nbytes: int) -> None:
         """Count what has started to wait."""

@@ -15,6 +15,7 @@ from turnout_server.scheduling.item import Batch, Item
 from turnout_server.scheduling.waiting import Waiting
 
 _SMOOTHING = 0.1
+_STRONGEST = 0.5
 _NS = 1e9
 
 
@@ -170,8 +171,11 @@ class Batcher:
         """Note that *batch* has run."""
         self.running -= 1
         if self._pace_mark is not None:
-            pace = (now - self._pace_mark) / max(sum(item.room for item in batch.items), 1)
-            self._pace_s += (pace - self._pace_s) * (_SMOOTHING if self._pace_s else 1.0)
+            rows = sum(item.room for item in batch.items)
+            pace = (now - self._pace_mark) / rows
+            # What is to be known is the pace of the batches to come, which are as large as the queue makes them.
+            weight = min(_SMOOTHING * rows, _STRONGEST) if self._pace_s else 1.0
+            self._pace_s += (pace - self._pace_s) * weight
             self._pace_mark = now if self.waiting.count else None
 
     def cancel(self, item: Item) -> bool:
