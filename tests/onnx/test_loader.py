@@ -51,6 +51,17 @@ def test_a_version_without_a_graph_is_refused(tmp_path: Path) -> None:
         load(tmp_path, manifest())
 
 
+def test_a_graph_that_goes_away_while_it_is_looked_at_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that finds a file, and a second one that does not, would end in an error that nobody expects."""
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    (tmp_path / "store").write_text("no directory")
+    for path in (tmp_path / "model.onnx", tmp_path / "store" / "model.onnx", tmp_path):
+        with pytest.raises(InvalidModelError):
+            loader.check_graph(path)
+
+
 @pytest.mark.parametrize("dims", [[2**40], [2**33, 2**33], [-5], [10**9]])
 def test_a_weight_that_claims_to_be_huge_is_refused(tmp_path: Path, dims: list[int]) -> None:
     weight = TensorProto(name="w", data_type=FLOAT, dims=dims, raw_data=b"\0" * 8)

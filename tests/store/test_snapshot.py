@@ -69,6 +69,25 @@ def test_an_unreadable_model_does_not_hurt_the_others(root: Path, store: Directo
     assert seen.models["ranking"].labels == {"champion": 1}
 
 
+@pytest.mark.parametrize("moment", ["read_labels", "list_versions", "_has_manifest"])
+def test_a_store_that_goes_away_in_the_middle_of_a_look_is_unreadable_and_not_empty(
+    moment: str, root: Path, store: DirectoryStore, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add("price", labels=["champion"])
+    real = getattr(snapshots, moment)
+
+    def too_late(*arguments: object) -> object:
+        (root / "models").rename(root / "away")
+        return real(*arguments)
+
+    monkeypatch.setattr(snapshots, moment, too_late)
+    seen = store.snapshot()
+    assert (seen.models, seen.unreadable) == ({}, {"price"})
+    monkeypatch.undo()
+    (root / "away").rename(root / "models")
+    assert store.snapshot().models["price"].labels == {"champion": 1}
+
+
 def test_what_is_no_model_is_reported(root: Path, store: DirectoryStore, add: Add) -> None:
     add("price")
     (root / "models/Bad Name").mkdir()

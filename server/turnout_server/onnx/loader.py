@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 import time
@@ -64,9 +65,13 @@ def check_graph(path: Path) -> None:
     Raises:
         InvalidModelError: it fails, or there is no such file.
     """
-    if not path.is_file():
-        raise InvalidModelError(f"the version has no {path.name}")
-    if path.stat().st_size > CHECKED_IN_PROCESS_BYTES:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidModelError(f"the version has no {path.name}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidModelError(f"{path.name} is not a file")
+    if found.st_size > CHECKED_IN_PROCESS_BYTES:
         # Ctrl-C reaches a whole process group, and would make a broken model of a good one; hence one of its own.
         child = subprocess.run([sys.executable, "-c", _CHECK, path], capture_output=True, process_group=0, check=False)
         if child.returncode:

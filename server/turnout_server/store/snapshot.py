@@ -135,6 +135,8 @@ def _look(layout: Layout, entry: os.DirEntry[str], before: _Known | None, truste
         except StoreError as error:
             problems, readable = [error.message], False
         versions = list_versions(Path(entry.path))
+        # A store that goes away in the middle of a look seems to have no versions, when really it cannot be read.
+        os.lstat(entry.path)
     except OSError as error:
         problem = f"cannot read the versions: {error.strerror or error}"
         return _Known(ModelState((), _NO_LABELS, (problem,)), False, stamps, False)
