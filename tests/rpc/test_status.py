@@ -54,6 +54,17 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     assert retry.retry_delay.ToMilliseconds() == 250
 
 
+def test_equal_refusals_are_made_once_and_others_apart() -> None:
+    one = status_of(QueueFullError("price", 3, 0.25))
+    assert status_of(QueueFullError("price", 3, 0.25)) is one
+    assert status_of(QueueFullError("price", 4, 0.25)) != one
+    assert status_of(QueueFullError("price", 3, 0.5)) != one
+
+
+def test_what_callers_say_is_not_kept() -> None:
+    assert status_of(RouteNotFoundError("who")) is not status_of(RouteNotFoundError("who"))
+
+
 def test_nothing_of_an_error_that_was_not_raised_on_purpose_goes_out() -> None:
     assert status_of(ZeroDivisionError("secret")) is INTERNAL
     assert "secret" not in INTERNAL.message

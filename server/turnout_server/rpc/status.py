@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import grpc
@@ -19,6 +20,8 @@ _LONGEST_MESSAGE = 1024
 """Bytes of UTF-8. A status travels, twice, in headers of 8 KiB in all, where each byte may take three."""
 _LONGEST_DETAIL = 256
 """Bytes of UTF-8."""
+_KEPT = 512
+"""Refusals that are made once."""
 
 CODES = {
     Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -50,14 +53,20 @@ def status_of(error: BaseException) -> Status:
     """Return the status that tells a caller about *error*."""
     if not isinstance(error, TurnoutError):
         return INTERNAL
-    code = CODES[error.kind]
-    message = _shortened(error.message, _LONGEST_MESSAGE)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
-    for key, value in error.details.items():
+    facts = error.kind, error.reason, error.message, tuple(error.details.items())
+    delay = error.retry_after_s
+    # Refusals are many and alike, and have no text of a caller's in them, which is what else there is in messages.
+    return _status(*facts, None) if delay is None else _refusal(*facts, delay)
+
+
+def _status(kind: Kind, reason: str, text: str, facts: tuple[tuple[str, str], ...], delay: float | None) -> Status:
+    code = CODES[kind]
+    message = _shortened(text, _LONGEST_MESSAGE)
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    for key, value in facts:
         info.metadata[key] = _shortened(value, _LONGEST_DETAIL)
     details = [_packed(info)]
     trailers: list[tuple[str, str | bytes]] = []
-    delay = error.retry_after_s
     if delay is not None:
         nanos = round(delay * 1e9)
         seconds = duration_pb2.Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
@@ -66,6 +75,9 @@ def status_of(error: BaseException) -> Status:
     rich = status_pb2.Status(code=code.value[0], message=message, details=details)
     trailers.append((_DETAILS_KEY, rich.SerializeToString()))
     return Status(code, message, tuple(trailers))
+
+
+_refusal = lru_cache(_KEPT)(_status)
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -17,8 +17,6 @@ from turnout_server.store.manifest import Signature, Task
 from turnout_server.tasks.features import FeatureColumn
 from turnout_server.tensors import Array, Arrays
 
-"""The metadata that names the unit where the request itself does not."""
-
 _REASONS = {
     Reason.SPLIT: served_pb2.REASON_SPLIT,
     Reason.OVERRIDE: served_pb2.REASON_OVERRIDE,
