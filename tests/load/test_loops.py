@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from tests.load.simulation import Network
 from turnout_server.load import loops
 from turnout_server.load.answerer import Sample
-from turnout_server.load.loops import TICK_S, ClosedLoop, OpenLoop
+from turnout_server.load.loops import TICK_S, ClosedLoop, OpenLoop, at_random, evenly
 from turnout_server.load.tally import Tally
 
 NONE_READ = "/some.Service/Method"
@@ -98,7 +101,7 @@ def test_after_the_stop_calls_end_and_none_begins() -> None:
 @given(st.floats(0.5, 5000.0), st.floats(0.0, 0.003))
 def test_each_request_leaves_at_its_time_whatever_the_answers_take(rate: float, late: float) -> None:
     network = Network(lambda number, body: None)
-    loop = OpenLoop([b"a"], [network.connection()], rate, 0.0, tally(), Idle())
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0, rate), tally(), Idle())
     drive(loop, network, 1.0, late)
     for number, one in enumerate(network.sent):
         assert number / rate - TICK_S - 1e-9 <= one.at <= number / rate + TICK_S + late + 1e-9
@@ -106,9 +109,20 @@ def test_each_request_leaves_at_its_time_whatever_the_answers_take(rate: float, 
     assert len(network.sent) >= math.floor(rate) + 1
 
 
+@given(st.integers(0, 1000), st.floats(1.0, 5000.0))
+def test_random_arrivals_come_at_the_rate_and_as_irregularly_as_poissons(seed: int, rate: float) -> None:
+    """Counts in equal spans vary as much as they are high; evenly spaced, they would hardly vary at all."""
+    spans = 200
+    times = itertools.takewhile(lambda due: due < spans * 10 / rate, at_random(0.0, rate, seed))
+    counts = Counter(int(due * rate / 10) for due in times)
+    in_spans = [counts[span] for span in range(spans)]
+    assert statistics.fmean(in_spans) == pytest.approx(10.0, rel=0.15)
+    assert 5.0 < statistics.pvariance(in_spans) < 20.0
+
+
 def test_the_loop_is_asked_to_tick_once_a_request_when_they_are_far_apart() -> None:
     network = Network(lambda number, body: None)
-    loop = OpenLoop([b"a"], [network.connection()], 10.0, 0.0, tally(), Idle())
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0, 10.0), tally(), Idle())
     assert loop.tick(0.0) == pytest.approx(0.1 - TICK_S)
     assert loop.tick(0.1 - TICK_S) == pytest.approx(0.2 - TICK_S)
 
@@ -117,7 +131,7 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     """The event loop hangs for a second; the requests that it kept from leaving have waited for that long."""
     network = Network(lambda number, body: 0.01)
     counts = tally()
-    loop = OpenLoop([b"a"], [network.connection()], 10.0, 0.0, counts, Idle())
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0, 10.0), counts, Idle())
     loop.tick(0.0)
     network.run_until(1.0)
     loop.tick(1.0)
@@ -130,7 +144,7 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
 def test_a_request_that_leaves_early_is_not_quicker_for_it() -> None:
     network = Network(lambda number, body: 0.01)
     counts = tally()
-    loop = OpenLoop([b"a"], [network.connection()], 1000.0, 0.0005, counts, Idle())
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0005, 1000.0), counts, Idle())
     loop.tick(0.0)
     network.run_until(1.0)
     assert (counts.latency.count, counts.latency.min) == (1, pytest.approx(0.01))
@@ -150,7 +164,7 @@ def test_a_stall_shows_in_the_latency_of_all_that_it_held_up() -> None:
 
     network = Network(takes)
     counts = tally()
-    loop = OpenLoop([b"a"], [network.connection()], 100.0, 0.0, counts, Idle())
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0, 100.0), counts, Idle())
     drive(loop, network, 2.0)
     loop.stop(2.0)
     network.run_until(9.0)
@@ -163,7 +177,7 @@ def test_what_finds_no_room_waits_in_the_generator(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loops, "MAX_IN_FLIGHT", 5)
     network = Network(lambda number, body: 1.0)
     counts = tally()
-    loop = OpenLoop([b"a"], [network.connection()], 10.0, 0.0, counts, Idle())
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0, 10.0), counts, Idle())
     drive(loop, network, 1.95)
     assert (loop.sent, loop.in_flight) == (10, 5)
     assert loop.stop(1.95) == 10  # of the twenty due from 0 to 1.9
@@ -173,7 +187,7 @@ def test_what_finds_no_room_waits_in_the_generator(monkeypatch: pytest.MonkeyPat
 
 def test_an_open_loop_is_idle_once_its_last_call_has_ended() -> None:
     network, idle = Network(lambda number, body: 0.5), Idle()
-    loop = OpenLoop([b"a"], [network.connection()], 1.0, 0.0, tally(), idle)
+    loop = OpenLoop([b"a"], [network.connection()], evenly(0.0, 1.0), tally(), idle)
     drive(loop, network, 3.2)
     assert (loop.in_flight, loop.stop(3.2), idle.told) == (1, 0, 0)
     assert loop.tick(3.3) == math.inf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import Protocol
 
 from turnout_server.load.connection import Connection, Done
@@ -86,8 +87,22 @@ class ClosedLoop:
         return 0
 
 
+def evenly(start: float, rate: float) -> Iterator[float]:
+    """Yield times at constant intervals, *rate* a second."""
+    # Not the last one's plus an interval, whose rounding errors would add up.
+    return (start + number / rate for number in itertools.count())
+
+
+def at_random(start: float, rate: float, seed: int = 0) -> Iterator[float]:
+    """Yield times at random, *rate* a second on average, as the requests of many independent callers come (Poisson)."""
+    random = Random(seed)
+    while True:
+        start += random.expovariate(rate)
+        yield start
+
+
 class OpenLoop:
-    """Sends at constant intervals, whether or not earlier requests were answered.
+    """Sends when requests are due, whether or not earlier ones were answered.
 
     Event loops wait in steps of a millisecond. A request that is due within one leaves early rather than late, so that
     the generator's own coarseness is not taken for latency: that counts from when a request left, or was due if that
@@ -96,8 +111,7 @@ class OpenLoop:
     Args:
         requests: sent in turn.
         connections: requests take them in turn.
-        rate: requests a second.
-        start: when the first is due.
+        due: when each is due, in ascending order and without end.
         tally: told of each answer.
         idle: called when the last call has ended after `stop`.
     """
@@ -106,15 +120,14 @@ class OpenLoop:
         self,
         requests: Sequence[bytes],
         connections: Sequence[Connection],
-        rate: float,
-        start: float,
+        due: Iterator[float],
         tally: Tally,
         idle: Callable[[], None],
     ) -> None:
         self._next: Iterator[bytes] = itertools.cycle(requests)
         self._connection: Iterator[Connection] = itertools.cycle(connections)
-        self._rate = rate
-        self._start = start
+        self._times = due
+        self._due = next(due)
         self._record = tally.record
         self._idle = idle
         self._stopped = False
@@ -126,17 +139,14 @@ class OpenLoop:
         if self._stopped:
             return math.inf
         self._send(now + TICK_S)
-        return max(now + TICK_S, self._due(self.sent) - TICK_S)
+        return max(now + TICK_S, self._due - TICK_S)
 
     def _send(self, until: float) -> None:
-        while self.in_flight < MAX_IN_FLIGHT and (due := self._due(self.sent)) <= until:
+        while self.in_flight < MAX_IN_FLIGHT and self._due <= until:
+            due, self._due = self._due, next(self._times)
             self.sent += 1
             self.in_flight += 1
             next(self._connection).call(next(self._next), self._done(due))
-
-    def _due(self, number: int) -> float:
-        # Not the last one's plus an interval, whose rounding errors would add up.
-        return self._start + number / self._rate
 
     def _done(self, due: float) -> Done:
         def done(code: str, payload: bytes | None, started: float, ended: float) -> None:
@@ -153,4 +163,7 @@ class OpenLoop:
         self._stopped = True
         if not self.in_flight:
             self._idle()
-        return max(0, math.floor((now - self._start) * self._rate) + 1 - self.sent)
+        unsent = 0
+        while self._due <= now:
+            unsent, self._due = unsent + 1, next(self._times)
+        return unsent

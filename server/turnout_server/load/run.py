@@ -12,7 +12,7 @@ from time import perf_counter
 from turnout_server.load.answerer import Sample
 from turnout_server.load.connection import Connect, Connection
 from turnout_server.load.grpc_connection import GrpcConnection
-from turnout_server.load.loops import ClosedLoop, Loop, OpenLoop
+from turnout_server.load.loops import ClosedLoop, Loop, OpenLoop, evenly
 from turnout_server.load.plan import Plan
 from turnout_server.load.result import Progress, Result
 from turnout_server.load.tally import Tally
@@ -79,7 +79,7 @@ async def _connected(plan: Plan, connect: Connect) -> AsyncIterator[list[Connect
 def _loop(plan: Plan, connections: list[Connection], start: float, tally: Tally, idle: asyncio.Event) -> Loop:
     if plan.rate is None:
         return ClosedLoop(plan.requests, connections, plan.concurrency, tally, idle.set)
-    return OpenLoop(plan.requests, connections, plan.rate, start, tally, idle.set)
+    return OpenLoop(plan.requests, connections, evenly(start, plan.rate), tally, idle.set)
 
 
 async def _send(loop: Loop) -> None:
