@@ -94,7 +94,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, config, ready.is_set)
         server = await stack.enter_async_context(
-            listening(config.listen, services, instruments, spans, config.limits, config.grace_s)
+            listening(config.listen, services, instruments, spans, config.limits, config.grace_s, config.transport)
         )
         await director.look()
         await stack.enter_async_context(_background(director.poll(config.store.poll_s)))

@@ -13,6 +13,7 @@ from turnout_server.errors import ConfigurationError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+TransportName = Literal["native", "grpcio"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +84,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     listen: str = "127.0.0.1:8001"
     """HOST:PORT for gRPC; port 0 picks a free one."""
+    transport: TransportName = "native"
+    """What carries calls: our own HTTP/2, or grpcio's."""
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()

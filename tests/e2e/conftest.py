@@ -20,6 +20,8 @@ import pytest
 from tests.e2e.tiny_store import make_store
 
 REPOSITORY = Path(__file__).parents[2]
+TRANSPORT = os.environ.get("TURNOUT_TEST_TRANSPORT", "")
+"""What every gateway of the tests serves on; empty for the default."""
 START_S = 60.0
 """How long a gateway may take to start, on a busy machine."""
 
@@ -109,7 +111,9 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
 
 def serve_command(store: Path, *arguments: str) -> list[str]:
     """Return the command that serves *store* on free ports; *arguments* come last and win."""
-    plain = ("--store", str(store), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json")
+    plain: tuple[str, ...] = ("--store", str(store), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json")
+    if TRANSPORT:
+        plain += ("--set", f"transport={TRANSPORT}")
     return [sys.executable, "-m", "turnout_server", "serve", *plain, "--log-format", "json", *arguments]
 
 

@@ -18,7 +18,7 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 import turnout
-from tests.e2e.conftest import Gateway, environment
+from tests.e2e.conftest import Gateway, StartGateway, environment
 from tests.e2e.probes import Usage, connected, eventually, fp32, infer, metrics, records, serving, stream, unary, usage
 from turnout.v1 import (
     model_service_pb2,
@@ -367,7 +367,10 @@ def test_half_closed_streams_end(gateway: Gateway) -> None:
             assert list(stream(channel, STREAM)(iter([]), timeout=30)) == []
 
 
-def test_five_hundred_streams_at_once_are_answered(gateway: Gateway) -> None:
+def test_five_hundred_streams_at_once_are_answered(tiny_store: Path, start_gateway: StartGateway) -> None:
+    """A queue that takes them all: how long they wait is the machine's."""
+    gateway = start_gateway(tiny_store, "--set", "limits.queue_requests=1500")
+
     def requests(number: int) -> Iterator[bytes]:
         for _ in range(3):
             yield fp32(float(number)).SerializeToString()

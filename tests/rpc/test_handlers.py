@@ -36,6 +36,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
+pytestmark = pytest.mark.usefixtures("transport")
+
+
 @pytest.fixture
 async def pricing() -> Pricing:
     return Pricing()

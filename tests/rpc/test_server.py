@@ -21,6 +21,9 @@ HEALTH = "grpc.health.v1.Health"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+pytestmark = pytest.mark.usefixtures("transport")
+
+
 @pytest.fixture
 async def pricing() -> Pricing:
     return Pricing()

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from turnout.v1 import pricing_service_pb2 as v1
-from turnout_server.config import LimitsConfig
+from turnout_server.config import LimitsConfig, TransportName
 from turnout_server.gateway.families import Buckets
 from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
@@ -23,6 +23,9 @@ PRICING = v1.DESCRIPTOR.services_by_name["PricingService"]
 TENSORS = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 METHOD = f"{PRICING.full_name}/PredictPrice"
 STREAM = f"{TENSORS.full_name}/ModelStreamInfer"
+
+transport: TransportName = "native"
+"""What `serving` serves on; see the fixture of the same name."""
 
 
 class Pricing:
@@ -101,6 +104,7 @@ async def serving(
     """Serve on a free port of loopback."""
     instruments = Instruments()
     services = {PRICING: pricing, TENSORS: tensors or Tensors()}
-    server = listening("127.0.0.1:0", services, instruments, spans or Spans(), LimitsConfig(**limits), grace_s)
+    bounds = LimitsConfig(**limits)
+    server = listening("127.0.0.1:0", services, instruments, spans or Spans(), bounds, grace_s, transport)
     async with server as started, grpc.aio.insecure_channel(started.address) as channel:
         yield Toy(started, channel, instruments)

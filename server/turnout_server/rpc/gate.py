@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from turnout_server.errors import Kind, ShuttingDownError, TurnoutError
 
@@ -33,9 +34,7 @@ class Gate:
         self._idle.set()
         self.closing = asyncio.Event()
         """Set once the server shuts down."""
-        self.errors_may_go = asyncio.Event()
-        """Cleared for the moment in which the server tells its clients to go elsewhere; see `rpc.server`."""
-        self.errors_may_go.set()
+        self._when_closing: set[Callable[[], None]] = set()
 
     @property
     def inside(self) -> int:
@@ -65,6 +64,16 @@ class Gate:
     def close(self) -> None:
         """Let nobody in any more."""
         self.closing.set()
+        for told in list(self._when_closing):
+            told()
+
+    def when_closing(self, told: Callable[[], None]) -> None:
+        """Call *told* when the gate closes, unless `forget` comes first."""
+        self._when_closing.add(told)
+
+    def forget(self, told: Callable[[], None]) -> None:
+        """Undo `when_closing`."""
+        self._when_closing.discard(told)
 
     async def empty(self, timeout_s: float) -> bool:
         """Wait until no call is in progress; return False if *timeout_s* passed first."""

@@ -2,16 +2,15 @@
 
 Servicers are plain classes whose methods have the names that their service's descriptor gives them. A method takes the
 request (for a client stream: an asynchronous iterator of requests) and the `Call`; it returns the response or, for a
-server stream, is an asynchronous generator of responses.
+server stream, is an asynchronous generator of responses. Nothing here knows which transport carries the bytes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, NamedTuple
 
 import grpc
 import structlog
@@ -19,39 +18,34 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from turnout_server.errors import DeadlineExpiredError, InvalidRequestError, ShuttingDownError, TurnoutError
+from turnout_server.errors import DeadlineExpiredError, InvalidRequestError, TurnoutError
 from turnout_server.gateway import spans as tracing
 from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
+from turnout_server.rpc.call import Call
 from turnout_server.rpc.gate import Gate
 from turnout_server.rpc.status import INTERNAL, Status, status_of
 
 _log = structlog.get_logger("turnout.rpc")
 
+QUICK = frozenset(
+    {
+        "inference.GRPCInferenceService/ModelInfer",
+        "turnout.v1.PricingService/PredictPrice",
+        "turnout.v1.RankingService/Rank",
+        "turnout.v1.RecommendationService/Recommend",
+    }
+)
+"""The methods that are called most, and often end without waiting: a transport may run them without a task of their
+own. What they await are futures, and they do nothing that needs `asyncio.current_task`, as `asyncio.timeout` does."""
 
-class GrpcCall:
-    """A `Call` over grpc.aio's context."""
 
-    __slots__ = ("_context", "_metadata")
+class CallFailed(Exception):  # noqa: N818 - it is a call's end, as told to a transport, and no error of ours
+    """The call ends with a status that is not OK."""
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        self._context = context
-        self._metadata: dict[str, str] | None = None
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The caller's metadata; see `Call.metadata`."""
-        if self._metadata is None:
-            pairs = self._context.invocation_metadata() or ()
-            self._metadata = {key: value for key, value in pairs if isinstance(value, str)}
-        return self._metadata
-
-    @property
-    def deadline(self) -> float | None:
-        """When the caller stops waiting; see `Call.deadline`."""
-        # None without a deadline, whatever the stubs say.
-        remaining = cast("float | None", self._context.time_remaining())
-        return None if remaining is None else time.monotonic() + remaining
+    def __init__(self, status: Status) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Surroundings(NamedTuple):
@@ -62,10 +56,12 @@ class Surroundings(NamedTuple):
     spans: Spans
 
 
-def handlers_of(
-    service: ServiceDescriptor, servicer: object, surroundings: Surroundings, name: str = ""
-) -> grpc.GenericRpcHandler:
-    """Return a handler for all methods of *service*, answered by *servicer*'s methods of the same names.
+Methods = dict[str, "Method"]
+"""Every method by its path (`package.Service/Method`)."""
+
+
+def methods_of(service: ServiceDescriptor, servicer: object, surroundings: Surroundings, name: str = "") -> Methods:
+    """Return all methods of *service*, answered by *servicer*'s methods of the same names.
 
     Args:
         service: the service's descriptor.
@@ -73,12 +69,8 @@ def handlers_of(
         surroundings: what calls meet on their way.
         name: what the service is called, where that is not its descriptor's name.
     """
-    name = name or service.full_name
-    methods = {
-        method.name: _Wrapper(f"{name}/{method.name}", method, getattr(servicer, method.name), surroundings).handler()
-        for method in service.methods
-    }
-    return grpc.method_handlers_generic_handler(name, methods)
+    paths = {f"{name or service.full_name}/{method.name}": method for method in service.methods}
+    return {path: Method(path, method, getattr(servicer, method.name), surroundings) for path, method in paths.items()}
 
 
 _CANCELLED = "CANCELLED", "CANCELLED"
@@ -90,7 +82,7 @@ class _Record:
 
     __slots__ = ("_call", "_code", "_instruments", "_method", "_reason", "_span", "_spans", "_started_ns", "_token")
 
-    def __init__(self, method: str, call: GrpcCall, surroundings: Surroundings) -> None:
+    def __init__(self, method: str, call: Call, surroundings: Surroundings) -> None:
         self._method = method
         self._call = call
         self._instruments = surroundings.instruments
@@ -122,32 +114,48 @@ class _Record:
         tracing.leave(self._token)
 
 
-class _Wrapper:
-    """What every call of one method goes through."""
+class Method:
+    """One method, with what every call of it goes through. Messages are bytes here, on both sides."""
 
-    __slots__ = ("_decode", "_descriptor", "_gate", "_method", "_perform", "_surroundings")
+    __slots__ = (
+        "_decode",
+        "_descriptor",
+        "_gate",
+        "_perform",
+        "_surroundings",
+        "client_streaming",
+        "path",
+        "quick",
+        "server_streaming",
+    )
 
     def __init__(
-        self, method: str, descriptor: MethodDescriptor, perform: Callable[..., Any], surroundings: Surroundings
+        self, path: str, descriptor: MethodDescriptor, perform: Callable[..., Any], surroundings: Surroundings
     ) -> None:
-        self._method = method
+        """Wrap *perform*, a servicer's method for *descriptor*, which callers know as *path*."""
+        self.path = path
+        self.client_streaming = descriptor.client_streaming
+        self.server_streaming = descriptor.server_streaming
+        self.quick = path in QUICK
+        """Whether `unary` may be run without a task of its own; see `QUICK`."""
         self._descriptor = descriptor
         self._decode: Callable[[bytes], Message] = GetMessageClass(descriptor.input_type).FromString
         self._perform = perform
         self._gate = surroundings.gate
         self._surroundings = surroundings
 
-    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return what grpc registers. Messages stay bytes there, so that a malformed one gets a clean status."""
-        if self._descriptor.client_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._stream_stream)
-        if self._descriptor.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._unary_stream)
-        return grpc.unary_unary_rpc_method_handler(self._unary_unary)
+    @property
+    def gate(self) -> Gate:
+        """What the method's calls go in and out by."""
+        return self._gate
 
-    async def _unary_unary(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        call = GrpcCall(context)
-        with _Record(self._method, call, self._surroundings) as record:
+    async def unary(self, raw: bytes, call: Call) -> bytes:
+        """Answer one message with one.
+
+        Raises:
+            CallFailed: it was not answered.
+        """
+        with _Record(self.path, call, self._surroundings) as record:
             try:
                 self._gate.enter()
                 try:
@@ -158,75 +166,34 @@ class _Wrapper:
             except Exception as error:
                 status = self._failed(error)
                 record.failed(status, error)
-        await self._abort(context, status)
-        raise AssertionError("abort raises")
+        raise CallFailed(status)
 
-    async def _unary_stream(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
-        call = GrpcCall(context)
-        with _Record(self._method, call, self._surroundings) as record:
-            try:
-                self._gate.enter()
-                try:
-                    async with contextlib.aclosing(self._perform(self._parse(raw), call)) as responses:
-                        async for response in responses:
-                            yield response.SerializeToString()
-                finally:
-                    self._gate.leave()
-                return
-            except Exception as error:
-                status = self._failed(error)
-                record.failed(status, error)
-        await self._abort(context, status)
-
-    async def _stream_stream(
-        self, raw: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[bytes]:
-        call = GrpcCall(context)
-        with _Record(self._method, call, self._surroundings) as record:
-            try:
-                self._gate.enter()
-                try:
-                    requests = self._requests(raw)
-                    async with contextlib.aclosing(self._perform(requests, call)) as responses:
-                        async for response in responses:
-                            yield response.SerializeToString()
-                finally:
-                    self._gate.leave()
-                return
-            except Exception as error:
-                status = self._failed(error)
-                record.failed(status, error)
-        await self._abort(context, status)
-
-    async def _requests(self, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        """Yield a client's requests until it has no more.
+    async def stream(self, raw: bytes | AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
+        """Yield the answers to a message or, where clients stream too, to an iterator of messages.
 
         Raises:
-            InvalidRequestError: one is malformed.
-            ShuttingDownError: the server shuts down before the client has sent all; what was read is still answered.
+            CallFailed: not everything was answered.
         """
-        closing = asyncio.ensure_future(self._gate.closing.wait())
-        iterator = aiter(raw)
-        reading: asyncio.Future[bytes] | None = None
-        try:
-            while True:
-                reading = asyncio.ensure_future(anext(iterator))
-                await asyncio.wait((reading, closing), return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    raise ShuttingDownError
+        with _Record(self.path, call, self._surroundings) as record:
+            try:
+                self._gate.enter()
                 try:
-                    message = reading.result()
-                except StopAsyncIteration:
-                    return
-                yield self._parse(message)
-        finally:
-            closing.cancel()
-            if reading is not None and not reading.cancel() and not reading.cancelled():
-                reading.exception()  # it ended while this generator was being closed, and nobody else will look
+                    request = self._parse(raw) if isinstance(raw, bytes) else self._requests(raw)
+                    async with contextlib.aclosing(self._perform(request, call)) as responses:
+                        async for response in responses:
+                            yield response.SerializeToString()
+                finally:
+                    self._gate.leave()
+                return
+            except Exception as error:
+                status = self._failed(error)
+                record.failed(status, error)
+        raise CallFailed(status)
 
-    async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], status: Status) -> None:
-        await self._gate.errors_may_go.wait()
-        await context.abort(status.code, status.message, status.trailers)
+    async def _requests(self, raw: AsyncGenerator[bytes, None]) -> AsyncIterator[Message]:
+        async with contextlib.aclosing(raw) as messages:
+            async for message in messages:
+                yield self._parse(message)
 
     def _parse(self, raw: bytes) -> Message:
         try:
@@ -237,7 +204,7 @@ class _Wrapper:
     def _failed(self, error: Exception) -> Status:
         status = status_of(error)
         if status is INTERNAL:
-            _log.error("call failed", method=self._method, exc_info=error)
+            _log.error("call failed", method=self.path, exc_info=error)
         elif isinstance(error, TurnoutError) and status.code is grpc.StatusCode.INTERNAL:
-            _log.error("call failed", method=self._method, reason=error.reason, exc_info=error)
+            _log.error("call failed", method=self.path, reason=error.reason, exc_info=error)
         return status
