@@ -9,6 +9,7 @@ METRICS ?= 127.0.0.1:9464
 SERVE_ARGS ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 
 export ORT_DISABLE_TELEMETRY := 1
 
@@ -29,6 +30,10 @@ demo: setup ## Send real requests to a running gateway and watch who answers (LI
 .PHONY: test
 test: setup-dev ## Set up, then run every test and show the coverage (PYTEST_ARGS="tests/routing -x")
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: setup-dev ## Set up, then try a server with everything at once, for a minute (SOAK_ARGS="--seconds 600")
+	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 # Every check runs, also after one has failed; what failed is listed at the end.
 CHECKS := ruff format types imports protos stubs docker
