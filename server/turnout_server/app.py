@@ -40,7 +40,7 @@ from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import telemetry
 
 _log = structlog.get_logger("turnout.app")
-THREADS_A_CORE = 4
+THREADS_A_RUN = 4
 FEWEST_THREADS = 16
 """Every version may have a run under way, as far as there are threads; the system divides the cores among them."""
 
@@ -137,15 +137,15 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
 
 @contextlib.contextmanager
 def _working(config: Config, instruments: Instruments) -> Iterator[Workers]:
-    cores = _cores(config)
-    threads = max(cores * THREADS_A_CORE, FEWEST_THREADS)
+    cores, limit = usable_cores(), _most_runs(config)
+    threads = max(limit * THREADS_A_RUN, FEWEST_THREADS)
     with ThreadPoolExecutor(threads, "worker") as executor:
         loop = asyncio.get_running_loop()
-        yield Workers(loop, executor, Shares(cores, threads), lambda: instruments.in_flight <= 1)
+        yield Workers(loop, executor, Shares(cores, limit, threads), lambda: instruments.in_flight <= 1)
 
 
-def _cores(config: Config) -> int:
-    return config.scheduling.workers or usable_cores()
+def _most_runs(config: Config) -> int:
+    return config.scheduling.workers or usable_cores() + 1
 
 
 def usable_cores() -> int:
@@ -178,7 +178,9 @@ async def _managing(
             _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)
         costs = CostModel(measured)
         admission = Admission(*key, own, total, wait_s=wait_s, patient=limits.queue_requests)
-        batcher = Batcher(admission, costs, rules_of(manifest.batching, scheduling, _cores(config)))
+        batcher = Batcher(
+            admission, costs, rules_of(manifest.batching, scheduling, min(_most_runs(config), usable_cores()))
+        )
         runs = instruments.runs_of(key.model, key.version)
         return Runner(servable, batcher, costs, workers, runs, on_run, batched=independent)
 

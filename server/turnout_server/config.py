@@ -70,7 +70,8 @@ class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where models run."""
 
     workers: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Runs in threads at once when one version alone has work; 0 is one a core. Other versions get threads beyond."""
+    """Runs in threads at once when one version alone has work; 0 is one a core, and one more.
+    Other versions get threads beyond."""
     inline_below_us: Annotated[float, msgspec.Meta(ge=0)] = 200.0
     """A batch that should run for less than this many microseconds, as measured, runs on the event loop itself."""
     max_batch_rows: Positive = 64

@@ -59,7 +59,7 @@ class Bench:
         self.runs: list[int] = []
         self.answers: list[tuple[list[Array] | None, Exception | None]] = []
         self.timings: list[Timing] = []
-        self.shares = beside.shares if beside else Shares(cores, cores)
+        self.shares = beside.shares if beside else Shares(cores, cores, cores)
         bounds = Bounds(room, 1 << 30)
         costs = CostModel({1: 1000})
         self.runner = Runner(
@@ -511,7 +511,7 @@ async def test_thousands_of_interleaved_requests_get_what_a_direct_run_gives(
             loaded.servable,
             Batcher(Admission("price", 1, bounds, Room(bounds)), costs, Rules(64, 0.0, inline_below_ns)),
             costs,
-            Workers(asyncio.get_running_loop(), executor, Shares(2, 4), lambda: False),
+            Workers(asyncio.get_running_loop(), executor, Shares(2, 2, 4), lambda: False),
             on_run=lambda execution, rows: runs.append(len(execution.items)),
         )
         subsets = [names for size in (1, 2, 3) for names in itertools.combinations(runner.output_names, size)]

@@ -105,7 +105,7 @@ class World:
         self.loads = ManualExecutor(lambda args: args[0] in self.held)
         self.instruments = Instruments()
         self.store = DirectoryStore(root)
-        workers = Workers(asyncio.get_running_loop(), self.runs, Shares(CORES, THREADS))
+        workers = Workers(asyncio.get_running_loop(), self.runs, Shares(CORES, CORES, THREADS))
         rules = Rules(1, inline_below_ns=0.0 if slow else 1e12)
         total = Room(Bounds(1 << 20, 1 << 30))
 

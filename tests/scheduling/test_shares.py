@@ -11,7 +11,7 @@ from turnout_server.scheduling.shares import _TAGS_KEPT, Shares
 
 
 def test_one_version_alone_may_use_every_core_and_no_thread_beyond() -> None:
-    shares = Shares(cores=2, threads=4)
+    shares = Shares(cores=2, limit=2, threads=4)
     for _ in range(2):
         assert shares.may_start("a")
         shares.start("a", 1.0)
@@ -19,15 +19,25 @@ def test_one_version_alone_may_use_every_core_and_no_thread_beyond() -> None:
     assert shares.idle == 0
 
 
+def test_a_run_may_stand_ready_for_the_core_that_comes_free_next() -> None:
+    shares = Shares(cores=2, limit=3, threads=4)
+    for idle in (2, 1, 0):
+        assert shares.may_start("a")
+        assert shares.idle == idle
+        shares.start("a", 1.0)
+    assert not shares.may_start("a")
+    assert shares.idle == 0
+
+
 def test_a_version_with_no_run_does_not_wait_for_another_s() -> None:
-    shares = Shares(cores=2, threads=4)
+    shares = Shares(cores=2, limit=2, threads=4)
     for _ in range(2):
         shares.start("long", 1e9)
     assert shares.may_start("quick")
 
 
 def test_there_is_an_end_to_the_threads() -> None:
-    shares = Shares(cores=1, threads=2)
+    shares = Shares(cores=1, limit=1, threads=2)
     shares.start("a", 1.0)
     shares.start("b", 1.0)
     assert not shares.may_start("c")
@@ -39,7 +49,7 @@ def test_there_is_an_end_to_the_threads() -> None:
 
 def test_nobody_is_overtaken_by_the_second_run_of_a_version() -> None:
     """A core comes free: who has waited for it is asked first."""
-    shares = Shares(cores=2, threads=2)
+    shares = Shares(cores=2, limit=2, threads=2)
     shares.start("a", 1.0)
     shares.start("a", 1.0)
     shares.want("b")
@@ -49,7 +59,7 @@ def test_nobody_is_overtaken_by_the_second_run_of_a_version() -> None:
 
 
 def test_who_has_just_had_a_thread_does_not_get_it_again_before_those_who_wait_for_one() -> None:
-    shares = Shares(cores=1, threads=1)
+    shares = Shares(cores=1, limit=1, threads=1)
     shares.start("a", 1.0)
     shares.want("b")
     shares.finish("a")
@@ -59,7 +69,7 @@ def test_who_has_just_had_a_thread_does_not_get_it_again_before_those_who_wait_f
 
 
 def test_what_has_no_work_any_more_is_not_asked() -> None:
-    shares = Shares(cores=1, threads=1)
+    shares = Shares(cores=1, limit=1, threads=1)
     shares.start("a", 1.0)
     shares.want("b")
     shares.want("c")
@@ -71,7 +81,7 @@ def test_what_has_no_work_any_more_is_not_asked() -> None:
 
 def test_those_who_have_gone_are_not_remembered() -> None:
     """Versions come and go while another is never idle."""
-    shares = Shares(cores=1000, threads=1000)
+    shares = Shares(cores=1000, limit=1000, threads=1000)
     shares.start("stays", 1.0)
     for number in range(1000):
         shares.start(number, 1.0)
@@ -84,7 +94,7 @@ def test_those_who_have_gone_are_not_remembered() -> None:
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=5))
 def test_versions_that_always_have_work_get_equal_time_however_long_their_runs_are(costs: list[int]) -> None:
     """With one thread, no two are ever further apart than a run of each: start-time fair queueing's bound."""
-    shares = Shares(cores=1, threads=1)
+    shares = Shares(cores=1, limit=1, threads=1)
     had = [0] * len(costs)
     for version in range(len(costs)):
         shares.want(version)

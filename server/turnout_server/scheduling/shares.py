@@ -1,9 +1,12 @@
 """Which version may start a run in a worker next.
 
 Each version may always have one run under way, so nobody waits for another's long run: there are more worker threads
-than cores, and the system divides the cores among them. Further runs of a version start only while a core is left, and
+than cores, and the system divides the cores among them. Further runs start only while there are fewer than a limit, and
 go to the version that has had the least time so far (start-time fair queueing: P. Goyal, H. Vin, H. Cheng,
 "Start-Time Fair Queuing", SIGCOMM 1996, with equal weights).
+
+The limit is one more than there are cores, unless somebody sets it: from the end of a run until the next one has been
+handed over, its core would have nothing to do.
 """
 
 from __future__ import annotations
@@ -16,16 +19,18 @@ _TAGS_KEPT = 8
 class Shares:
     """Divides worker threads among versions."""
 
-    __slots__ = ("_cores", "_now", "_running", "_tags", "_threads", "_total", "_wanting")
+    __slots__ = ("_cores", "_limit", "_now", "_running", "_tags", "_threads", "_total", "_wanting")
 
-    def __init__(self, cores: int, threads: int) -> None:
+    def __init__(self, cores: int, limit: int, threads: int) -> None:
         """Begin with no runs.
 
         Args:
-            cores: runs at once, if one version alone has work.
-            threads: runs at once, whatever happens; at least *cores*.
+            cores: what runs take place on.
+            limit: runs at once, if one version alone has work.
+            threads: runs at once, whatever happens; at least *limit*.
         """
         self._cores = cores
+        self._limit = limit
         self._threads = threads
         self._running: dict[Hashable, int] = {}
         self._total = 0
@@ -48,7 +53,7 @@ class Shares:
         if not self._running.get(version):
             # Those without any run wait for the very thread that has come free.
             return all(self._running.get(other) for other in others)
-        return self._total < self._cores and not others
+        return self._total < self._limit and not others
 
     def want(self, version: Hashable) -> None:
         """Note that *version* has work for which it may not start a run yet."""
@@ -62,7 +67,7 @@ class Shares:
         """Return which of the versions that want it may start a run now, and take it off the list."""
         if self._total >= self._threads:
             return None
-        able = [version for version in self._wanting if self._total < self._cores or not self._running.get(version)]
+        able = [version for version in self._wanting if self._total < self._limit or not self._running.get(version)]
         if not able:
             return None
         chosen = min(able, key=lambda version: (bool(self._running.get(version)), self._tags.get(version, 0.0)))
