@@ -58,7 +58,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of input that may wait for all versions together."""
     queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 50.0
     """How long a request may have to wait for its run, as estimated, in milliseconds; beyond that it is refused."""
-    queue_requests: Annotated[int, msgspec.Meta(ge=0)] = 128
+    queue_requests: Annotated[int, msgspec.Meta(ge=0)] = 64
     """Requests that may wait for one version however long that takes: callers that wait for their answers."""
     mirrors_in_flight: Annotated[int, msgspec.Meta(ge=0)] = 16
     """Copies that may be under way at once; more are dropped."""
@@ -152,3 +152,8 @@ def parse_address(text: str, what: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ConfigurationError(f"{what}: found {text!r}; expected HOST:PORT, such as 127.0.0.1:8001")
     return host, int(port)
+
+
+def format_address(host: str, port: int) -> str:
+    """Return HOST:PORT, which `parse_address` takes apart again."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -28,8 +28,3 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 """The Open Inference Protocol's datatypes, little-endian."""
-
-
-def rows_of(arrays: Arrays) -> int:
-    """Return the batch size of *arrays*: the first axis of the first tensor that has one, else 1."""
-    return next((array.shape[0] for array in arrays.values() if array.ndim), 1)

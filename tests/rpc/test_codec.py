@@ -15,6 +15,7 @@ from turnout_server.errors import InvalidInputError, InvalidRequestError, NotSup
 from turnout_server.gateway.query import Query, Served
 from turnout_server.routing.route import Reason
 from turnout_server.rpc import open_inference_codec as codec
+from turnout_server.rpc import raw_tensors
 from turnout_server.rpc.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.manifest import DType, Signature, TensorSpec
@@ -482,3 +483,20 @@ def test_zero_rows_go_out(typed: bool) -> None:
     assert list(response.outputs[0].shape) == [0, 1]
     assert list(response.raw_output_contents) == ([] if typed else [b""])
     assert response.outputs[0].HasField("contents") is typed
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_no_more_elements_are_decoded_one_by_one_than_others_can_wait_for(
+    raw: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_tensors, "MOST_ELEMENTS", 2)
+    signature = Signature((TensorSpec("x", DType.BYTES, (-1,)),), X.outputs)
+
+    def request(count: int) -> pb.ModelInferRequest:
+        if raw:
+            return raw_request("BYTES", [count], b"\0\0\0\0" * count)
+        return typed_request("BYTES", [count], bytes_contents=[b""] * count)
+
+    assert prepare(request(2), signature)["x"].tolist() == ["", ""]
+    with pytest.raises(InvalidInputError, match="found 3 elements; at most 2 may be texts"):
+        prepare(request(3), signature)

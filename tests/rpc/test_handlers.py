@@ -173,9 +173,10 @@ async def test_a_caller_who_goes_cancels_the_handler_and_is_counted(pricing: Pri
 
 
 async def test_a_call_whose_deadline_passes_is_counted_as_that(pricing: Pricing) -> None:
-    pricing.act = forever
     async with serving(pricing) as toy:
-        error = await failure(toy.call(timeout=0.05))
+        await toy.call()  # connecting is not what the deadline is for
+        pricing.act = forever
+        error = await failure(toy.call(timeout=0.1))
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await eventually(toy, METHOD, "DEADLINE_EXCEEDED")
 
@@ -189,6 +190,14 @@ async def test_more_calls_than_the_limit_are_refused_with_a_retry_delay(pricing:
         assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
         assert dict(error.trailing_metadata() or ())["grpc-retry-pushback-ms"] == "500"
         first.cancel()
+
+
+async def test_a_message_beyond_the_limit_is_refused_in_the_words_that_clients_know(pricing: Pricing) -> None:
+    async with serving(pricing, max_message_bytes=100) as toy:
+        error = await failure(toy.call(b"x" * 200))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in (error.details() or "")
+    assert not pricing.calls
 
 
 # ---------------------------------------------------------------- streams

@@ -212,6 +212,38 @@ def test_an_estimate_that_is_out_of_date_does_not_refuse_for_ever() -> None:
     assert run_next(queue).items == [urgent]
 
 
+def lone_runs(queue: Batcher, times: CostModel, patience_s: float, takes_ns: int) -> list[bool]:
+    """Say of each of many requests for three rows, of which none meets another, whether it ran."""
+    ran = []
+    for now in range(200):
+        try:
+            queue.offer(item(3, deadline=now + patience_s), now)
+        except DeadlineUnreachableError:
+            ran.append(False)
+            continue
+        batch = run_next(queue, now)
+        times.observe(batch.size, takes_ns)
+        queue.finish(batch, now)
+        ran.append(True)
+    return ran
+
+
+def test_one_slow_run_does_not_refuse_a_size_for_ever() -> None:
+    """The first run of three rows took 120 ms, all others would take 2: callers with 100 ms are not lost."""
+    times = CostModel({1: MS, 64: 4 * MS})
+    times.observe(3, 120 * MS)
+    queue = Batcher(Admission("price", 3, PLENTY, Room(PLENTY)), times, THREADED)
+    ran = lone_runs(queue, times, 0.1, 2 * MS)
+    assert all(ran[10:])
+
+
+def test_what_is_hopeless_indeed_runs_in_vain_but_seldom() -> None:
+    times = CostModel({1: MS, 3: 120 * MS})
+    queue = Batcher(Admission("price", 3, PLENTY, Room(PLENTY)), times, THREADED)
+    ran = lone_runs(queue, times, 0.01, 120 * MS)
+    assert 0 < sum(ran) < 10
+
+
 def test_a_higher_priority_waits_for_fewer_and_so_reaches_more() -> None:
     queue = batcher()
     busy(queue)
@@ -261,6 +293,26 @@ def test_the_wait_is_bounded_by_the_pace_of_the_batches_so_far() -> None:
     with pytest.raises(QueueFullError) as caught:
         queue.offer(item(key="k"), now)
     assert caught.value.retry_after_s == SHORTEST_RETRY_S
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+def test_the_idle_time_after_a_queue_that_nobody_ran_is_nobodys_pace(end: str) -> None:
+    """A row takes 1 ms. An hour in which nothing waited must not make the next request believe in an hour's wait."""
+    queue = batcher()
+    running = busy(queue)
+    waiting = item(deadline=1.0)
+    queue.offer(waiting, 0.0)
+    queue.finish(running, ROW_S)
+    if end == "cancelled":
+        assert queue.cancel(waiting)
+    else:
+        assert queue.next_batch(2.0, worker_free=True).dropped
+    assert queue.idle
+    queue.offer(item(), 3600.0)
+    queue.finish(run_next(queue, 3600.0), 3600.0 + ROW_S)
+    busy(queue)
+    queue.offer(item(), 3601.0)
+    assert queue.wait_s(LOWEST_PRIORITY) == pytest.approx(ROW_S)
 
 
 def test_only_what_still_waits_can_be_cancelled() -> None:

@@ -22,7 +22,7 @@ from turnout_server.scheduling.batcher import Batcher
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
 from turnout_server.scheduling.shares import Shares
-from turnout_server.store.manifest import Signature
+from turnout_server.store.manifest import DType, Signature
 from turnout_server.tensors import Array, Arrays
 
 Ran = Callable[[Item, list[Array] | None, Exception | None, Timing], None]
@@ -87,7 +87,9 @@ class Runner:
         self._batched = batched and self.signature.has_batch_axis
         self._varying = tuple(spec.name for spec in self.signature.inputs if any(size < 0 for size in spec.shape[1:]))
         self._shared = tuple(spec.name for spec in self.signature.inputs if spec.name not in rowwise)
-        self._first_input = self.signature.inputs[0].name if self.signature.inputs else ""
+        self._texts = tuple(spec.name for spec in self.signature.inputs if spec.dtype is DType.BYTES)
+        leading = rowwise or tuple(spec.name for spec in self.signature.inputs)
+        self._leading = leading[0] if leading else ""
         self._predictor = predictor
         self._batcher = batcher
         self._costs = costs
@@ -165,7 +167,7 @@ class Runner:
             if batch is not None:
                 self._run_here(batch)
                 return item
-        item.nbytes = sum([array.nbytes for array in inputs.values()])
+        item.nbytes = self._nbytes_of(inputs)
         if self._batched and inline and rows:
             item.key = self._key_of(inputs, outputs)
         self._batcher.offer(item, now_ns / _NS)
@@ -303,11 +305,18 @@ class Runner:
     # ------------------------------------------------------------ looking at requests
 
     def _rows_of(self, inputs: Arrays) -> int:
-        """Return the batch size: the first axis of the first tensor that has one, else 1."""
-        first = inputs.get(self._first_input)
+        """Return the batch size: how long the batch axis is; without one, the first axis that there is, else 1."""
+        first = inputs.get(self._leading)
         if first is not None and first.ndim:
             return int(first.shape[0])
         return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
+
+    def _nbytes_of(self, inputs: Arrays) -> int:
+        """Return what the inputs take; arrays of texts do not count those themselves."""
+        nbytes = sum([array.nbytes for array in inputs.values()])
+        for name in self._texts:
+            nbytes += sum(map(len, inputs[name].ravel().tolist()))
+        return nbytes
 
     def _size_of(self, inputs: Arrays) -> int:
         """Return what the run time grows with: the free axes of the largest input, multiplied."""

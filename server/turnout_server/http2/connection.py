@@ -71,7 +71,7 @@ class Connection(Outbox):
         self._block_of = 0
         self._block_ends_stream = False
         self._continuations = 0
-        self._on_frame: list[Callable[[int, int, bytes], None]] = [self._too_early] * (frames.CONTINUATION + 1)
+        self._on_frame: list[Callable[[int, int, bytes], None]] = [self._too_early] * _KINDS
         self._on_frame[frames.SETTINGS] = self._settings
 
     # ------------------------------------------------------------ bytes in

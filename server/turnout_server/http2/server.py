@@ -25,7 +25,7 @@ _PLAIN_ANSWER: Final = (
 class Limits(NamedTuple):
     """What one client may make us hold."""
 
-    streams: int = 1_000
+    streams: int = 256
     """Streams open at once, and calls that still run though theirs was reset."""
     window: int = 256 * 1024
     """Bytes on a stream before any was taken. A client that has not heard of it yet goes by 65,535."""

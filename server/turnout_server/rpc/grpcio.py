@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import grpc
 
-from turnout_server.config import LimitsConfig
+from turnout_server.config import LimitsConfig, format_address
 from turnout_server.errors import ConfigurationError, ShuttingDownError
 from turnout_server.rpc.gate import Gate
 from turnout_server.rpc.handlers import CallFailed, Method, Methods
@@ -68,7 +68,7 @@ class GrpcioTransport:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = format_address(host, port)
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:

@@ -14,6 +14,9 @@ import numpy as np
 from turnout_server.errors import InvalidInputError
 from turnout_server.tensors import Array
 
+MOST_ELEMENTS = 1 << 20
+"""Elements of an input that may have to be decoded one by one: that takes a quarter of a second for so many texts, in
+which the event loop does nothing else."""
 _LENGTH = Struct("<I")
 _BOOL = np.dtype(np.bool_)
 
@@ -74,8 +77,20 @@ def texts(elements: list[str]) -> Array:
     return array
 
 
+def check_count(name: str, count: int) -> None:
+    """Refuse more elements than may be decoded one by one.
+
+    Raises:
+        InvalidInputError: there are more than `MOST_ELEMENTS`.
+    """
+    if count > MOST_ELEMENTS:
+        how = f"at most {MOST_ELEMENTS} may be texts or in typed contents; numbers may be any in raw_input_contents"
+        raise InvalidInputError(name, f"found {count} elements; {how}")
+
+
 def _decode_texts(name: str, count: int, data: bytes) -> Array:
     end = len(data)
+    check_count(name, count)
     if count * _LENGTH.size > end:  # before any loop: the count is the caller's claim
         raise InvalidInputError(name, f"{count} elements need at least {count * _LENGTH.size} bytes, found {end}")
     elements: list[str] = []

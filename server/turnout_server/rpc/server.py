@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from turnout_server.config import LimitsConfig, TransportName, parse_address
+from turnout_server.config import LimitsConfig, TransportName, format_address, parse_address
 from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
 from turnout_server.rpc.gate import Gate
@@ -92,7 +92,7 @@ async def listening(
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
     try:
-        yield Listening(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", health, gate)
+        yield Listening(format_address(host, port), health, gate)
     finally:
         health.set_serving(False)
         gate.close()

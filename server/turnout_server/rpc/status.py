@@ -15,7 +15,8 @@ from turnout_server.errors import Kind, TurnoutError
 DOMAIN = "turnout"
 """The domain of every reason; see google.rpc.ErrorInfo."""
 _DETAILS_KEY = "grpc-status-details-bin"
-_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""The trailer by which gRPC's own retries are told when, or with a negative number that they are not to be."""
 _LONGEST_MESSAGE = 1024
 """Bytes of UTF-8. A status travels, twice, in headers of 8 KiB in all, where each byte may take three."""
 _LONGEST_DETAIL = 256
@@ -71,7 +72,7 @@ def _status(kind: Kind, reason: str, text: str, facts: tuple[tuple[str, str], ..
         nanos = round(delay * 1e9)
         seconds = duration_pb2.Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=seconds)))
-        trailers.append((_PUSHBACK_KEY, str(math.ceil(delay * 1000))))
+        trailers.append((PUSHBACK_KEY, str(math.ceil(delay * 1000))))
     rich = status_pb2.Status(code=code.value[0], message=message, details=details)
     trailers.append((_DETAILS_KEY, rich.SerializeToString()))
     return Status(code, message, tuple(trailers))

@@ -13,6 +13,7 @@ from turnout_server.errors import InvalidFeatureError, InvalidRequestError
 from turnout_server.gateway.query import Prediction, Query, Served
 from turnout_server.routing.route import Reason
 from turnout_server.rpc.call import UNIT_KEY, Call
+from turnout_server.rpc.raw_tensors import MOST_ELEMENTS
 from turnout_server.store.manifest import Signature, Task
 from turnout_server.tasks.features import FeatureColumn
 from turnout_server.tensors import Array, Arrays
@@ -80,6 +81,8 @@ def feature_columns(messages: Iterable[features_pb2.FeatureColumn]) -> list[Feat
 
 def _values(message: features_pb2.FeatureColumn) -> Array:
     kind = message.WhichOneof("values")
+    if kind is not None and len(getattr(message, kind).values) > MOST_ELEMENTS:  # before they are taken out one by one
+        raise InvalidFeatureError(message.name, f"has more than {MOST_ELEMENTS} values")
     if kind == "floats":
         return _floats(message.floats)
     if kind == "integers":

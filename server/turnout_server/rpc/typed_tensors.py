@@ -53,6 +53,7 @@ def decode(name: str, datatype: str, dtype: np.dtype[Any], count: int, contents:
     values: Sequence[Any] = getattr(contents, field)
     if len(values) != count:
         raise InvalidInputError(name, f"expected {count} elements in {field}, found {len(values)}")
+    raw_tensors.check_count(name, count)
     if datatype == "BYTES":
         return raw_tensors.texts([raw_tensors.decode_text(name, index, item) for index, item in enumerate(values)])
     wider = _WIDER.get(datatype)

@@ -182,7 +182,7 @@ class Batcher:
         """Drop *item*; return False if it no longer waits."""
         if not item.waiting:
             return False
-        self._leave(item)
+        self._leave_for_good(item)
         return True
 
     def _taken(self, head: Item, now: float, dropped: list[tuple[Item, TurnoutError]]) -> list[Item]:
@@ -204,8 +204,13 @@ class Batcher:
         self.waiting.remove(item)
         self._admission.leave(item.room, item.nbytes)
 
-    def _drop(self, item: Item, dropped: list[tuple[Item, TurnoutError]]) -> None:
+    def _leave_for_good(self, item: Item) -> None:
         self._leave(item)
+        if self.idle:
+            self._pace_mark = None  # else the idle time that follows would count as the next batch's
+
+    def _drop(self, item: Item, dropped: list[tuple[Item, TurnoutError]]) -> None:
+        self._leave_for_good(item)
         dropped.append((item, DeadlineExpiredError()))
 
     def _is_too_late(self, item: Item, now: float) -> bool:
@@ -220,4 +225,6 @@ class Batcher:
         # With nobody ahead the best time counts: an estimate may be out of date, and only a run can put it right.
         run_ns = self._costs.estimate(item.size) if wait_s else self._costs.least(item.size)
         if left_s <= wait_s + run_ns / _NS:
+            if not wait_s:
+                self._costs.doubt(item.size)
             raise DeadlineUnreachableError(left_s, wait_s + run_ns / _NS)

@@ -5,35 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _SMOOTHING = 0.1
+_DOUBT = 0.9
 
 
 class CostModel:
     """Run times by size class: 1, 2-3, 4-7, 8-15 ... rows, each an exponentially weighted mean."""
 
-    __slots__ = ("_best", "_classes")
+    __slots__ = ("_best", "_classes", "_trust")
 
     def __init__(self, measured: Mapping[int, int]) -> None:
         """Start from *measured*: nanoseconds by number of rows, of which at least one must be given."""
         self._classes: dict[int, float] = {rows.bit_length(): float(ns) for rows, ns in measured.items()}
         self._best: dict[int, float] = dict(self._classes)
+        self._trust: dict[int, float] = {}
+        """By size class, what `doubt` has left of `least`; all of it where nothing is noted."""
 
     def estimate(self, rows: int) -> float:
-        """Return the expected run time in nanoseconds; a size never seen is taken as linear in the nearest one."""
+        """Return the expected run time in nanoseconds.
+
+        A size never seen takes what the nearest one does, and in proportion more where it is larger.
+        """
         size = rows.bit_length()
         known = self._classes.get(size)
         if known is not None:
             return known
         nearest = min(self._classes, key=lambda other: (abs(other - size), -other))
-        # Fewer rows never count as cheaper than linear, and a fixed cost makes that an underestimate.
+        # Not in proportion less where it is smaller: what a run costs whatever its size would be left out.
         return self._classes[nearest] * 2.0 ** max(size - nearest, 0)
 
     def least(self, rows: int) -> float:
-        """Return the shortest run time so far of any size up to *rows*, in nanoseconds; 0 where none is known."""
+        """Return what a run takes at the least, in nanoseconds; 0 where nothing is known.
+
+        That is the shortest run so far of its size class or, where there was none, what any smaller class takes.
+        """
         size = rows.bit_length()
         best = self._best.get(size)
-        if best is not None:
-            return best
-        return max((ns for other, ns in self._best.items() if other < size), default=0.0)
+        if best is None:
+            best = max((ns for other, ns in self._best.items() if other < size), default=0.0)
+        return best * self._trust.get(size, 1.0)
+
+    def doubt(self, rows: int) -> None:
+        """Rely less on `least`, by which a request was refused: it may be of one slow run, and only another shows.
+
+        So one of many such requests runs in the end, and what it shows is relied on again.
+        """
+        size = rows.bit_length()
+        self._trust[size] = self._trust.get(size, 1.0) * _DOUBT
 
     def observe(self, rows: int, ns: int) -> None:
         """Learn from one run."""
@@ -41,3 +58,5 @@ class CostModel:
         self._classes[size] = self.estimate(rows) * (1 - _SMOOTHING) + ns * _SMOOTHING
         if ns < self._best.get(size, float("inf")):
             self._best[size] = float(ns)
+        if self._trust:
+            self._trust.pop(size, None)

@@ -23,7 +23,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from turnout_server.config import parse_address
+from turnout_server.config import format_address, parse_address
 from turnout_server.errors import ConfigurationError
 from turnout_server.gateway.families import Buckets, Family, Kind, Readable
 
@@ -48,8 +48,7 @@ def serving_metrics(address: str, instruments: Readable, version: str = "") -> I
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
     thread.start()
     try:
-        shown = f"[{host}]" if ":" in host else host
-        yield f"{shown}:{server.server_port}"
+        yield format_address(host, server.server_port)
     finally:
         server.shutdown()
         server.server_close()

@@ -15,6 +15,7 @@ from turnout_server.rpc.native.transport import NativeTransport
 
 MIB = 1024 * 1024
 PATIENCE_S = 60.0
+"""How long a test waits for what must come, so that it fails rather than hangs."""
 
 
 class Served:

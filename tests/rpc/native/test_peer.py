@@ -8,7 +8,7 @@ from typing import Any
 import h2.exceptions
 import pytest
 
-from tests.rpc.native.fakes import Behaviour, count, echo, echo_each, forever
+from tests.rpc.native.fakes import Behaviour
 from tests.rpc.native.wire import Wire, prefixed
 from turnout_server.http2.codes import ErrorCode
 from turnout_server.http2.server import Limits
@@ -16,16 +16,6 @@ from turnout_server.rpc.native import peer as module
 from turnout_server.rpc.native.peer import Peer
 
 UNAVAILABLE, EXHAUSTED, UNIMPLEMENTED, INTERNAL = 14, 8, 12, 13
-
-
-@pytest.fixture
-async def behaviour() -> Behaviour:
-    behaviour = Behaviour()
-    behaviour.unary("Echo", echo)
-    behaviour.unary("Forever", forever)
-    behaviour.server_stream("Count", count)
-    behaviour.both_stream("EchoEach", echo_each)
-    return behaviour
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,14 @@ from typing import Any
 import pytest
 
 from tests.rpc.native import raw
-from tests.rpc.native.fakes import Behaviour, FakeMethod, count, echo, echo_each, forever
-from tests.rpc.native.serving import Served, served, until
+from tests.rpc.native.fakes import Behaviour, FakeMethod
+from tests.rpc.native.serving import PATIENCE_S, Served, served, until
 from turnout_server.http2 import connection as http2
 from turnout_server.http2 import frames
 from turnout_server.http2.codes import ErrorCode
 from turnout_server.rpc.native import protocol as module
 
-PATIENCE_S = 60.0
-"""How long a test waits for what must come, so that it fails rather than hangs."""
 GOAWAY, RST_STREAM, SETTINGS = frames.GOAWAY, frames.RST_STREAM, frames.SETTINGS
-
-
-@pytest.fixture
-async def behaviour() -> Behaviour:
-    behaviour = Behaviour()
-    behaviour.unary("Echo", echo)
-    behaviour.unary("Forever", forever)
-    behaviour.server_stream("Count", count)
-    behaviour.both_stream("EchoEach", echo_each)
-    return behaviour
 
 
 @pytest.fixture

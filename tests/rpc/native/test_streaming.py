@@ -316,6 +316,33 @@ async def test_there_is_room_for_a_large_message_only_once_those_before_it_are_t
     assert (await wire.ended(stream)).messages == [b"5", b"100000"]
 
 
+async def test_a_large_message_that_nobody_takes_keeps_its_room() -> None:
+    """Else a client that reads no answers, so that its requests are not taken either, could fill the memory."""
+    release = asyncio.Event()
+
+    async def slow(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
+        await release.wait()
+        async for request in requests:
+            yield b"%d" % len(request)
+
+    wire, _ = both(slow, limits=Limits(window=1_000))
+    body = prefixed(b"x" * (MAX_MESSAGE - 10))
+    streams = [wire.headers("Do") for _ in range(3)]
+    for stream in streams:
+        wire.send(stream, body[:1_000])
+        wire.exchange()
+    for stream in streams[:2]:
+        wire.upload(stream, body[1_000:])
+    assert wire.room(streams[2]) == 0
+    wire.client.reset_stream(streams[0])
+    wire.exchange()
+    assert wire.room(streams[2]) == len(body) - 1_000
+    release.set()
+    wire.upload(streams[2], body[1_000:])
+    assert [(await wire.ended(stream)).messages for stream in streams[1:]] == [[b"%d" % (MAX_MESSAGE - 10)]] * 2
+    assert wire.peer.reservations._free == 2 * MAX_MESSAGE
+
+
 async def test_a_reset_is_heard_by_a_handler_that_waits_for_messages() -> None:
     wire, method = both(echo_each)
     stream = wire.headers("Do")

@@ -127,7 +127,8 @@ async def test_too_large_a_message_is_refused_before_it_is_sent() -> None:
     wire.exchange()
     answer = wire.answers[stream]
     assert answer.status == EXHAUSTED
-    assert answer.message == f"a message of {MAX_MESSAGE + 1} bytes or more; at most {MAX_MESSAGE} are allowed"
+    assert answer.message == f"Received message larger than max ({MAX_MESSAGE + 1} vs. {MAX_MESSAGE})"
+    assert answer.headers["grpc-retry-pushback-ms"] == "-1"
     assert answer.reset in (None, ErrorCode.NO_ERROR)
     assert not wire.peer.streams
 

@@ -12,7 +12,7 @@ from turnout_server.http2.stream import Stream
 from turnout_server.rpc.handlers import CallFailed
 from turnout_server.rpc.native import answers
 from turnout_server.rpc.native.messages import Message, MessageError, MessageReader
-from turnout_server.rpc.status import Status
+from turnout_server.rpc.status import INTERNAL, Status
 
 if TYPE_CHECKING:
     from turnout_server.rpc.native.deadlines import Entry
@@ -92,12 +92,15 @@ class NativeCall(Stream):
         self._reserved = size
         self.connection.grant(self, size)
 
-    def give_room_back(self) -> int:
-        """Give back what was reserved for a message that is whole, or will never be; return how much that was."""
+    def taken_room(self) -> int:
+        """Return what was reserved for a message that is whole now; whoever has that gives it back."""
         reserved, self._reserved = self._reserved, 0
-        if reserved:
-            self.peer.reservations.give_back(reserved)
         return reserved
+
+    def give_room_back(self) -> None:
+        """Give back what was reserved for a message that is taken, or will never be whole."""
+        if self._reserved:
+            self.peer.reservations.give_back(self.taken_room())
 
     # ------------------------------------------------------------ how it ends
 
@@ -155,11 +158,9 @@ class NativeCall(Stream):
 
     def status_for(self, error: BaseException) -> Status:
         """Return how a call ends whose handler raised *error*."""
-        if isinstance(error, CallFailed):
-            return error.status
-        if isinstance(error, MessageError):
+        if isinstance(error, CallFailed | MessageError):
             return error.status
         if not isinstance(error, asyncio.CancelledError):
             _log.error("call failed", exc_info=error)
-            return answers.BROKEN
+            return INTERNAL
         return answers.GOING

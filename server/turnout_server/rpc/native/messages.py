@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
-from turnout_server.rpc.status import Status
+from turnout_server.rpc.status import PUSHBACK_KEY, Status
 
 PREFIX_SIZE: Final = 5
 """A flag that says whether the message is compressed, and its length in four bytes."""
@@ -20,9 +20,9 @@ _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
 class MessageError(Exception):
     """A message cannot be taken, and the call ends."""
 
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+    def __init__(self, code: grpc.StatusCode, text: str, trailers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(text)
-        self.status = Status(code, text, ())
+        self.status = Status(code, text, trailers)
 
 
 class Message(NamedTuple):
@@ -129,7 +129,10 @@ def inflated(payload: bytes, encoding: str, limit: int) -> bytes:
 
 
 def too_large(size: int, limit: int) -> MessageError:
-    """Return what to raise for a message of *size* bytes, or more."""
-    return MessageError(
-        grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {size} bytes or more; at most {limit} are allowed"
-    )
+    """Return what to raise for a message of *size* bytes, or more.
+
+    The words are those of gRPC's own servers, by which clients tell it from a lack of room. There is no use in trying
+    it again.
+    """
+    text = f"Received message larger than max ({size} vs. {limit})"
+    return MessageError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, ((PUSHBACK_KEY, "-1"),))

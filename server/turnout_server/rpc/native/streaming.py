@@ -48,7 +48,7 @@ class StreamingCall(NativeCall):
         """See `Stream.data`."""
         try:
             for compressed, payload in self.feed(chunk, ended):
-                self._queue.append((compressed, payload, self.give_room_back()))
+                self._queue.append((compressed, payload, self.taken_room()))
             self._check_count(ended)
         except MessageError as error:
             self.finish(error.status)
@@ -67,6 +67,13 @@ class StreamingCall(NativeCall):
         """The head is here. A client may want to hear from a stream before it says anything."""
         if self.head.method is not None and self.head.method.client_streaming:
             self._start()
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        while self._queue:
+            _, _, reserved = self._queue.popleft()
+            if reserved:
+                self.peer.reservations.give_back(reserved)
 
     def _check_count(self, ended: bool) -> None:
         assert self.head.method is not None
@@ -111,6 +118,8 @@ class StreamingCall(NativeCall):
 
     async def _next(self) -> bytes:
         compressed, payload, reserved = self._queue.popleft()
+        if reserved:  # not before: else a client whose messages nobody takes could have us hold any number of them
+            self.peer.reservations.give_back(reserved)
         self._taken += len(payload) + PREFIX_SIZE - reserved
         if not self._queue:
             self._grant()

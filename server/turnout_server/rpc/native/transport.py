@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from turnout_server.config import LimitsConfig
+from turnout_server.config import LimitsConfig, format_address
 from turnout_server.errors import ConfigurationError
 from turnout_server.http2.server import Limits
 from turnout_server.rpc.handlers import Methods
@@ -53,7 +53,7 @@ class NativeTransport:
         try:
             listeners = await _listeners(host, port)
         except OSError as error:
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            address = format_address(host, port)
             raise ConfigurationError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
             ) from error
