@@ -8,7 +8,9 @@ LISTEN ?= 127.0.0.1:8001
 METRICS ?= 127.0.0.1:9464
 SERVE_ARGS ?=
 DEMO_ARGS ?=
+MODELS_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 SOAK_ARGS ?=
 
 export ORT_DISABLE_TELEMETRY := 1
@@ -66,6 +68,26 @@ fmt: setup-dev ## Sort imports, fix what can be fixed, format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+##@ Measure
+
+BENCH = $(BIN)/python -m benchmarks
+
+.PHONY: bench
+bench: setup-bench ## Set up, then compare with other servers; some minutes (BENCH_ARGS="--help", here and below)
+	@$(BENCH) field $(BENCH_ARGS)
+
+.PHONY: bench-hotpath
+bench-hotpath: setup-bench ## Set up, then measure what a request costs in process, step by step
+	@$(BENCH) hotpath $(BENCH_ARGS)
+
+.PHONY: bench-overload
+bench-overload: setup-bench ## Set up, then ask more of a model than it can do, and look at all callers
+	@$(BENCH) overload $(BENCH_ARGS)
+
+.PHONY: bench-reload
+bench-reload: setup-bench ## Set up, then reload a large model while another one is asked
+	@$(BENCH) reload $(BENCH_ARGS)
+
 ##@ Make
 
 # Into an empty store first: a failure leaves model_store/ as it is, and versions are numbered from 1 again.
@@ -92,6 +114,7 @@ lock: setup-dev ## Lock the requirements again, after a change in pyproject.toml
 	$(COMPILE) requirements/build.in -c requirements/server.txt -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra pipelines --no-emit-package torch requirements/build.in requirements/dev.in \
 	    -c requirements/server.txt -c requirements/build.txt -o requirements/dev.txt
+	$(COMPILE) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	$(COMPILE) pyproject.toml --extra pipelines -c requirements/dev.txt --no-emit-package torch \
 	    -o requirements/pipelines.txt
 	$(COMPILE) --no-config requirements/torch.in -c requirements/pipelines.txt -o requirements/torch.txt
@@ -104,6 +127,10 @@ setup:
 setup-dev:
 	@$(PYTHON) requirements/install.py dev
 
+.PHONY: setup-bench
+setup-bench:
+	@$(PYTHON) requirements/install.py dev bench
+
 .PHONY: clean
 clean: ## Remove what was generated here, .venv included
 	rm -rf .venv .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
@@ -113,4 +140,4 @@ clean: ## Remove what was generated here, .venv included
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } \
 	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	    /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	    /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -3,6 +3,7 @@
     python3.11 requirements/install.py server            what serving needs
     python3.11 requirements/install.py dev               that, and what tests and checks need
     python3.11 requirements/install.py pipelines         that, and what training needs
+    python3.11 requirements/install.py dev bench         what benchmarks need
 
 Needs only the standard library. What was installed is remembered in `.venv/turnout-setup.json`, by the content of the
 requirement files. A venv that was left half made, that was moved, or whose Python has gone, is made anew.
@@ -28,6 +29,7 @@ SETS = {
     "server": ["build.txt", "server.txt"],
     "dev": ["dev.txt"],
     "pipelines": ["build.txt", "pipelines.txt"],
+    "bench": ["bench.txt"],
 }
 TORCH = ["torch-cpu.txt", "torch.txt"]
 """The CPU build if pip can find it, else what the registry has: on Linux that is a CUDA build, with its libraries."""
