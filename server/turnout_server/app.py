@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -141,21 +140,8 @@ def _working(config: Config, instruments: Instruments) -> Iterator[Workers]:
     cores, limit = usable_cores(), _most_runs(config)
     threads = max(limit * THREADS_A_RUN, FEWEST_THREADS)
     with ThreadPoolExecutor(threads, "worker") as executor:
-        _start_all(executor, threads)
         loop = asyncio.get_running_loop()
         yield Workers(loop, executor, Shares(cores, limit, threads), lambda: instruments.in_flight <= 1)
-
-
-def _start_all(executor: ThreadPoolExecutor, threads: int) -> None:
-    """Start every thread. One that cannot be started is to be known now, and not when a batch was handed over to it."""
-    together = threading.Barrier(threads + 1)
-    try:
-        for _ in range(threads):
-            executor.submit(together.wait)
-        together.wait()
-    except BaseException:
-        together.abort()
-        raise
 
 
 def _most_runs(config: Config) -> int:

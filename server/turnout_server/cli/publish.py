@@ -67,11 +67,14 @@ def publish(
         typer.Option("--batched/--no-batched", help="Whether rows are independent; guessed by default."),
     ] = None,
     max_batch_rows: Annotated[
-        int | None, typer.Option(min=1, max=1 << 20, help="Rows of a batch at most; the gateway's setting by default.")
+        int | None,
+        typer.Option(min=1, max=1 << 20, metavar="N", help="Rows of a batch at most; by default the gateway's."),
     ] = None,
     max_batch_delay_us: Annotated[
         int | None,
-        typer.Option(min=0, max=10_000_000, help="How long a request may be kept waiting for company; likewise."),
+        typer.Option(
+            min=0, max=10_000_000, metavar="N", help="Microseconds that a request may wait for company; likewise."
+        ),
     ] = None,
     owner: Annotated[str | None, typer.Option(help="Who answers for it.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is.")] = None,

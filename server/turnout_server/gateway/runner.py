@@ -236,14 +236,23 @@ class Runner:
 
     def _submit(self, batch: Batch) -> None:
         self._workers.shares.start(self, self._costs.estimate(batch.size))
+        handed_over = [batch]
         try:
-            self._workers.executor.submit(self._run_in_worker, batch)
-        except RuntimeError as error:  # it is being shut down
+            self._workers.executor.submit(self._run_in_worker, handed_over)
+        except RuntimeError as error:  # it is being shut down, or no thread can be started
+            try:
+                handed_over.pop()
+            except IndexError:
+                return  # a thread that was there already has taken it
             self._workers.shares.finish(self)
             self._batcher.finish(batch, time.monotonic_ns() / _NS)
             self._answer([Execution(batch.items, time.monotonic_ns(), 0, 0, 0, (), error)])
 
-    def _run_in_worker(self, batch: Batch) -> None:
+    def _run_in_worker(self, handed_over: list[Batch]) -> None:
+        try:
+            batch = handed_over.pop()
+        except IndexError:  # the executor had queued it, and then said that it could not
+            return
         executions = execute(self._predictor, batch.items)
         self._workers.loop.call_soon_threadsafe(self._worker_finished, batch, executions)
 
