@@ -123,9 +123,12 @@ def test_what_is_wrong_with_every_request_is_said_once(bench: Bench, tmp_path: P
     assert "'nope'" in wrong.err
 
 
-def test_a_run_in_which_nothing_was_answered_fails(bench: Bench) -> None:
-    """Its report is there nonetheless."""
-    ran = bench("--route", "slow", "--timeout", "0.000001", *SHORT)
+def test_a_run_in_which_nothing_was_answered_fails(bench: Bench, tmp_path: Path) -> None:
+    """Its report is there nonetheless. Each request runs for some 50 ms, and its caller waits for one."""
+    rounds = {"name": "rounds", "datatype": "INT64", "shape": [1], "data": [200]}
+    requests = tmp_path / "requests.json"
+    requests.write_text(json.dumps({"inputs": [rounds]}), encoding="utf-8")
+    ran = bench("--route", "slow", "--data", str(requests), "--timeout", "0.001", *SHORT)
     assert (ran.code, "DEADLINE_EXCEEDED" in ran.out) == (69, True)
     assert ran.err.splitlines()[-1].startswith("turnout: error: no call was answered")
 
