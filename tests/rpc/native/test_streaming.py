@@ -295,15 +295,20 @@ async def test_a_long_stream_never_runs_out_of_room() -> None:
     assert wire.peer.reservations._free == 2 * MAX_MESSAGE
 
 
-async def test_there_is_room_for_a_large_message_only_once_those_before_it_are_taken() -> None:
-    release = asyncio.Event()
+def sizes_after(release: asyncio.Event) -> Any:
+    """Return a handler that takes nothing until *release*, and then answers each message with its size."""
 
     async def slow(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
         await release.wait()
         async for request in requests:
             yield b"%d" % len(request)
 
-    wire, _ = both(slow, limits=Limits(window=1_000))
+    return slow
+
+
+async def test_there_is_room_for_a_large_message_only_once_those_before_it_are_taken() -> None:
+    release = asyncio.Event()
+    wire, _ = both(sizes_after(release), limits=Limits(window=1_000))
     stream = wire.headers("Do")
     both_messages = prefixed(b"small") + prefixed(b"x" * 100_000)
     wire.send(stream, both_messages[:1_000])
@@ -319,13 +324,7 @@ async def test_there_is_room_for_a_large_message_only_once_those_before_it_are_t
 async def test_a_large_message_that_nobody_takes_keeps_its_room() -> None:
     """Else a client that reads no answers, so that its requests are not taken either, could fill the memory."""
     release = asyncio.Event()
-
-    async def slow(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
-        await release.wait()
-        async for request in requests:
-            yield b"%d" % len(request)
-
-    wire, _ = both(slow, limits=Limits(window=1_000))
+    wire, _ = both(sizes_after(release), limits=Limits(window=1_000))
     body = prefixed(b"x" * (MAX_MESSAGE - 10))
     streams = [wire.headers("Do") for _ in range(3)]
     for stream in streams:
