@@ -30,29 +30,31 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from turnout.v1 import ranking_service_pb2
+from turnout_server.execution.runner import Runner
+from turnout_server.execution.workers import Workers
 from turnout_server.gateway import spans as tracing
 from turnout_server.gateway.data_plane import DataPlane
-from turnout_server.gateway.director import Director
-from turnout_server.gateway.instruments import Instruments
-from turnout_server.gateway.query import Prediction, Query
-from turnout_server.gateway.runner import Runner, Workers
+from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.onnx.loader import inspect, load
-from turnout_server.rpc import open_inference_codec as codec
-from turnout_server.rpc.ranking import RankingService
-from turnout_server.rpc.shared_memory import SharedMemory
+from turnout_server.rpc.open_inference import codec as codec
+from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.rpc.turnout_v1.ranking import RankingService
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import VersionKey
 from turnout_server.serving.version_policy import Latest
-from turnout_server.store.manifest import Column, Signature, Task, TensorSpec
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry.past_spans import PastSpans
+from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.signature import Column, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.versions import VersionKey
 
 CANDIDATES, FEATURES = 500, 60
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0{}"
@@ -75,7 +77,7 @@ class FakeCall:
 class Gateway(NamedTuple):
     """All that stands behind a transport."""
 
-    director: Director
+    reconciler: Reconciler
     manager: Manager[Runner]
     instruments: Instruments
     data_plane: DataPlane
@@ -159,12 +161,12 @@ async def gateway(store_path: Path, spans: Spans, executor: ThreadPoolExecutor) 
         return Runner(loaded.servable, batcher, costs, workers, instruments.runs_of(*key), on_run)
 
     manager: Manager[Runner] = Manager(load_version, Runner.close)
-    director = Director(store, manager, Latest(1))
-    manager.subscribe(lambda status, error: director.version_changed())
-    await director.look()
-    await director.settle()
+    reconciler = Reconciler(store, manager, Latest(1))
+    manager.subscribe(lambda status, error: reconciler.version_changed())
+    await reconciler.look()
+    await reconciler.settle()
     try:
-        yield Gateway(director, manager, instruments, DataPlane(director, manager, instruments, spans), spans)
+        yield Gateway(reconciler, manager, instruments, DataPlane(reconciler, manager, instruments, spans), spans)
     finally:
         await manager.close()
 
@@ -198,7 +200,7 @@ def mlp_steps(behind: Gateway, metadata: Mapping[str, str]) -> Steps:
     raw, call, shared = request.SerializeToString(), FakeCall(metadata), SharedMemory(enabled=False)
     query = codec.decode(request, call, shared)
     runner = behind.manager.lease(VersionKey("mlp", 1)).servable
-    route = behind.director.view.table.get("mlp")
+    route = behind.reconciler.view.table.get("mlp")
     assert route is not None
     arrays = query.prepare(runner.signature)
     prediction = finished(behind.data_plane.infer(query))

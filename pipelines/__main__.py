@@ -19,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipelines.report import PipelineError, Result, table
 from pipelines.sources import SourceError
-from turnout_server.errors import TurnoutError
+from turnout_server.vocabulary.errors import TurnoutError
 
 MODELS = ("recommendation", "ranking", "price")
 """A model's name is its module's: `build(store, say)` there publishes it."""

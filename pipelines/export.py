@@ -15,8 +15,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pipelines.report import PipelineError
-from turnout_server.store.manifest import DType, Manifest, Signature, TensorSpec
+from turnout_server.store.manifest import Manifest
 from turnout_server.store.publish import Draft, publish
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 Array = npt.NDArray[Any]
 

@@ -22,7 +22,9 @@ from pipelines import export, metrics, samples
 from pipelines.export import Array, Graph
 from pipelines.report import Result, Say, ignore, require_better
 from pipelines.sources import DIAMONDS, Floats, Ints, Strings, diamonds, distinct
-from turnout_server.store.manifest import DType, Lineage, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Lineage
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 MODEL = "price"
 SEED = 7

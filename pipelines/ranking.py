@@ -20,7 +20,9 @@ from pipelines.choices import CANDIDATE, CONTEXT, FEATURES, History, Queries, qu
 from pipelines.export import Array, Graph
 from pipelines.report import Result, Say, ignore, require_better
 from pipelines.sources import TA_FENG, Floats, ta_feng
-from turnout_server.store.manifest import Column, DType, Lineage, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Lineage
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 MODEL = "ranking"
 SEED = 7

@@ -29,7 +29,8 @@ from pipelines.export import Array
 from pipelines.histories import PADDING, Histories, padded
 from pipelines.report import PipelineError, Result, Say, ignore, require_better
 from pipelines.sources import TA_FENG, Floats, Ints, Purchases, ta_feng
-from turnout_server.store.manifest import Lineage, Task
+from turnout_server.store.manifest import Lineage
+from turnout_server.vocabulary.task import Task
 
 MODEL = "recommendation"
 SEED = 7

@@ -10,7 +10,7 @@ import onnx
 from pipelines.export import Array, Graph
 from pipelines.histories import PADDING
 from pipelines.sources import Ints
-from turnout_server.store.manifest import DType, Signature, TensorSpec
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 Score = Callable[[Graph, str], str]
 """Adds a model's own nodes: given the name of the history as places, int64 [rows, width], returns the name of its

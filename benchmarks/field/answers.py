@@ -13,7 +13,7 @@ from benchmarks.processes import METHOD, ServerFailedError
 from turnout_server.onnx.session import open_session
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.manifest import RuntimeOptions
-from turnout_server.tensors import NUMPY_DTYPES, Array, Arrays
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays
 
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6
 

@@ -16,12 +16,14 @@ from onnx import TensorProto, helper
 
 from turnout_server.onnx.loader import inspect
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.store.manifest import MODEL_FILE, Signature, Task
+from turnout_server.store.manifest import MODEL_FILE
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.tasks import features, recommendation
 from turnout_server.tasks.features import FeatureColumn
-from turnout_server.tensors import Array, Arrays
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 SEED = 20261124
 CANDIDATES = 500

@@ -21,8 +21,9 @@ from benchmarks.reload.report import Run
 from benchmarks.reload.results import Round
 from benchmarks.reload.rounds import MODEL, Stage, reload
 from turnout_server.onnx.loader import inspect
-from turnout_server.store.manifest import MODEL_FILE, Task
+from turnout_server.store.manifest import MODEL_FILE
 from turnout_server.store.publish import Draft, publish
+from turnout_server.vocabulary.task import Task
 
 ROUNDS, SECONDS, RATE = 5, 5.0, 200.0
 QUICK_ROUNDS, QUICK_SECONDS = 1, 2.0

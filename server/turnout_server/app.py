@@ -15,15 +15,15 @@ import structlog
 import uvloop
 
 from turnout_server.config import Config, SchedulingConfig
-from turnout_server.errors import TurnoutError
+from turnout_server.execution.runner import Runner
+from turnout_server.execution.workers import Workers
 from turnout_server.gateway.data_plane import DataPlane
-from turnout_server.gateway.director import Director
-from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.live_catalog import LiveCatalog
-from turnout_server.gateway.loop_lag import watching
-from turnout_server.gateway.runner import Runner, Workers
+from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.spans import Spans
 from turnout_server.gateway.view import View
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.instruments.loop_lag import watching
 from turnout_server.onnx.loader import load
 from turnout_server.release import release
 from turnout_server.rpc.server import listening
@@ -33,11 +33,13 @@ from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import State, VersionKey, VersionStatus
+from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.store.manifest import Batching
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import telemetry
+from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.app")
 THREADS_A_RUN = 4
@@ -79,31 +81,31 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         await asyncio.to_thread(store.snapshot)  # an unreadable store should end the process before a port is bound
         workers = stack.enter_context(_working(config, instruments))
         manager = await stack.enter_async_context(_managing(config, store, workers, instruments, spans))
-        director = Director(
+        reconciler = Reconciler(
             store,
             manager,
             Latest(config.store.latest),
             routes_file=Path(config.store.routes) if config.store.routes else None,
             on_table=instruments.record_reload,
         )
-        manager.subscribe(lambda status, error: director.version_changed())
+        manager.subscribe(lambda status, error: reconciler.version_changed())
         mirrors = config.limits.mirrors_in_flight
-        data_plane = DataPlane(director, manager, instruments, spans, mirrors_in_flight=mirrors)
-        catalog = LiveCatalog(store, director, manager, data_plane, allow_changes=config.allow_changes)
+        data_plane = DataPlane(reconciler, manager, instruments, spans, mirrors_in_flight=mirrors)
+        catalog = LiveCatalog(store, reconciler, manager, data_plane, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, config, ready.is_set)
         server = await stack.enter_async_context(
             listening(config.listen, services, instruments, spans, config.limits, config.grace_s, config.transport)
         )
-        await director.look()
-        await stack.enter_async_context(_background(director.poll(config.store.poll_s)))
-        await _first_of(director.settle(), stop.wait())
+        await reconciler.look()
+        await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
+        await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
             ready.set()
             server.health.set_serving(True)
             failed = tuple(status for status in manager.status() if status.state is State.FAILED)
-            started(Started(server.address, reports.metrics_address, director.view, director.table_problem, failed))
+            started(Started(server.address, reports.metrics_address, reconciler.view, reconciler.table_problem, failed))
         await stop.wait()
         ready.clear()
         _log.info("stopping")

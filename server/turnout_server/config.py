@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from turnout_server.errors import ConfigurationError
+from turnout_server.vocabulary.errors import ConfigurationError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]

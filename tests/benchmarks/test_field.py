@@ -19,8 +19,9 @@ from benchmarks.field.report import Run, ServerFacts, as_json, as_markdown
 from benchmarks.field.results import Cell, Sample, Spread, Target
 from turnout_server.onnx.session import open_session
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.store.manifest import DType, RuntimeOptions, Signature, TensorSpec
-from turnout_server.tensors import Array, Arrays
+from turnout_server.store.manifest import RuntimeOptions
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 FIELD = Path(scenarios.__file__).parent
 

@@ -23,8 +23,8 @@ from benchmarks.overload.results import (
     verdicts,
 )
 from tests.benchmarks.test_recorder import recording
-from turnout_server.errors import InvalidRequestError, QueueFullError
-from turnout_server.rpc.status import status_of
+from turnout_server.transport.status import status_of
+from turnout_server.vocabulary.errors import InvalidRequestError, QueueFullError
 
 
 def took(p99: float) -> Latency:

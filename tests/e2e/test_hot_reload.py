@@ -18,8 +18,8 @@ from tests.e2e.conftest import Gateway, StartGateway
 from tests.e2e.probes import connected, events, eventually, fp32, index, metrics, records, stream
 from tests.e2e.tiny_store import PRICE, ROUTES, publish_graph
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
-from turnout_server.store.manifest import Task
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.task import Task
 
 
 class Traffic:

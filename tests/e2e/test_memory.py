@@ -21,8 +21,9 @@ from tests.e2e.conftest import Gateway, StartGateway
 from tests.e2e.probes import Usage, administer, connected, events, eventually, infer, usage
 from tests.e2e.tiny_store import publish_graph
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
-from turnout_server.store.manifest import DType, Signature, Task, TensorSpec
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 WIDTH = 4
 LARGE, SMALL = 2**19, 2**17

@@ -9,8 +9,10 @@ from typing import Any
 import onnx
 
 from tests.e2e import graphs
-from turnout_server.store.manifest import Column, DType, Lineage, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Lineage
 from turnout_server.store.publish import Draft, publish
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 ROUTES = """\
 routes:

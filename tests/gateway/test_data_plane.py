@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.gateway.world import World, query, table, turns
-from turnout_server.errors import (
+from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.errors import (
     DeadlineExpiredError,
     InvalidInputError,
     LabelNotFoundError,
@@ -23,11 +24,11 @@ from turnout_server.errors import (
     VersionNotFoundError,
     VersionUnavailableError,
 )
-from turnout_server.gateway.query import Query
-from turnout_server.routing.route import Reason
-from turnout_server.serving.state import VersionKey
-from turnout_server.store.manifest import Signature, Task
-from turnout_server.tensors import Arrays
+from turnout_server.vocabulary.query import Query
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.tensors import Arrays
+from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO, RANK = VersionKey("price", 1), VersionKey("price", 2), VersionKey("rank", 1)
 OVERRIDES = '    overrides:\n      - {when: {header: {x-qa: "on"}}, target: canary}\n'

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.world import World, table, turns
-from turnout_server.errors import (
+from turnout_server.gateway.live_catalog import LiveCatalog
+from turnout_server.serving.state import State
+from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.errors import (
     ChangesDisabledError,
     InvalidRouteTableError,
     LabelNotFoundError,
@@ -18,9 +21,7 @@ from turnout_server.errors import (
     VersionNotFoundError,
     VersionUnavailableError,
 )
-from turnout_server.gateway.live_catalog import LiveCatalog
-from turnout_server.routing.route import Reason
-from turnout_server.serving.state import State, VersionKey
+from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
 
@@ -120,7 +121,7 @@ async def test_statistics_are_of_what_a_name_stands_for(world: World) -> None:
 
 
 async def test_nothing_changes_where_changes_are_not_allowed(world: World) -> None:
-    catalog = LiveCatalog(world.store, world.director, world.manager, world.data_plane)
+    catalog = LiveCatalog(world.store, world.reconciler, world.manager, world.data_plane)
     for change in (
         catalog.load("price"),
         catalog.unload("price"),
@@ -206,4 +207,4 @@ async def test_there_is_no_loading_what_does_not_exist(world: World) -> None:
     for change in (world.catalog.load("nothing"), world.catalog.unload("nothing")):
         with pytest.raises(ModelNotFoundError):
             await change
-    assert world.director.suspended == set()
+    assert world.reconciler.suspended == set()

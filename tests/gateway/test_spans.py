@@ -11,11 +11,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from turnout_server.execution.batch_run import Execution
 from turnout_server.gateway import spans
-from turnout_server.gateway.execution import Execution
-from turnout_server.gateway.query import Served, Timing
 from turnout_server.gateway.spans import Spans, parse_traceparent
-from turnout_server.routing.route import Reason
+from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.record import Timing
 
 TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE_ID}-{CALLER}-01"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.gateway.world import table
 from turnout_server.gateway.view import View
 from turnout_server.routing.text import parse
-from turnout_server.serving.state import VersionKey
+from turnout_server.vocabulary.versions import VersionKey
 
 
 def test_a_view_knows_what_each_target_and_mirror_stands_for() -> None:

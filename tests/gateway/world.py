@@ -11,25 +11,29 @@ from typing import Any
 import numpy as np
 
 from tests.serving.fakes import ManualExecutor, turns
-from turnout_server.errors import InvalidModelError, TurnoutError
+from turnout_server.execution.runner import Runner
+from turnout_server.execution.workers import Workers
 from turnout_server.gateway.data_plane import DataPlane
-from turnout_server.gateway.director import Director
-from turnout_server.gateway.instruments import Instruments, Runs
 from turnout_server.gateway.live_catalog import LiveCatalog
-from turnout_server.gateway.query import Query
-from turnout_server.gateway.runner import Runner, Workers
+from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.instruments import Instruments, Runs
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import State, VersionKey
+from turnout_server.serving.state import State
 from turnout_server.serving.version_policy import Latest
-from turnout_server.store.manifest import DType, Manifest, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Manifest
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
-from turnout_server.tensors import Array, Arrays
+from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
+from turnout_server.vocabulary.query import Query
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.tensors import Array, Arrays
+from turnout_server.vocabulary.versions import VersionKey
 
 SIGNATURE = Signature(
     (TensorSpec("x", DType.FP32, (-1, 1)),),
@@ -119,13 +123,13 @@ class World:
 
         self.manager: Manager[Runner] = Manager(load, Runner.close, clock=lambda: self.now, executor=self.loads)
         self.reloads: list[str] = []
-        self.director = Director(self.store, self.manager, Latest(latest), on_table=self.reloads.append)
-        self.manager.subscribe(lambda status, error: self.director.version_changed())
+        self.reconciler = Reconciler(self.store, self.manager, Latest(latest), on_table=self.reloads.append)
+        self.manager.subscribe(lambda status, error: self.reconciler.version_changed())
         self.data_plane = DataPlane(
-            self.director, self.manager, self.instruments, Spans(), mirrors_in_flight=2, draw=draw
+            self.reconciler, self.manager, self.instruments, Spans(), mirrors_in_flight=2, draw=draw
         )
         self.catalog = LiveCatalog(
-            self.store, self.director, self.manager, self.data_plane, allow_changes=True, draw=draw
+            self.store, self.reconciler, self.manager, self.data_plane, allow_changes=True, draw=draw
         )
 
     # ------------------------------------------------------------ the store
@@ -145,13 +149,13 @@ class World:
 
     async def look(self) -> None:
         """Look at the store, and let what follows from it happen."""
-        await self.director.look()
+        await self.reconciler.look()
         await turns()
 
     async def start(self) -> World:
         """Look, and wait until everything is there."""
         await self.look()
-        await self.director.settle()
+        await self.reconciler.settle()
         return self
 
     async def released(self, key: VersionKey) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from turnout_server.load import CallError, messages
 from turnout_server.load.messages import Input, MessageError, Request, Tensor, from_json, made_up, serialised
 from turnout_server.load.stubs import pb
-from turnout_server.tensors import NUMPY_DTYPES
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES
 
 EVERY_DTYPE = [Input(f"in_{datatype.lower()}", datatype, (-1, -1)) for datatype in NUMPY_DTYPES]
 

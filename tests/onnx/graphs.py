@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from turnout_server.store.manifest import DType, Manifest, RuntimeOptions, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Manifest, RuntimeOptions
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 value = helper.make_tensor_value_info

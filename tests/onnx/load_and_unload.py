@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 
 from tests.onnx.graphs import manifest
-from turnout_server.gateway.runner import Runner, Workers
+from turnout_server.execution.runner import Runner
+from turnout_server.execution.workers import Workers
 from turnout_server.onnx.loader import load
 from turnout_server.scheduling.admission import Admission
 from turnout_server.scheduling.batcher import Batcher
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import VersionKey
-from turnout_server.store.manifest import DType, Signature, TensorSpec
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.versions import VersionKey
 
 SIGNATURE = Signature((TensorSpec("i", DType.INT64, (-1,)),), (TensorSpec("y", DType.FP32, (-1, 256)),))
 

@@ -10,10 +10,10 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tests.onnx.graphs import FLOAT, INT64, LINEAR, LOOKUP, graph, heavy, linear, lookup, manifest, saved, value
-from turnout_server.errors import InvalidModelError
 from turnout_server.onnx import loader
 from turnout_server.onnx.loader import inspect, load, made_up
-from turnout_server.store.manifest import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.errors import InvalidModelError
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 
 
 def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:

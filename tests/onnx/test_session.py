@@ -9,9 +9,10 @@ import pytest
 from onnx import helper
 
 from tests.onnx.graphs import FLOAT, INT64, LINEAR, LOOKUP, graph, linear, lookup, manifest, saved, value
-from turnout_server.errors import ModelFailedError, ModelRejectedInputError, TurnoutError
 from turnout_server.onnx.session import OnnxServable, open_session
-from turnout_server.store.manifest import DType, RuntimeOptions, Signature, TensorSpec
+from turnout_server.store.manifest import RuntimeOptions
+from turnout_server.vocabulary.errors import ModelFailedError, ModelRejectedInputError, TurnoutError
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 
 def servable(directory: Path, model: object, signature: Signature) -> OnnxServable:

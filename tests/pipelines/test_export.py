@@ -9,7 +9,7 @@ import pytest
 from pipelines import export
 from pipelines.export import Graph
 from pipelines.report import PipelineError
-from turnout_server.store.manifest import DType, Signature, TensorSpec
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 SIGNATURE = Signature(
     inputs=(TensorSpec("features", DType.FP32, (-1, 2)),),

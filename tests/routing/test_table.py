@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import InvalidRouteTableError, RouteNotFoundError
-from turnout_server.routing.route import Reason
 from turnout_server.routing.table import convert, digest_of, selectors
 from turnout_server.routing.text import parse
+from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError
 
 GOOD = """
 routes:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from turnout_server.errors import TurnoutError, UnknownOutputError
-from turnout_server.gateway.query import Prediction, Query, Served, Timing
-from turnout_server.routing.route import Reason
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.store.manifest import DType, Signature, TensorSpec
-from turnout_server.tensors import Array
+from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.errors import TurnoutError, UnknownOutputError
+from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import Array
 
 DTYPES = tuple(dtype.value for dtype in DType)
 FIELDS = {

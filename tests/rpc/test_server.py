@@ -12,10 +12,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.rpc.toy import METHOD, Pricing, serving
 from turnout_server.config import LimitsConfig
-from turnout_server.errors import ConfigurationError
-from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.rpc.server import listening
+from turnout_server.vocabulary.errors import ConfigurationError
 
 HEALTH = "grpc.health.v1.Health"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

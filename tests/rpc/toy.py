@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 
 from turnout.v1 import pricing_service_pb2 as v1
 from turnout_server.config import LimitsConfig, TransportName
-from turnout_server.gateway.families import Buckets
-from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
-from turnout_server.rpc.call import Call
+from turnout_server.instruments.families import Buckets
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.rpc.server import Listening, listening
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.transport.call import Call
 
 PRICING = v1.DESCRIPTOR.services_by_name["PricingService"]
 TENSORS = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import QueueFullError
 from turnout_server.scheduling.admission import LONGEST_RETRY_S, RETRIES_A_S, SHORTEST_RETRY_S, Admission, Bounds, Room
+from turnout_server.vocabulary.errors import QueueFullError
 
 PLENTY = Bounds(1 << 20, 1 << 30)
 

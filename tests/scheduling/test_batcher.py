@@ -10,11 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scheduling.items import item
-from turnout_server.errors import DeadlineExpiredError, DeadlineUnreachableError, QueueFullError, TurnoutError
 from turnout_server.scheduling.admission import SHORTEST_RETRY_S, Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Decision, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import LOWEST_PRIORITY, Batch, Item
+from turnout_server.vocabulary.errors import (
+    DeadlineExpiredError,
+    DeadlineUnreachableError,
+    QueueFullError,
+    TurnoutError,
+)
 
 MS = 1_000_000
 ROW_S = 0.001

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.serving.fakes import ManualExecutor, turns
-from turnout_server.errors import InvalidModelError, VersionUnavailableError
 from turnout_server.serving.harness import FIRST_RETRY_S, LONGEST_RETRY_S, Lease, retry_delay
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import State, VersionKey, VersionStatus
+from turnout_server.serving.state import State, VersionStatus
+from turnout_server.vocabulary.errors import InvalidModelError, VersionUnavailableError
+from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
 KEYS = (VersionKey("a", 1), VersionKey("a", 2), VersionKey("a", 3), VersionKey("b", 1))

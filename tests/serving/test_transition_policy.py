@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.serving.state import State, VersionKey
+from turnout_server.serving.state import State
 from turnout_server.serving.transition_policy import Load, Snapshot, Unload, next_action
+from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO, THREE = (VersionKey("price", number) for number in (1, 2, 3))
 WISHED = {state: Snapshot(state, aspired=True) for state in State}

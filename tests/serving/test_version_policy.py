@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from turnout_server.serving.state import VersionKey
 from turnout_server.serving.version_policy import All, Latest, Specific, VersionPolicy, aspired
+from turnout_server.vocabulary.versions import VersionKey
 
 VERSIONS = {"price": (1, 2, 3), "rank": (5,)}
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tests.soak.judge import Served
 from tests.soak.ledger import REFUSALS, Ledger
 from tests.soak.shelf import MIRRORED
-from turnout_server.gateway.instruments import RETIRED_KEPT
+from turnout_server.instruments.instruments import RETIRED_KEPT
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
 Labels = tuple[tuple[str, str], ...]

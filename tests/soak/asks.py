@@ -22,8 +22,8 @@ from turnout.v1 import (
     served_pb2,
 )
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
-from turnout_server.store.manifest import DType
-from turnout_server.tensors import Array, Arrays
+from turnout_server.vocabulary.signature import DType
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]

@@ -12,7 +12,7 @@ from tests.soak.models import Model
 from tests.soak.shelf import Shelf
 from turnout.v1 import pricing_service_pb2, ranking_service_pb2, recommendation_service_pb2, served_pb2
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
-from turnout_server.tensors import NUMPY_DTYPES, Array, Arrays
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays
 
 TYPED_FIELDS = {
     "BOOL": "bool_contents",

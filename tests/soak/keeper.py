@@ -17,9 +17,10 @@ import msgspec
 from tests.soak.asks import deck
 from tests.soak.models import MODELS, Model
 from tests.soak.shelf import LABELS, Shelf, broken_table, table
-from turnout_server.store.manifest import DType, Manifest, Signature, TensorSpec
+from turnout_server.store.manifest import Manifest
 from turnout_server.store.publish import Draft, Verify, publish
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 KEPT = 4
 """How many versions a model may have before old ones are removed."""

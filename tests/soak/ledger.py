@@ -8,8 +8,8 @@ from time import monotonic
 
 from tests.soak.asks import Ask
 from tests.soak.judge import Served, Verdict
-from turnout_server import errors
-from turnout_server.rpc.status import CODES
+from turnout_server.transport.status import CODES
+from turnout_server.vocabulary import errors
 
 REFUSALS = frozenset({"QUEUE_FULL", "TOO_MANY_CALLS"})
 """The reasons for which anybody may be refused."""

@@ -17,9 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.e2e import graphs
 from tests.e2e.tiny_store import PRICE, RANKING, RECOMMENDATION
-from turnout_server.store.manifest import Batching, DType, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Batching
 from turnout_server.store.publish import Draft
-from turnout_server.tensors import Array, Arrays
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 ROWS = (0, 1, 1, 1, 2, 3, 8, 64, 65, 130)
 """How many rows a request may have: none, few, a whole batch, and more than one."""

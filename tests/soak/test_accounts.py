@@ -12,7 +12,7 @@ from tests.soak.asks import INFER, Ask
 from tests.soak.judge import Served, Verdict
 from tests.soak.ledger import Ledger
 from tests.soak.shelf import MIRRORED
-from turnout_server.gateway.instruments import RETIRED_KEPT
+from turnout_server.instruments.instruments import RETIRED_KEPT
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
 TABLE = Served("", "", "table", 2, "PINNED")

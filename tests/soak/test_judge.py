@@ -15,7 +15,7 @@ from tests.soak.models import MODELS, Model
 from tests.soak.shelf import LABELS, ROUTES, Shelf
 from turnout.v1 import pricing_service_pb2, ranking_service_pb2, recommendation_service_pb2, served_pb2
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
-from turnout_server.tensors import Arrays
+from turnout_server.vocabulary.tensors import Arrays
 
 GOOD, BROKEN, UNHEARD = 2, 3, 9
 

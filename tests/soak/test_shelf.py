@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.soak.shelf import LABELS, ROUTES, Shelf, broken_table, table
-from turnout_server.errors import InvalidRouteTableError
 from turnout_server.routing.table import selectors
 from turnout_server.routing.text import parse
+from turnout_server.vocabulary.errors import InvalidRouteTableError
 
 seeds = st.integers(0, 10**6)
 

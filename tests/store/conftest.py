@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from turnout_server.store.manifest import DType, Manifest, Signature, Task, TensorSpec
+from turnout_server.store.manifest import Manifest
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 SIGNATURE = Signature(
     inputs=(TensorSpec("carat", DType.FP32, (-1, 1), default=0.7),),

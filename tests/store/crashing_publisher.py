@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Any
 
 from turnout_server.store import files
-from turnout_server.store.manifest import Signature, Task
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 
 ROOT, SOURCE = Path(sys.argv[1]), Path(sys.argv[2])
 STORE_CODE = str(Path(files.__file__).parent)

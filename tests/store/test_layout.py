@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import InvalidNameError
 from turnout_server.store.layout import Layout, check_label, version_number
+from turnout_server.vocabulary.errors import InvalidNameError
 
 LAYOUT = Layout(Path("/store"))
 ALLOWED = set("abcdefghijklmnopqrstuvwxyz0123456789._-")

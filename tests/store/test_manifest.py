@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import InvalidManifestError
-from turnout_server.store.manifest import (
-    Column,
-    DType,
-    FileEntry,
-    Lineage,
-    Manifest,
-    RuntimeOptions,
-    Signature,
-    Task,
-    TensorSpec,
-    decode,
-    encode,
-)
+from turnout_server.store.manifest import FileEntry, Lineage, Manifest, RuntimeOptions, decode, encode
+from turnout_server.vocabulary.errors import InvalidManifestError
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from turnout_server.errors import (
+from turnout_server.store import publish as publishing
+from turnout_server.store.manifest import Lineage, Manifest
+from turnout_server.store.publish import Draft, publish
+from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.errors import (
     DigestMismatchError,
     InvalidManifestError,
     InvalidModelError,
     InvalidNameError,
     StoreError,
 )
-from turnout_server.store import publish as publishing
-from turnout_server.store.manifest import DType, Lineage, Manifest, Signature, TensorSpec
-from turnout_server.store.publish import Draft, publish
-from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 NAN_DEFAULT = Signature((TensorSpec("carat", DType.FP32, (-1, 1), default=float("nan")),), ())
 Drafts = Callable[..., Draft]

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from turnout_server.errors import (
+from turnout_server.store.manifest import Manifest
+from turnout_server.store.store import UNSET, DirectoryStore
+from turnout_server.vocabulary.errors import (
     DigestMismatchError,
     InvalidManifestError,
     InvalidNameError,
@@ -22,8 +24,6 @@ from turnout_server.errors import (
     TurnoutError,
     VersionNotFoundError,
 )
-from turnout_server.store.manifest import Manifest
-from turnout_server.store.store import UNSET, DirectoryStore
 
 Add = Callable[..., Manifest]
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import (
+from turnout_server.tasks import features
+from turnout_server.tasks.features import FeatureColumn, collect, pack
+from turnout_server.vocabulary.errors import (
     InvalidFeatureError,
     InvalidInputError,
     InvalidModelError,
@@ -18,10 +20,8 @@ from turnout_server.errors import (
     MissingFeatureError,
     UnknownFeatureError,
 )
-from turnout_server.store.manifest import Column, DType, Signature, TensorSpec
-from turnout_server.tasks import features
-from turnout_server.tasks.features import FeatureColumn, collect, pack
-from turnout_server.tensors import NUMPY_DTYPES, Array
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 NAN = math.nan
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from turnout_server.errors import InvalidModelError
 from turnout_server.tasks import price
 from turnout_server.tasks.price import Price
+from turnout_server.vocabulary.errors import InvalidModelError
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)])

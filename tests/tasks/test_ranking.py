@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import InvalidFeatureError, InvalidModelError, InvalidRequestError, UnknownOutputError
 from turnout_server.tasks import features, ranking
 from turnout_server.tasks.features import FeatureColumn
+from turnout_server.vocabulary.errors import (
+    InvalidFeatureError,
+    InvalidModelError,
+    InvalidRequestError,
+    UnknownOutputError,
+)
 
 
 def column(name: str, *values: float) -> FeatureColumn:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.errors import InvalidModelError, InvalidRequestError
-from turnout_server.store.manifest import DType, Signature, TensorSpec
 from turnout_server.tasks import recommendation
 from turnout_server.tasks.recommendation import Item, Wish
+from turnout_server.vocabulary.errors import InvalidModelError, InvalidRequestError
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 
 def signature(ids: DType = DType.INT64, k_shape: tuple[int, ...] = (1,), k_dtype: DType = DType.INT64) -> Signature:

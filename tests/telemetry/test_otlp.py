@@ -16,17 +16,18 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from opentelemetry.trace import Span
 
 from turnout_server.config import TelemetryConfig
-from turnout_server.errors import ConfigurationError
-from turnout_server.gateway.execution import Execution
-from turnout_server.gateway.instruments import Instruments
-from turnout_server.gateway.query import Served, Timing
+from turnout_server.execution.batch_run import Execution
 from turnout_server.gateway.spans import Spans
-from turnout_server.routing.route import Reason
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.scheduling.item import Item
-from turnout_server.serving.state import State, VersionKey, VersionStatus
+from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry import otlp, telemetry
 from turnout_server.telemetry.logs import logging_to_stderr
 from turnout_server.telemetry.otlp import exporting
+from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.versions import VersionKey
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"

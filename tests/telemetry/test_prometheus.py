@@ -17,13 +17,13 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway.world import count_run
-from turnout_server.errors import ConfigurationError
-from turnout_server.gateway.families import Kind
-from turnout_server.gateway.instruments import REQUEST_BOUNDS_NS, Instruments
-from turnout_server.gateway.query import Served
-from turnout_server.routing.route import Reason
-from turnout_server.serving.state import State, VersionKey, VersionStatus
+from turnout_server.instruments.families import Kind
+from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, Instruments
+from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry.prometheus import registry, serving_metrics
+from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.versions import VersionKey
 
 SERVED = Served("price", "canary", "price", 4, Reason.SPLIT)
 LABELS = {"route": "price", "target": "canary", "model": "price", "version": "4"}

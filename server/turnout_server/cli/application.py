@@ -20,7 +20,7 @@ from turnout_server.cli.models import label, models, verify
 from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
 from turnout_server.cli.serve import serve
-from turnout_server.errors import TurnoutError
+from turnout_server.vocabulary.errors import TurnoutError
 
 application = typer.Typer(
     name="turnout",

@@ -14,11 +14,12 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
-from turnout_server.errors import InvalidRouteTableError
-from turnout_server.routing.route import Reason, Route
+from turnout_server.routing.route import Route
 from turnout_server.routing.split import shares, uniform
 from turnout_server.routing.table import Assignment, CompiledRoute
 from turnout_server.routing.text import parse
+from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.errors import InvalidRouteTableError
 
 
 def assign(

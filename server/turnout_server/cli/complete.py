@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from turnout_server.errors import TurnoutError
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.errors import TurnoutError
 
 
 def models(context: typer.Context, incomplete: str) -> list[str]:

@@ -18,9 +18,9 @@ from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.models import findings
 from turnout_server.config import parse_address
-from turnout_server.errors import TurnoutError
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore, StoreSnapshot
+from turnout_server.vocabulary.errors import TurnoutError
 
 _PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
 
@@ -119,7 +119,7 @@ def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:
         return Check("routes", Result.FAIL, snapshot.routes_problem, "make routes.yaml readable")
     if snapshot.routes_text is None:
         return Check("routes", Result.WARN, "no routes.yaml", "models answer by their own names; see docs/routing.md")
-    from turnout_server.gateway.director import check_references
+    from turnout_server.gateway.reconciler import check_references
 
     try:
         table = parse(snapshot.routes_text)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from turnout_server.cli.options import scalar
-from turnout_server.store.manifest import DType, Manifest, Scalar, Task
+from turnout_server.store.manifest import Manifest
+from turnout_server.vocabulary.signature import DType, Scalar
+from turnout_server.vocabulary.task import Task
 
 UNIT = "customer-7"
 _OPTIONAL_SHOWN = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnout_server.errors import ConfigurationError, Kind, TurnoutError
+from turnout_server.vocabulary.errors import ConfigurationError, Kind, TurnoutError
 
 OK = 0
 FAILED = 1

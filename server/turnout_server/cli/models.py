@@ -10,8 +10,8 @@ import typer
 
 from turnout_server.cli import complete, exits, options, output
 from turnout_server.cli.exits import CommandError
-from turnout_server.errors import ModelNotFoundError, StoreError, TurnoutError, VersionNotFoundError
 from turnout_server.store.store import UNSET, DirectoryStore, UnsetType
+from turnout_server.vocabulary.errors import ModelNotFoundError, StoreError, TurnoutError, VersionNotFoundError
 
 if TYPE_CHECKING:
     import turnout

@@ -13,11 +13,13 @@ import yaml
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.complete import models
 from turnout_server.cli.exits import CommandError
-from turnout_server.errors import TurnoutError
-from turnout_server.store.manifest import Batching, Lineage, Manifest, RuntimeOptions, Signature, Task
+from turnout_server.store.manifest import Batching, Lineage, Manifest, RuntimeOptions
 from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 
 _DECIDED_HERE = ("schema_version", "version", "created_at", "files")
 """What a manifest has and publishing decides itself, so that an earlier version's manifest can serve as a template."""

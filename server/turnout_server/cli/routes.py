@@ -9,10 +9,10 @@ import typer
 
 from turnout_server.cli import exits, options, output, table
 from turnout_server.cli.exits import CommandError
-from turnout_server.errors import InvalidRouteTableError
 from turnout_server.routing.table import EMPTY, RouteTable
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.errors import InvalidRouteTableError
 
 routes = typer.Typer(help="Check, show and apply route tables.", no_args_is_help=True)
 
@@ -136,7 +136,7 @@ def _parsed(file: Path, text: str, store: DirectoryStore | None) -> RouteTable:
     try:
         parsed = parse(text)
         if store is not None and snapshot is not None:
-            from turnout_server.gateway.director import check_references
+            from turnout_server.gateway.reconciler import check_references
 
             check_references(parsed, store, snapshot)
     except InvalidRouteTableError as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from turnout_server.gateway.query import Served
-from turnout_server.gateway.statistics import VersionStatistics
+from turnout_server.instruments.statistics import VersionStatistics
 from turnout_server.routing.table import RouteTable
-from turnout_server.serving.state import VersionKey, VersionStatus
+from turnout_server.serving.state import VersionStatus
 from turnout_server.store.manifest import Manifest
+from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.versions import VersionKey
 
 
 class Description(NamedTuple):

@@ -14,7 +14,19 @@ from typing import Protocol
 
 from opentelemetry import trace
 
-from turnout_server.errors import (
+from turnout_server.execution.runner import Runner
+from turnout_server.gateway.flight import Done, Flight, Outcome
+from turnout_server.gateway.mirrors import Mirrors
+from turnout_server.gateway.spans import Spans
+from turnout_server.gateway.view import View
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.routing.route import Target
+from turnout_server.routing.table import CompiledRoute
+from turnout_server.serving.harness import Lease
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State
+from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.errors import (
     LabelNotFoundError,
     ModelNotFoundError,
     RouteNotFoundError,
@@ -23,21 +35,10 @@ from turnout_server.errors import (
     VersionNotFoundError,
     VersionUnavailableError,
 )
-from turnout_server.gateway.flight import Done, Flight, Outcome
-from turnout_server.gateway.instruments import Instruments
-from turnout_server.gateway.mirrors import Mirrors
-from turnout_server.gateway.query import Prediction, Query, Served
-from turnout_server.gateway.runner import Runner
-from turnout_server.gateway.spans import Spans
-from turnout_server.gateway.view import View
-from turnout_server.names import is_version_number
-from turnout_server.routing.route import Reason, Target
-from turnout_server.routing.table import CompiledRoute
-from turnout_server.serving.harness import Lease
-from turnout_server.serving.manager import Manager
-from turnout_server.serving.source import resolve
-from turnout_server.serving.state import State, VersionKey
-from turnout_server.store.manifest import Task
+from turnout_server.vocabulary.names import is_version_number
+from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.versions import VersionKey, resolve
 
 
 class Directory(Protocol):

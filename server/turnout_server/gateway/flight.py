@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from turnout_server.errors import TurnoutError
-from turnout_server.gateway.instruments import Instruments
-from turnout_server.gateway.query import Prediction, Query, Served, Timing
-from turnout_server.gateway.runner import Runner, outputs_wanted
+from turnout_server.execution.runner import Runner, outputs_wanted
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.scheduling.item import Item, level_of
 from turnout_server.serving.harness import Lease
-from turnout_server.tensors import Array
+from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.tensors import Array
 
 Done = Callable[[Prediction | None, Exception | None], None]
 """Told what became of a query: the answer, or what went wrong."""

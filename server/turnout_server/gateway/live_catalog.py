@@ -1,4 +1,4 @@
-"""The catalogue of a running gateway: the director's names, the manager's states, the store's manifests."""
+"""The catalogue of a running gateway: the reconciler's names, the manager's states, the store's manifests."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Callable, Mapping
 
 from msgspec import UNSET
 
-from turnout_server.errors import (
+from turnout_server.execution.runner import Runner
+from turnout_server.gateway.catalog import Description
+from turnout_server.gateway.data_plane import DataPlane
+from turnout_server.gateway.reconciler import Reconciler
+from turnout_server.instruments.statistics import VersionStatistics
+from turnout_server.routing.route import Target
+from turnout_server.routing.table import CompiledRoute, RouteTable
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State, VersionStatus
+from turnout_server.store.manifest import Manifest
+from turnout_server.store.store import ModelStore
+from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.errors import (
     ChangesDisabledError,
     ModelNotFoundError,
     TurnoutError,
     VersionUnavailableError,
 )
-from turnout_server.gateway.catalog import Description
-from turnout_server.gateway.data_plane import DataPlane
-from turnout_server.gateway.director import Director
-from turnout_server.gateway.query import Served
-from turnout_server.gateway.runner import Runner
-from turnout_server.gateway.statistics import VersionStatistics
-from turnout_server.routing.route import Reason, Target
-from turnout_server.routing.table import CompiledRoute, RouteTable
-from turnout_server.serving.manager import Manager
-from turnout_server.serving.source import resolve
-from turnout_server.serving.state import State, VersionKey, VersionStatus
-from turnout_server.store.manifest import Manifest
-from turnout_server.store.store import ModelStore
+from turnout_server.vocabulary.versions import VersionKey, resolve
 
 
 class LiveCatalog:
@@ -35,7 +35,7 @@ class LiveCatalog:
     def __init__(
         self,
         store: ModelStore,
-        director: Director,
+        reconciler: Reconciler,
         manager: Manager[Runner],
         data_plane: DataPlane,
         *,
@@ -43,7 +43,7 @@ class LiveCatalog:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
-        self._director = director
+        self._director = reconciler
         self._manager = manager
         self._data_plane = data_plane
         self._allow_changes = allow_changes

@@ -8,15 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from turnout_server.gateway.instruments import Instruments
-from turnout_server.gateway.query import Query, Timing
-from turnout_server.gateway.runner import Runner
+from turnout_server.execution.runner import Runner
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.routing.route import Mirror
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.scheduling.item import Item
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import VersionKey
-from turnout_server.tensors import Array
+from turnout_server.vocabulary.query import Query
+from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.tensors import Array
+from turnout_server.vocabulary.versions import VersionKey
 
 PATIENCE_S = 1.0
 """A copy that has waited this long is not worth running any more."""

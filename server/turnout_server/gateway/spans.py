@@ -17,8 +17,9 @@ from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.trace.span import TraceFlags, TraceState
 
-from turnout_server.gateway.execution import Execution
-from turnout_server.gateway.query import Served, Timing
+from turnout_server.execution.batch_run import Execution
+from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.record import Timing
 
 ROUTE = "turnout.route"
 TARGET = "turnout.target"

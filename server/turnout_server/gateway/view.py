@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from turnout_server.routing.table import EMPTY, RouteTable, selectors
-from turnout_server.serving.source import Labels, resolve
-from turnout_server.serving.state import VersionKey
+from turnout_server.vocabulary.versions import Labels, VersionKey, resolve
 
 
 class View:

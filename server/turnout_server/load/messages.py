@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from turnout_server.load.connection import CallError
 from turnout_server.load.stubs import pb
-from turnout_server.tensors import NUMPY_DTYPES, Array
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 _LENGTH = Packed("<I")
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath")

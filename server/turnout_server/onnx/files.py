@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import onnx
 from onnx import external_data_helper
 
-from turnout_server.errors import InvalidModelError
 from turnout_server.store.manifest import MODEL_FILE
+from turnout_server.vocabulary.errors import InvalidModelError
 
 
 def files_of(path: Path) -> dict[str, Path]:

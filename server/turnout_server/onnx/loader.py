@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from turnout_server.errors import InvalidModelError, TurnoutError
 from turnout_server.onnx.session import OnnxServable, open_session
 from turnout_server.onnx.signature import check_signature, read_signature
-from turnout_server.store.manifest import MODEL_FILE, DType, Manifest, RuntimeOptions, Signature, TensorSpec
-from turnout_server.tensors import NUMPY_DTYPES, Array
+from turnout_server.store.manifest import MODEL_FILE, Manifest, RuntimeOptions
+from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 WARM_UP_ROWS = (1, 64)
 WARM_UP_RUNS = 5

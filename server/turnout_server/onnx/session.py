@@ -9,9 +9,10 @@ from typing import Any
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from turnout_server.errors import InvalidModelError, ModelFailedError, ModelRejectedInputError
-from turnout_server.store.manifest import Manifest, RuntimeOptions, Signature
-from turnout_server.tensors import Array, Arrays
+from turnout_server.store.manifest import Manifest, RuntimeOptions
+from turnout_server.vocabulary.errors import InvalidModelError, ModelFailedError, ModelRejectedInputError
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 _FATAL_ONLY = 4
 

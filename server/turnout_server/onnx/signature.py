@@ -6,8 +6,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from turnout_server.errors import InvalidModelError
-from turnout_server.store.manifest import DType, Signature, TensorSpec
+from turnout_server.vocabulary.errors import InvalidModelError
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 _DTYPES = {
     "tensor(bool)": DType.BOOL,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
-from turnout_server.errors import InvalidRouteTableError
-from turnout_server.names import Label, Name
+from turnout_server.vocabulary.errors import InvalidRouteTableError
+from turnout_server.vocabulary.names import Label, Name
 
 HEADER_PATTERN = r"^[0-9a-z_.-]{1,128}$"
 
@@ -19,18 +18,6 @@ VersionSelector = Annotated[int, msgspec.Meta(ge=1)] | Label
 """A version number, or a label."""
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-
-class Reason(enum.Enum):
-    """Why a target answered."""
-
-    __hash__ = object.__hash__  # members are single objects, and a hash by name is Python code on the hot path
-
-    SPLIT = "SPLIT"
-    OVERRIDE = "OVERRIDE"
-    PINNED = "PINNED"
-    UNSTICKY = "UNSTICKY"
-    FALLBACK = "FALLBACK"
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from turnout_server.errors import InvalidRouteTableError, RouteNotFoundError
-from turnout_server.names import NAME_PATTERN
-from turnout_server.routing.route import Mirror, Override, Reason, Route, Target, When, check_route
+from turnout_server.routing.route import Mirror, Override, Route, Target, When, check_route
 from turnout_server.routing.split import Splitter
+from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError
+from turnout_server.vocabulary.names import NAME_PATTERN
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _SHOWN_CHARACTERS = 80

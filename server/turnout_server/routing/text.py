@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from turnout_server.errors import InvalidRouteTableError
 from turnout_server.routing.table import RouteTable, convert, digest_of
+from turnout_server.vocabulary.errors import InvalidRouteTableError
 
 MAX_CHARACTERS = 512 * 1024
 LARGEST_NUMBER = 2**63 - 1

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterable
 
 from grpc_health.v1 import health_pb2
 
-from turnout_server.errors import Kind, TurnoutError
-from turnout_server.rpc.call import Call
+from turnout_server.transport.call import Call
+from turnout_server.vocabulary.errors import Kind, TurnoutError
 
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 

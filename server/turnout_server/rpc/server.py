@@ -13,13 +13,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from turnout_server.config import LimitsConfig, TransportName, format_address, parse_address
-from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
-from turnout_server.rpc.gate import Gate
-from turnout_server.rpc.grpcio import GrpcioTransport
-from turnout_server.rpc.handlers import Methods, Surroundings, methods_of
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.rpc.door import Surroundings, methods_of
 from turnout_server.rpc.health import Health
-from turnout_server.rpc.native.transport import NativeTransport
+from turnout_server.transport.gate import Gate
+from turnout_server.transport.grpcio import GrpcioTransport
+from turnout_server.transport.method import Methods
+from turnout_server.transport.native.transport import NativeTransport
 
 _log = structlog.get_logger("turnout.rpc")
 _LAST_WORDS_S = 0.2

@@ -17,13 +17,13 @@ from turnout.v1 import (
 from turnout_server.config import Config
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
-from turnout_server.rpc.models import ModelService
-from turnout_server.rpc.open_inference import OpenInferenceServicer
-from turnout_server.rpc.pricing import PricingService
-from turnout_server.rpc.ranking import RankingService
-from turnout_server.rpc.recommendation import RecommendationService
-from turnout_server.rpc.routes import RouteService
+from turnout_server.rpc.open_inference.servicer import OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2
+from turnout_server.rpc.turnout_v1.models import ModelService
+from turnout_server.rpc.turnout_v1.pricing import PricingService
+from turnout_server.rpc.turnout_v1.ranking import RankingService
+from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
+from turnout_server.rpc.turnout_v1.routes import RouteService
 
 
 class _Module(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from turnout_server.errors import QueueFullError
+from turnout_server.vocabulary.errors import QueueFullError
 
 SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 5.0

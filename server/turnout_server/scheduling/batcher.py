@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from turnout_server.errors import DeadlineExpiredError, DeadlineUnreachableError, TurnoutError
 from turnout_server.scheduling.admission import Admission
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import Batch, Item
 from turnout_server.scheduling.waiting import Waiting
+from turnout_server.vocabulary.errors import DeadlineExpiredError, DeadlineUnreachableError, TurnoutError
 
 _SMOOTHING = 0.1
 _STRONGEST = 0.5

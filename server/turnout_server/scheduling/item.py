@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from turnout_server.tensors import Arrays
+from turnout_server.vocabulary.tensors import Arrays
 
 HIGHEST_PRIORITY = 1
 LOWEST_PRIORITY = 10

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from turnout_server.errors import VersionUnavailableError
-from turnout_server.serving.state import State, VersionKey
+from turnout_server.serving.state import State
+from turnout_server.vocabulary.errors import VersionUnavailableError
+from turnout_server.vocabulary.versions import VersionKey
 
 S = TypeVar("S")
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from turnout_server.errors import TurnoutError, VersionUnavailableError
 from turnout_server.serving.harness import Harness, Lease
-from turnout_server.serving.state import State, VersionKey, VersionStatus
+from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.transition_policy import Load, Snapshot, Unload, next_action
+from turnout_server.vocabulary.errors import TurnoutError, VersionUnavailableError
+from turnout_server.vocabulary.versions import VersionKey
 
 S = TypeVar("S")
 

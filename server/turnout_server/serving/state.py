@@ -1,19 +1,11 @@
-"""Which version, and where this process is with it."""
+"""Where this process is with a version."""
 
 from __future__ import annotations
 
 import enum
 from typing import NamedTuple
 
-
-class VersionKey(NamedTuple):
-    """One version of one model."""
-
-    model: str
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.model} version {self.version}"
+from turnout_server.vocabulary.versions import VersionKey
 
 
 class State(enum.Enum):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from turnout_server.serving.state import State, VersionKey
+from turnout_server.serving.state import State
+from turnout_server.vocabulary.versions import VersionKey
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from turnout_server.serving.state import VersionKey
+from turnout_server.vocabulary.versions import VersionKey
 
 
 class VersionPolicy(Protocol):

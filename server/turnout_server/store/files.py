@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from turnout_server.errors import StoreError
+from turnout_server.vocabulary.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
 

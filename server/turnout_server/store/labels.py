@@ -7,9 +7,9 @@ from typing import Annotated
 
 import msgspec
 
-from turnout_server.errors import InvalidNameError, StoreError
 from turnout_server.store import files
 from turnout_server.store.layout import LABELS_NAME, Layout, check_label
+from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
 _Labels = dict[str, Annotated[int, msgspec.Meta(ge=1)]]
 

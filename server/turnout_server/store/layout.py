@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnout_server.errors import InvalidNameError
-from turnout_server.names import NAME_PATTERN, is_version_number
 from turnout_server.store.manifest import MANIFEST_NAME
+from turnout_server.vocabulary.errors import InvalidNameError
+from turnout_server.vocabulary.names import NAME_PATTERN, is_version_number
 
 LABELS_NAME = "labels.json"
 ROUTES_NAME = "routes.yaml"

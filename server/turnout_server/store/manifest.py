@@ -2,87 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
-from turnout_server.errors import InvalidManifestError
-from turnout_server.names import Name
+from turnout_server.vocabulary.errors import InvalidManifestError
+from turnout_server.vocabulary.names import Name
+from turnout_server.vocabulary.signature import DType, Scalar, Signature
+from turnout_server.vocabulary.task import Task
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MODEL_FILE = "model.onnx"
-
-
-class Task(StrEnum):
-    """What a model is for; decides which typed service may call it."""
-
-    RECOMMENDATION = "recommendation"
-    RANKING = "ranking"
-    PRICE = "price"
-    TENSORS = "tensors"
-
-
-class DType(StrEnum):
-    """Element types, by the Open Inference Protocol's names."""
-
-    BOOL = "BOOL"
-    UINT8 = "UINT8"
-    UINT16 = "UINT16"
-    UINT32 = "UINT32"
-    UINT64 = "UINT64"
-    INT8 = "INT8"
-    INT16 = "INT16"
-    INT32 = "INT32"
-    INT64 = "INT64"
-    FP16 = "FP16"
-    FP32 = "FP32"
-    FP64 = "FP64"
-    BYTES = "BYTES"
-
-
-Scalar = bool | int | float | str
-
-
-class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One named feature inside a matrix input: column i of the matrix is the i-th `Column`."""
-
-    name: str
-    default: float | None = None
-    """Used where a typed request leaves the feature out; None makes the feature required."""
-
-
-class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One input or output of a graph."""
-
-    name: str
-    dtype: DType
-    shape: tuple[Annotated[int, msgspec.Meta(ge=-1)], ...]
-    """Row-major; -1 is any size. A leading -1 is the batch axis where `Signature.batched` is set."""
-    default: Scalar | None = None
-    """For a one-feature input (shape [-1] or [-1, 1]): used where a typed request leaves the feature out."""
-    columns: tuple[Column, ...] = ()
-    """For a matrix input of shape [-1, F]: the F features in it, in order."""
-
-
-class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What goes into a graph and what comes out."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    batched: bool = True
-    """Whether rows are independent: the first axis of every input marked -1 there may be concatenated."""
-
-    @property
-    def rowwise(self) -> tuple[str, ...]:
-        """The inputs whose first axis is the batch; the others, such as a `k`, hold for all rows."""
-        return tuple(spec.name for spec in self.inputs if self.batched and spec.shape[:1] == (-1,))
-
-    @property
-    def has_batch_axis(self) -> bool:
-        """Whether rows of several requests can be put together, run at once, and taken apart again."""
-        return bool(self.rowwise) and all(spec.shape[:1] == (-1,) for spec in self.outputs)
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

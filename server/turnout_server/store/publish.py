@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 
-from turnout_server.errors import InvalidManifestError, InvalidModelError
 from turnout_server.store import files
 from turnout_server.store.labels import read_labels
 from turnout_server.store.layout import Layout, check_label, check_name, version_number
@@ -30,13 +29,14 @@ from turnout_server.store.manifest import (
     Lineage,
     Manifest,
     RuntimeOptions,
-    Signature,
-    Task,
     decode,
     encode,
 )
 from turnout_server.store.store import DirectoryStore
 from turnout_server.store.verify import check_files_listed
+from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 
 Verify = Callable[[Path, Manifest], None]
 """Looks at a staged version's directory before it appears; raises a `TurnoutError` to keep it out."""

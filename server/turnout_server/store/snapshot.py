@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from turnout_server.errors import InvalidNameError, StoreError
 from turnout_server.store import files
 from turnout_server.store.labels import read_labels
 from turnout_server.store.layout import LABELS_NAME, Layout, check_name, version_number
 from turnout_server.store.manifest import MANIFEST_NAME
+from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
 _SETTLED_S = 2.0
 """A directory touched more recently than this is looked at again: its clock may be too coarse for the next change."""

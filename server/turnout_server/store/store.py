@@ -9,7 +9,13 @@ from typing import Protocol
 
 from msgspec import UNSET, UnsetType
 
-from turnout_server.errors import (
+from turnout_server.store import files
+from turnout_server.store.labels import encode_labels, read_labels
+from turnout_server.store.layout import ROUTES_NAME, Layout, check_label
+from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
+from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
+from turnout_server.store.verify import check_digests
+from turnout_server.vocabulary.errors import (
     InvalidManifestError,
     InvalidRouteTableError,
     LabelNotFoundError,
@@ -18,12 +24,6 @@ from turnout_server.errors import (
     StoreError,
     VersionNotFoundError,
 )
-from turnout_server.store import files
-from turnout_server.store.labels import encode_labels, read_labels
-from turnout_server.store.layout import ROUTES_NAME, Layout, check_label
-from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
-from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
-from turnout_server.store.verify import check_digests
 
 __all__ = ["UNSET", "DirectoryStore", "ModelState", "ModelStore", "StoreSnapshot", "UnsetType"]
 

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from turnout_server.errors import DigestMismatchError
 from turnout_server.store.manifest import MANIFEST_NAME, Manifest
+from turnout_server.vocabulary.errors import DigestMismatchError
 
 
 def check_digests(directory: Path, manifest: Manifest) -> None:

@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-from turnout_server.errors import InvalidModelError
-from turnout_server.store.manifest import DType, Signature, Task, TensorSpec
 from turnout_server.tasks import price, ranking, recommendation
+from turnout_server.vocabulary.errors import InvalidModelError
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.task import Task
 
 _A_NUMBER_A_ROW = ((-1,), (-1, 1))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from turnout_server.errors import (
+from turnout_server.vocabulary.errors import (
     InvalidFeatureError,
     InvalidInputError,
     InvalidModelError,
@@ -20,8 +20,8 @@ from turnout_server.errors import (
     MissingFeatureError,
     UnknownFeatureError,
 )
-from turnout_server.store.manifest import DType, Scalar, Signature, TensorSpec
-from turnout_server.tensors import NUMPY_DTYPES, Array
+from turnout_server.vocabulary.signature import DType, Scalar, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 MAX_ROWS = 10_000
 """Rows in one typed request: what can be packed and encoded without making other requests wait for long."""

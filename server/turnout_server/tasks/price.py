@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from turnout_server.errors import InvalidModelError
 from turnout_server.tasks.features import Columns
-from turnout_server.tensors import Array, Arrays
+from turnout_server.vocabulary.errors import InvalidModelError
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 OUTPUTS = ("price", "low", "high")
 

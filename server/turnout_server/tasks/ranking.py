@@ -7,10 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from turnout_server.errors import InvalidFeatureError, InvalidModelError, InvalidRequestError, UnknownOutputError
 from turnout_server.tasks import features
 from turnout_server.tasks.features import FeatureColumn
-from turnout_server.tensors import Array, Arrays
+from turnout_server.vocabulary.errors import (
+    InvalidFeatureError,
+    InvalidModelError,
+    InvalidRequestError,
+    UnknownOutputError,
+)
+from turnout_server.vocabulary.tensors import Array, Arrays
 
 SCORE = "score"
 

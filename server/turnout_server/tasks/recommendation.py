@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from turnout_server.errors import InvalidModelError, InvalidRequestError
-from turnout_server.store.manifest import DType, Signature, TensorSpec
-from turnout_server.tensors import NUMPY_DTYPES, Array, Arrays
+from turnout_server.vocabulary.errors import InvalidModelError, InvalidRequestError
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays
 
 OUTPUTS = ("item_ids", "scores")
 DEFAULT_K = 10

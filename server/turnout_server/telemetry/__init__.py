@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from turnout_server.config import TelemetryConfig
-from turnout_server.gateway.instruments import Instruments
 from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.instruments import Instruments
 from turnout_server.telemetry.logs import logging_to_stderr
 from turnout_server.telemetry.otlp import exporting
 from turnout_server.telemetry.prometheus import serving_metrics

@@ -23,11 +23,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, ParentBasedTraceIdRatio, Sampler
 
 from turnout_server.config import TelemetryConfig
-from turnout_server.errors import ConfigurationError
-from turnout_server.gateway.families import Readable
 from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.families import Readable
 from turnout_server.telemetry.otlp_metrics import WithInstruments, observe_process
 from turnout_server.telemetry.past_spans import PastSpans
+from turnout_server.vocabulary.errors import ConfigurationError
 
 CLOSING_S = 3.0
 """How long the last spans and metrics may take to be sent."""

@@ -30,7 +30,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import ProcessCollector
 
-from turnout_server.gateway.families import Buckets, Family, Kind, Labels, Readable
+from turnout_server.instruments.families import Buckets, Family, Kind, Labels, Readable
 
 _SCOPE = InstrumentationScope("turnout")
 _CUMULATIVE = AggregationTemporality.CUMULATIVE

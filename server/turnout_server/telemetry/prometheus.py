@@ -24,8 +24,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from turnout_server.config import format_address, parse_address
-from turnout_server.errors import ConfigurationError
-from turnout_server.gateway.families import Buckets, Family, Kind, Readable
+from turnout_server.instruments.families import Buckets, Family, Kind, Readable
+from turnout_server.vocabulary.errors import ConfigurationError
 
 _log = structlog.get_logger("turnout.metrics")
 _PATIENCE_S = 10.0

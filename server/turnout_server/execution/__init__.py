@@ -1,0 +1,1 @@
+"""How a version becomes something that runs, and runs."""

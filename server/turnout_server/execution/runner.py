@@ -1,0 +1,342 @@
+"""Runs one version's requests: on the event loop when a run is shorter than a thread hop is worth, else in a worker.
+
+What runs next is the batcher's decision, and which version gets a worker that of the shares; this module performs both,
+measures and counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from math import prod
+
+from turnout_server.execution.batch_run import Execution, Predictor, execute
+from turnout_server.execution.workers import Workers
+from turnout_server.instruments.instruments import Runs
+from turnout_server.instruments.statistics import VersionStatistics
+from turnout_server.scheduling.batcher import Batcher
+from turnout_server.scheduling.cost import CostModel
+from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
+from turnout_server.vocabulary.errors import UnknownOutputError
+from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.signature import DType, Signature
+from turnout_server.vocabulary.tensors import Array, Arrays
+
+Ran = Callable[[Item, list[Array] | None, Exception | None, Timing], None]
+"""Called on the event loop's thread with the outputs or with what went wrong, and with where the time went."""
+OnRun = Callable[[Execution, int], None]
+"""Told of every run of the graph, and of how many rows it had."""
+INLINE_TURN_NS = 5_000_000
+"""How long one version's runs may keep the event loop from all else in one turn. Several connections take in as much
+as that in a turn: what is run must keep up, or under overload most of the work would go into calls that are refused."""
+_NS = 1e9
+_SHARED_BYTES = 1024
+"""What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves."""
+
+
+class Runner:
+    """One loaded version with its queue. The event loop's thread only, apart from the constructor and `close`."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        batcher: Batcher,
+        costs: CostModel,
+        workers: Workers,
+        runs: Runs | None = None,
+        on_run: OnRun | None = None,
+        *,
+        batched: bool = True,
+    ) -> None:
+        """Make a runner with an empty queue.
+
+        Args:
+            predictor: the loaded version.
+            batcher: decides what runs next.
+            costs: says how long a run will take, and learns from each.
+            workers: the process's threads.
+            runs: the version's histograms.
+            on_run: told of runs; None for nobody.
+            batched: whether requests may run together, if the signature allows it.
+        """
+        self.manifest = predictor.manifest
+        self.signature: Signature = predictor.manifest.signature
+        self.output_names = tuple(spec.name for spec in self.signature.outputs)
+        self.statistics = VersionStatistics()
+        self._free_axes = tuple(
+            (spec.name, axes)
+            for spec in self.signature.inputs
+            if (axes := tuple(axis for axis, size in enumerate(spec.shape) if size < 0))
+        )
+        rowwise = self.signature.rowwise
+        self._batched = batched and self.signature.has_batch_axis
+        self._varying = tuple(spec.name for spec in self.signature.inputs if any(size < 0 for size in spec.shape[1:]))
+        self._shared = tuple(spec.name for spec in self.signature.inputs if spec.name not in rowwise)
+        self._texts = tuple(spec.name for spec in self.signature.inputs if spec.dtype is DType.BYTES)
+        leading = rowwise or tuple(spec.name for spec in self.signature.inputs)
+        self._leading = leading[0] if leading else ""
+        self._predictor = predictor
+        self._batcher = batcher
+        self._costs = costs
+        self._workers = workers
+        self._runs = runs if runs is not None else Runs()
+        self._runs.waiting_rows = lambda: batcher.rows
+        self._on_run = on_run
+        self._pump_due = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def has_room_for_copies(self) -> bool:
+        """Whether a mirrored request would be in nobody's way: nothing waits here, and a core is idle."""
+        return not len(self._batcher) and self._workers.shares.idle > 0
+
+    def check_wait(self, priority: int) -> None:
+        """Refuse a request of which nothing but the priority is known yet, if there is certainly no room for it.
+
+        Raises:
+            QueueFullError: as `submit`, but before anything was spent on the request's tensors.
+        """
+        if self._batcher.waiting.count:
+            self._batcher.check_wait(priority)
+
+    def submit(
+        self,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        deadline: float | None,
+        ran: Ran,
+        *,
+        inline: bool = True,
+        priority: int = DEFAULT_PRIORITY,
+        input_ns: int = 0,
+        span: object = None,
+    ) -> Item:
+        """Run *inputs* now or when it is their turn; *ran* is called exactly once unless the item is cancelled.
+
+        *ran* may be called before this returns. With *inline* false the event loop never runs it, and it runs alone.
+
+        Args:
+            inputs: every input of the signature, with its dtype and shape.
+            outputs: the outputs wanted, all of them outputs of the signature.
+            deadline: in seconds on the clock of `time.monotonic`; None for none.
+            ran: told what came of it.
+            inline: whether it may run on the event loop.
+            priority: from 1, the highest, to 10.
+            input_ns: what it took to make *inputs*, which counts as the request's input time.
+            span: the request's, for whoever is told of runs.
+
+        Raises:
+            DeadlineExpiredError, DeadlineUnreachableError, QueueFullError: it was not taken in, and *ran* will not be
+                called.
+        """
+        rows = self._rows_of(inputs)
+        now_ns = time.monotonic_ns()
+        item = Item(
+            inputs,
+            outputs,
+            rows,
+            0,
+            deadline,
+            ran,
+            self._size_of(inputs) if self._varying else rows or 1,
+            inline,
+            None,
+            priority,
+            now_ns,
+            input_ns,
+            span,
+        )
+        alone = self._workers.alone()
+        if alone:
+            batch = self._batcher.at_once(item, now_ns / _NS)
+            if batch is not None:
+                self._run_here(batch)
+                return item
+        item.nbytes = self._nbytes_of(inputs)
+        if self._batched and inline and rows:
+            item.key = self._key_of(inputs, outputs)
+        self._batcher.offer(item, now_ns / _NS)
+        if alone:
+            self.pump()
+        elif not self._pump_due:
+            # At the end of this turn of the loop: what else the turn brings is company.
+            self._pump_due = True
+            self._workers.loop.call_soon(self._pump_later)
+        return item
+
+    def cancel(self, item: Item) -> bool:
+        """Take *item* out of the queue; return False if it runs already, in which case its `ran` is still called."""
+        if not self._batcher.cancel(item):
+            return False
+        if not len(self._batcher):
+            self._workers.shares.forgo(self)
+        return True
+
+    def close(self) -> None:
+        """Give the version's memory back. Nothing may wait or run."""
+        self._predictor.close()
+
+    # ------------------------------------------------------------ driving
+
+    def pump(self, *, chosen: bool = False) -> None:
+        """Run what can run now; who was *chosen* by the shares may start a run whoever else waits."""
+        shares = self._workers.shares
+        turn_ends = time.monotonic_ns() + INLINE_TURN_NS
+        while True:
+            decision = self._batcher.next_batch(time.monotonic_ns() / _NS, chosen or shares.may_start(self))
+            chosen = False
+            for item, error in decision.dropped:
+                self._tell(item, None, error, Timing(time.monotonic_ns() - item.offered_ns, 0, 0, 0, 0, 0))
+            batch = decision.batch
+            if batch is None:
+                if decision.blocked:
+                    shares.want(self)
+                else:
+                    shares.forgo(self)
+                if decision.wake_at is not None:
+                    self._wake_at(decision.wake_at)
+                return
+            if batch.inline:
+                self._run_here(batch)
+                if time.monotonic_ns() < turn_ends:
+                    continue
+                if len(self._batcher) and not self._pump_due:
+                    # What has piled up must not hold up the loop: the other calls get their turn in between.
+                    self._pump_due = True
+                    self._workers.loop.call_soon(self._pump_later)
+                return
+            self._submit(batch)
+
+    def _pump_later(self) -> None:
+        self._pump_due = False
+        self.pump()
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is None:
+            self._timer = self._workers.loop.call_later(max(when - time.monotonic(), 0.0), self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self.pump()
+
+    def _submit(self, batch: Batch) -> None:
+        self._workers.shares.start(self, self._costs.estimate(batch.size))
+        handed_over = [batch]
+        try:
+            self._workers.executor.submit(self._run_in_worker, handed_over)
+        except RuntimeError as error:  # it is being shut down, or no thread can be started
+            try:
+                handed_over.pop()
+            except IndexError:
+                return  # a thread that was there already has taken it
+            self._workers.shares.finish(self)
+            self._batcher.finish(batch, time.monotonic_ns() / _NS)
+            self._answer([Execution(batch.items, time.monotonic_ns(), 0, 0, 0, (), error)])
+
+    def _run_in_worker(self, handed_over: list[Batch]) -> None:
+        try:
+            batch = handed_over.pop()
+        except IndexError:  # the executor had queued it, and then said that it could not
+            return
+        executions = execute(self._predictor, batch.items)
+        self._workers.loop.call_soon_threadsafe(self._worker_finished, batch, executions)
+
+    def _worker_finished(self, batch: Batch, executions: list[Execution]) -> None:
+        shares = self._workers.shares
+        shares.finish(self)
+        self._batcher.finish(batch, time.monotonic_ns() / _NS)
+        # The worker first, the answers then: it need not be idle while they are written.
+        self.pump()
+        while (runner := shares.next()) is not None:
+            assert isinstance(runner, Runner)
+            runner.pump(chosen=True)
+        self._answer(executions)
+
+    def _run_here(self, batch: Batch) -> None:
+        executions = execute(self._predictor, batch.items)
+        self._batcher.finish(batch, time.monotonic_ns() / _NS)
+        self._answer(executions)
+
+    # ------------------------------------------------------------ counting and telling
+
+    def _answer(self, executions: Sequence[Execution]) -> None:
+        runs = self._runs
+        for execution in executions:
+            items, started, input_ns, infer_ns, output_ns, answers, error = execution
+            if len(items) == 1:
+                rows, size = items[0].rows, items[0].size
+            else:
+                rows, size = sum([item.rows for item in items]), sum([item.size for item in items])
+            runs.run.add(infer_ns)
+            runs.rows.add(rows)
+            if error is None:
+                self._costs.observe(size, infer_ns)
+                self._count(rows, input_ns, infer_ns, output_ns)
+            if self._on_run is not None:
+                self._on_run(execution, rows)
+            for index, item in enumerate(items):
+                queue_ns = started - item.offered_ns
+                runs.queue.add(queue_ns)
+                timing = Timing(queue_ns, item.input_ns + input_ns, infer_ns, output_ns, rows, started)
+                self._tell(item, answers[index] if error is None else None, error, timing)
+
+    def _tell(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
+        try:
+            item.done(item, outputs, error, timing)
+        except Exception as failure:
+            # One caller's callback must not take down another's request, in whose turn it may be called.
+            context = {"message": "what waited for an answer failed on it", "exception": failure}
+            self._workers.loop.call_exception_handler(context)
+
+    def _count(self, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        statistics = self.statistics
+        statistics.execution_count += 1
+        of_size = statistics.of_batches(rows)
+        of_size.compute_input.add(input_ns)
+        of_size.compute_infer.add(infer_ns)
+        of_size.compute_output.add(output_ns)
+
+    # ------------------------------------------------------------ looking at requests
+
+    def _rows_of(self, inputs: Arrays) -> int:
+        """Return the batch size: how long the batch axis is; without one, the first axis that there is, else 1."""
+        first = inputs.get(self._leading)
+        if first is not None and first.ndim:
+            return int(first.shape[0])
+        return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
+
+    def _nbytes_of(self, inputs: Arrays) -> int:
+        """Return what the inputs take; arrays of texts do not count those themselves."""
+        nbytes = sum([array.nbytes for array in inputs.values()])
+        for name in self._texts:
+            nbytes += sum(map(len, inputs[name].ravel().tolist()))
+        return nbytes
+
+    def _size_of(self, inputs: Arrays) -> int:
+        """Return what the run time grows with: the free axes of the largest input, multiplied."""
+        return max((prod(inputs[name].shape[axis] for axis in axes) for name, axes in self._free_axes), default=1)
+
+    def _key_of(self, inputs: Arrays, outputs: tuple[str, ...]) -> object:
+        """Return what has to be equal for requests to run together; dtypes are the signature's already."""
+        if not self._varying and not self._shared:
+            return outputs
+        shared = [inputs[name] for name in self._shared]
+        if sum([array.nbytes for array in shared]) > _SHARED_BYTES:
+            return None
+        shapes = [inputs[name].shape[1:] for name in self._varying]
+        return outputs, *shapes, *[(array.shape, *array.ravel().tolist()) for array in shared]
+
+
+def outputs_wanted(runner: Runner, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return *wanted*, or all outputs when nothing was wanted in particular.
+
+    Raises:
+        UnknownOutputError: the version has no such output.
+    """
+    if not wanted:
+        return runner.output_names
+    for name in wanted:
+        if name not in runner.output_names:
+            raise UnknownOutputError(name, runner.output_names)
+    return wanted

@@ -1,0 +1,310 @@
+"""Keeps what serves in step with the store: polls it, states the wish to the manager, and swaps the view.
+
+A route table is adopted once every version that it sends requests to is available, so that a swap costs no request.
+Until then, and for good when the table is wrong or a version fails to load, the old table serves, and `table_problem`
+says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from turnout_server.execution.runner import Runner
+from turnout_server.gateway.view import View
+from turnout_server.routing.route import Target
+from turnout_server.routing.table import EMPTY, RouteTable, digest_of, selectors
+from turnout_server.routing.text import parse
+from turnout_server.serving.labels import effective_labels
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State
+from turnout_server.serving.version_policy import VersionPolicy, aspired
+from turnout_server.store.store import ModelStore, StoreSnapshot
+from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError, TurnoutError
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.versions import VersionKey, resolve
+
+_log = structlog.get_logger("turnout.reconciler")
+
+
+class Look(NamedTuple):
+    """What a look at the store brought: all of it immutable."""
+
+    snapshot: StoreSnapshot
+    table: RouteTable | None
+    """The table as the store has it; None where it is missing or wrong."""
+    problem: str
+    """Why there is no table; empty when there is one."""
+
+
+class Reconciler:
+    """Polls the store and drives the manager. The event loop's thread only, apart from the look itself."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        manager: Manager[Runner],
+        policy: VersionPolicy,
+        *,
+        routes_file: Path | None = None,
+        on_table: Callable[[str], None] = lambda outcome: None,
+    ) -> None:
+        """Make a reconciler that has not looked yet.
+
+        Args:
+            store: the single source of truth.
+            manager: performs the loading.
+            policy: which versions to load besides those that labels and routes name.
+            routes_file: a route table to use in place of the store's.
+            on_table: told `ok` or `refused` whenever a new table is.
+        """
+        self._store = store
+        self._manager = manager
+        self._policy = policy
+        self._routes_file = routes_file
+        self._on_table = on_table
+        self._look: Look | None = None
+        self._parsed: tuple[str, RouteTable | None, str] | None = None
+        self._versions: dict[str, tuple[int, ...]] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+        self._problems: Mapping[str, tuple[str, ...]] = {}
+        self._store_problem = ""
+        self._starting = True
+        self._refused = ""
+        self._waiting = ""
+        self._advance_due = False
+        self._looking = asyncio.Lock()
+        self.suspended: set[str] = set()
+        """Models that were unloaded by hand."""
+        self.view = View()
+        self.table_problem = ""
+
+    # ------------------------------------------------------------ looking
+
+    async def look(self) -> None:
+        """Look at the store once, and act on what is there.
+
+        Raises:
+            StoreError: it cannot be read; everything stays as it is.
+        """
+        # A caller who gives up must not let the next one look at the same time: the store's eyes are not thread-safe.
+        await asyncio.shield(asyncio.ensure_future(self._look_and_act()))
+
+    async def _look_and_act(self) -> None:
+        async with self._looking:
+            look = await asyncio.to_thread(self._take_look)
+        if self._versions and not look.snapshot.models:
+            raise StoreError("every model has gone at once, as when a volume is not mounted")
+        self._look = look
+        for model, state in look.snapshot.models.items():
+            if model not in look.snapshot.unreadable or model not in self._versions:
+                self._versions[model], self._labels[model] = state.versions, state.labels
+        for model in self._versions.keys() - look.snapshot.models.keys() - look.snapshot.unreadable:
+            del self._versions[model], self._labels[model]
+        if look.snapshot.problems != self._problems:
+            for name, problems in look.snapshot.problems.items():
+                if problems != self._problems.get(name):
+                    _log.warning("model has problems", model=name, problems=list(problems))
+            self._problems = look.snapshot.problems
+        self.advance()
+
+    async def poll(self, every_s: float) -> None:
+        """Look again and again, until cancelled; a store that cannot be read for a while changes nothing."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.look()
+            except TurnoutError as error:
+                if error.message != self._store_problem:
+                    self._store_problem = error.message
+                    _log.error("the store cannot be read; what is loaded goes on serving", problem=error.message)
+            except Exception:
+                _log.exception("looking at the store failed; what is loaded goes on serving")
+            else:
+                if self._store_problem:
+                    self._store_problem = ""
+                    _log.info("the store can be read again")
+
+    def _take_look(self) -> Look:
+        snapshot = self._store.snapshot()
+        text, problem = snapshot.routes_text, snapshot.routes_problem or ""
+        if self._routes_file is not None:
+            text, problem = _read_routes(self._routes_file)
+        if text is None:
+            return Look(snapshot, None, problem)
+        if self._parsed is None or self._parsed[0] != text:
+            try:
+                self._parsed = (text, parse(text), "")
+            except InvalidRouteTableError as error:
+                self._parsed = (text, None, error.message)
+        _, table, problem = self._parsed
+        if table is not None and table.digest != self.view.table.digest:
+            try:
+                check_references(table, self._store, snapshot)
+            except (InvalidRouteTableError, StoreError) as error:
+                return Look(snapshot, None, error.message)
+        return Look(snapshot, table, problem)
+
+    async def check_table(self, text: str) -> RouteTable:
+        """Check a route table as `look` would, without adopting it.
+
+        Raises:
+            InvalidRouteTableError: it would be refused.
+        """
+
+        def check() -> RouteTable:
+            table = parse(text)
+            check_references(table, self._store, self._store.snapshot())
+            return table
+
+        return await asyncio.to_thread(check)
+
+    # ------------------------------------------------------------ acting
+
+    def version_changed(self) -> None:
+        """A version's state has changed: see, once the manager is done with what it is doing, what that allows."""
+        if not self._advance_due:
+            self._advance_due = True
+            asyncio.get_running_loop().call_soon(self._advance_later)
+
+    def _advance_later(self) -> None:
+        self._advance_due = False
+        self.advance()
+
+    def advance(self) -> None:
+        """Swap the view if what it waits for is available, and state the wish."""
+        look = self._look
+        if look is None:
+            return
+        candidate = look.table
+        table, problem, waiting = self.view.table, look.problem, ""
+        labels = effective_labels(self._labels, self.view.labels, selectors(table), self._manager.is_available)
+        if candidate is None:
+            if table is not EMPTY and not problem:
+                problem = "the route table is gone; write one without routes to stop serving them"
+        elif candidate.digest != table.digest:
+            # When the process starts nothing is served yet that could be lost by adopting what is there.
+            if not self._starting:
+                waiting, problem = self._obstacles(candidate, labels)
+            if not waiting and not problem:
+                table = candidate
+        self._starting = False
+        if table is not self.view.table or labels != self.view.labels:
+            adopted = table is not self.view.table
+            self.view = View(table, labels)
+            if adopted:
+                _log.info("route table adopted", routes=[route.name for route in table], digest=table.digest)
+                self._on_table("ok")
+        self._note_problem(problem, waiting)
+        wanted = selectors(table)
+        if candidate is not None:
+            for model, more in selectors(candidate).items():
+                wanted.setdefault(model, set()).update(more)
+        wish = aspired(self._versions, self._labels, wanted, self._policy, self.suspended)
+        self._manager.aspire(wish, frozenset(key for key in self.view.in_use() if key.model not in self.suspended))
+
+    def _note_problem(self, problem: str, waiting: str) -> None:
+        self.table_problem = problem or waiting
+        if problem and problem != self._refused:
+            _log.warning("the store's route table is not being served; the one before it is", problem=problem)
+            self._on_table("refused")
+        if waiting and waiting != self._waiting and not self._refused:
+            _log.info("the store's route table waits for its versions", waiting=waiting)
+        # What is tried again, and fails again, is the same refusal.
+        if problem or not waiting:
+            self._refused = problem
+        self._waiting = waiting
+
+    def _obstacles(self, table: RouteTable, labels: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
+        """Say what *table* has to wait for, and what keeps it from being adopted; empty for nothing."""
+        waiting = ""
+        for compiled in table:
+            for index, target in enumerate(compiled.route.targets):
+                if not _receives(compiled.route.fallback, compiled.route.overrides, target):
+                    continue
+                key = resolve(target.model, target.version, labels)
+                status = self._manager.status_of(key) if key is not None else None
+                if status is None or status.state is not State.AVAILABLE:
+                    state = status.state.value if status is not None else State.STORED.value
+                    detail = f": {status.detail}" if status is not None and status.detail else ""
+                    text = f"$.routes.{compiled.name}.targets[{index}]: {key or target.model} is {state}{detail}"
+                    if state == State.FAILED.value or target.model in self.suspended:
+                        return "", text
+                    waiting = waiting or text
+        return waiting, ""
+
+    # ------------------------------------------------------------ names
+
+    def stored_versions(self, model: str) -> Sequence[int]:
+        """Return the versions that the store has of *model*; empty when there is no such model."""
+        return self._versions.get(model, ())
+
+    def stored_labels(self, model: str) -> Mapping[str, int]:
+        """Return the labels that the store has of *model*."""
+        return self._labels.get(model, {})
+
+    def stored_models(self) -> Collection[str]:
+        """Return the names of the store's models."""
+        return self._versions.keys()
+
+    async def settle(self) -> None:
+        """Wait until every wished version has been loaded or has failed."""
+        while not self._manager.settled:
+            await self._manager.wait_changed()
+
+
+def _receives(fallback: str | None, overrides: Sequence[object], target: Target) -> bool:
+    named = any(getattr(override, "target", None) == target.name for override in overrides)
+    return target.weight > 0 or target.name == fallback or named
+
+
+def check_references(table: RouteTable, store: ModelStore, snapshot: StoreSnapshot) -> None:
+    """Refuse a table that refers to what is not in the store, or to a model of another task.
+
+    Raises:
+        InvalidRouteTableError: the first such place.
+    """
+    for compiled in table:
+        route = compiled.route
+        places = [(f"targets[{index}]", target.model, target.version) for index, target in enumerate(route.targets)]
+        places += [(f"mirrors[{index}]", mirror.model, mirror.version) for index, mirror in enumerate(route.mirrors)]
+        for place, model, selector in places:
+            at = f"$.routes.{compiled.name}.{place}"
+            state = snapshot.models.get(model)
+            if state is None:
+                raise InvalidRouteTableError(f"{at}.model", f"the store has no model {model!r}")
+            key = resolve(model, selector, {model: state.labels})
+            if key is None:
+                known = ", ".join(sorted(state.labels)) or "none"
+                raise InvalidRouteTableError(f"{at}.version", f"{model!r} has no label {selector!r}; it has {known}")
+            if key.version not in state.versions:
+                known = ", ".join(map(str, state.versions))
+                raise InvalidRouteTableError(f"{at}.version", f"{model!r} has no version {key.version}; it has {known}")
+            _check_task(store, key, route.task, f"{at}.model")
+
+
+def _check_task(store: ModelStore, key: VersionKey, task: str, place: str) -> None:
+    try:
+        found = store.manifest(key.model, key.version).task
+    except StoreError:
+        raise
+    except TurnoutError as error:
+        raise InvalidRouteTableError(place, error.message) from error
+    if task not in (found, Task.TENSORS):
+        raise InvalidRouteTableError(place, f"{key} does {found}; the route's task is {task}")
+
+
+def _read_routes(file: Path) -> tuple[str | None, str]:
+    try:
+        return file.read_text(encoding="utf-8"), ""
+    except FileNotFoundError:
+        return None, f"{file} does not exist"
+    except (OSError, UnicodeDecodeError) as error:
+        return None, f"{file} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+
+
+__all__ = ["Look", "Reconciler", "check_references", "digest_of"]

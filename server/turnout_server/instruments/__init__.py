@@ -1,0 +1,1 @@
+"""What is counted, in plain Python numbers; telemetry turns it into others' forms."""

@@ -1,0 +1,216 @@
+"""What the gateway counts on the hot path: plain Python integers, read only when somebody collects them.
+
+One `counter.add` of the OpenTelemetry SDK costs more than all that is counted here for a request, so nothing here calls
+it; `turnout_server.telemetry` turns `Instruments.families` into Prometheus text and into OTLP.
+
+Every label value comes from the route table, the store, or the code, never from what a caller sent, so the number of
+series is bounded by what operators do. All `record` methods belong to the event loop's thread. `families` may be called
+on any thread: it copies a histogram's buckets in one step and derives the count from them, so those two always agree;
+a sum, or another series, may be one request ahead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from turnout_server.instruments.families import (
+    CODE,
+    METHOD,
+    MODEL,
+    OUTCOME,
+    REASON,
+    ROUTE,
+    STATE,
+    STATUS,
+    TARGET,
+    VERSION,
+    Family,
+    Histogram,
+    Labels,
+    counter,
+    gauge,
+    histogram,
+)
+from turnout_server.serving.state import State, VersionStatus
+from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.versions import VersionKey
+
+NS_PER_S = 1_000_000_000
+REQUEST_BOUNDS_NS = tuple(
+    round(seconds * NS_PER_S)
+    for seconds in (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+)
+"""Upper bounds of the buckets of a whole request's duration: 100 µs to 10 s."""
+RUN_BOUNDS_NS = (10_000, 25_000, 50_000, *REQUEST_BOUNDS_NS)
+"""As above, from 10 µs on: a small model runs in less than the smallest of those."""
+ROWS_BOUNDS = tuple(2**power for power in range(13))
+"""1 to 4096 rows."""
+RETIRED_KEPT = 50
+"""How many unloaded versions keep their series, so that their last counts are still collected."""
+
+
+class Runs:
+    """One version's runs."""
+
+    __slots__ = ("queue", "rows", "run", "waiting_rows")
+
+    def __init__(self) -> None:
+        self.waiting_rows: Callable[[], int] = int
+        """How many rows wait at this moment."""
+        self.queue = Histogram(RUN_BOUNDS_NS)
+        """How long each request waited."""
+        self.run = Histogram(RUN_BOUNDS_NS)
+        """How long each run of the graph took."""
+        self.rows = Histogram(ROWS_BOUNDS)
+        """How many rows each run had."""
+
+
+class _Answers:
+    """The requests that one target answered for one reason."""
+
+    __slots__ = ("codes", "duration")
+
+    def __init__(self, duration: Histogram) -> None:
+        self.codes: dict[str, int] = {}
+        self.duration = duration
+
+
+class Instruments:
+    """Everything that is counted in one process."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        """Calls in progress: whoever starts one adds 1 and takes it away again."""
+        self.loop_lag = Histogram(RUN_BOUNDS_NS)
+        """How late the event loop was."""
+        self._answers: dict[Served, _Answers] = {}
+        self._durations: dict[tuple[str, str, str, int], Histogram] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        self._runs: dict[VersionKey, Runs] = {}
+        self._mirrors: dict[Labels, int] = {}
+        self._rpcs: dict[tuple[str, str], Histogram] = {}
+        self._states: dict[VersionKey, State] = {}
+        self._loads: dict[Labels, int] = {}
+        self._reloads: dict[Labels, int] = {}
+        self._retired: deque[VersionKey] = deque()
+
+    # ------------------------------------------------------------ requests
+
+    def record(self, served: Served, code: str, took_ns: int) -> None:
+        """Count a request that got a target; *code* is `OK` or an error's stable reason."""
+        answers = self._answers.get(served)
+        if answers is None:
+            duration = self._durations.setdefault(served[:4], Histogram(REQUEST_BOUNDS_NS))
+            answers = self._answers[served] = _Answers(duration)
+        codes = answers.codes
+        codes[code] = codes.get(code, 0) + 1
+        answers.duration.add(took_ns)
+
+    def record_refused(self, route: str, code: str) -> None:
+        """Count a request that got no target; *route* is empty unless the route table has it."""
+        key = route, code
+        self._refused[key] = self._refused.get(key, 0) + 1
+
+    def runs_of(self, model: str, version: int) -> Runs:
+        """Return a version's run histograms, to be kept by whoever runs it."""
+        key = VersionKey(model, version)
+        runs = self._runs.get(key)
+        if runs is None:
+            runs = self._runs[key] = Runs()
+        return runs
+
+    def record_mirror(self, route: str, model: str, version: str, outcome: str) -> None:
+        """Count a copy: *version* as the route table names it, *outcome* one of `sent`, `dropped`, `failed`."""
+        key = route, model, version, outcome
+        self._mirrors[key] = self._mirrors.get(key, 0) + 1
+
+    def record_rpc(self, method: str, code: str, took_ns: int) -> None:
+        """Count a call: *method* as registered (`package.Service/Method`), *code* a gRPC status code's name."""
+        duration = self._rpcs.get((method, code))
+        if duration is None:
+            duration = self._rpcs[method, code] = Histogram(REQUEST_BOUNDS_NS)
+        duration.add(took_ns)
+
+    # ------------------------------------------------------------ models and routes
+
+    def record_state(self, status: VersionStatus) -> None:
+        """Note a change of a version's state; that it became AVAILABLE or FAILED counts as a load."""
+        key, state, _ = status
+        if state is State.STORED:
+            self._states.pop(key, None)
+            self._retire(key)
+            return
+        self._states[key] = state
+        if state in (State.AVAILABLE, State.FAILED):
+            load = key.model, "ok" if state is State.AVAILABLE else "failed"
+            self._loads[load] = self._loads.get(load, 0) + 1
+
+    def record_reload(self, outcome: str) -> None:
+        """Count a route table that was looked at and found new: *outcome* is `ok` or `refused`."""
+        self._reloads[(outcome,)] = self._reloads.get((outcome,), 0) + 1
+
+    def _retire(self, key: VersionKey) -> None:
+        """Forget the series of the versions unloaded longest ago, so that years of publishing do not pile up."""
+        if key in self._retired:
+            self._retired.remove(key)
+        self._retired.append(key)
+        while len(self._retired) > RETIRED_KEPT:
+            oldest = self._retired.popleft()
+            if oldest in self._states:
+                continue
+            self._runs.pop(oldest, None)
+            self._answers = {served: kept for served, kept in self._answers.items() if served[2:4] != oldest}
+            self._durations = {series: kept for series, kept in self._durations.items() if series[2:4] != oldest}
+
+    # ------------------------------------------------------------ reading
+
+    def families(self) -> tuple[Family, ...]:
+        """Return every metric as it is now. Durations are in seconds."""
+        served, version = (ROUTE, TARGET, MODEL, VERSION), (MODEL, VERSION)
+        durations = [(key, duration.read(NS_PER_S)) for key, duration in list(self._durations.items())]
+        rpcs = [(key, duration.read(NS_PER_S)) for key, duration in list(self._rpcs.items())]
+        runs = list(self._runs.items())
+        queue = [(key, each.queue.read(NS_PER_S)) for key, each in runs]
+        run = [(key, each.run.read(NS_PER_S)) for key, each in runs]
+        rows = [(key, each.rows.read()) for key, each in runs]
+        waiting = [(key, each.waiting_rows()) for key, each in runs]
+        states = [((*key, state.value), 1) for key, state in list(self._states.items())]
+        return (
+            counter("turnout.requests", "{request}", _REQUESTS, (*served, REASON, CODE), self._requests()),
+            histogram("turnout.request.duration", "s", _DURATION, served, durations),
+            gauge("turnout.requests.in_flight", "{request}", _IN_FLIGHT, (), [((), self.in_flight)]),
+            histogram("turnout.queue.duration", "s", "How long requests waited for their run.", version, queue),
+            histogram("turnout.run.duration", "s", "How long runs of the model took.", version, run),
+            histogram("turnout.batch.rows", "{row}", "How many rows runs had.", version, rows),
+            gauge("turnout.queue.rows", "{row}", "Rows that wait for their run.", version, waiting),
+            histogram("turnout.event_loop.lag", "s", _LAG, (), [((), self.loop_lag.read(NS_PER_S))]),
+            counter("turnout.mirrors", "{request}", _MIRRORS, (ROUTE, MODEL, VERSION, OUTCOME), _copy(self._mirrors)),
+            gauge("turnout.model.state", "1", _STATE, (MODEL, VERSION, STATE), states),
+            counter("turnout.model.loads", "{load}", _LOADS, (MODEL, OUTCOME), _copy(self._loads)),
+            counter("turnout.route_table.reloads", "{reload}", _RELOADS, (OUTCOME,), _copy(self._reloads)),
+            histogram("rpc.server.call.duration", "s", "How long calls took.", (METHOD, STATUS), rpcs)._replace(
+                prometheus="turnout_rpc_duration_seconds", common=(("rpc.system.name", "grpc"),)
+            ),
+        )
+
+    def _requests(self) -> Iterable[tuple[Labels, int]]:
+        for served, answers in list(self._answers.items()):
+            for code, count in list(answers.codes.items()):
+                yield (*served[:4], served.reason.value, code), count
+        for (route, code), count in list(self._refused.items()):
+            yield (route, "", "", "", "", code), count
+
+
+_REQUESTS = "Requests, by who answered, why, and how they ended; without a target, those that were refused."
+_DURATION = "From a request's arrival to its end, for requests that got a target, however they ended."
+_IN_FLIGHT = "Calls in progress."
+_LAG = "How much later than asked the event loop did something."
+_MIRRORS = "Copies of requests: sent, dropped because of other work, or failed."
+_STATE = "1 for the state that a version is in."
+_LOADS = "Attempts to load a version that have ended: ok or failed."
+_RELOADS = "New route tables: ok or refused."
+
+
+def _copy(counts: dict[Labels, int]) -> list[tuple[Labels, int]]:
+    return list(counts.items())

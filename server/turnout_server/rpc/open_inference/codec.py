@@ -1,0 +1,275 @@
+"""The Open Inference Protocol's requests and answers to and from the domain's.
+
+Raw in means raw out, and typed in means typed out. Two things stand above that: the request parameter
+`binary_data_output` asks for one form outright, and as FP16 has no typed form, an answer with an FP16 output is raw.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from turnout_server.rpc.open_inference import parameters, raw_tensors, typed_tensors
+from turnout_server.rpc.open_inference.shared_memory import Place, SharedMemory, place_of
+from turnout_server.rpc.open_inference.signatures import Input, arrange
+from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.transport.call import UNIT_KEY, Call
+from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
+from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.tensors import Array, Arrays
+
+NAME_LIMIT = 256
+"""Characters of a model's, version's or output's name that are worth looking up, and worth repeating in an error."""
+TENSOR_LIMIT = 10_000
+"""Inputs, or outputs wanted, of one request. A message has room for millions of empty ones, which take seconds to
+look through."""
+EMPTY_LIMIT = 1 << 24
+"""What the sizes other than 0 of an empty tensor may multiply to. It takes no bytes to claim more, and what a graph
+makes of it may not be empty."""
+
+
+# ---------------------------------------------------------------- requests
+
+
+def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemory) -> Query:
+    """Return what *request* asks for. Its tensors are decoded in `Query.prepare`, against the assigned version.
+
+    Inputs in shared memory are copied here, so that the caller may write there again once it has the answer.
+
+    Raises:
+        InvalidRequestError: a name is missing or too long, there are too many tensors, an output is wanted twice, or a
+            parameter is wrong.
+        NotSupportedError: the request uses sequences or classification.
+        SharedMemoryDisabledError, SharedMemoryRegionNotFoundError: a tensor is in shared memory that is not there.
+    """
+    if not request.model_name:
+        raise InvalidRequestError("model_name is empty; expected a route or a model")
+    _check_length("model_name", request.model_name)
+    _check_length("model_version", request.model_version)
+    _check_count("inputs", len(request.inputs))
+    _check_count("outputs", len(request.outputs))
+    metadata = call.metadata
+    query = Query(
+        name=request.model_name,
+        version=request.model_version,
+        prepare=partial(prepare, request, _inputs_in_shared_memory(request, shared_memory)),
+        outputs=_outputs_wanted(request, shared_memory) if request.outputs else (),
+        unit=metadata.get(UNIT_KEY, ""),
+        headers=metadata,
+        deadline=call.deadline,
+    )
+    if request.parameters:
+        _apply_parameters(request.parameters, query)
+    return query
+
+
+def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signature: Signature) -> Arrays:
+    """Return the inputs in *request* as arrays that fit *signature*; numbers are read-only views.
+
+    Args:
+        request: the whole request.
+        shared: the bytes of inputs that were in shared memory, by the input's position.
+        signature: the assigned version's.
+
+    Raises:
+        InvalidRequestError: `raw_input_contents` does not match the inputs.
+        InvalidInputError: an input is unknown, missing, doubled, or of the wrong dtype, shape or size.
+    """
+    known = arrange(signature)
+    raw = request.raw_input_contents
+    inputs = request.inputs
+    if raw and len(raw) + len(shared) != len(inputs):
+        raise InvalidRequestError(
+            f"raw_input_contents has {len(raw)} entries for {len(inputs) - len(shared)} inputs; expected one for each"
+        )
+    rest = iter(raw)
+    arrays: dict[str, Array] = {}
+    for index, tensor in enumerate(inputs):
+        name = tensor.name
+        spec = known.inputs.get(name)
+        if spec is None:
+            raise InvalidInputError(_shown(name), f"the model has no such input; it has {', '.join(known.inputs)}")
+        if name in arrays:
+            raise InvalidInputError(name, "is there twice")
+        if tensor.datatype != spec.datatype:
+            raise InvalidInputError(name, f"expected datatype {spec.datatype}, found {_shown(tensor.datatype)!r}")
+        shape = tuple(tensor.shape)
+        count = _count(spec, shape)
+        data = shared[index] if index in shared else next(rest, None)
+        if data is None:
+            if count and not tensor.HasField("contents"):
+                raise InvalidInputError(name, "has neither contents nor raw_input_contents")
+            flat = typed_tensors.decode(name, spec.datatype, spec.dtype, count, tensor.contents)
+        elif tensor.HasField("contents"):
+            raise InvalidInputError(name, "has contents beside raw bytes; send one of them")
+        else:
+            flat = raw_tensors.decode(name, spec.dtype, count, data)
+        arrays[name] = flat.reshape(shape)
+    if len(arrays) != len(known.inputs):
+        missing = next(name for name in known.inputs if name not in arrays)
+        raise InvalidInputError(missing, "is missing")
+    if len(known.rowwise) > 1:
+        _check_rows(known.rowwise, arrays)
+    return arrays
+
+
+def _count(spec: Input, shape: tuple[int, ...]) -> int:
+    """Return how many elements *shape* has; Python's integers do not overflow."""
+    if len(shape) != len(spec.shape):
+        raise InvalidInputError(
+            spec.name, f"expected {len(spec.shape)} dimensions {list(spec.shape)}, found {len(shape)}"
+        )
+    count = 1
+    for found, wanted in zip(shape, spec.shape, strict=True):
+        if found < 0 or (found != wanted and wanted >= 0):
+            raise InvalidInputError(
+                spec.name, f"expected shape {list(spec.shape)} (-1 is any size), found {list(shape)}"
+            )
+        count *= found
+    if not count and math.prod(size for size in shape if size) > EMPTY_LIMIT:
+        raise InvalidInputError(spec.name, f"shape {list(shape)} is empty, yet its other sizes are beyond reason")
+    return count
+
+
+def _check_rows(names: tuple[str, ...], arrays: Arrays) -> None:
+    first = names[0]
+    rows = arrays[first].shape[0]
+    for name in names[1:]:
+        if arrays[name].shape[0] != rows:
+            raise InvalidInputError(name, f"has {arrays[name].shape[0]} rows, but {first!r} has {rows}")
+
+
+def _apply_parameters(given: parameters.Parameters, query: Query) -> None:
+    parameters.refuse_sequences(given)
+    parameters.boolean(given, "binary_data_output")  # a wrong one should not wait until the model has run
+    query.unit = parameters.unit(given) or query.unit
+    query.priority = parameters.integer(given, "priority") or 0
+    timeout_us = parameters.integer(given, "timeout")
+    if timeout_us:
+        deadline = time.monotonic() + timeout_us / 1e6
+        query.deadline = deadline if query.deadline is None else min(deadline, query.deadline)
+
+
+def _inputs_in_shared_memory(request: pb.ModelInferRequest, shared_memory: SharedMemory) -> dict[int, bytes]:
+    shared: dict[int, bytes] = {}
+    total = 0
+    for index, tensor in enumerate(request.inputs):
+        if tensor.parameters and (place := place_of(tensor.parameters)) is not None:
+            total += place.byte_size
+            if total > shared_memory.max_request_bytes:  # one region may be named by many inputs
+                raise InvalidRequestError(
+                    f"a request may bring {shared_memory.max_request_bytes} bytes in shared memory; found {total}"
+                )
+            shared[index] = shared_memory.read(place)
+    return shared
+
+
+def _outputs_wanted(request: pb.ModelInferRequest, shared_memory: SharedMemory) -> tuple[str, ...]:
+    wanted: dict[str, None] = {}
+    for output in request.outputs:
+        _check_length("an output's name", output.name)
+        if output.name in wanted:
+            raise InvalidRequestError(f"output {output.name!r} is wanted twice")
+        if output.parameters:
+            if parameters.integer(output.parameters, "classification"):
+                raise NotSupportedError(f"output {output.name!r}: classification is not supported")
+            if (place := place_of(output.parameters)) is not None:
+                shared_memory.check(place)  # before the model runs, rather than after
+        wanted[output.name] = None
+    return tuple(wanted)
+
+
+def _check_length(what: str, name: str) -> None:
+    if len(name) > NAME_LIMIT:
+        raise InvalidRequestError(f"{what} has {len(name)} characters; at most {NAME_LIMIT} are allowed")
+
+
+def _check_count(what: str, count: int) -> None:
+    if count > TENSOR_LIMIT:
+        raise InvalidRequestError(f"{what}: found {count}; one request may have at most {TENSOR_LIMIT}")
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= NAME_LIMIT else f"{name[:NAME_LIMIT]}..."
+
+
+# ---------------------------------------------------------------- answers
+
+
+def encode(
+    request: pb.ModelInferRequest,
+    prediction: Prediction,
+    shared_memory: SharedMemory,
+    into: pb.ModelInferResponse | None = None,
+) -> pb.ModelInferResponse:
+    """Return the answer to *request*, made in the empty message *into* where one is given.
+
+    Outputs that were wanted in shared memory are written there.
+
+    Raises:
+        InvalidRequestError: an output is larger than its place in shared memory.
+        SharedMemoryDisabledError, SharedMemoryRegionNotFoundError: that place has gone while the model ran.
+    """
+    response = pb.ModelInferResponse() if into is None else into
+    response.MergeFromString(_head_of(prediction.served))
+    if request.id:
+        response.id = request.id
+    datatypes = arrange(prediction.signature).output_datatypes
+    raw = _answers_raw(request) or any(datatypes[name] == "FP16" for name in prediction.outputs)
+    places = _output_places(request)
+    for name, array in prediction.outputs.items():
+        output = response.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)
+        place = places.get(name)
+        if place is not None:
+            _write_to_shared_memory(output, array, place, shared_memory)
+            if raw:
+                response.raw_output_contents.append(b"")  # readers count on one entry an output
+        elif raw:
+            response.raw_output_contents.append(raw_tensors.encode(array))
+        else:
+            typed_tensors.encode(datatypes[name], array, output.contents)
+    return response
+
+
+@functools.lru_cache(maxsize=4096)
+def _head_of(served: Served) -> bytes:
+    """Return what says who answered, written: the same for every request that a target answers for one reason."""
+    head = pb.ModelInferResponse(model_name=served.model, model_version=str(served.version))
+    head.parameters["turnout_route"].string_param = served.route
+    head.parameters["turnout_target"].string_param = served.target
+    head.parameters["turnout_reason"].string_param = served.reason.value
+    return head.SerializeToString()
+
+
+def _answers_raw(request: pb.ModelInferRequest) -> bool:
+    if request.parameters and (asked := parameters.boolean(request.parameters, "binary_data_output")) is not None:
+        return asked
+    return bool(request.raw_input_contents) or not any(tensor.HasField("contents") for tensor in request.inputs)
+
+
+def _output_places(request: pb.ModelInferRequest) -> dict[str, Place]:
+    return {
+        output.name: place
+        for output in request.outputs
+        if output.parameters and (place := place_of(output.parameters)) is not None
+    }
+
+
+def _write_to_shared_memory(
+    output: pb.ModelInferResponse.InferOutputTensor, array: Array, place: Place, shared_memory: SharedMemory
+) -> None:
+    data = raw_tensors.encode(array)
+    if len(data) > place.byte_size:
+        raise InvalidRequestError(
+            f"output {output.name!r} has {len(data)} bytes, but its shared memory has room for {place.byte_size}"
+        )
+    shared_memory.write(place, data)
+    output.parameters["shared_memory_region"].string_param = place.region
+    output.parameters["shared_memory_byte_size"].int64_param = len(data)
+    if place.offset:
+        output.parameters["shared_memory_offset"].int64_param = place.offset

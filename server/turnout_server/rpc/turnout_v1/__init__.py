@@ -1,0 +1,1 @@
+"""`turnout.v1`, our own API."""

@@ -1,0 +1,82 @@
+"""`turnout.v1.RouteService`."""
+
+from __future__ import annotations
+
+from turnout.v1 import route_service_pb2 as pb
+from turnout_server.gateway.catalog import Catalog
+from turnout_server.routing.route import Mirror, Override, Target
+from turnout_server.routing.table import CompiledRoute
+from turnout_server.rpc.turnout_v1 import typed
+from turnout_server.rpc.turnout_v1.paging import page
+from turnout_server.transport.call import Call
+from turnout_server.vocabulary.errors import InvalidRequestError
+
+
+class RouteService:
+    """Looks at the route table, explains assignments, and replaces the table."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Answer from *catalog*."""
+        self._catalog = catalog
+
+    async def ListRoutes(self, request: pb.ListRoutesRequest, call: Call) -> pb.ListRoutesResponse:
+        """List the routes that this server serves now, ordered by name."""
+        table = self._catalog.table
+        routes = {compiled.name: compiled for compiled in table}
+        names, next_token = page(tuple(routes), request.page_size, request.page_token)
+        return pb.ListRoutesResponse(
+            routes=[self._route(routes[name]) for name in names],
+            next_page_token=next_token,
+            table_digest=table.digest,
+            table_problem=self._catalog.table_problem,
+        )
+
+    async def GetRoute(self, request: pb.GetRouteRequest, call: Call) -> pb.GetRouteResponse:
+        """Return one route."""
+        return pb.GetRouteResponse(route=self._route(self._catalog.table.require(_named(request.route))))
+
+    async def Assign(self, request: pb.AssignRequest, call: Call) -> pb.AssignResponse:
+        """Say which target a unit belongs to, and why, without running a model."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        served, override_index = self._catalog.assign(_named(request.route), request.unit, headers)
+        return pb.AssignResponse(served=typed.served(served), override_index=override_index)
+
+    async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, call: Call) -> pb.ApplyRoutesResponse:
+        """Replace the whole route table in the store, or only check the new one."""
+        digest = await self._catalog.apply_routes(request.yaml, request.expected_digest, request.validate_only)
+        return pb.ApplyRoutesResponse(table_digest=digest)
+
+    def _route(self, compiled: CompiledRoute) -> pb.Route:
+        route = compiled.route
+        return pb.Route(
+            name=compiled.name,
+            task=route.task,
+            salt=route.salt,
+            targets=map(self._target, route.targets),
+            overrides=map(_override, route.overrides),
+            mirrors=map(_mirror, route.mirrors),
+            fallback=route.fallback or "",
+        )
+
+    def _target(self, target: Target) -> pb.Target:
+        return pb.Target(
+            name=target.name,
+            model=target.model,
+            version=str(target.version),
+            weight=target.weight,
+            serving_version=self._catalog.serving_version(target.model, target.version),
+        )
+
+
+def _named(route: str) -> str:
+    if not route:
+        raise InvalidRequestError("route: is empty; expected a route's name")
+    return route
+
+
+def _override(override: Override) -> pb.Override:
+    return pb.Override(headers=override.when.header, units=override.when.unit, target=override.target)
+
+
+def _mirror(mirror: Mirror) -> pb.Mirror:
+    return pb.Mirror(model=mirror.model, version=str(mirror.version), fraction=mirror.fraction)

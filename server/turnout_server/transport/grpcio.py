@@ -1,0 +1,185 @@
+"""The methods over grpcio's own asyncio server: `transport: grpcio`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, cast
+
+import grpc
+
+from turnout_server.config import LimitsConfig, format_address
+from turnout_server.transport.gate import Gate
+from turnout_server.transport.method import CallFailed, Method, Methods
+from turnout_server.vocabulary.errors import ConfigurationError, ShuttingDownError
+
+_LAST_WORDS_S = 0.2
+"""What answers and refusals that are on their way get once the server stops, in seconds."""
+_IN_TRANSIT_S = 0.05
+"""What calls that are on their way get to arrive, and the server's goodbye to be sent, in seconds."""
+
+
+class GrpcCall:
+    """A `Call` over grpc.aio's context."""
+
+    __slots__ = ("_context", "_metadata")
+
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._context = context
+        self._metadata: dict[str, str] | None = None
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The caller's metadata; see `Call.metadata`."""
+        if self._metadata is None:
+            pairs = self._context.invocation_metadata() or ()
+            self._metadata = {key: value for key, value in pairs if isinstance(value, str)}
+        return self._metadata
+
+    @property
+    def deadline(self) -> float | None:
+        """When the caller stops waiting; see `Call.deadline`."""
+        # None without a deadline, whatever the stubs say.
+        remaining = cast("float | None", self._context.time_remaining())
+        return None if remaining is None else time.monotonic() + remaining
+
+
+class GrpcioTransport:
+    """grpcio's server, with an orderly end."""
+
+    def __init__(self, methods: Methods, limits: LimitsConfig) -> None:
+        """Make a server that does not listen yet."""
+        self._errors_may_go = asyncio.Event()
+        self._errors_may_go.set()
+        self._server = grpc.aio.server(options=_options(limits))
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+        for path, method in methods.items():
+            service, name = path.split("/")
+            services.setdefault(service, {})[name] = _Carrier(method, self._errors_may_go).handler()
+        self._server.add_generic_rpc_handlers(
+            tuple(grpc.method_handlers_generic_handler(service, those) for service, those in services.items())
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """Take calls on *host* and *port*, which may be 0; return the port.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        address = format_address(host, port)
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"cannot listen on {address}: is the port in use, or the host not this machine's?"
+            ) from error
+        await self._server.start()
+        return port
+
+    async def say_goodbye(self) -> None:
+        """Stop a drained server without cancelling the calls that come in at that moment, as gRPC does on its own.
+
+        Clients that are refused ask again at once, and what is on its way when the server stops ends with CANCELLED,
+        which nobody retries. So the last refusals are held back until the server has told every client to go elsewhere.
+        """
+        self._errors_may_go.clear()
+        await asyncio.sleep(_IN_TRANSIT_S)
+        stopping = asyncio.ensure_future(self._server.stop(_LAST_WORDS_S))
+        await asyncio.sleep(_IN_TRANSIT_S)
+        self._errors_may_go.set()
+        await stopping
+
+
+class _Carrier:
+    """Carries the calls of one method."""
+
+    __slots__ = ("_errors_may_go", "_method")
+
+    def __init__(self, method: Method, errors_may_go: asyncio.Event) -> None:
+        self._method = method
+        self._errors_may_go = errors_may_go
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return what grpc registers. Messages stay bytes there, so that a malformed one gets a clean status."""
+        if self._method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream_stream)
+        if self._method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream)
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary)
+
+    async def _unary_unary(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        try:
+            return await self._method.unary(raw, GrpcCall(context))
+        except CallFailed as failure:
+            failed = failure
+        await self._abort(context, failed)
+        raise AssertionError("abort raises")
+
+    async def _unary_stream(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        try:
+            async with contextlib.aclosing(self._method.stream(raw, GrpcCall(context))) as responses:
+                async for response in responses:
+                    yield response
+            return
+        except CallFailed as failure:
+            failed = failure
+        await self._abort(context, failed)
+
+    async def _stream_stream(
+        self, raw: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        try:
+            requests = _until_closing(raw, self._method.gate)
+            async with contextlib.aclosing(self._method.stream(requests, GrpcCall(context))) as responses:
+                async for response in responses:
+                    yield response
+            return
+        except CallFailed as failure:
+            failed = failure
+        await self._abort(context, failed)
+
+    async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], failed: CallFailed) -> None:
+        await self._errors_may_go.wait()
+        status = failed.status
+        await context.abort(status.code, status.message, status.trailers)
+
+
+async def _until_closing(raw: AsyncIterator[bytes], gate: Gate) -> AsyncGenerator[bytes, None]:
+    """Yield a client's messages until it has no more.
+
+    Raises:
+        ShuttingDownError: the server shuts down before the client has sent all; what was read is still answered.
+    """
+    closing = asyncio.ensure_future(gate.closing.wait())
+    iterator = aiter(raw)
+    reading: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            reading = asyncio.ensure_future(anext(iterator))
+            await asyncio.wait((reading, closing), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise ShuttingDownError
+            try:
+                message = reading.result()
+            except StopAsyncIteration:
+                return
+            yield message
+    finally:
+        closing.cancel()
+        if reading is not None and not reading.cancel() and not reading.cancelled():
+            reading.exception()  # it ended while this generator was being closed, and nobody else will look
+
+
+def _options(limits: LimitsConfig) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        # Two servers on one port would split the traffic between them unnoticed.
+        ("grpc.so_reuseport", 0),
+        # Clients may keep idle connections alive without being told to calm down.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]

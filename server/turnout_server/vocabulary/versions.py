@@ -1,0 +1,28 @@
+"""Which version of which model, and what a number or a label stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class VersionKey(NamedTuple):
+    """One version of one model."""
+
+    model: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.model} version {self.version}"
+
+
+Labels = Mapping[str, Mapping[str, int]]
+"""Versions by label, by model."""
+
+
+def resolve(model: str, selector: int | str, labels: Labels) -> VersionKey | None:
+    """Return the version that a number or a label stands for; None for a label that does not exist."""
+    if isinstance(selector, int):
+        return VersionKey(model, selector)
+    version = labels.get(model, {}).get(selector)
+    return None if version is None else VersionKey(model, version)

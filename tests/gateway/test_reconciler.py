@@ -1,0 +1,376 @@
+"""What changes in the store takes effect without one failed request, and what is wrong there changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.world import Traffic, World, table, turns
+from turnout_server.gateway import reconciler as reconciler_module
+from turnout_server.serving.state import State
+from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.versions import VersionKey
+
+ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
+BY_LABEL = table("only price champion 1")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    return World(tmp_path / "store")
+
+
+async def labelled(world: World) -> World:
+    """Serve version 1 as champion, behind a route."""
+    world.publish("price", "champion")
+    world.routes(BY_LABEL)
+    return await world.start()
+
+
+# ---------------------------------------------------------------- while requests run
+
+
+async def test_a_moved_label_takes_effect_without_a_failed_request(world: World) -> None:
+    await labelled(world)
+    traffic = Traffic(world, unit="u")
+    world.held.add(TWO)
+    world.publish("price", "champion")
+    await world.look()
+    assert world.states() == {ONE: State.AVAILABLE, TWO: State.LOADING}
+    assert set(traffic.answered) == {1}
+    await world.released(TWO)
+    await turns()
+    assert world.states() == {TWO: State.AVAILABLE}
+    assert set(await traffic.stop()) == {1, 2}
+    assert world.predictors[ONE].closed
+    assert world.leases() == 0
+
+
+async def test_a_new_version_of_a_bare_model_takes_over_without_a_failed_request(world: World) -> None:
+    world.publish()
+    await world.start()
+    traffic = Traffic(world)
+    world.held.add(TWO)
+    world.publish()
+    await world.look()
+    await world.released(TWO)
+    assert set(await traffic.stop()) == {1, 2}
+    assert world.states() == {TWO: State.AVAILABLE}
+
+
+async def test_an_edited_table_takes_effect_without_a_failed_request(world: World) -> None:
+    world.publish()
+    world.publish()
+    world.routes(table("only price 1 1"))
+    await world.start()
+    traffic = Traffic(world)
+    world.publish()
+    three = VersionKey("price", 3)
+    world.held.add(three)
+    world.routes(table("only price 3 1"))
+    await world.look()
+    assert world.reconciler.table_problem == "$.routes.price.targets[0]: price version 3 is LOADING"
+    await world.released(three)
+    assert world.reconciler.table_problem == ""
+    assert set(await traffic.stop()) == {1, 3}
+    assert world.reloads == ["ok", "ok"]
+
+
+async def test_the_first_table_of_a_running_gateway_waits_for_its_versions_too(world: World) -> None:
+    """A route takes over the name of a model that is being asked for already."""
+    world.publish()
+    world.publish()
+    await world.start()
+    traffic = Traffic(world)
+    world.held.add(ONE)
+    world.routes(table("only price 1 1"))
+    await world.look()
+    assert len(world.reconciler.view.table) == 0
+    await world.released(ONE)
+    assert set(await traffic.stop()) == {1, 2}
+
+
+async def test_labels_that_move_again_and_again_never_fail_a_request(world: World) -> None:
+    await labelled(world)
+    traffic = Traffic(world, unit="u")
+    for number in range(2, 8):
+        world.publish("price", "champion")
+        await world.look()
+        assert world.states() == {VersionKey("price", number): State.AVAILABLE}
+    assert len(await traffic.stop()) > 1
+    assert all(world.predictors[VersionKey("price", number)].closed for number in range(1, 7))
+
+
+# ---------------------------------------------------------------- versions that are no good
+
+
+async def test_a_version_that_fails_to_load_leaves_the_old_one_serving(world: World) -> None:
+    await labelled(world)
+    world.broken.add(TWO)
+    world.publish("price", "champion")
+    await world.look()
+    assert world.states() == {ONE: State.AVAILABLE, TWO: State.FAILED}
+    assert await world.version(unit="u") == 1
+
+
+async def test_a_version_that_loads_at_a_later_try_takes_over(world: World) -> None:
+    await labelled(world)
+    world.broken.add(TWO)
+    world.publish("price", "champion")
+    await world.look()
+    world.broken.clear()
+    world.now += 1.0
+    await world.look()
+    assert world.states() == {TWO: State.AVAILABLE}
+    assert await world.version(unit="u") == 2
+
+
+async def test_a_table_on_a_version_that_fails_is_refused_once_and_adopted_when_it_loads_after_all(
+    world: World,
+) -> None:
+    await labelled(world)
+    world.broken.add(TWO)
+    world.publish()
+    world.routes(table("only price 2 1"))
+    await world.look()
+    for _ in range(3):
+        world.now += 400.0
+        await world.look()
+    problem = "$.routes.price.targets[0]: price version 2 is FAILED: price version 2 is broken"
+    assert world.reconciler.table_problem == problem
+    assert world.reloads == ["ok", "refused"]
+    assert await world.version(unit="u") == 1
+    world.broken.clear()
+    world.now += 400.0
+    await world.look()
+    assert world.reconciler.table_problem == ""
+    assert world.reloads == ["ok", "refused", "ok"]
+    assert await world.version(unit="u") == 2
+
+
+async def test_a_version_deleted_while_it_serves_goes_on_serving_and_may_come_back(world: World) -> None:
+    await labelled(world)
+    directory = world.store.version_dir("price", 1)
+    world.publish("other")
+    await world.look()
+    away = world.root.parent / "away"
+    directory.rename(away)
+    await world.look()
+    assert await world.version(unit="u") == 1
+    away.rename(directory)
+    await world.look()
+    assert await world.version(unit="u") == 1
+    assert world.predictors[ONE].closed is False
+
+
+async def test_a_model_that_nothing_stands_on_goes_when_it_is_deleted(world: World) -> None:
+    world.publish()
+    world.publish("other")
+    await world.start()
+    (world.root / "models" / "price").rename(world.root.parent / "away")
+    await world.look()
+    assert list(world.states()) == [VersionKey("other", 1)]
+    assert world.predictors[ONE].closed
+    (world.root.parent / "away").rename(world.root / "models" / "price")
+    await world.look()
+    assert await world.version() == 1
+
+
+# ---------------------------------------------------------------- stores and tables that are no good
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("routes: [", "line 1"),
+        ("routes:\n  price: {}\n", "$.routes.price"),
+        (table("only price nolabel 1"), "$.routes.price.targets[0].version: 'price' has no label 'nolabel'"),
+        (table("only price 99 1"), "$.routes.price.targets[0].version: 'price' has no version 99; it has 1"),
+        (table("only nomodel 1 1"), "$.routes.price.targets[0].model: the store has no model 'nomodel'"),
+        (table("only price 1 1", task="ranking"), "$.routes.price.targets[0].model: price version 1 does tensors"),
+        (
+            table("only price 1 1", more="    mirrors:\n      - {model: price, version: 7}\n"),
+            "$.routes.price.mirrors[0].version",
+        ),
+    ],
+)
+async def test_a_bad_table_leaves_the_old_one_serving_and_says_why(world: World, text: str, problem: str) -> None:
+    await labelled(world)
+    world.routes(text)
+    await world.look()
+    await world.look()
+    assert world.reconciler.table_problem.startswith(problem)
+    assert await world.version(unit="u") == 1
+    assert world.reloads == ["ok", "refused"]
+    world.routes(BY_LABEL)
+    await world.look()
+    assert world.reconciler.table_problem == ""
+
+
+async def test_a_table_that_is_gone_goes_on_serving_and_one_without_routes_ends_it(world: World) -> None:
+    await labelled(world)
+    (world.root / "routes.yaml").unlink()
+    await world.look()
+    assert "is gone" in world.reconciler.table_problem
+    assert world.reconciler.view.table.get("price") is not None
+    world.routes("routes: {}\n")
+    await world.look()
+    assert world.reconciler.table_problem == ""
+    assert len(world.reconciler.view.table) == 0
+
+
+async def test_a_manifest_that_cannot_be_read_for_a_new_table_holds_up_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await labelled(world)
+
+    def unreadable(model: str, version: int) -> None:
+        raise StoreError("read a manifest: permission denied")
+
+    monkeypatch.setattr(world.store, "manifest", unreadable)
+    world.routes(table("only price 1 1"))
+    world.publish("other")
+    monkeypatch.setattr(world.store, "verify", lambda model, version: None)
+    world.held.add(VersionKey("other", 1))
+    await world.look()
+    assert world.reconciler.table_problem == "read a manifest: permission denied"
+    assert VersionKey("other", 1) in world.states()
+
+
+async def test_labels_that_cannot_be_read_for_a_while_change_nothing(world: World) -> None:
+    await labelled(world)
+    labels = world.root / "models" / "price" / "labels.json"
+    good = labels.read_text()
+    labels.write_text("{")
+    await world.look()
+    assert world.reconciler.stored_labels("price") == {"champion": 1}
+    assert await world.version(unit="u") == 1
+    labels.write_text(good)
+    world.publish("price", "champion")
+    await world.look()
+    assert await world.version(unit="u") == 2
+
+
+async def test_a_label_that_is_removed_goes_on_for_the_routes_that_need_it(world: World) -> None:
+    await labelled(world)
+    world.publish()
+    world.store.set_label("price", "champion", None)
+    await world.look()
+    assert await world.version(unit="u") == 1
+
+
+@pytest.mark.parametrize("what", ["models", "."])
+async def test_a_store_that_is_not_there_for_a_while_changes_nothing(world: World, what: str) -> None:
+    await labelled(world)
+    place, away = (world.root / what).resolve(), world.root.parent / "away"
+    place.rename(away)
+    with pytest.raises(StoreError):
+        await world.reconciler.look()
+    assert await world.version(unit="u") == 1
+    away.rename(place)
+    world.publish("price", "champion")
+    await world.look()
+    assert await world.version(unit="u") == 2
+
+
+async def test_polling_outlives_every_error_and_says_each_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await labelled(world)
+    logged: list[str] = []
+    looks: list[Exception | None] = [StoreError("gone"), StoreError("gone"), OSError("odd"), None, StoreError("gone")]
+    polled = asyncio.Event()
+
+    async def look() -> None:
+        if not looks:
+            polled.set()
+            await asyncio.Event().wait()
+        if (error := looks.pop(0)) is not None:
+            raise error
+
+    class Log:
+        def error(self, event: str, **fields: object) -> None:
+            logged.append("cannot be read")
+
+        def exception(self, event: str) -> None:
+            logged.append("odd")
+
+        def info(self, event: str) -> None:
+            logged.append("again")
+
+    monkeypatch.setattr(world.reconciler, "look", look)
+    monkeypatch.setattr(reconciler_module, "_log", Log())
+    task = asyncio.create_task(world.reconciler.poll(0.0))
+    await polled.wait()
+    task.cancel()
+    assert logged == ["cannot be read", "odd", "again", "cannot be read"]
+
+
+async def test_a_caller_who_gives_up_does_not_make_two_look_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await labelled(world)
+    entered, go_on = threading.Event(), threading.Event()
+    take = world.reconciler._take_look
+
+    def slowly() -> reconciler_module.Look:
+        entered.set()
+        go_on.wait()
+        return take()
+
+    monkeypatch.setattr(world.reconciler, "_take_look", slowly)
+    impatient = asyncio.create_task(world.reconciler.look())
+    await asyncio.to_thread(entered.wait)
+    impatient.cancel()
+    await turns()
+    assert impatient.cancelled()
+    assert world.reconciler._looking.locked()
+    world.publish("other")
+    go_on.set()
+    await world.look()
+    assert VersionKey("other", 1) in world.states()
+
+
+async def test_checking_a_table_adopts_nothing(world: World) -> None:
+    await labelled(world)
+    checked = await world.reconciler.check_table(table("only price 1 1", route="other"))
+    assert checked.get("other") is not None
+    with pytest.raises(InvalidRouteTableError, match="no model 'nomodel'"):
+        await world.reconciler.check_table(table("only nomodel 1 1"))
+    assert world.reconciler.view.table.get("other") is None
+
+
+async def test_a_table_outside_the_store_is_used_in_place_of_the_stores(world: World) -> None:
+    world.publish("price", "champion")
+    world.routes("routes: [broken")
+    world.reconciler._routes_file = world.root.parent / "mine.yaml"
+    await world.start()
+    assert "does not exist" in world.reconciler.table_problem
+    world.reconciler._routes_file.write_text(BY_LABEL)
+    await world.look()
+    assert world.reconciler.view.table.get("price") is not None
+    world.reconciler._routes_file.write_bytes(b"\xff")
+    await world.look()
+    assert "not UTF-8" in world.reconciler.table_problem
+    assert await world.version(unit="u") == 1
+
+
+async def test_at_the_start_a_table_is_adopted_though_one_of_its_versions_fails(world: World) -> None:
+    world.publish("price", "champion")
+    world.publish("price", task=Task.TENSORS)
+    world.broken.add(TWO)
+    world.routes(table("bad price 2 1", "good price 1 0", more="    fallback: good\n"))
+    await world.start()
+    assert await world.version(unit="u") == 1
+
+
+async def test_a_target_that_gets_no_requests_is_not_waited_for(world: World) -> None:
+    await labelled(world)
+    world.held.add(TWO)
+    world.publish()
+    world.routes(table("busy price 1 1", "idle price 2 0"))
+    await world.look()
+    assert len(next(iter(world.reconciler.view.table)).route.targets) == 2
+    await world.released(TWO)

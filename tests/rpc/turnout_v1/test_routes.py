@@ -1,0 +1,89 @@
+"""RouteService shows the table, explains assignments and hands new tables on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rpc.turnout_v1.typed_fakes import SERVED, FakeCall, FakeCatalog
+from turnout import v1 as pb
+from turnout_server.routing.route import Mirror, Override, Route, Target, When
+from turnout_server.routing.table import RouteTable
+from turnout_server.rpc.turnout_v1 import typed
+from turnout_server.rpc.turnout_v1.routes import RouteService
+from turnout_server.vocabulary.errors import InvalidRequestError, RouteNotFoundError
+
+CALL = FakeCall()
+PRICE = Route(
+    task="price",
+    salt="price-2026",
+    targets=(Target("control", "price", "champion", 90), Target("canary", "price", 4, 10)),
+    overrides=(Override(When({"x-qa": "on"}, ("u1", "u2")), "canary"),),
+    mirrors=(Mirror("price", 7, 0.05),),
+    fallback="control",
+)
+PLAIN = Route(task="ranking", salt="s", targets=(Target("only", "rank", 1, 1),))
+
+
+@pytest.fixture
+def catalog() -> FakeCatalog:
+    catalog = FakeCatalog()
+    catalog.table = RouteTable({"search": PLAIN, "price": PRICE}, digest="abc")
+    catalog.serving = {("price", "champion"): 3, ("price", 4): 4}
+    return catalog
+
+
+async def test_a_route_is_shown_whole_with_the_versions_that_serve_it(catalog: FakeCatalog) -> None:
+    answer = await RouteService(catalog).GetRoute(pb.GetRouteRequest(route="price"), CALL)
+    assert answer.route == pb.Route(
+        name="price",
+        task="price",
+        salt="price-2026",
+        targets=[
+            pb.Target(name="control", model="price", version="champion", weight=90, serving_version=3),
+            pb.Target(name="canary", model="price", version="4", weight=10, serving_version=4),
+        ],
+        overrides=[pb.Override(headers={"x-qa": "on"}, units=["u1", "u2"], target="canary")],
+        mirrors=[pb.Mirror(model="price", version="7", fraction=0.05)],
+        fallback="control",
+    )
+
+
+async def test_a_target_that_nothing_serves_says_0_and_no_fallback_is_empty(catalog: FakeCatalog) -> None:
+    answer = await RouteService(catalog).GetRoute(pb.GetRouteRequest(route="search"), CALL)
+    assert answer.route.targets[0].serving_version == 0
+    assert answer.route.fallback == ""
+
+
+async def test_routes_come_by_name_in_pages_with_the_tables_digest_and_problem(catalog: FakeCatalog) -> None:
+    catalog.table_problem = "$.routes: wrong"
+    service = RouteService(catalog)
+    first = await service.ListRoutes(pb.ListRoutesRequest(page_size=1), CALL)
+    second = await service.ListRoutes(pb.ListRoutesRequest(page_size=1, page_token=first.next_page_token), CALL)
+    assert [route.name for route in (*first.routes, *second.routes)] == ["price", "search"]
+    assert (second.next_page_token, second.table_digest, second.table_problem) == ("", "abc", "$.routes: wrong")
+
+
+async def test_an_unknown_route_is_not_found_and_no_name_is_refused(catalog: FakeCatalog) -> None:
+    service = RouteService(catalog)
+    with pytest.raises(RouteNotFoundError, match="'nope'"):
+        await service.GetRoute(pb.GetRouteRequest(route="nope"), CALL)
+    with pytest.raises(InvalidRequestError, match="route: is empty"):
+        await service.GetRoute(pb.GetRouteRequest(), CALL)
+    with pytest.raises(InvalidRequestError, match="route: is empty"):
+        await service.Assign(pb.AssignRequest(unit="u"), CALL)
+
+
+async def test_an_assignment_is_explained_and_headers_match_in_lower_case(catalog: FakeCatalog) -> None:
+    catalog.assigned = (SERVED, 2)
+    request = pb.AssignRequest(route="price", unit="u9", headers={"X-QA": "On"})
+    answer = await RouteService(catalog).Assign(request, CALL)
+    assert answer == pb.AssignResponse(served=typed.served(SERVED), override_index=2)
+    assert catalog.changes == [("price", "u9", {"x-qa": "On"})]
+
+
+@pytest.mark.parametrize("validate_only", [True, False])
+async def test_a_new_table_is_handed_on_as_it_is(catalog: FakeCatalog, validate_only: bool) -> None:
+    request = pb.ApplyRoutesRequest(yaml="routes: {}", expected_digest="abc", validate_only=validate_only)
+    answer = await RouteService(catalog).ApplyRoutes(request, CALL)
+    assert answer.table_digest == "f00d"
+    assert catalog.changes == [("routes: {}", "abc", validate_only)]

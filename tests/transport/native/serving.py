@@ -1,0 +1,65 @@
+"""The transport on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from tests.transport.native.fakes import Behaviour
+from turnout_server.config import LimitsConfig
+from turnout_server.transport.native.transport import NativeTransport
+
+MIB = 1024 * 1024
+PATIENCE_S = 60.0
+"""How long a test waits for what must come, so that it fails rather than hangs."""
+
+
+class Served:
+    """A server, and channels to it."""
+
+    def __init__(self, transport: NativeTransport, port: int, behaviour: Behaviour) -> None:
+        self.transport = transport
+        self.port = port
+        self.behaviour = behaviour
+        self.address = f"127.0.0.1:{port}"
+        self.channels: list[grpc.aio.Channel] = []
+
+    def channel(self, *options: tuple[str, Any], **more: Any) -> grpc.aio.Channel:
+        """Connect anew; large messages are taken."""
+        everything = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+            *options,
+        ]
+        self.channels.append(grpc.aio.insecure_channel(self.address, everything, **more))
+        return self.channels[-1]
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self.transport._connections)
+
+
+@contextlib.asynccontextmanager
+async def served(behaviour: Behaviour, **limits: Any) -> AsyncIterator[Served]:
+    """Serve *behaviour* on a free port of loopback."""
+    transport = NativeTransport(behaviour.as_methods, LimitsConfig(**limits))
+    one = Served(transport, await transport.start("127.0.0.1", 0), behaviour)
+    try:
+        yield one
+    finally:
+        for channel in one.channels:
+            await channel.close()
+        await transport.say_goodbye()
+
+
+async def until(done: Callable[[], Any]) -> None:
+    """Let others have their turn until *done*."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not done():
+            await asyncio.sleep(0)

@@ -1,0 +1,46 @@
+"""Which calls may come in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from turnout_server.transport.gate import Gate, TooManyCallsError
+from turnout_server.vocabulary.errors import Kind, ShuttingDownError
+
+
+async def test_no_more_calls_than_the_limit_and_room_again_when_one_leaves() -> None:
+    gate = Gate(2)
+    gate.enter()
+    gate.enter()
+    with pytest.raises(TooManyCallsError) as caught:
+        gate.enter()
+    assert (caught.value.kind, caught.value.retry_after_s) == (Kind.OVERLOADED, 0.5)
+    gate.leave()
+    gate.enter()
+    assert gate.inside == 2
+
+
+async def test_a_closed_gate_lets_nobody_in() -> None:
+    gate = Gate(2)
+    gate.close()
+    with pytest.raises(ShuttingDownError):
+        gate.enter()
+
+
+async def test_it_is_empty_when_the_last_call_has_left() -> None:
+    gate = Gate(2)
+    gate.enter()
+    waiting = asyncio.create_task(gate.empty(1e6))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.leave()
+    assert await waiting
+
+
+async def test_without_patience_an_empty_gate_is_empty_and_another_is_not() -> None:
+    gate = Gate(2)
+    assert await gate.empty(0.0)
+    gate.enter()
+    assert not await gate.empty(0.0)

@@ -1,0 +1,49 @@
+"""Reasons are a promise to callers."""
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from turnout_server.transport.status import CODES
+from turnout_server.vocabulary.errors import Kind, TurnoutError
+
+for module in ("transport.gate", "rpc.health", "rpc.open_inference.shared_memory"):
+    importlib.import_module(f"turnout_server.{module}")
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+DOCUMENTED = {
+    reason: cells[1].strip()
+    for line in DOCUMENT.splitlines()
+    if line.startswith("| ") and len(cells := line.split("|")) == 6
+    for reason in re.findall(r"`([A-Z_]+)`", cells[2])
+}
+
+
+def family(root: type[TurnoutError]) -> Iterator[type[TurnoutError]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__.startswith("turnout_server."):
+            yield from family(child)
+
+
+ERRORS = sorted(set(family(TurnoutError)), key=lambda error: error.__name__)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_reason_is_documented_with_its_code(error: type[TurnoutError]) -> None:
+    assert DOCUMENTED[error.reason] == CODES[error.kind].name
+
+
+def test_no_reason_is_documented_that_nobody_raises() -> None:
+    assert set(DOCUMENTED) == {error.reason for error in ERRORS}
+
+
+def test_reasons_name_one_error_each() -> None:
+    assert len({error.reason for error in ERRORS}) == len(ERRORS)
+
+
+def test_every_kind_has_a_code() -> None:
+    assert set(CODES) == set(Kind)
