@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from turnout.v1 import served_pb2 as turnout_dot_v1_dot_served__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'turnout/v1/recommendation_service.proto\x12\nturnout.v1\x1a\x17turnout/v1/served.proto\"~\n\x10RecommendRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.turnout.v1.Selector\x12\x18\n\x10history_item_ids\x18\x02 \x03(\t\x12\x19\n\x11\x65xcluded_item_ids\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\"c\n\x11RecommendResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.turnout.v1.RecommendedItem\x12\"\n\x06served\x18\x02 \x01(\x0b\x32\x12.turnout.v1.Served\"1\n\x0fRecommendedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x32\x61\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.turnout.v1.RecommendRequest\x1a\x1d.turnout.v1.RecommendResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'turnout/v1/recommendation_service.proto\x12\nturnout.v1\x1a\x17turnout/v1/served.proto\"~\n\x10RecommendRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.turnout.v1.Selector\x12\x18\n\x10history_item_ids\x18\x02 \x03(\t\x12\x19\n\x11\x65xcluded_item_ids\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\"c\n\x11RecommendResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.turnout.v1.RecommendedItem\x12\"\n\x06served\x18\x02 \x01(\x0b\x32\x12.turnout.v1.Served\"1\n\x0fRecommendedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x32\x61\n\x15RecommendationService\x12H\n\tRecommend\x12\x1c.turnout.v1.RecommendRequest\x1a\x1d.turnout.v1.RecommendResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'turnout.v1.recommendation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rio.turnout.v1P\001Z\024turnout/v1;turnoutv1'
   _globals['_RECOMMENDREQUEST']._serialized_start=80
   _globals['_RECOMMENDREQUEST']._serialized_end=206
   _globals['_RECOMMENDRESPONSE']._serialized_start=208
