@@ -38,10 +38,10 @@ soak: setup-dev ## Set up, then try a server with everything at once, for a minu
 	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 # Every check runs, also after one has failed; what failed is listed at the end.
-CHECKS := ruff format types imports protos stubs docker
+CHECKS := ruff format types imports protos breaking stubs docker
 
 .PHONY: check
-check: setup-dev ## Set up, then run every check: style, types, imports, protos, stubs, Dockerfile
+check: setup-dev ## Set up, then run every check: style, types, imports, protos and what they broke, stubs, Dockerfile
 	@failed=; for check in $(CHECKS); do \
 	    echo "== $$check"; $(MAKE) --no-print-directory check-$$check || failed="$$failed $$check"; \
 	done; \
@@ -58,6 +58,8 @@ check-imports:
 	@PYTHONPATH=server:clients/python $(BIN)/lint-imports
 check-protos:
 	@$(BIN)/buf lint
+check-breaking:
+	@$(BIN)/buf breaking --against ".git#ref=$$(cat protos/baseline)"
 check-stubs:
 	@$(BIN)/python protos/generate.py --check
 check-docker:
