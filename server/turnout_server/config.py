@@ -80,6 +80,23 @@ class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many microseconds a request may be kept waiting for company when it could run, likewise."""
 
 
+class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where records of what was served are kept."""
+
+    path: str | None = None
+    """A directory, made where it is missing; None keeps no journal."""
+    key_file: str | None = None
+    """The secret that units are hashed with, which a fleet has to share; None makes one inside the journal."""
+    instance: str | None = None
+    """What this gateway is called in records; None takes the host's name."""
+    ring_records: Positive = 65_536
+    """Records that may wait to be written; more are dropped, and counted."""
+    rotate_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """How old a segment's first record may get before the segment is finished, in seconds."""
+    rotate_bytes: Positive = 64 * 1024 * 1024
+    """How large a segment may get, in bytes as they lie in memory."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything."""
 
@@ -91,6 +108,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
     scheduling: SchedulingConfig = SchedulingConfig()
+    journal: JournalConfig = JournalConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False
