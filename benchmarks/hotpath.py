@@ -30,21 +30,23 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from turnout.v1 import ranking_service_pb2
+from turnout_server.config import SchedulingConfig
+from turnout_server.execution.loading import Loading, opening
 from turnout_server.execution.runner import Runner
 from turnout_server.execution.workers import Workers
 from turnout_server.gateway import spans as tracing
 from turnout_server.gateway.data_plane import DataPlane
+from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
+from turnout_server.gateway.records import Records
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.onnx.loader import inspect, load
+from turnout_server.onnx.loader import inspect
+from turnout_server.routing.decide import decide
 from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.rpc.turnout_v1.ranking import RankingService
-from turnout_server.scheduling.admission import Admission, Bounds, Room
-from turnout_server.scheduling.batcher import Batcher, Rules
-from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.version_policy import Latest
@@ -67,9 +69,10 @@ TARGET_US = 40.0
 class FakeCall:
     """A call without a transport."""
 
-    __slots__ = ("deadline", "metadata")
+    __slots__ = ("address", "deadline", "metadata", "principal")
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
+        self.address = self.principal = ""
         self.metadata = metadata
         self.deadline: float | None = None
 
@@ -77,7 +80,7 @@ class FakeCall:
 class Gateway(NamedTuple):
     """All that stands behind a transport."""
 
-    reconciler: Reconciler
+    names: LiveNames
     manager: Manager[Runner]
     instruments: Instruments
     data_plane: DataPlane
@@ -149,24 +152,18 @@ async def gateway(store_path: Path, spans: Spans, executor: ThreadPoolExecutor) 
     """Serve a store without a transport."""
     store, instruments = DirectoryStore(store_path), Instruments()
     workers = Workers(asyncio.get_running_loop(), executor, Shares(2, 2, 16), lambda: True)
-    total = Room(Bounds(1 << 20, 1 << 30))
-
     on_run = spans.batch_ran if spans.enabled else None
-
-    def load_version(key: VersionKey) -> Runner:
-        manifest = store.verify(*key)
-        loaded = load(store.version_dir(*key), manifest)
-        costs = CostModel(loaded.measured)
-        batcher = Batcher(Admission(*key, Bounds(1 << 16, 1 << 28), total), costs, Rules(inline_below_ns=1e9))
-        return Runner(loaded.servable, batcher, costs, workers, instruments.runs_of(*key), on_run)
-
-    manager: Manager[Runner] = Manager(load_version, Runner.close)
-    reconciler = Reconciler(store, manager, Latest(1))
+    scheduling = SchedulingConfig(inline_below_us=1e6)
+    loading = Loading(opening(store), workers, instruments, scheduling=scheduling, on_run=on_run)
+    manager: Manager[Runner] = Manager(loading.load, Runner.close)
+    names = LiveNames(manager)
+    reconciler = Reconciler(store, names, manager, Latest(1))
     manager.subscribe(lambda status, error: reconciler.version_changed())
     await reconciler.look()
     await reconciler.settle()
+    data_plane = DataPlane(names, manager, Records([instruments.read]), spans)
     try:
-        yield Gateway(reconciler, manager, instruments, DataPlane(reconciler, manager, instruments, spans), spans)
+        yield Gateway(names, manager, instruments, data_plane, spans)
     finally:
         await manager.close()
 
@@ -200,14 +197,12 @@ def mlp_steps(behind: Gateway, metadata: Mapping[str, str]) -> Steps:
     raw, call, shared = request.SerializeToString(), FakeCall(metadata), SharedMemory(enabled=False)
     query = codec.decode(request, call, shared)
     runner = behind.manager.lease(VersionKey("mlp", 1)).servable
-    route = behind.reconciler.view.table.get("mlp")
-    assert route is not None
     arrays = query.prepare(runner.signature)
     prediction = finished(behind.data_plane.infer(query))
     behind.instruments.in_flight = 1
 
     def submit(item_query: Query) -> None:
-        runner.submit(arrays, runner.output_names, None, lambda *answer: None)
+        runner.submit(arrays, runner.output_names, None, lambda *answer: None, rows=1)
 
     def whole() -> None:
         message = pb.ModelInferRequest.FromString(raw)
@@ -217,7 +212,7 @@ def mlp_steps(behind: Gateway, metadata: Mapping[str, str]) -> Steps:
     return {
         "parse the message": lambda: pb.ModelInferRequest.FromString(raw),
         "decode": lambda: codec.decode(request, call, shared),
-        "assign": lambda: route.assign(query.unit, query.headers, 0.5),
+        "decide": lambda: decide(behind.names, query, 0.5),
         "lease and release": lambda: behind.manager.lease(VersionKey("mlp", 1)).release(),
         "prepare the tensors": lambda: query.prepare(runner.signature),
         "admit, batch, run, count": lambda: submit(query),

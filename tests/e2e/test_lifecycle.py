@@ -158,7 +158,7 @@ def test_a_wrong_table_does_not_keep_models_from_serving(store: Path, start_gate
     assert gateway.started["routes"] == []
     assert "$.routes.ranking.targets[0].weight" in gateway.started["table_problem"]
     with turnout.Client(gateway.address) as client:
-        assert client.predict_price("price", {"carat": 1.0}).served.reason == "PINNED"
+        assert client.predict_price("price", {"carat": 1.0}).served.reason == "NAMED"
 
 
 def test_metrics_can_be_off(tiny_store: Path, start_gateway: StartGateway) -> None:

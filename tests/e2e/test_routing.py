@@ -167,14 +167,16 @@ def test_a_version_or_a_label_pins(client: turnout.Client, name: str, version: i
 
 
 def test_a_bare_model_is_its_newest_version(client: turnout.Client) -> None:
-    assert served(client, "price") == turnout.Served("", "", "price", 2, "PINNED")
+    assert served(client, "price") == turnout.Served("", "", "price", 2, "NAMED")
 
 
 # ---------------------------------------------------------------- fallback
 
 
 def test_the_fallback_answers_for_a_version_that_is_not_available(client: turnout.Client) -> None:
-    assert served(client, "safe", "anyone") == turnout.Served("safe", "steady", "price", 1, "FALLBACK")
+    assert served(client, "safe", "anyone") == turnout.Served(
+        "safe", "steady", "price", 1, "FALLBACK", "shaky", "", 1.0
+    )
     assert client.assign("safe", "anyone").served.reason == "FALLBACK"
 
 

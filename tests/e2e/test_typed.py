@@ -94,7 +94,7 @@ def test_equal_scores_keep_the_requests_order(ask: Ask) -> None:
 def test_a_price_and_its_interval(ask: Ask) -> None:
     price = ask("predict_price", "price", {"carat": 2.0, "cut": "Fair"}, unit="vip")
     assert (price.price, price.low, price.high) == pytest.approx((2000, 1800, 2200))
-    assert price.served == turnout.Served("price", "control", "price", 1, "OVERRIDE")
+    assert price.served == turnout.Served("price", "control", "price", 1, "OVERRIDE", "control")
 
 
 def test_a_missing_feature_is_filled_in_from_the_manifest(ask: Ask) -> None:

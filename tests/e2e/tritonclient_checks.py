@@ -180,18 +180,25 @@ def the_answer_says_who_answered_and_why(address: str) -> None:
         response = result.get_response()
         assert response.model_name == "price"
         parameters = {key: value.string_param for key, value in response.parameters.items()}
+        assert parameters.pop("turnout_request_id")
+        parameters.pop("turnout_propensity", None)  # a number
         return float(result.as_numpy("price")[0]), parameters, response.model_version
 
     with client.InferenceServerClient(address) as triton:
         price, parameters, version = ask(parameters={"unit_id": "vip"})
         assert (price, version) == (3000.0, "1")
-        wanted = {"turnout_route": "price", "turnout_target": "control", "turnout_reason": "OVERRIDE"}
+        wanted = {
+            "turnout_route": "price",
+            "turnout_target": "control",
+            "turnout_assigned_target": "control",
+            "turnout_reason": "OVERRIDE",
+        }
         assert parameters == wanted, parameters
         assert ask(headers={"x-qa": "on"})[1]["turnout_target"] == "canary"
         assert ask(headers={"x-turnout-unit": "u-1"})[1:] == ask(parameters={"unit_id": "u-1"})[1:]
         assert ask()[1]["turnout_reason"] == "UNSTICKY"
         assert ask(model_version="challenger")[1:] == (
-            {"turnout_route": "", "turnout_target": "", "turnout_reason": "PINNED"},
+            {"turnout_route": "", "turnout_target": "", "turnout_assigned_target": "", "turnout_reason": "PINNED"},
             "2",
         )
 

@@ -28,6 +28,7 @@ from turnout_server.instruments.statistics import EXACT_ROWS
 from turnout_server.onnx.loader import load
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
+from turnout_server.scheduling.copies import Load
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import Item
 from turnout_server.scheduling.shares import Shares
@@ -89,8 +90,9 @@ class Bench:
     def submit(self, rows: int = 1, width: int = 1, x: float = 1.0, **options: Any) -> Item:
         inputs = {"x": np.full((rows, width), x, np.float32)}
         outputs = options.pop("outputs", self.runner.output_names)
+        rows = self.runner.rows_of(inputs)
         return self.runner.submit(
-            inputs, outputs, options.pop("deadline", None), options.pop("ran", self.ran), **options
+            inputs, outputs, options.pop("deadline", None), options.pop("ran", self.ran), rows=rows, **options
         )
 
     async def work(self) -> None:
@@ -170,17 +172,15 @@ async def test_of_many_versions_that_wait_for_one_worker_each_gets_it_in_turn() 
         assert sum(len(bench.answers) for bench in benches) == done
 
 
-async def test_copies_have_room_only_while_nothing_waits_and_a_core_is_idle() -> None:
+async def test_the_load_is_what_waits_here_and_anywhere_and_the_cores_that_are_idle() -> None:
     bench = Bench(THREADED, cores=2)
-    assert bench.runner.has_room_for_copies
-    bench.submit()
-    await turns()
-    assert bench.runner.has_room_for_copies
-    bench.submit()
-    await turns()
-    assert not bench.runner.has_room_for_copies
+    assert bench.runner.load == Load(here=0, everywhere=0, idle_cores=2)
+    for _ in range(3):
+        bench.submit()
+        await turns()
+    assert bench.runner.load == Load(here=1, everywhere=1, idle_cores=0)
     await bench.all_done()
-    assert bench.runner.has_room_for_copies
+    assert bench.runner.load == Load(here=0, everywhere=0, idle_cores=2)
 
 
 # ---------------------------------------------------------------- natural batches
@@ -232,7 +232,7 @@ async def test_a_small_input_that_is_for_all_rows_decides_who_runs_together() ->
     bench = Bench(INLINE, signature)
     for k in (10, 5, 10):
         inputs = {"x": np.ones((1, 1), np.float32), "k": np.array(k)}
-        bench.runner.submit(inputs, ("y",), None, bench.ran)
+        bench.runner.submit(inputs, ("y",), None, bench.ran, rows=bench.runner.rows_of(inputs))
     await bench.all_done()
     assert bench.runs == [2, 1]
 
@@ -243,7 +243,7 @@ async def test_rows_are_those_of_the_batch_axis_wherever_the_input_that_has_it_s
     bench = Bench(INLINE, Signature((weights, *SIGNATURE.inputs), SIGNATURE.outputs))
     for rows in (3, 1):
         inputs = {"weights": np.ones(2, np.float32), "x": np.full((rows, 1), rows, np.float32)}
-        bench.runner.submit(inputs, ("y",), None, bench.ran)
+        bench.runner.submit(inputs, ("y",), None, bench.ran, rows=bench.runner.rows_of(inputs))
     await bench.all_done()
     assert bench.runs == [4]
     answers = [outputs[0].ravel().tolist() for outputs, _ in bench.answers if outputs is not None]
@@ -327,7 +327,7 @@ async def test_texts_that_wait_count_with_all_their_length() -> None:
     signature = Signature((*SIGNATURE.inputs, TensorSpec("text", DType.BYTES, (-1,))), SIGNATURE.outputs)
     bench = Bench(THREADED, signature)
     inputs = {"x": np.ones((1, 1), np.float32), "text": np.array(["t" * 1000], object)}
-    item = bench.runner.submit(inputs, ("y",), None, bench.ran)
+    item = bench.runner.submit(inputs, ("y",), None, bench.ran, rows=bench.runner.rows_of(inputs))
     assert item.nbytes >= 1000
     await bench.all_done()
 
@@ -490,7 +490,7 @@ def test_everybody_gets_exactly_what_it_asked_for_and_only_the_guilty_an_error(
                 else:
                     assert isinstance(error, ValueError)
 
-            items.append(bench.runner.submit({"x": x}, ("y",), None, ran))
+            items.append(bench.runner.submit({"x": x}, ("y",), None, ran, rows=len(x)))
 
         for action, number, width, good in script:
             if action == "submit":
@@ -582,7 +582,7 @@ async def test_thousands_of_interleaved_requests_get_what_a_direct_run_gives(
                 if answer is None or not all(map(np.array_equal, answer, expected)):
                     wrong.append(f"request {number}: {error or answer} is not {expected}")
 
-            runner.submit(inputs, outputs, None, ran, priority=int(random.integers(1, 11)))
+            runner.submit(inputs, outputs, None, ran, rows=runner.rows_of(inputs), priority=int(random.integers(1, 11)))
 
         for number in range(3000):
             await waiting.acquire()

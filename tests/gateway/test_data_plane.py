@@ -74,7 +74,7 @@ async def mirrored(tmp_path: Path) -> World:
         ({"name": "cost", "unit": "u", "headers": {"x-qa": "on"}}, 2, "canary", Reason.OVERRIDE),
         ({"name": "cost", "version": "2"}, 2, "", Reason.PINNED),
         ({"name": "cost", "version": "challenger"}, 2, "", Reason.PINNED),
-        ({"name": "price"}, 2, "", Reason.PINNED),
+        ({"name": "price"}, 2, "", Reason.NAMED),
         ({"name": "price", "version": "champion"}, 1, "", Reason.PINNED),
         ({"name": "price", "version": "001"}, 1, "", Reason.PINNED),
     ],
@@ -83,8 +83,8 @@ async def test_every_answer_says_who_gave_it_and_why(
     world: World, fields: dict[str, Any], version: int, target: str, reason: Reason
 ) -> None:
     prediction = await world.data_plane.infer(query(**fields))
-    route = "" if reason is Reason.PINNED else "cost"
-    assert prediction.served == (route, target, "price", version, reason)
+    route = "" if reason in (Reason.PINNED, Reason.NAMED) else "cost"
+    assert prediction.decision[:5] == (route, target, "price", version, reason)
     assert prediction.outputs["version"].tolist() == [version]
 
 
@@ -94,7 +94,7 @@ async def test_every_answer_says_who_gave_it_and_why(
         ("nothing", "", RouteNotFoundError),
         ("nothing", "1", RouteNotFoundError),
         ("price", "9", VersionNotFoundError),
-        ("price", "9" * 5000, VersionNotFoundError),
+        ("price", "9" * 200, VersionNotFoundError),
         ("price", "nolabel", LabelNotFoundError),
         ("price", "../../etc", LabelNotFoundError),
     ],
@@ -128,7 +128,7 @@ async def test_the_fallback_answers_for_a_target_that_is_not_available(tmp_path:
     targets = ("control price champion 0", "canary price challenger 1")
     world.routes(table(*targets, route="cost", more="    fallback: control\n"))
     await world.start()
-    assert (await world.data_plane.infer(query("cost", unit="u"))).served == (
+    assert (await world.data_plane.infer(query("cost", unit="u"))).decision[:5] == (
         "cost", "control", "price", 1, Reason.FALLBACK,
     )  # fmt: skip
     world.routes(table(*targets, route="cost"))
@@ -136,7 +136,7 @@ async def test_the_fallback_answers_for_a_target_that_is_not_available(tmp_path:
 
 
 async def test_without_a_fallback_a_target_that_is_not_available_is_an_error(world: World) -> None:
-    await world.catalog.unload("price")
+    await world.administration.unload("price")
     with pytest.raises(VersionUnavailableError):
         await world.data_plane.infer(query("cost", unit="u"))
 
@@ -208,7 +208,7 @@ async def test_every_request_is_counted_once_by_who_answered_and_how_it_ended(wo
     assert world.counted("turnout.requests") == {
         ("cost", "control", "price", 1, "SPLIT", "OK"): 1,
         ("cost", "control", "price", 1, "SPLIT", "DEADLINE_EXPIRED"): 1,
-        ("", "", "price", 2, "PINNED", "OK"): 1,
+        ("", "", "price", 2, "NAMED", "OK"): 1,
     }
 
 
@@ -251,7 +251,7 @@ async def test_a_caller_who_goes_while_the_model_runs_keeps_the_version_until_it
     task.cancel()
     await turns()
     assert slow.leases() == 1
-    unloading = asyncio.create_task(slow.catalog.unload("price"))
+    unloading = asyncio.create_task(slow.administration.unload("price"))
     await turns()
     assert not slow.predictors[ONE].closed
     await slow.run_held()
@@ -423,7 +423,7 @@ async def test_a_copy_that_does_not_fit_the_mirror_is_counted_and_holds_nothing(
 
 
 async def test_a_mirror_that_is_not_available_is_counted(mirrored: World) -> None:
-    await mirrored.catalog.unload("rank")
+    await mirrored.administration.unload("rank")
     await ask(mirrored)
     assert mirrors(mirrored) == {"failed": 1}
 

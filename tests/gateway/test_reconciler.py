@@ -89,7 +89,7 @@ async def test_the_first_table_of_a_running_gateway_waits_for_its_versions_too(w
     world.held.add(ONE)
     world.routes(table("only price 1 1"))
     await world.look()
-    assert len(world.reconciler.view.table) == 0
+    assert len(world.names.table) == 0
     await world.released(ONE)
     assert set(await traffic.stop()) == {1, 2}
 
@@ -216,11 +216,11 @@ async def test_a_table_that_is_gone_goes_on_serving_and_one_without_routes_ends_
     (world.root / "routes.yaml").unlink()
     await world.look()
     assert "is gone" in world.reconciler.table_problem
-    assert world.reconciler.view.table.get("price") is not None
+    assert world.names.table.get("price") is not None
     world.routes("routes: {}\n")
     await world.look()
     assert world.reconciler.table_problem == ""
-    assert len(world.reconciler.view.table) == 0
+    assert len(world.names.table) == 0
 
 
 async def test_a_manifest_that_cannot_be_read_for_a_new_table_holds_up_nothing_else(
@@ -247,7 +247,7 @@ async def test_labels_that_cannot_be_read_for_a_while_change_nothing(world: Worl
     good = labels.read_text()
     labels.write_text("{")
     await world.look()
-    assert world.reconciler.stored_labels("price") == {"champion": 1}
+    assert world.names.stored_labels("price") == {"champion": 1}
     assert await world.version(unit="u") == 1
     labels.write_text(good)
     world.publish("price", "champion")
@@ -339,7 +339,7 @@ async def test_checking_a_table_adopts_nothing(world: World) -> None:
     assert checked.get("other") is not None
     with pytest.raises(InvalidRouteTableError, match="no model 'nomodel'"):
         await world.reconciler.check_table(table("only nomodel 1 1"))
-    assert world.reconciler.view.table.get("other") is None
+    assert world.names.table.get("other") is None
 
 
 async def test_a_table_outside_the_store_is_used_in_place_of_the_stores(world: World) -> None:
@@ -350,7 +350,7 @@ async def test_a_table_outside_the_store_is_used_in_place_of_the_stores(world: W
     assert "does not exist" in world.reconciler.table_problem
     world.reconciler._routes_file.write_text(BY_LABEL)
     await world.look()
-    assert world.reconciler.view.table.get("price") is not None
+    assert world.names.table.get("price") is not None
     world.reconciler._routes_file.write_bytes(b"\xff")
     await world.look()
     assert "not UTF-8" in world.reconciler.table_problem
@@ -372,5 +372,5 @@ async def test_a_target_that_gets_no_requests_is_not_waited_for(world: World) ->
     world.publish()
     world.routes(table("busy price 1 1", "idle price 2 0"))
     await world.look()
-    assert len(next(iter(world.reconciler.view.table)).route.targets) == 2
+    assert len(next(iter(world.names.table)).route.targets) == 2
     await world.released(TWO)

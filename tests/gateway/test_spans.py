@@ -11,10 +11,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from tests.records import record
 from turnout_server.execution.batch_run import Execution
 from turnout_server.gateway import spans
 from turnout_server.gateway.spans import Spans, parse_traceparent
-from turnout_server.vocabulary.decision import Reason, Served
 from turnout_server.vocabulary.record import Timing
 
 TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -55,7 +55,7 @@ def test_tracestate_is_passed_on() -> None:
 def test_without_tracing_nothing_is_recorded(metadata: dict[str, str]) -> None:
     tracing = Spans()
     span = tracing.start("a.B/C", metadata)
-    tracing.annotate(span, Served("r", "t", "m", 1, Reason.SPLIT), Timing(1, 1, 1, 1, 1, 1))
+    tracing.read(record(timing=Timing(1, 1, 1, 1, 1, 1)), span)
     tracing.batch_ran(Execution([], 1, 1, 1, 1, [], None), 1)
     assert tracing.current() is None
     tracing.end(span, "INTERNAL", "X")

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 
 from tests.serving.fakes import ManualExecutor, turns
+from turnout_server.config import LimitsConfig, SchedulingConfig
+from turnout_server.execution.loading import Loading, Opened
 from turnout_server.execution.runner import Runner
 from turnout_server.execution.workers import Workers
+from turnout_server.gateway.administration import Administration
+from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
-from turnout_server.gateway.live_catalog import LiveCatalog
+from turnout_server.gateway.mirrors import Mirrors
+from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
+from turnout_server.gateway.records import Records
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments, Runs
-from turnout_server.scheduling.admission import Admission, Bounds, Room
-from turnout_server.scheduling.batcher import Batcher, Rules
-from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
@@ -30,6 +33,7 @@ from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
 from turnout_server.vocabulary.query import Query
+from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -110,27 +114,28 @@ class World:
         self.instruments = Instruments()
         self.store = DirectoryStore(root)
         workers = Workers(asyncio.get_running_loop(), self.runs, Shares(CORES, CORES, THREADS))
-        rules = Rules(1, inline_below_ns=0.0 if slow else 1e12)
-        total = Room(Bounds(1 << 20, 1 << 30))
 
-        def load(key: VersionKey) -> Runner:
+        def open_version(key: VersionKey) -> Opened:
             if key in self.broken:
                 raise InvalidModelError(f"{key} is broken")
             predictor = self.predictors[key] = Predictor(self.store.verify(*key))
-            admission = Admission(*key, Bounds(8, 1 << 20), total)
-            costs = CostModel({1: 1})
-            return Runner(predictor, Batcher(admission, costs, rules), costs, workers, self.instruments.runs_of(*key))
+            return Opened(predictor, {1: 1})
 
-        self.manager: Manager[Runner] = Manager(load, Runner.close, clock=lambda: self.now, executor=self.loads)
+        limits = LimitsConfig(queue_rows=8, queue_bytes=1 << 20, queue_wait_ms=1e9)
+        scheduling = SchedulingConfig(workers=1, max_batch_rows=1, inline_below_us=0.0 if slow else 1e9)
+        loading = Loading(open_version, workers, self.instruments, limits, scheduling)
+        self.manager: Manager[Runner] = Manager(loading.load, Runner.close, clock=lambda: self.now, executor=self.loads)
         self.reloads: list[str] = []
-        self.reconciler = Reconciler(self.store, self.manager, Latest(latest), on_table=self.reloads.append)
+        self.names = LiveNames(self.manager)
+        self.reconciler = Reconciler(self.store, self.names, self.manager, Latest(latest), on_table=self.reloads.append)
         self.manager.subscribe(lambda status, error: self.reconciler.version_changed())
-        self.data_plane = DataPlane(
-            self.reconciler, self.manager, self.instruments, Spans(), mirrors_in_flight=2, draw=draw
-        )
-        self.catalog = LiveCatalog(
-            self.store, self.reconciler, self.manager, self.data_plane, allow_changes=True, draw=draw
-        )
+        self.ended: list[Record] = []
+        """The records of all requests."""
+        records = Records([self.instruments.read, self.ended.append], "boot")
+        mirrors = Mirrors(self.names, self.manager, self.instruments, records, 2, draw)
+        self.data_plane = DataPlane(self.names, self.manager, records, Spans(), mirrors, draw=draw)
+        self.catalog = Catalog(self.store, self.names, self.reconciler, self.manager, draw=draw)
+        self.administration = Administration(self.store, self.names, self.reconciler, self.manager, allow_changes=True)
 
     # ------------------------------------------------------------ the store
 
@@ -170,8 +175,8 @@ class World:
     async def version(self, **fields: Any) -> int:
         """Send a request, and return the version that answered."""
         prediction = await self.data_plane.infer(query(**fields))
-        assert prediction.outputs["version"].tolist() == [prediction.served.version]
-        return prediction.served.version
+        assert prediction.outputs["version"].tolist() == [prediction.decision.version]
+        return prediction.decision.version
 
     async def run_held(self, count: int = 1) -> None:
         """Let *count* runs that were handed to a worker take place."""

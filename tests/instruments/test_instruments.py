@@ -12,22 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.gateway.world import count_run
+from tests.records import record, refused
 from turnout_server.instruments.families import Buckets, Family, Histogram
 from turnout_server.instruments.instruments import RETIRED_KEPT, Instruments
 from turnout_server.serving.state import State, VersionStatus
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.versions import VersionKey
 
-SERVED = Served("price", "control", "price", 3, Reason.SPLIT)
+DECISION = Decision("price", "control", "price", 3, Reason.SPLIT)
 BOUNDS = (1, 10, 100)
 
 served = st.builds(
-    Served,
+    Decision,
     st.sampled_from(["", "price", "rank"]),
     st.sampled_from(["control", "canary"]),
     st.sampled_from(["price", "rank"]),
     st.integers(1, 3),
     st.sampled_from(Reason),
+    available=st.just(True),
 )
 
 
@@ -64,10 +66,10 @@ def test_what_was_read_does_not_change() -> None:
 
 
 @given(st.lists(st.tuples(served, st.sampled_from(["OK", "QUEUE_FULL"]), st.integers(0, 10**11))))
-def test_requests_and_durations_agree(requests: list[tuple[Served, str, int]]) -> None:
+def test_requests_and_durations_agree(requests: list[tuple[Decision, str, int]]) -> None:
     instruments = Instruments()
     for one, code, took_ns in requests:
-        instruments.record(one, code, took_ns)
+        instruments.read(record(one, code, took_ns))
     counts = Counter((*one[:4], one.reason.value, code) for one, code, _ in requests)
     assert dict(family(instruments, "turnout.requests").points) == counts
     durations = dict(family(instruments, "turnout.request.duration").points)
@@ -77,9 +79,9 @@ def test_requests_and_durations_agree(requests: list[tuple[Served, str, int]]) -
 
 def test_a_request_without_a_target_is_counted_under_its_route_alone() -> None:
     instruments = Instruments()
-    instruments.record_refused("", "ROUTE_NOT_FOUND")
-    instruments.record_refused("price", "VERSION_UNAVAILABLE")
-    instruments.record_refused("price", "VERSION_UNAVAILABLE")
+    instruments.read(refused("", "ROUTE_NOT_FOUND"))
+    instruments.read(refused("price", "VERSION_UNAVAILABLE"))
+    instruments.read(refused("price", "VERSION_UNAVAILABLE"))
     assert dict(family(instruments, "turnout.requests").points) == {
         ("", "", "", "", "", "ROUTE_NOT_FOUND"): 1,
         ("price", "", "", "", "", "VERSION_UNAVAILABLE"): 2,
@@ -99,8 +101,8 @@ def test_a_kept_handle_and_a_lookup_count_into_the_same_histograms() -> None:
 
 def test_every_series_has_a_value_for_every_label() -> None:
     instruments = Instruments()
-    instruments.record(SERVED, "OK", 1)
-    instruments.record_refused("", "X")
+    instruments.read(record(DECISION, "OK", 1))
+    instruments.read(refused("", "X"))
     count_run(instruments.runs_of("price", 3), 1, 1, 1)
     instruments.record_mirror("price", "price", "3", "sent")
     instruments.record_rpc("a.B/C", "OK", 1)
@@ -124,7 +126,7 @@ def test_a_version_is_in_one_state_and_a_load_counts_when_it_ends() -> None:
 
 def serve(instruments: Instruments, version: int) -> None:
     instruments.record_state(state(version, State.AVAILABLE))
-    instruments.record(SERVED._replace(version=version), "OK", 1)
+    instruments.read(record(DECISION._replace(version=version), "OK", 1))
     count_run(instruments.runs_of("price", version), 1, 1, 1)
 
 
@@ -163,7 +165,7 @@ def test_it_may_be_read_on_another_thread_at_any_time() -> None:
     with ThreadPoolExecutor(1) as reader:
         totals = reader.submit(read)
         for number in range(2_000):
-            instruments.record(SERVED._replace(version=number), f"CODE_{number}", number)
+            instruments.read(record(DECISION._replace(version=number), f"CODE_{number}", number))
             count_run(instruments.runs_of("price", number), 1, 1, 1)
         done.set()
         seen = totals.result()

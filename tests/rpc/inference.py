@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import TurnoutError, UnknownOutputError
 from turnout_server.vocabulary.query import Prediction, Query
 from turnout_server.vocabulary.record import Timing
@@ -46,6 +46,8 @@ NUMPY = {
 class FakeCall:
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
+    address: str = "127.0.0.1:1"
+    principal: str = ""
 
 
 def identity(*specs: tuple[str, str, tuple[int, ...]], batched: bool = True) -> Signature:
@@ -140,10 +142,10 @@ class Echo:
         return predicted({name: arrays[name] for name in query.outputs or known}, self.signature)
 
 
-def predicted(outputs: dict[str, Array], signature: Signature, served: Served | None = None) -> Prediction:
+def predicted(outputs: dict[str, Array], signature: Signature, decision: Decision | None = None) -> Prediction:
     """Return a prediction."""
-    served = served or Served("price", "canary", "diamonds", 7, Reason.SPLIT)
-    return Prediction(outputs, served, signature, Timing(0, 0, 0, 0, 1, 0))
+    decision = decision or Decision("price", "canary", "diamonds", 7, Reason.SPLIT, "canary", -1, 0.25)
+    return Prediction(outputs, decision, "the-request", signature, Timing(0, 0, 0, 0, 1, 0))
 
 
 def texts(elements: Sequence[str], shape: tuple[int, ...]) -> Array:

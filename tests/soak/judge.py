@@ -79,7 +79,7 @@ def judge_served(served: Served, wanted: Wanted, shelf: Shelf) -> list[str]:
     if served.version not in shelf.may_answer(wanted.model.name, wanted.selector):
         problems.append(f"version {served.version} answered for {wanted.model.name} {wanted.selector!r}")
     if not wanted.route:
-        allowed = "PINNED"
+        allowed = "PINNED" if wanted.selector else "NAMED"
     elif wanted.overridden:
         allowed = "OVERRIDE"
     else:

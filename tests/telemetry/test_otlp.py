@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 from opentelemetry.trace import Span
 
+from tests.records import record, refused
 from turnout_server.config import TelemetryConfig
 from turnout_server.execution.batch_run import Execution
 from turnout_server.gateway.spans import Spans
@@ -24,7 +25,7 @@ from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry import otlp, telemetry
 from turnout_server.telemetry.logs import logging_to_stderr
 from turnout_server.telemetry.otlp import exporting
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import ConfigurationError
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.versions import VersionKey
@@ -33,7 +34,7 @@ METHOD = "inference.GRPCInferenceService/ModelInfer"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE_ID}-{CALLER}-01", "tracestate": "vendor=1"}
-SERVED = Served("price", "canary", "price", 4, Reason.SPLIT)
+DECISION = Decision("price", "canary", "price", 4, Reason.SPLIT, "canary")
 Attributes = Callable[[Any], dict[str, Any]]
 
 
@@ -53,7 +54,7 @@ def call(spans: Spans, metadata: dict[str, str], code: str = "OK", reason: str =
     span = spans.start(METHOD, metadata)
     started_ns = time.monotonic_ns()
     spans.batch_ran(run_of([span], started_ns), 8)
-    spans.annotate(span, SERVED, Timing(2_000, 0, 30_000, 0, 8, started_ns))
+    spans.read(record(DECISION, request_id="r1", timing=Timing(2_000, 0, 30_000, 0, 8, started_ns)), span)
     spans.end(span, code, reason)
 
 
@@ -72,6 +73,8 @@ def test_a_callers_trace_is_continued(collector: Any, attributes: Attributes) ->
         "rpc.response.status_code": "OK",
         "turnout.route": "price",
         "turnout.target": "canary",
+        "turnout.assigned_target": "canary",
+        "turnout.request.id": "r1",
         "turnout.reason": "SPLIT",
         "turnout.model.name": "price",
         "turnout.model.version": 4,
@@ -210,8 +213,8 @@ def test_metrics_arrive_as_they_were_counted(collector: Any, attributes: Attribu
     instruments = Instruments()
     with exporting(config(collector.url), instruments):
         for took_ns in (90_000, 100_000, 100_001, 20_000_000_000):
-            instruments.record(SERVED, "OK", took_ns)
-        instruments.record_refused("", "ROUTE_NOT_FOUND")
+            instruments.read(record(DECISION, "OK", took_ns))
+        instruments.read(refused("", "ROUTE_NOT_FOUND"))
         instruments.record_rpc(METHOD, "OK", 1_000_000)
         instruments.record_state(VersionStatus(VersionKey("price", 4), State.AVAILABLE))
         instruments.in_flight = 2
@@ -272,6 +275,6 @@ def test_everything_is_set_up_together(collector: Any) -> None:
         assert set_up.metrics_address is not None
         assert set_up.metrics_address.rpartition(":")[2] != "0"
         call(set_up.spans, {})
-        set_up.instruments.record(SERVED, "OK", 1)
+        set_up.instruments.read(record(DECISION, "OK", 1))
     assert METHOD in collector.spans
     assert "turnout.requests" in collector.metrics

@@ -16,16 +16,18 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import records
 from tests.gateway.world import count_run
+from tests.records import record
 from turnout_server.instruments.families import Kind
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, Instruments
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry.prometheus import registry, serving_metrics
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import ConfigurationError
 from turnout_server.vocabulary.versions import VersionKey
 
-SERVED = Served("price", "canary", "price", 4, Reason.SPLIT)
+DECISION = Decision("price", "canary", "price", 4, Reason.SPLIT)
 LABELS = {"route": "price", "target": "canary", "model": "price", "version": "4"}
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -65,10 +67,10 @@ def get(url: str, **headers: str) -> tuple[bytes, str]:
 
 
 def test_every_kind_of_count_is_there(instruments: Instruments) -> None:
-    instruments.record(SERVED, "OK", 1_000_000)
-    instruments.record(SERVED, "QUEUE_FULL", 2_000_000)
-    instruments.record(SERVED._replace(reason=Reason.FALLBACK), "OK", 3_000_000)
-    instruments.record_refused("price", "VERSION_UNAVAILABLE")
+    instruments.read(record(DECISION, "OK", 1_000_000))
+    instruments.read(record(DECISION, "QUEUE_FULL", 2_000_000))
+    instruments.read(record(DECISION._replace(reason=Reason.FALLBACK), "OK", 3_000_000))
+    instruments.read(records.refused("price", "VERSION_UNAVAILABLE"))
     count_run(instruments.runs_of("price", 4), 5_000, 40_000, 16)
     instruments.record_mirror("price", "price", "7", "dropped")
     instruments.record_rpc("a.B/C", "NOT_FOUND", 1)
@@ -109,7 +111,7 @@ def test_every_kind_of_count_is_there(instruments: Instruments) -> None:
 def test_buckets_add_up(durations_ns: list[int]) -> None:
     instruments = Instruments()
     for took_ns in durations_ns:
-        instruments.record(SERVED, "OK", took_ns)
+        instruments.read(record(DECISION, "OK", took_ns))
     samples = scraped(instruments)
     for bound_ns in REQUEST_BOUNDS_NS if durations_ns else ():
         counted = value(samples, "turnout_request_duration_seconds_bucket", **LABELS, le=str(bound_ns / 1e9))
@@ -132,14 +134,14 @@ def test_every_metric_is_documented(instruments: Instruments) -> None:
 
 
 def test_it_is_served_over_http(url: str, instruments: Instruments) -> None:
-    instruments.record(SERVED, "OK", 1)
+    instruments.read(record(DECISION, "OK", 1))
     body, kind = get(f"{url}/metrics")
     assert kind.startswith("text/plain")
     assert value(read(body.decode()), "turnout_requests_total", **LABELS, reason="SPLIT", code="OK") == 1
 
 
 def test_openmetrics_and_gzip_are_there_for_the_asking(url: str, instruments: Instruments) -> None:
-    instruments.record(SERVED, "OK", 1)
+    instruments.read(record(DECISION, "OK", 1))
     body, kind = get(f"{url}/metrics", Accept="application/openmetrics-text; version=1.0.0", Accept_Encoding="gzip")
     assert kind.startswith("application/openmetrics-text")
     families = {family.name for family in openmetrics.text_string_to_metric_families(gzip.decompress(body).decode())}

@@ -22,7 +22,13 @@ class Served:
     model: str
     version: int
     reason: str
-    """SPLIT, OVERRIDE, PINNED, UNSTICKY or FALLBACK; a newer server may have more."""
+    """SPLIT, OVERRIDE, PINNED, NAMED, UNSTICKY or FALLBACK; a newer server may have more."""
+    assigned_target: str = ""
+    """The route's target that the unit was assigned to; another one than `target` where a fallback answered."""
+    request_id: str = field(default="", compare=False)
+    """What the request is called in the server's logs and records: the caller's `x-request-id`, else one it made."""
+    propensity: float | None = None
+    """The probability with which the assigned target would be drawn, 0 to 1; None where nothing was drawn."""
 
     def __str__(self) -> str:
         """Return `ranking/canary -> basket 4 (SPLIT)`."""
@@ -33,7 +39,16 @@ class Served:
 def read_served(served: v1.Served) -> Served:
     """Read a `Served`."""
     reason = _enum_name(v1.Reason, served.reason, "REASON_")
-    return Served(served.route, served.target, served.model, served.version, reason)
+    return Served(
+        served.route,
+        served.target,
+        served.model,
+        served.version,
+        reason,
+        served.assigned_target,
+        served.request_id,
+        served.propensity if served.HasField("propensity") else None,
+    )
 
 
 # ---------------------------------------------------------------- recommendation

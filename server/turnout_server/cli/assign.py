@@ -14,12 +14,16 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
+from turnout_server.routing.decide import Names, decide
 from turnout_server.routing.route import Route
 from turnout_server.routing.split import shares, uniform
-from turnout_server.routing.table import Assignment, CompiledRoute
+from turnout_server.routing.stored import StoredNames
+from turnout_server.routing.table import CompiledRoute
 from turnout_server.routing.text import parse
-from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.ask import Ask
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError
+from turnout_server.vocabulary.versions import Labels
 
 
 def assign(
@@ -39,33 +43,34 @@ def assign(
 
     One unit is explained; of several, each is listed; units from stdin are only counted by target.
     """
-    compiled, labels = _route(route, store, table)
+    compiled, names = _route(route, store, table)
     headers = {name.lower(): value for name, value in options.pairs(header or [], "--header").items()}
     piped = "-" in units
     counts: Counter[str] = Counter()
-    found: list[tuple[str, Assignment]] = []
+    found: list[tuple[str, Decision]] = []
     for unit in _units(units):
-        assignment = compiled.assign(unit, headers, random.random())
-        counts[assignment.target.name] += 1
+        decision = decide(names, Ask(name=route, unit=unit, headers=headers), random.random())
+        counts[decision.target] += 1
         if not piped or json:
-            found.append((unit, assignment))
+            found.append((unit, decision))
     if json:
-        output.json(_document(compiled, found, counts, labels))
+        output.json(_document(compiled, found, counts))
     elif len(units) == 1 and not piped:
-        _explain(compiled, *found[0], labels)
+        _explain(compiled, *found[0])
     else:
         if not piped:
             output.table(
                 ("unit", "target", "model", "version", "reason"),
-                [(unit, a.target.name, a.target.model, a.target.version, a.reason.value) for unit, a in found],
+                [(unit, d.target, d.model, _selector(compiled, d), d.reason.value) for unit, d in found],
             )
             output.say()
         _count(compiled, counts)
 
 
-def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, Mapping[str, Mapping[str, int]]]:
-    """Return the route, and the labels of the store (none where the table comes from a file)."""
-    labels: Mapping[str, Mapping[str, int]] = {}
+def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, Names]:
+    """Return the route, and what names mean in the store (unknown where the table comes from a file)."""
+    labels: Labels = {}
+    versions: Mapping[str, Sequence[int]] | None = None
     if table is not None:
         text, place = options.read_text(table), str(table)
     else:
@@ -74,7 +79,9 @@ def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, M
         if found is None:
             raise CommandError(f"{place}: there is no route table; --routes names another one", exits.NOT_FOUND)
         text = found
-        labels = {model: state.labels for model, state in directory.snapshot().models.items()}
+        models = directory.snapshot().models
+        labels = {model: state.labels for model, state in models.items()}
+        versions = {model: state.versions for model, state in models.items()}
     try:
         parsed = parse(text)
     except InvalidRouteTableError as error:
@@ -83,7 +90,7 @@ def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, M
     if compiled is None:
         known = ", ".join(one.name for one in parsed) or "none"
         raise CommandError(f"{place}: there is no route {name!r}; it has {known}", exits.NOT_FOUND)
-    return compiled, labels
+    return compiled, StoredNames(parsed, versions, labels)
 
 
 def _units(given: Sequence[str]) -> Iterator[str]:
@@ -94,24 +101,23 @@ def _units(given: Sequence[str]) -> Iterator[str]:
             yield unit
 
 
-def _why(assignment: Assignment) -> str:
-    match assignment.reason:
+def _why(decision: Decision) -> str:
+    match decision.reason:
         case Reason.OVERRIDE:
-            return f"override {assignment.override_index} matches the request"
+            return f"override {decision.override} matches the request"
         case Reason.UNSTICKY:
             return "there is no unit, so each request is drawn at random by weight"
+        case Reason.FALLBACK:
+            return f"{decision.assigned} was assigned, but its version is not in the store; this is the fallback"
         case _:
             return "of all targets it has the lowest score for this unit"
 
 
-def _explain(
-    compiled: CompiledRoute, unit: str, assignment: Assignment, labels: Mapping[str, Mapping[str, int]]
-) -> None:
-    target = assignment.target
-    number = _resolved(assignment, labels)
-    shown = f"{target.version}" + (f" = {number}" if number is not None and number != target.version else "")
-    output.say(output.plain(f"{compiled.name}/{target.name} -> {target.model} {shown} ({assignment.reason.value})"))
-    output.say(f"{_why(assignment)}\n")
+def _explain(compiled: CompiledRoute, unit: str, decision: Decision) -> None:
+    selector = _selector(compiled, decision)
+    shown = f"{selector}" + (f" = {decision.version}" if decision.version and decision.version != selector else "")
+    output.say(output.plain(f"{compiled.name}/{decision.target} -> {decision.model} {shown} ({decision.reason.value})"))
+    output.say(f"{_why(decision)}\n")
     output.table(
         ("target", "model", "version", "weight", "share", "score", ""),
         [
@@ -122,7 +128,7 @@ def _explain(
                 output.number(arm["weight"]),
                 output.percent(arm["share"]),
                 "" if arm["score"] is None else f"{arm['score']:.6f}",
-                "<-" if arm["target"] == target.name else "",
+                "<-" if arm["target"] == decision.target else "",
             )
             for arm in _arms(compiled.route, unit)
         ],
@@ -159,31 +165,30 @@ def _arms(route: Route, unit: str) -> list[dict[str, Any]]:
     ]
 
 
-def _resolved(assignment: Assignment, labels: Mapping[str, Mapping[str, int]]) -> int | None:
-    version = assignment.target.version
-    return version if isinstance(version, int) else labels.get(assignment.target.model, {}).get(version)
+def _selector(compiled: CompiledRoute, decision: Decision) -> int | str:
+    """Return the version or label that the route table has for the target that answers."""
+    target = compiled.route.target(decision.target)
+    assert target is not None, "a decision names a target of its route"
+    return target.version
 
 
-def _document(
-    compiled: CompiledRoute,
-    found: Sequence[tuple[str, Assignment]],
-    counts: Counter[str],
-    labels: Mapping[str, Mapping[str, int]],
-) -> dict[str, Any]:
+def _document(compiled: CompiledRoute, found: Sequence[tuple[str, Decision]], counts: Counter[str]) -> dict[str, Any]:
     return {
         "route": compiled.name,
         "counts": {target.name: counts[target.name] for target in compiled.route.targets},
         "assignments": [
             {
                 "unit": unit,
-                "target": assignment.target.name,
-                "model": assignment.target.model,
-                "version": assignment.target.version,
-                "resolved": _resolved(assignment, labels),
-                "reason": assignment.reason.value,
-                "override": assignment.override_index if assignment.override_index >= 0 else None,
+                "target": decision.target,
+                "assigned": decision.assigned,
+                "model": decision.model,
+                "version": _selector(compiled, decision),
+                "resolved": decision.version or None,
+                "reason": decision.reason.value,
+                "override": decision.override if decision.override >= 0 else None,
+                "propensity": decision.propensity,
                 **({"targets": _arms(compiled.route, unit)} if len(found) == 1 else {}),
             }
-            for unit, assignment in found
+            for unit, decision in found
         ],
     }

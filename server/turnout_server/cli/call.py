@@ -33,7 +33,8 @@ _HEADER = re.compile(r"[0-9a-z_.-]+").fullmatch
 _WHY = {
     "SPLIT": "the unit's place in the split",
     "OVERRIDE": "an override of the route matched",
-    "PINNED": "the request named the version or model",
+    "PINNED": "the request named the version or label",
+    "NAMED": "the request named the model, and this is its newest version",
     "UNSTICKY": "no unit, so drawn at random",
     "FALLBACK": "the assigned version is not available",
 }

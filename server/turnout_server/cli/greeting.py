@@ -13,8 +13,8 @@ from turnout_server.app import Started
 from turnout_server.cli import output
 from turnout_server.cli.examples import Example, example
 from turnout_server.config import parse_address
-from turnout_server.gateway.view import View
 from turnout_server.routing.split import shares
+from turnout_server.routing.view import View
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import TurnoutError
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from turnout_server.cli import output
+from turnout_server.routing.decide import Names, answers_for
 from turnout_server.routing.route import When
 from turnout_server.routing.split import shares
 from turnout_server.routing.table import RouteTable
@@ -58,15 +59,15 @@ class Listed(msgspec.Struct, frozen=True):
     fallback: str | None = None
 
 
-def from_table(table: RouteTable, labels: Mapping[str, Mapping[str, int]] | None = None) -> list[Listed]:
-    """List a table's routes; with *labels* (by model), say which version each target's label names."""
+def from_table(table: RouteTable, names: Names | None = None) -> list[Listed]:
+    """List a table's routes; with *names*, say which version answers for each target."""
     found = []
     for compiled in table:
         route = compiled.route
         share = shares(route.targets)
         arms = []
         for one in route.targets:
-            number = one.version if isinstance(one.version, int) else (labels or {}).get(one.model, {}).get(one.version)
+            number = answers_for(names, one) if names is not None else None
             arms.append(Arm(one.name, one.model, str(one.version), one.weight, share[one.name], number))
         rules = tuple(Rule(one.target, one.when.header, one.when.unit) for one in route.overrides)
         copies = tuple(Copy(one.model, str(one.version), one.fraction) for one in route.mirrors)

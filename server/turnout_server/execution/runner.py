@@ -16,6 +16,7 @@ from turnout_server.execution.workers import Workers
 from turnout_server.instruments.instruments import Runs
 from turnout_server.instruments.statistics import VersionStatistics
 from turnout_server.scheduling.batcher import Batcher
+from turnout_server.scheduling.copies import Load
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
 from turnout_server.vocabulary.errors import UnknownOutputError
@@ -63,7 +64,6 @@ class Runner:
         self.manifest = predictor.manifest
         self.signature: Signature = predictor.manifest.signature
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
-        self.statistics = VersionStatistics()
         self._free_axes = tuple(
             (spec.name, axes)
             for spec in self.signature.inputs
@@ -81,15 +81,21 @@ class Runner:
         self._costs = costs
         self._workers = workers
         self._runs = runs if runs is not None else Runs()
+        self.statistics: VersionStatistics = self._runs.statistics
         self._runs.waiting_rows = lambda: batcher.rows
         self._on_run = on_run
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def has_room_for_copies(self) -> bool:
-        """Whether a mirrored request would be in nobody's way: nothing waits here, and a core is idle."""
-        return not len(self._batcher) and self._workers.shares.idle > 0
+    def load(self) -> Load:
+        """How busy the process is, seen from here."""
+        batcher = self._batcher
+        return Load(len(batcher), batcher.waiting_everywhere, self._workers.shares.idle)
+
+    def is_cheap(self, rows: int) -> bool:
+        """Say whether a run of *rows* rows should be short enough for the event loop."""
+        return self._batcher.is_cheap(rows or 1)
 
     def check_wait(self, priority: int) -> None:
         """Refuse a request of which nothing but the priority is known yet, if there is certainly no room for it.
@@ -107,21 +113,25 @@ class Runner:
         deadline: float | None,
         ran: Ran,
         *,
+        rows: int,
         inline: bool = True,
+        together: bool = True,
         priority: int = DEFAULT_PRIORITY,
         input_ns: int = 0,
         span: object = None,
     ) -> Item:
         """Run *inputs* now or when it is their turn; *ran* is called exactly once unless the item is cancelled.
 
-        *ran* may be called before this returns. With *inline* false the event loop never runs it, and it runs alone.
+        *ran* may be called before this returns.
 
         Args:
             inputs: every input of the signature, with its dtype and shape.
             outputs: the outputs wanted, all of them outputs of the signature.
             deadline: in seconds on the clock of `time.monotonic`; None for none.
             ran: told what came of it.
+            rows: what `rows_of` says of *inputs*.
             inline: whether it may run on the event loop.
+            together: whether it may run together with others.
             priority: from 1, the highest, to 10.
             input_ns: what it took to make *inputs*, which counts as the request's input time.
             span: the request's, for whoever is told of runs.
@@ -130,7 +140,6 @@ class Runner:
             DeadlineExpiredError, DeadlineUnreachableError, QueueFullError: it was not taken in, and *ran* will not be
                 called.
         """
-        rows = self._rows_of(inputs)
         now_ns = time.monotonic_ns()
         item = Item(
             inputs,
@@ -154,7 +163,7 @@ class Runner:
                 self._run_here(batch)
                 return item
         item.nbytes = self._nbytes_of(inputs)
-        if self._batched and inline and rows:
+        if together and self._batched and rows:
             item.key = self._key_of(inputs, outputs)
         self._batcher.offer(item, now_ns / _NS)
         if alone:
@@ -276,9 +285,7 @@ class Runner:
             if self._on_run is not None:
                 self._on_run(execution, rows)
             for index, item in enumerate(items):
-                queue_ns = started - item.offered_ns
-                runs.queue.add(queue_ns)
-                timing = Timing(queue_ns, item.input_ns + input_ns, infer_ns, output_ns, rows, started)
+                timing = Timing(started - item.offered_ns, item.input_ns + input_ns, infer_ns, output_ns, rows, started)
                 self._tell(item, answers[index] if error is None else None, error, timing)
 
     def _tell(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
@@ -299,7 +306,7 @@ class Runner:
 
     # ------------------------------------------------------------ looking at requests
 
-    def _rows_of(self, inputs: Arrays) -> int:
+    def rows_of(self, inputs: Arrays) -> int:
         """Return the batch size: how long the batch axis is; without one, the first axis that there is, else 1."""
         first = inputs.get(self._leading)
         if first is not None and first.ndim:

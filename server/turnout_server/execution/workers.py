@@ -1,13 +1,19 @@
-"""Where the runners of one process run things."""
+"""The threads in which the runners of one process run things."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from turnout_server.scheduling.shares import Shares
+
+THREADS_A_RUN = 4
+FEWEST_THREADS = 16
+"""Every version may have a run under way, as far as there are threads; the system divides the cores among them."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,3 +26,30 @@ class Workers:
     """Divides the executor's threads; its versions are runners."""
     alone: Callable[[], bool] = lambda: True
     """Whether the request that is being handled is the only one in the process: then nobody's company is waited for."""
+
+
+@contextmanager
+def working(runs: int = 0, alone: Callable[[], bool] = lambda: True) -> Iterator[Workers]:
+    """Start threads for the running event loop, and end them afterwards.
+
+    Args:
+        runs: how many runs of one version may be under way at once, if it alone has work; 0 for `most_runs`.
+        alone: see `Workers.alone`.
+    """
+    limit = most_runs(runs)
+    threads = max(limit * THREADS_A_RUN, FEWEST_THREADS)
+    with ThreadPoolExecutor(threads, "worker") as executor:
+        yield Workers(asyncio.get_running_loop(), executor, Shares(usable_cores(), limit, threads), alone)
+
+
+def most_runs(configured: int) -> int:
+    """Return how many runs of one version may be under way at once: as *configured*, or one more than there are cores.
+
+    One more: from the end of a run until the next has been handed over, its core would have nothing to do.
+    """
+    return configured or usable_cores() + 1
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: a container's CPU set may be smaller than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

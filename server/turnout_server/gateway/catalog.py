@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+from turnout_server.execution.runner import Runner
+from turnout_server.gateway.names import LiveNames
+from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.instruments.statistics import VersionStatistics
+from turnout_server.routing.decide import answers_for, candidates, decide, unavailable
+from turnout_server.routing.route import Target
 from turnout_server.routing.table import RouteTable
-from turnout_server.serving.state import VersionStatus
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.manifest import Manifest
-from turnout_server.vocabulary.decision import Served
+from turnout_server.store.store import ModelStore
+from turnout_server.vocabulary.ask import Ask
+from turnout_server.vocabulary.decision import Decision
+from turnout_server.vocabulary.errors import TurnoutError, VersionUnavailableError
 from turnout_server.vocabulary.versions import VersionKey
 
 
@@ -24,39 +35,130 @@ class Description(NamedTuple):
     """Of the version that would answer: for a route its heaviest available target's, for a model its newest's."""
 
 
-class Catalog(Protocol):
-    """Everything that services may look at or change, apart from predictions. The event loop's thread only."""
+class Catalog:
+    """Everything that services may look at. The event loop's thread only."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        names: LiveNames,
+        reconciler: Reconciler,
+        manager: Manager[Runner],
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Make a catalogue.
+
+        Args:
+            store: has the manifests.
+            names: names, as they are now.
+            reconciler: knows what is wrong with the store's route table.
+            manager: what is loaded.
+            draw: a source of numbers uniform in [0, 1).
+        """
+        self._store = store
+        self._names = names
+        self._reconciler = reconciler
+        self._manager = manager
+        self._draw = draw
 
     @property
     def table(self) -> RouteTable:
         """The route table being served."""
+        return self._names.table
 
     @property
     def table_problem(self) -> str:
         """Why the table in the store is not the one being served; empty when it is."""
+        return self._reconciler.table_problem
+
+    # ------------------------------------------------------------ who answers
 
     def describe(self, name: str, version: str = "") -> Description:
         """Say what *name* (and *version*: a number or a label) stands for.
 
         Raises:
-            RouteNotFoundError, VersionNotFoundError, LabelNotFoundError: there is no such thing.
+            RouteNotFoundError, ModelNotFoundError, VersionNotFoundError, LabelNotFoundError: there is no such thing.
             VersionUnavailableError: there is, but nothing available answers to it now.
         """
+        found = candidates(self._names, name, version)
+        available = [decision for decision in found if decision.available]
+        if not available:
+            if found[0].route:
+                raise VersionUnavailableError(name, "", "no target of the route is available")
+            raise unavailable(self._names, found[0])
+        first = available[0]
+        if first.route or version:
+            versions = tuple(sorted({decision.version for decision in available}))
+        else:
+            versions = self._manager.available(first.model)
+        runner = self._manager.peek(first.key)
+        assert runner is not None, "it is available"
+        return Description(name, bool(first.route), versions, runner.manifest)
 
     def is_ready(self, name: str, version: str = "") -> bool:
         """Say whether a request for *name* would be answered now; False for what does not exist."""
+        try:
+            return any(decision.available for decision in candidates(self._names, name, version))
+        except TurnoutError:
+            return False
+
+    def assign(self, route: str, unit: str, headers: Mapping[str, str]) -> Decision:
+        """Say whom a request would get, without running a model.
+
+        Raises:
+            RouteNotFoundError: no route has that name.
+            InvalidRequestError: the unit is too long.
+            VersionUnavailableError: neither the target nor a fallback is available.
+        """
+        ask = Ask(name=route, unit=unit, headers=headers)
+        self.table.require(route)
+        decision = decide(self._names, ask, self._draw())
+        if not decision.available:
+            raise unavailable(self._names, decision)
+        return decision
+
+    def answers_for(self, target: Target) -> int:
+        """Return the version that answers for a target itself now; 0 when none does."""
+        return answers_for(self._names, target)
+
+    def statistics(self, name: str = "", version: str = "") -> tuple[tuple[VersionKey, VersionStatistics], ...]:
+        """Return the counts of every loaded version that *name* and *version* stand for; of all, for an empty name.
+
+        Raises:
+            RouteNotFoundError, ModelNotFoundError, VersionNotFoundError, LabelNotFoundError: there is no such thing.
+        """
+        if not name:
+            keys = [status.key for status in self._manager.status()]
+        else:
+            found = candidates(self._names, name, version)
+            keys = [decision.key for decision in found]
+            if not found[0].route and not version:
+                keys = [VersionKey(found[0].model, number) for number in self._manager.available(found[0].model)]
+        runners = [(key, self._manager.peek(key)) for key in dict.fromkeys(keys)]
+        return tuple((key, runner.statistics) for key, runner in sorted(runners, key=lambda pair: pair[0]) if runner)
+
+    # ------------------------------------------------------------ what there is
 
     def models(self) -> tuple[str, ...]:
         """Return the names of all models in the store or still loaded, ascending."""
+        return tuple(sorted({*self._names.stored_models(), *(status.key.model for status in self._manager.status())}))
 
     def status(self, model: str = "") -> tuple[VersionStatus, ...]:
         """Return every version in the store or still loaded, by name and number; of one model, if *model* is given."""
+        found = {
+            VersionKey(name, version): VersionStatus(VersionKey(name, version), State.STORED)
+            for name in ([model] if model else self._names.stored_models())
+            for version in self._names.stored(name)
+        }
+        found.update(
+            {status.key: status for status in self._manager.status() if not model or status.key.model == model}
+        )
+        return tuple(found[key] for key in sorted(found))
 
     def labels(self, model: str) -> Mapping[str, int]:
         """Return a model's labels, as the store has them."""
-
-    def serving_version(self, model: str, selector: int | str) -> int:
-        """Return the version that *selector* (a number or a label) gets now; 0 when none is available."""
+        return self._names.stored_labels(model)
 
     async def manifest(self, key: VersionKey) -> Manifest:
         """Return a version's manifest, from memory or from the store.
@@ -64,43 +166,7 @@ class Catalog(Protocol):
         Raises:
             ModelNotFoundError, VersionNotFoundError, InvalidManifestError, StoreError: as the store says.
         """
-
-    def statistics(self, name: str = "", version: str = "") -> tuple[tuple[VersionKey, VersionStatistics], ...]:
-        """Return the counts of every loaded version that *name* and *version* stand for; of all, for an empty name."""
-
-    def assign(self, route: str, unit: str, headers: Mapping[str, str]) -> tuple[Served, int]:
-        """Say whom a request would get, without running a model; the number is the override's position or -1.
-
-        Raises:
-            RouteNotFoundError: no route has that name.
-            VersionUnavailableError: neither the target nor a fallback is available.
-        """
-
-    async def set_label(self, model: str, label: str, version: int | None, expected: int | None, check: bool) -> None:
-        """Point *label* at *version*, or remove it; with *check*, only if it names *expected* (None: nothing) now.
-
-        Raises:
-            ChangesDisabledError: this server does not accept changes.
-            ModelNotFoundError, VersionNotFoundError, InvalidNameError, StaleWriteError, StoreError: as the store says.
-        """
-
-    async def apply_routes(self, text: str, expected_digest: str, validate_only: bool) -> str:
-        """Check a route table and write it to the store; return its digest.
-
-        Raises:
-            ChangesDisabledError, InvalidRouteTableError, StaleWriteError, StoreError.
-        """
-
-    async def load(self, model: str) -> None:
-        """Load *model* (again, if it failed or was unloaded) and wait until it is available.
-
-        Raises:
-            ChangesDisabledError, ModelNotFoundError, VersionUnavailableError.
-        """
-
-    async def unload(self, model: str) -> None:
-        """Stop serving *model* until `load` is called, and wait until its memory has been given back.
-
-        Raises:
-            ChangesDisabledError, ModelNotFoundError.
-        """
+        runner = self._manager.peek(key)
+        if runner is not None:
+            return runner.manifest
+        return await asyncio.to_thread(self._store.manifest, key.model, key.version)

@@ -1,4 +1,4 @@
-"""One query under way: from the lease on a version to the answer, with everything that is counted on the way."""
+"""One query under way: from the lease on a version to the answer, and to the record of its end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable
 
 from turnout_server.execution.runner import Runner, outputs_wanted
-from turnout_server.instruments.instruments import Instruments
+from turnout_server.gateway.records import Records
 from turnout_server.scheduling.item import Item, level_of
 from turnout_server.serving.harness import Lease
-from turnout_server.vocabulary.decision import Served
-from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.decision import Decision
+from turnout_server.vocabulary.errors import TaskMismatchError, TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
-from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.record import CANCELLED, OK, Record, Timing
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array
 
 Done = Callable[[Prediction | None, Exception | None], None]
 """Told what became of a query: the answer, or what went wrong."""
+Answered = Callable[[Prediction, Record], None]
+"""Told of an answer after it is on its way."""
 
 
 class Flight:
@@ -25,111 +28,119 @@ class Flight:
 
     __slots__ = (
         "_done",
-        "_instruments",
         "_item",
         "_lease",
         "_query",
+        "_records",
         "_started_ns",
+        "decision",
         "on_answered",
-        "served",
-        "timing",
+        "record",
     )
 
-    def __init__(self, instruments: Instruments, query: Query, done: Done, started_ns: int) -> None:
-        self._instruments = instruments
+    def __init__(self, records: Records, query: Query, done: Done, started_ns: int) -> None:
+        self._records = records
         self._query = query
         self._done = done
         self._started_ns = started_ns
         self._lease: Lease[Runner] | None = None
         self._item: Item | None = None
-        self.served: Served | None = None
-        """Known once a target was found."""
-        self.timing: Timing | None = None
-        """Known once the query has run or expired."""
-        self.on_answered: Callable[[], None] | None = None
+        self.decision: Decision | None = None
+        """Who answers; None until that is known."""
+        self.record: Record | None = None
+        """The query's end; None while it is under way."""
+        self.on_answered: Answered | None = None
 
-    def refused(self, route: str, error: TurnoutError) -> None:
-        """End before a target was found."""
-        self._instruments.record_refused(route, error.reason)
+    def refused(self, error: TurnoutError, route: str = "") -> None:
+        """End before a version was leased; *route* is the one that was asked, where there is no decision."""
+        self._settle(error.reason, route=route)
         self._done(None, error)
 
-    def depart(self, lease: Lease[Runner], served: Served, span: object = None) -> None:
+    def depart(self, lease: Lease[Runner], span: object = None) -> None:
         """Prepare the inputs and hand them to the version's runner."""
-        self._lease, self.served = lease, served
+        self._lease = lease
         runner = lease.servable
         started = time.monotonic_ns()
+        rows = 0
         try:
             query = self._query
+            if self.decision is not None and not self.decision.route:
+                _check_task(query, runner)
             priority = level_of(query.priority)
             # Before anything is spent on the tensors of a request for which there is no room.
             runner.check_wait(priority)
             outputs = outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names
             inputs = query.prepare(runner.signature)
+            rows = runner.rows_of(inputs)
             input_ns = time.monotonic_ns() - started
             item = runner.submit(
-                inputs, outputs, query.deadline, self._ran, priority=priority, input_ns=input_ns, span=span
+                inputs, outputs, query.deadline, self._ran, rows=rows, priority=priority, input_ns=input_ns, span=span
             )
         except Exception as error:
-            self._end(None, error)
+            self._settle(_code_of(error), rows=rows)
+            self._let_go()
+            self._done(None, error)
         else:
-            if self._lease is not None:
+            if self.record is None:
                 self._item = item
 
     def cancel(self) -> None:
-        """Give up. A request that already runs ends as usual, but nobody is told."""
+        """Give up: nobody is told. A request that runs already goes on running, for nobody."""
         self._done = _nobody
         self.on_answered = None
-        lease = self._lease
-        if lease is not None and self._item is not None and lease.servable.cancel(self._item):
-            self._end(None, asyncio.CancelledError())
+        item = self._item
+        if self.record is not None or item is None:
+            return
+        self._settle(CANCELLED, rows=item.rows)
+        assert self._lease is not None
+        if self._lease.servable.cancel(item):
+            self._let_go()
 
     def _ran(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
-        self.timing = timing
-        if outputs is None:
-            self._end(None, error)
+        lease, decision = self._lease, self.decision
+        assert lease is not None
+        assert decision is not None
+        if self.record is not None:  # it was cancelled while it ran
+            self._let_go()
             return
-        lease, served = self._lease, self.served
-        assert lease is not None
-        assert served is not None
+        if outputs is None:
+            assert error is not None
+            self._settle(_code_of(error), rows=item.rows, timing=timing)
+            self._let_go()
+            self._done(None, error)
+            return
+        record = self._settle(OK, rows=item.rows, timing=timing)
         named = dict(zip(item.outputs, outputs, strict=True))
-        self._count(lease.servable, item, timing)
-        self._end(Prediction(named, served, lease.servable.signature, timing), None)
+        prediction = Prediction(named, decision, record.request_id, lease.servable.signature, timing)
+        self._let_go()
+        self._done(prediction, None)
+        if self.on_answered is not None:
+            # After the answer is on its way: the transport writes it in this turn of the loop.
+            asyncio.get_running_loop().call_soon(self.on_answered, prediction, record)
 
-    def _count(self, runner: Runner, item: Item, timing: Timing) -> None:
-        statistics = runner.statistics
-        statistics.inference_count += item.rows
-        statistics.queue.add(timing.queue_ns)
-        statistics.compute_input.add(timing.compute_input_ns)
-        statistics.compute_infer.add(timing.compute_infer_ns)
-        statistics.compute_output.add(timing.compute_output_ns)
+    def _settle(self, code: str, *, route: str = "", rows: int = 0, timing: Timing | None = None) -> Record:
+        record = self.record = self._records.ended(
+            self._query, self.decision, code, self._started_ns, route=route, rows=rows, timing=timing
+        )
+        return record
 
-    def _end(self, prediction: Prediction | None, error: BaseException | None) -> None:
-        lease, served = self._lease, self.served
+    def _let_go(self) -> None:
+        lease = self._lease
         assert lease is not None
-        assert served is not None
-        statistics = lease.servable.statistics
-        took_ns = time.monotonic_ns() - self._started_ns
-        if error is None:
-            statistics.success.add(took_ns)
-            statistics.last_inference_ms = time.time_ns() // 1_000_000
-            code = "OK"
-        else:
-            statistics.fail.add(took_ns)
-            code = _code_of(error)
-        self._instruments.record(served, code, took_ns)
         lease.release()
         # The item knows this flight: holding on to it would keep the arrays until the garbage collector comes by.
         self._lease = self._item = None
-        self._done(prediction, error)  # type: ignore[arg-type]
-        if self.on_answered is not None and error is None:
-            # After the answer is on its way: the transport writes it in this turn of the loop.
-            asyncio.get_running_loop().call_soon(self.on_answered)
+
+
+def _check_task(query: Query, runner: Runner) -> None:
+    """Refuse what a typed service asks of a model that was named outright; a route's task is checked by routing."""
+    if query.task is not None and runner.manifest.task != query.task:
+        task = runner.manifest.task
+        raise TaskMismatchError(query.name, "" if task is Task.TENSORS else task, query.task)
 
 
 def _code_of(error: BaseException) -> str:
-    if isinstance(error, TurnoutError):
-        return error.reason
-    return "CANCELLED" if isinstance(error, asyncio.CancelledError) else "INTERNAL"
+    return error.reason if isinstance(error, TurnoutError) else "INTERNAL"
 
 
 def _nobody(prediction: Prediction | None, error: Exception | None) -> None:

@@ -8,17 +8,18 @@ says why.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
 from turnout_server.execution.runner import Runner
-from turnout_server.gateway.view import View
+from turnout_server.gateway.names import LiveNames
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import EMPTY, RouteTable, digest_of, selectors
 from turnout_server.routing.text import parse
+from turnout_server.routing.view import View
 from turnout_server.serving.labels import effective_labels
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
@@ -47,6 +48,7 @@ class Reconciler:
     def __init__(
         self,
         store: ModelStore,
+        names: LiveNames,
         manager: Manager[Runner],
         policy: VersionPolicy,
         *,
@@ -57,20 +59,20 @@ class Reconciler:
 
         Args:
             store: the single source of truth.
+            names: told what the store has, and given each new view.
             manager: performs the loading.
             policy: which versions to load besides those that labels and routes name.
             routes_file: a route table to use in place of the store's.
             on_table: told `ok` or `refused` whenever a new table is.
         """
         self._store = store
+        self._names = names
         self._manager = manager
         self._policy = policy
         self._routes_file = routes_file
         self._on_table = on_table
         self._look: Look | None = None
         self._parsed: tuple[str, RouteTable | None, str] | None = None
-        self._versions: dict[str, tuple[int, ...]] = {}
-        self._labels: dict[str, Mapping[str, int]] = {}
         self._problems: Mapping[str, tuple[str, ...]] = {}
         self._store_problem = ""
         self._starting = True
@@ -78,10 +80,8 @@ class Reconciler:
         self._waiting = ""
         self._advance_due = False
         self._looking = asyncio.Lock()
-        self.suspended: set[str] = set()
-        """Models that were unloaded by hand."""
-        self.view = View()
         self.table_problem = ""
+        """Why the table in the store is not the one being served; empty when it is."""
 
     # ------------------------------------------------------------ looking
 
@@ -97,14 +97,15 @@ class Reconciler:
     async def _look_and_act(self) -> None:
         async with self._looking:
             look = await asyncio.to_thread(self._take_look)
-        if self._versions and not look.snapshot.models:
+        known = self._names.models
+        if known and not look.snapshot.models:
             raise StoreError("every model has gone at once, as when a volume is not mounted")
         self._look = look
         for model, state in look.snapshot.models.items():
-            if model not in look.snapshot.unreadable or model not in self._versions:
-                self._versions[model], self._labels[model] = state.versions, state.labels
-        for model in self._versions.keys() - look.snapshot.models.keys() - look.snapshot.unreadable:
-            del self._versions[model], self._labels[model]
+            if model not in look.snapshot.unreadable or model not in known:
+                known[model] = state
+        for model in known.keys() - look.snapshot.models.keys() - look.snapshot.unreadable:
+            del known[model]
         if look.snapshot.problems != self._problems:
             for name, problems in look.snapshot.problems.items():
                 if problems != self._problems.get(name):
@@ -142,7 +143,7 @@ class Reconciler:
             except InvalidRouteTableError as error:
                 self._parsed = (text, None, error.message)
         _, table, problem = self._parsed
-        if table is not None and table.digest != self.view.table.digest:
+        if table is not None and table.digest != self._names.table.digest:
             try:
                 check_references(table, self._store, snapshot)
             except (InvalidRouteTableError, StoreError) as error:
@@ -180,9 +181,9 @@ class Reconciler:
         look = self._look
         if look is None:
             return
-        candidate = look.table
-        table, problem, waiting = self.view.table, look.problem, ""
-        labels = effective_labels(self._labels, self.view.labels, selectors(table), self._manager.is_available)
+        names, candidate = self._names, look.table
+        table, problem, waiting = names.table, look.problem, ""
+        labels = effective_labels(names.labels, names.view.labels, selectors(table), self._manager.is_available)
         if candidate is None:
             if table is not EMPTY and not problem:
                 problem = "the route table is gone; write one without routes to stop serving them"
@@ -193,9 +194,9 @@ class Reconciler:
             if not waiting and not problem:
                 table = candidate
         self._starting = False
-        if table is not self.view.table or labels != self.view.labels:
-            adopted = table is not self.view.table
-            self.view = View(table, labels)
+        if table is not names.table or labels != names.view.labels:
+            adopted = table is not names.table
+            names.view = View(table, labels)
             if adopted:
                 _log.info("route table adopted", routes=[route.name for route in table], digest=table.digest)
                 self._on_table("ok")
@@ -204,8 +205,9 @@ class Reconciler:
         if candidate is not None:
             for model, more in selectors(candidate).items():
                 wanted.setdefault(model, set()).update(more)
-        wish = aspired(self._versions, self._labels, wanted, self._policy, self.suspended)
-        self._manager.aspire(wish, frozenset(key for key in self.view.in_use() if key.model not in self.suspended))
+        suspended = names.suspended
+        wish = aspired(names.versions, names.labels, wanted, self._policy, suspended)
+        self._manager.aspire(wish, frozenset(key for key in names.view.in_use() if key.model not in suspended))
 
     def _note_problem(self, problem: str, waiting: str) -> None:
         self.table_problem = problem or waiting
@@ -232,24 +234,10 @@ class Reconciler:
                     state = status.state.value if status is not None else State.STORED.value
                     detail = f": {status.detail}" if status is not None and status.detail else ""
                     text = f"$.routes.{compiled.name}.targets[{index}]: {key or target.model} is {state}{detail}"
-                    if state == State.FAILED.value or target.model in self.suspended:
+                    if state == State.FAILED.value or target.model in self._names.suspended:
                         return "", text
                     waiting = waiting or text
         return waiting, ""
-
-    # ------------------------------------------------------------ names
-
-    def stored_versions(self, model: str) -> Sequence[int]:
-        """Return the versions that the store has of *model*; empty when there is no such model."""
-        return self._versions.get(model, ())
-
-    def stored_labels(self, model: str) -> Mapping[str, int]:
-        """Return the labels that the store has of *model*."""
-        return self._labels.get(model, {})
-
-    def stored_models(self) -> Collection[str]:
-        """Return the names of the store's models."""
-        return self._versions.keys()
 
     async def settle(self) -> None:
         """Wait until every wished version has been loaded or has failed."""

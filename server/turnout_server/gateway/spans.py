@@ -18,12 +18,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.trace.span import TraceFlags, TraceState
 
 from turnout_server.execution.batch_run import Execution
-from turnout_server.vocabulary.decision import Served
-from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.record import Record, Timing
 
 ROUTE = "turnout.route"
 TARGET = "turnout.target"
+ASSIGNED = "turnout.assigned_target"
 REASON = "turnout.reason"
+REQUEST_ID = "turnout.request.id"
 MODEL = "turnout.model.name"
 VERSION = "turnout.model.version"
 ROWS = "turnout.batch.rows"
@@ -103,16 +104,19 @@ class Spans:
         attributes = {"rpc.system.name": "grpc", "rpc.method": method}
         return self._tracer.start_span(method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
 
-    def annotate(self, span: Span, served: Served, timing: Timing | None = None) -> None:
-        """Say on a call's span which version answered and why, and how long it waited if *timing* is known."""
-        if not span.is_recording():
+    def read(self, record: Record, span: Span) -> None:
+        """Say on the *span* of a request's call who answered and why, and how long it waited."""
+        decision, timing = record.decision, record.timing
+        if decision is None or not decision.available or not span.is_recording():
             return
         attributes: dict[str, str | int] = {
-            ROUTE: served.route,
-            TARGET: served.target,
-            REASON: served.reason.value,
-            MODEL: served.model,
-            VERSION: served.version,
+            ROUTE: decision.route,
+            TARGET: decision.target,
+            REASON: decision.reason.value,
+            MODEL: decision.model,
+            VERSION: decision.version,
+            ASSIGNED: decision.assigned,
+            REQUEST_ID: record.request_id,
         }
         if timing is not None:
             attributes[ROWS] = timing.rows

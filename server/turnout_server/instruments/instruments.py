@@ -32,8 +32,10 @@ from turnout_server.instruments.families import (
     gauge,
     histogram,
 )
+from turnout_server.instruments.statistics import VersionStatistics
 from turnout_server.serving.state import State, VersionStatus
-from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.decision import Reason
+from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
 
 NS_PER_S = 1_000_000_000
@@ -53,9 +55,11 @@ RETIRED_KEPT = 50
 class Runs:
     """One version's runs."""
 
-    __slots__ = ("queue", "rows", "run", "waiting_rows")
+    __slots__ = ("queue", "rows", "run", "statistics", "waiting_rows")
 
     def __init__(self) -> None:
+        self.statistics = VersionStatistics()
+        """Of the version since it was loaded the last time."""
         self.waiting_rows: Callable[[], int] = int
         """How many rows wait at this moment."""
         self.queue = Histogram(RUN_BOUNDS_NS)
@@ -84,10 +88,10 @@ class Instruments:
         """Calls in progress: whoever starts one adds 1 and takes it away again."""
         self.loop_lag = Histogram(RUN_BOUNDS_NS)
         """How late the event loop was."""
-        self._answers: dict[Served, _Answers] = {}
+        self._answers: dict[tuple[str, str, str, int, Reason], _Answers] = {}
         self._durations: dict[tuple[str, str, str, int], Histogram] = {}
         self._refused: dict[tuple[str, str], int] = {}
-        self._runs: dict[VersionKey, Runs] = {}
+        self._runs: dict[tuple[str, int], Runs] = {}
         self._mirrors: dict[Labels, int] = {}
         self._rpcs: dict[tuple[str, str], Histogram] = {}
         self._states: dict[VersionKey, State] = {}
@@ -97,27 +101,41 @@ class Instruments:
 
     # ------------------------------------------------------------ requests
 
-    def record(self, served: Served, code: str, took_ns: int) -> None:
-        """Count a request that got a target; *code* is `OK` or an error's stable reason."""
-        answers = self._answers.get(served)
-        if answers is None:
-            duration = self._durations.setdefault(served[:4], Histogram(REQUEST_BOUNDS_NS))
-            answers = self._answers[served] = _Answers(duration)
-        codes = answers.codes
-        codes[code] = codes.get(code, 0) + 1
-        answers.duration.add(took_ns)
-
-    def record_refused(self, route: str, code: str) -> None:
-        """Count a request that got no target; *route* is empty unless the route table has it."""
-        key = route, code
-        self._refused[key] = self._refused.get(key, 0) + 1
+    def read(self, record: Record) -> None:
+        """Count a request's end. Of a copy only its wait is counted: nobody asked for it."""
+        decision = record.decision
+        if decision is None or not decision.available:
+            if record.copy_of < 0:
+                key = record.route, record.code
+                self._refused[key] = self._refused.get(key, 0) + 1
+            return
+        runs = self._runs.get(decision[2:4])
+        if runs is not None:
+            timing = record.timing
+            if timing is not None and timing.started_ns:
+                runs.queue.add(timing.queue_ns)
+            if record.copy_of < 0:
+                runs.statistics.ended(record)
+        if record.copy_of < 0:
+            served = decision[:5]
+            answers = self._answers.get(served)
+            if answers is None:
+                duration = self._durations.setdefault(decision[:4], Histogram(REQUEST_BOUNDS_NS))
+                answers = self._answers[served] = _Answers(duration)
+            codes, code = answers.codes, record.code
+            codes[code] = codes.get(code, 0) + 1
+            answers.duration.add(record.took_ns)
 
     def runs_of(self, model: str, version: int) -> Runs:
-        """Return a version's run histograms, to be kept by whoever runs it."""
+        """Return what is counted of a version that is being loaded, to be kept by whoever runs it.
+
+        Its histograms go on from its last time; its statistics begin anew.
+        """
         key = VersionKey(model, version)
         runs = self._runs.get(key)
         if runs is None:
             runs = self._runs[key] = Runs()
+        runs.statistics = VersionStatistics()
         return runs
 
     def record_mirror(self, route: str, model: str, version: str, outcome: str) -> None:
@@ -197,7 +215,7 @@ class Instruments:
     def _requests(self) -> Iterable[tuple[Labels, int]]:
         for served, answers in list(self._answers.items()):
             for code, count in list(answers.codes.items()):
-                yield (*served[:4], served.reason.value, code), count
+                yield (*served[:4], served[4].value, code), count
         for (route, code), count in list(self._refused.items()):
             yield (route, "", "", "", "", code), count
 

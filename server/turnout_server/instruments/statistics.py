@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from turnout_server.vocabulary.record import OK, Record
+
 EXACT_ROWS = 128
 """Callers choose how many rows they send, and must not be able to fill the memory with counts."""
 
@@ -48,6 +50,21 @@ class VersionStatistics:
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, BatchStatistics] = field(default_factory=dict)
     """By batch size in rows; sizes above `EXACT_ROWS` are rounded down to a power of two."""
+
+    def ended(self, record: Record) -> None:
+        """Count a request's end; copies are no requests, and are not to be given here."""
+        if record.code != OK:
+            self.fail.add(record.took_ns)
+            return
+        self.success.add(record.took_ns)
+        self.last_inference_ms = (record.arrived_ns + record.took_ns) // 1_000_000
+        self.inference_count += record.rows
+        timing = record.timing
+        if timing is not None:
+            self.queue.add(timing.queue_ns)
+            self.compute_input.add(timing.compute_input_ns)
+            self.compute_infer.add(timing.compute_infer_ns)
+            self.compute_output.add(timing.compute_output_ns)
 
     def of_batches(self, rows: int) -> BatchStatistics:
         """Return the counts of the batches of *rows* rows."""

@@ -10,6 +10,8 @@ import msgspec
 
 from turnout_server.vocabulary.errors import InvalidRouteTableError
 from turnout_server.vocabulary.names import Label, Name
+from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.units import UNIT_LIMIT
 
 HEADER_PATTERN = r"^[0-9a-z_.-]{1,128}$"
 
@@ -34,7 +36,7 @@ class When(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     header: dict[HeaderName, str] = {}
     """Request metadata and their exact values."""
-    unit: tuple[str, ...] = ()
+    unit: tuple[Annotated[str, msgspec.Meta(max_length=UNIT_LIMIT)], ...] = ()
     """Units, any of which matches; empty matches all."""
 
     def matches(self, unit: str, headers: Mapping[str, str]) -> bool:
@@ -74,7 +76,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next((target for target in self.targets if target.name == name), None)
 
 
-TASKS = ("recommendation", "ranking", "price", "tensors")
+TASKS = tuple(task.value for task in Task)
 
 
 def check_route(route: Route, place: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from turnout_server.routing.route import Mirror, Override, Route, Target, When, check_route
-from turnout_server.routing.split import Splitter
+from turnout_server.routing.split import Splitter, shares
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError
 from turnout_server.vocabulary.names import NAME_PATTERN
@@ -40,12 +40,14 @@ class Assignment(NamedTuple):
 class CompiledRoute:
     """One route of a table, ready to assign."""
 
-    __slots__ = ("_splitter", "fallback", "name", "route")
+    __slots__ = ("_splitter", "fallback", "name", "propensities", "route")
 
     def __init__(self, name: str, route: Route) -> None:
         self.name = name
         self.route = route
         self.fallback: Target | None = route.target(route.fallback) if route.fallback else None
+        self.propensities: Mapping[str, float] = shares(route.targets)
+        """The probability with which each target is drawn, by its name."""
         self._splitter = Splitter(route)
 
     @property

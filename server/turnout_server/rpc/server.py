@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
@@ -15,7 +15,9 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from turnout_server.config import LimitsConfig, TransportName, format_address, parse_address
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.rpc.door import Surroundings, methods_of
+from turnout_server.rpc.chain import Element
+from turnout_server.rpc.door import Door, methods_of
+from turnout_server.rpc.elements import Admit, Count, Trace
 from turnout_server.rpc.health import Health
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.grpcio import GrpcioTransport
@@ -71,11 +73,16 @@ async def listening(
     limits: LimitsConfig,
     grace_s: float,
     transport: TransportName = "native",
+    checks: Sequence[Element] = (),
 ) -> AsyncIterator[Listening]:
     """Serve *services*, health and reflection on *address* until the context ends.
 
     At the end health turns NOT_SERVING, new calls are refused with UNAVAILABLE, calls in progress have *grace_s*
     seconds to finish, and what is left then is cancelled.
+
+    Every method has one chain around it, the same on every transport: a call is traced, counted, let in by the gate,
+    and then looked at by the *checks* in their order: who it is, and what they may do. What is refused shows too, so
+    counting comes first.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -83,12 +90,14 @@ async def listening(
     gate = Gate(limits.concurrent_calls)
     health = Health(service.full_name for service in services)
     everything = {**services, _descriptor(health_pb2, "Health"): health}
-    surroundings = Surroundings(gate, instruments, spans)
+    trace, count = Trace(spans), Count(instruments)
+    door = Door(gate, (trace, count, Admit(gate), *checks))
     # Health answers while the server drains and while it is full; its watchers are not waited for, but are bounded.
-    of_health = surroundings._replace(gate=Gate(limits.concurrent_calls))
-    methods = _reflection(tuple(service.full_name for service in everything), surroundings)
+    health_gate = Gate(limits.concurrent_calls)
+    health_door = Door(health_gate, (trace, count, Admit(health_gate), *checks))
+    methods = _reflection(tuple(service.full_name for service in everything), door)
     for service, servicer in everything.items():
-        methods |= methods_of(service, servicer, of_health if servicer is health else surroundings)
+        methods |= methods_of(service, servicer, health_door if servicer is health else door)
     server = _TRANSPORTS[transport](methods, limits)
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
@@ -112,7 +121,7 @@ def _descriptor(module: Any, name: str) -> ServiceDescriptor:
     return service
 
 
-def _reflection(names: tuple[str, ...], surroundings: Surroundings) -> Methods:
+def _reflection(names: tuple[str, ...], door: Door) -> Methods:
     service = _descriptor(reflection_pb2, "ServerReflection")
     servicer = ReflectionServicer((*names, service.full_name))
-    return methods_of(service, servicer, surroundings) | methods_of(service, servicer, surroundings, _REFLECTION_V1)
+    return methods_of(service, servicer, door) | methods_of(service, servicer, door, _REFLECTION_V1)

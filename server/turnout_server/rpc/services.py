@@ -15,6 +15,7 @@ from turnout.v1 import (
     route_service_pb2,
 )
 from turnout_server.config import Config
+from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.rpc.open_inference.servicer import OpenInferenceServicer
@@ -31,26 +32,36 @@ class _Module(Protocol):
 
 
 def services_of(
-    data_plane: DataPlane, catalog: Catalog, config: Config, ready: Callable[[], bool]
+    data_plane: DataPlane,
+    catalog: Catalog,
+    administration: Administration,
+    config: Config,
+    ready: Callable[[], bool],
 ) -> Mapping[ServiceDescriptor, object]:
     """Return the servicers by the descriptor of the service that they answer.
 
     Args:
         data_plane: serves predictions.
-        catalog: for looking and changing.
+        catalog: for looking.
+        administration: for changing.
         config: the process's configuration.
         ready: whether the server should get traffic.
     """
     tensors = OpenInferenceServicer(
-        data_plane, catalog, config.allow_shared_memory, ready=ready, log_level=config.telemetry.log_level
+        data_plane,
+        catalog,
+        administration,
+        config.allow_shared_memory,
+        ready=ready,
+        log_level=config.telemetry.log_level,
     )
     return {
         _service(open_inference_pb2): tensors,
         _service(recommendation_service_pb2): RecommendationService(data_plane),
         _service(ranking_service_pb2): RankingService(data_plane),
         _service(pricing_service_pb2): PricingService(data_plane),
-        _service(model_service_pb2): ModelService(catalog),
-        _service(route_service_pb2): RouteService(catalog),
+        _service(model_service_pb2): ModelService(catalog, administration),
+        _service(route_service_pb2): RouteService(catalog, administration),
     }
 
 

@@ -86,6 +86,11 @@ class Admission:
         """Rows that wait."""
         return self._own.rows
 
+    @property
+    def waiting_everywhere(self) -> int:
+        """Requests that wait for any version."""
+        return self._total.count
+
     def check(self, rows: int, nbytes: int, wait_s: float) -> None:
         """Refuse what does not fit, or would wait too long.
 

@@ -87,6 +87,15 @@ class Batcher:
         """Whether nothing waits and nothing runs."""
         return not self.running and not self.waiting.count
 
+    @property
+    def waiting_everywhere(self) -> int:
+        """How many requests wait for any version."""
+        return self._admission.waiting_everywhere
+
+    def is_cheap(self, size: int) -> bool:
+        """Say whether a run of *size* should be short enough for the event loop."""
+        return self._costs.estimate(size) < self._rules.inline_below_ns
+
     def wait_s(self, level: int) -> float:
         """Return how long a request of priority *level* would have to wait if it came now, in seconds, as estimated."""
         rows = self.waiting.rows_ahead(level)

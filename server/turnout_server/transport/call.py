@@ -7,10 +7,19 @@ from typing import Protocol
 
 UNIT_KEY = "x-turnout-unit"
 """The metadata key that names the unit, where the request itself does not."""
+REQUEST_ID_KEY = "x-request-id"
+"""The metadata key that names the request, where the request itself does not."""
 
 
 class Call(Protocol):
     """One call in progress."""
+
+    principal: str
+    """Who calls, as authenticated; empty until an element of the chain has said so."""
+
+    @property
+    def address(self) -> str:
+        """Where the caller is: HOST:PORT, or what else the transport knows."""
 
     @property
     def metadata(self) -> Mapping[str, str]:

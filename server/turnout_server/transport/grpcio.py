@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, cast
+from urllib.parse import unquote
 
 import grpc
 
@@ -24,11 +25,19 @@ _IN_TRANSIT_S = 0.05
 class GrpcCall:
     """A `Call` over grpc.aio's context."""
 
-    __slots__ = ("_context", "_metadata")
+    __slots__ = ("_context", "_metadata", "principal")
 
     def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._context = context
         self._metadata: dict[str, str] | None = None
+        self.principal = ""
+        """See `Call.principal`."""
+
+    @property
+    def address(self) -> str:
+        """Where the caller is; see `Call.address`."""
+        # ipv4:127.0.0.1:1234, ipv6:%5B::1%5D:1234
+        return unquote(self._context.peer().partition(":")[2])
 
     @property
     def metadata(self) -> Mapping[str, str]:

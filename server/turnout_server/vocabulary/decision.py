@@ -55,14 +55,3 @@ class Decision(NamedTuple):
     def key(self) -> VersionKey:
         """The version that is to answer."""
         return VersionKey(self.model, self.version)
-
-
-class Served(NamedTuple):
-    """Which version answered, and why: part of every answer."""
-
-    route: str
-    """Empty when a model was named outright."""
-    target: str
-    model: str
-    version: int
-    reason: Reason

@@ -1,28 +1,25 @@
-"""What a caller asks of the data plane, and what comes back."""
+"""What a caller asks, and what comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import NamedTuple
 
-from turnout_server.vocabulary.decision import Served
+from turnout_server.vocabulary.ask import Ask
+from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.signature import Signature
-from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array, Arrays
+from turnout_server.vocabulary.units import UNIT_LIMIT, check_unit
 
-EMPTY_HEADERS: Mapping[str, str] = {}
 
+class Query(Ask, frozen=True, kw_only=True):
+    """One request, whichever service it came in by.
 
-@dataclass(slots=True, kw_only=True)
-class Query:
-    """One request, whichever service it came in by."""
+    Raises:
+        InvalidRequestError: as `Ask`, or the request's id is longer than a unit may be.
+    """
 
-    name: str
-    """A route, or a model."""
-    version: str = ""
-    """Empty, a version number, or a label; setting it pins the request."""
     prepare: Callable[[Signature], Arrays]
     """Makes the named input arrays for the version that was assigned.
 
@@ -31,15 +28,20 @@ class Query:
     """
     outputs: tuple[str, ...] = ()
     """The outputs wanted, in this order; empty for all."""
-    task: Task | None = None
-    """The task that the typed service needs; None where any will do."""
-    unit: str = ""
-    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY_HEADERS)
-    """Request metadata that overrides may look at, names in lower case."""
+    request_id: str = ""
+    """The caller's; empty where it has none."""
+    principal: str = ""
+    """Who called, as authenticated."""
     deadline: float | None = None
     """On the clock of `time.monotonic`, in seconds; None for no deadline."""
     priority: int = 0
     """Triton's: 0 is the default, 1 the highest, greater is lower."""
+
+    def __post_init__(self) -> None:
+        """Check what every way in has to check."""
+        Ask.__post_init__(self)
+        if len(self.request_id) > UNIT_LIMIT:
+            check_unit(self.request_id, "request id")
 
 
 class Prediction(NamedTuple):
@@ -47,6 +49,8 @@ class Prediction(NamedTuple):
 
     outputs: dict[str, Array]
     """The outputs wanted, in the order wanted. May be views into a batch: copy before writing."""
-    served: Served
+    decision: Decision
+    request_id: str
+    """The caller's, else ours."""
     signature: Signature
     timing: Timing

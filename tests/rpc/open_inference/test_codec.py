@@ -15,7 +15,7 @@ from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference import raw_tensors
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
 from turnout_server.vocabulary.query import Query
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -331,12 +331,12 @@ def test_a_query_carries_names_and_outputs() -> None:
 
 @pytest.mark.parametrize("field", ["model_name", "model_version"])
 def test_a_name_beyond_reason_is_not_looked_up(field: str) -> None:
-    with pytest.raises(InvalidRequestError, match=f"{field} has 100000 characters"):
+    with pytest.raises(InvalidRequestError, match=f"{field.removeprefix('model_')}: 100000 characters"):
         decode(fp32_request(1, **{field: "n" * 100_000}))
 
 
 def test_a_request_names_a_model() -> None:
-    with pytest.raises(InvalidRequestError, match="model_name is empty"):
+    with pytest.raises(InvalidRequestError, match="name: is empty"):
         decode(fp32_request(1, model_name=""))
 
 
@@ -416,14 +416,24 @@ def test_classification_is_not_supported() -> None:
 
 def test_an_answer_names_who_answered_and_why() -> None:
     request = fp32_request(1, id="r-1", model_name="price")
-    served = Served("price", "canary", "diamonds", 7, Reason.FALLBACK)
-    response = codec.encode(request, predicted({"x": np.ones((1, 1), np.float32)}, X, served), OFF)
+    decision = Decision("price", "control", "diamonds", 7, Reason.FALLBACK, "canary", -1, 0.25)
+    response = codec.encode(request, predicted({"x": np.ones((1, 1), np.float32)}, X, decision), OFF)
     assert (response.model_name, response.model_version, response.id) == ("diamonds", "7", "r-1")
-    assert {key: value.string_param for key, value in response.parameters.items()} == {
+    assert response.parameters["turnout_propensity"].double_param == 0.25
+    texts = {key: value.string_param for key, value in response.parameters.items() if key != "turnout_propensity"}
+    assert texts == {
         "turnout_route": "price",
-        "turnout_target": "canary",
+        "turnout_target": "control",
+        "turnout_assigned_target": "canary",
         "turnout_reason": "FALLBACK",
+        "turnout_request_id": "the-request",
     }
+
+
+def test_nothing_is_said_of_a_propensity_where_nothing_was_drawn() -> None:
+    decision = Decision("", "", "diamonds", 7, Reason.NAMED)
+    response = codec.encode(fp32_request(1), predicted({"x": np.ones((1, 1), np.float32)}, X, decision), OFF)
+    assert "turnout_propensity" not in response.parameters
 
 
 def test_raw_in_means_raw_out() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.rpc.inference import Echo, FakeCall, fp32_request, response_arrays
+from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog, Description
 from turnout_server.instruments.statistics import BatchStatistics, Duration, VersionStatistics
 from turnout_server.rpc.open_inference.servicer import STREAM_LIMIT, OpenInferenceServicer
@@ -86,7 +87,7 @@ def catalog() -> FakeCatalog:
 
 @pytest.fixture
 def servicer(echo: Echo, catalog: FakeCatalog) -> OpenInferenceServicer:
-    return OpenInferenceServicer(echo, cast(Catalog, catalog))
+    return OpenInferenceServicer(echo, cast(Catalog, catalog), cast(Administration, catalog))
 
 
 def test_every_rpc_has_its_method(servicer: OpenInferenceServicer) -> None:
@@ -206,7 +207,9 @@ async def test_the_server_says_what_it_is(servicer: OpenInferenceServicer, catal
     assert metadata.name == "turnout"
     assert metadata.version
     assert "system_shared_memory" not in metadata.extensions
-    sharing = OpenInferenceServicer(Echo(), cast(Catalog, catalog), True, ready=lambda: False)
+    sharing = OpenInferenceServicer(
+        Echo(), cast(Catalog, catalog), cast(Administration, catalog), True, ready=lambda: False
+    )
     assert "system_shared_memory" in (await sharing.ServerMetadata(pb.ServerMetadataRequest(), CALL)).extensions
     assert not (await sharing.ServerReady(pb.ServerReadyRequest(), CALL)).ready
 
@@ -364,7 +367,7 @@ async def test_settings_can_be_read_but_not_changed(servicer: OpenInferenceServi
     ("level", "shown"), [("debug", [1, 1, 1, 1]), ("warning", [0, 1, 1, 0]), ("error", [0, 0, 1, 0])]
 )
 async def test_log_settings_tell_the_level(catalog: FakeCatalog, level: str, shown: list[int]) -> None:
-    servicer = OpenInferenceServicer(Echo(), cast(Catalog, catalog), log_level=level)
+    servicer = OpenInferenceServicer(Echo(), cast(Catalog, catalog), cast(Administration, catalog), log_level=level)
     settings = (await servicer.LogSettings(pb.LogSettingsRequest(), CALL)).settings
     found: list[int] = [settings[f"log_{name}"].bool_param for name in ("info", "warning", "error")]
     assert [*found, settings["log_verbose_level"].uint32_param] == shown

@@ -29,7 +29,7 @@ def catalog_of(*keys: tuple[str, int]) -> FakeCatalog:
 async def test_models_come_by_name_and_versions_newest_first() -> None:
     catalog = catalog_of(("rank", 1), ("price", 2), ("price", 10), ("price", 9))
     catalog.label_maps = {"price": {"champion": 9}}
-    answer = await ModelService(catalog).ListModels(pb.ListModelsRequest(), CALL)
+    answer = await ModelService(catalog, catalog).ListModels(pb.ListModelsRequest(), CALL)
     assert [(model.name, [one.version for one in model.versions]) for model in answer.models] == [
         ("price", [10, 9, 2]),
         ("rank", [1]),
@@ -54,7 +54,7 @@ async def test_a_version_says_everything_about_itself() -> None:
         created_at="2026-11-23T12:30:00.5+02:00",
     )
     catalog.add(made, VersionKey("price", 3), State.UNLOADING, "3 requests left")
-    answer = await ModelService(catalog).GetModel(pb.GetModelRequest(model="price"), CALL)
+    answer = await ModelService(catalog, catalog).GetModel(pb.GetModelRequest(model="price"), CALL)
     (version,) = answer.model.versions
     created = version.create_time.ToDatetime(UTC)
     assert created == datetime(2026, 11, 23, 10, 30, 0, 500_000, tzinfo=UTC)
@@ -80,7 +80,7 @@ async def test_every_state_has_its_name_on_the_wire() -> None:
     for state in State:
         catalog = FakeCatalog()
         catalog.add(manifest("price", 1), VersionKey("price", 1), state)
-        answer = await ModelService(catalog).GetModel(pb.GetModelRequest(model="price"), CALL)
+        answer = await ModelService(catalog, catalog).GetModel(pb.GetModelRequest(model="price"), CALL)
         assert pb.ModelState.Name(answer.model.versions[0].state) == f"MODEL_STATE_{state.name}"
 
 
@@ -97,7 +97,7 @@ async def test_an_unreadable_manifest_spoils_only_its_own_version(
 ) -> None:
     catalog = catalog_of(("price", 1))
     catalog.add(InvalidManifestError("manifest.json: not JSON"), VersionKey("price", 2), state, detail)
-    answer = await ModelService(catalog).ListModels(pb.ListModelsRequest(), CALL)
+    answer = await ModelService(catalog, catalog).ListModels(pb.ListModelsRequest(), CALL)
     broken, sound = answer.models[0].versions
     assert (broken.version, broken.state, broken.state_detail) == (2, *expected)
     assert (sound.version, sound.state, sound.task) == (1, pb.MODEL_STATE_AVAILABLE, "price")
@@ -106,13 +106,13 @@ async def test_an_unreadable_manifest_spoils_only_its_own_version(
 async def test_a_time_that_is_none_is_left_out() -> None:
     catalog = FakeCatalog()
     catalog.add(msgspec.structs.replace(manifest("price", 1), created_at="yesterday"), VersionKey("price", 1))
-    answer = await ModelService(catalog).GetModel(pb.GetModelRequest(model="price"), CALL)
+    answer = await ModelService(catalog, catalog).GetModel(pb.GetModelRequest(model="price"), CALL)
     assert not answer.model.versions[0].HasField("create_time")
     assert answer.model.versions[0].task == "price"
 
 
 async def test_pages_follow_each_other() -> None:
-    service = ModelService(catalog_of(("a", 1), ("b", 1), ("c", 1)))
+    service = ModelService(catalog_of(("a", 1), ("b", 1), ("c", 1)), None)
     first = await service.ListModels(pb.ListModelsRequest(page_size=2), CALL)
     second = await service.ListModels(pb.ListModelsRequest(page_size=2, page_token=first.next_page_token), CALL)
     assert [model.name for model in (*first.models, *second.models)] == ["a", "b", "c"]
@@ -122,11 +122,11 @@ async def test_pages_follow_each_other() -> None:
 @pytest.mark.parametrize("request_", [pb.ListModelsRequest(page_size=-1), pb.ListModelsRequest(page_token="x")])
 async def test_a_wrong_page_is_refused(request_: pb.ListModelsRequest) -> None:
     with pytest.raises(InvalidRequestError, match=r"page_(size|token)"):
-        await ModelService(catalog_of(("a", 1))).ListModels(request_, CALL)
+        await ModelService(catalog_of(("a", 1)), FakeCatalog()).ListModels(request_, CALL)
 
 
 async def test_an_unknown_model_is_not_found_and_no_name_is_refused() -> None:
-    service = ModelService(catalog_of(("a", 1)))
+    service = ModelService(catalog_of(("a", 1)), None)
     with pytest.raises(ModelNotFoundError, match="'b'"):
         await service.GetModel(pb.GetModelRequest(model="b"), CALL)
     with pytest.raises(InvalidRequestError, match="model: is empty"):
@@ -143,7 +143,7 @@ async def test_a_label_is_moved_or_removed_if_it_is_as_expected(
     catalog = catalog_of(("price", 1), ("price", 2))
     catalog.label_maps = {"price": {"champion": 1}}
     request = pb.SetLabelRequest(model="price", label="champion", version=version, expected_version=expected_version)
-    answer = await ModelService(catalog).SetLabel(request, CALL)
+    answer = await ModelService(catalog, catalog).SetLabel(request, CALL)
     assert catalog.changes == [("price", "champion", *change)]
     assert dict(answer.model.labels) == ({"champion": version} if version else {})
 
@@ -160,5 +160,5 @@ async def test_a_label_is_moved_or_removed_if_it_is_as_expected(
 async def test_a_wrong_move_is_refused_and_changes_nothing(request_: pb.SetLabelRequest, place: str) -> None:
     catalog = catalog_of(("price", 1))
     with pytest.raises(InvalidRequestError, match=place):
-        await ModelService(catalog).SetLabel(request_, CALL)
+        await ModelService(catalog, catalog).SetLabel(request_, CALL)
     assert catalog.changes == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.rpc.turnout_v1.typed_fakes import SERVED, FakeCall, FakeDataPlane
+from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeCall, FakeDataPlane
 from turnout import v1 as pb
 from turnout_server.rpc.turnout_v1 import typed
 from turnout_server.rpc.turnout_v1.pricing import PricingService
@@ -52,7 +52,7 @@ async def test_each_row_gets_a_price_and_an_interval_in_the_requests_order() -> 
     plane = FakeDataPlane(SIGNATURE, graph)
     answer = await predict(strings("cut", "ideal", "fair"), floats("carat", 1, 2.5), plane=plane)
     assert prices(answer) == [(190, 200, 210), (240, 250, 260)]
-    assert answer.served == typed.served(SERVED)
+    assert answer.served == typed.served(DECISION, "the-request")
     assert plane.queries[0].task is Task.PRICE
     assert plane.queries[0].outputs == ("price", "low", "high")
 
@@ -73,7 +73,7 @@ async def test_no_features_at_all_are_one_row_of_defaults_where_the_model_has_th
 async def test_columns_of_no_rows_get_no_prices() -> None:
     answer = await predict(floats("carat"), strings("cut"))
     assert prices(answer) == []
-    assert answer.served == typed.served(SERVED)
+    assert answer.served == typed.served(DECISION, "the-request")
 
 
 async def test_wrong_features_are_refused_by_name() -> None:

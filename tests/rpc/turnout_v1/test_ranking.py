@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.rpc.turnout_v1.typed_fakes import SERVED, FakeCall, FakeDataPlane
+from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeCall, FakeDataPlane
 from turnout import v1 as pb
 from turnout_server.rpc.turnout_v1 import typed
 from turnout_server.rpc.turnout_v1.ranking import RankingService
@@ -59,7 +59,7 @@ async def test_candidates_come_back_best_first_with_scores_and_served() -> None:
     plane = FakeDataPlane(SIGNATURE, graph)
     answer = await rank(request("a", "b", "c", price=(3, 1, 2), own=(0, 0, 1)), plane)
     assert [(one.id, one.index, one.score) for one in answer.candidates] == [("c", 2, 13), ("b", 1, 4), ("a", 0, 2)]
-    assert answer.served == typed.served(SERVED)
+    assert answer.served == typed.served(DECISION, "the-request")
     assert plane.arrays[0]["features"].tolist() == [[5, 3, 0], [5, 1, 0], [5, 2, 1]]
     assert plane.queries[0].task is Task.RANKING
 
@@ -83,7 +83,7 @@ async def test_no_candidates_are_assigned_all_the_same() -> None:
     plane = FakeDataPlane(SIGNATURE, graph)
     answer = await rank(request(price=()), plane)
     assert list(answer.candidates) == []
-    assert answer.served == typed.served(SERVED)
+    assert answer.served == typed.served(DECISION, "the-request")
     assert plane.arrays[0]["features"].shape == (0, 3)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.rpc.turnout_v1.typed_fakes import SERVED, FakeCall, FakeDataPlane
+from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeCall, FakeDataPlane
 from turnout import v1 as pb
 from turnout_server.rpc.turnout_v1 import typed
 from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
@@ -42,7 +42,7 @@ async def test_items_come_back_best_first_with_scores_and_served() -> None:
     plane = FakeDataPlane(SIGNATURE, graph)
     answer = await recommend(pb.RecommendRequest(history_item_ids=["9", "8"], top_k=2), plane)
     assert [(item.item_id, item.score) for item in answer.items] == [("1", 1.0), ("2", 0.5)]
-    assert answer.served == typed.served(SERVED)
+    assert answer.served == typed.served(DECISION, "the-request")
     assert plane.arrays[0]["history"].tolist() == [[9, 8, -1, -1]]
     assert plane.queries[0].task is Task.RECOMMENDATION
     assert plane.queries[0].outputs == ("item_ids", "scores")
@@ -74,5 +74,5 @@ async def test_a_model_without_the_outputs_is_refused() -> None:
 
 
 async def test_a_selector_without_name_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match=r"selector\.name"):
+    with pytest.raises(InvalidRequestError, match="name: is empty"):
         await RecommendationService(FakeDataPlane(SIGNATURE, graph)).Recommend(pb.RecommendRequest(), FakeCall())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rpc.turnout_v1.typed_fakes import SERVED, FakeCall, FakeCatalog
+from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeCall, FakeCatalog
 from turnout import v1 as pb
 from turnout_server.routing.route import Mirror, Override, Route, Target, When
 from turnout_server.routing.table import RouteTable
@@ -33,7 +33,7 @@ def catalog() -> FakeCatalog:
 
 
 async def test_a_route_is_shown_whole_with_the_versions_that_serve_it(catalog: FakeCatalog) -> None:
-    answer = await RouteService(catalog).GetRoute(pb.GetRouteRequest(route="price"), CALL)
+    answer = await RouteService(catalog, catalog).GetRoute(pb.GetRouteRequest(route="price"), CALL)
     assert answer.route == pb.Route(
         name="price",
         task="price",
@@ -49,14 +49,14 @@ async def test_a_route_is_shown_whole_with_the_versions_that_serve_it(catalog: F
 
 
 async def test_a_target_that_nothing_serves_says_0_and_no_fallback_is_empty(catalog: FakeCatalog) -> None:
-    answer = await RouteService(catalog).GetRoute(pb.GetRouteRequest(route="search"), CALL)
+    answer = await RouteService(catalog, catalog).GetRoute(pb.GetRouteRequest(route="search"), CALL)
     assert answer.route.targets[0].serving_version == 0
     assert answer.route.fallback == ""
 
 
 async def test_routes_come_by_name_in_pages_with_the_tables_digest_and_problem(catalog: FakeCatalog) -> None:
     catalog.table_problem = "$.routes: wrong"
-    service = RouteService(catalog)
+    service = RouteService(catalog, catalog)
     first = await service.ListRoutes(pb.ListRoutesRequest(page_size=1), CALL)
     second = await service.ListRoutes(pb.ListRoutesRequest(page_size=1, page_token=first.next_page_token), CALL)
     assert [route.name for route in (*first.routes, *second.routes)] == ["price", "search"]
@@ -64,7 +64,7 @@ async def test_routes_come_by_name_in_pages_with_the_tables_digest_and_problem(c
 
 
 async def test_an_unknown_route_is_not_found_and_no_name_is_refused(catalog: FakeCatalog) -> None:
-    service = RouteService(catalog)
+    service = RouteService(catalog, catalog)
     with pytest.raises(RouteNotFoundError, match="'nope'"):
         await service.GetRoute(pb.GetRouteRequest(route="nope"), CALL)
     with pytest.raises(InvalidRequestError, match="route: is empty"):
@@ -74,16 +74,16 @@ async def test_an_unknown_route_is_not_found_and_no_name_is_refused(catalog: Fak
 
 
 async def test_an_assignment_is_explained_and_headers_match_in_lower_case(catalog: FakeCatalog) -> None:
-    catalog.assigned = (SERVED, 2)
+    catalog.assigned = DECISION
     request = pb.AssignRequest(route="price", unit="u9", headers={"X-QA": "On"})
-    answer = await RouteService(catalog).Assign(request, CALL)
-    assert answer == pb.AssignResponse(served=typed.served(SERVED), override_index=2)
+    answer = await RouteService(catalog, catalog).Assign(request, CALL)
+    assert answer == pb.AssignResponse(served=typed.served(DECISION), override_index=2)
     assert catalog.changes == [("price", "u9", {"x-qa": "On"})]
 
 
 @pytest.mark.parametrize("validate_only", [True, False])
 async def test_a_new_table_is_handed_on_as_it_is(catalog: FakeCatalog, validate_only: bool) -> None:
     request = pb.ApplyRoutesRequest(yaml="routes: {}", expected_digest="abc", validate_only=validate_only)
-    answer = await RouteService(catalog).ApplyRoutes(request, CALL)
+    answer = await RouteService(catalog, catalog).ApplyRoutes(request, CALL)
     assert answer.table_digest == "f00d"
     assert catalog.changes == [("routes: {}", "abc", validate_only)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.rpc.turnout_v1.typed_fakes import FakeCall
 from turnout import v1 as pb
 from turnout_server.rpc.turnout_v1 import typed
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import InvalidFeatureError, InvalidRequestError
 from turnout_server.vocabulary.query import Query
 from turnout_server.vocabulary.task import Task
@@ -34,13 +34,13 @@ def test_the_requests_own_unit_wins_over_the_metadatas(unit: str, expected: str)
 
 
 def test_a_selector_without_name_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match=r"selector\.name"):
+    with pytest.raises(InvalidRequestError, match="name: is empty"):
         query(pb.Selector(unit="u"), FakeCall())
 
 
 def test_every_reason_has_its_name_on_the_wire() -> None:
     for reason in Reason:
-        message = typed.served(Served("r", "t", "m", 3, reason))
+        message = typed.served(Decision("r", "t", "m", 3, reason))
         assert pb.Reason.Name(message.reason) == f"REASON_{reason.name}"
         assert (message.route, message.target, message.model, message.version) == ("r", "t", "m", 3)
 

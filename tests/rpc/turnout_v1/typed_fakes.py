@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from turnout_server.routing.route import Target
 from turnout_server.routing.table import EMPTY, RouteTable
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.manifest import Manifest
-from turnout_server.vocabulary.decision import Reason, Served
+from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import ModelNotFoundError, TurnoutError, UnknownOutputError, VersionNotFoundError
 from turnout_server.vocabulary.query import Prediction, Query
 from turnout_server.vocabulary.record import Timing
@@ -17,13 +18,15 @@ from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array, Arrays
 from turnout_server.vocabulary.versions import VersionKey
 
-SERVED = Served("the-route", "canary", "the-model", 7, Reason.OVERRIDE)
+DECISION = Decision("the-route", "canary", "the-model", 7, Reason.OVERRIDE, "canary", 2)
 
 
 @dataclass
 class FakeCall:
     metadata: Mapping[str, str] = field(default_factory=dict)
     deadline: float | None = None
+    address: str = "127.0.0.1:1"
+    principal: str = ""
 
 
 class FakeDataPlane:
@@ -44,7 +47,7 @@ class FakeDataPlane:
             if name not in outputs:
                 raise UnknownOutputError(name, tuple(outputs))
         wanted = {name: outputs[name] for name in query.outputs or outputs}
-        return Prediction(wanted, SERVED, self.signature, Timing(*[0] * len(Timing._fields)))
+        return Prediction(wanted, DECISION, "the-request", self.signature, Timing(*[0] * len(Timing._fields)))
 
 
 def manifest(model: str, version: int, *inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = ()) -> Manifest:
@@ -69,7 +72,7 @@ class FakeCatalog:
         self.manifests: dict[VersionKey, Manifest | TurnoutError] = {}
         self.label_maps: dict[str, dict[str, int]] = {}
         self.serving: dict[tuple[str, int | str], int] = {}
-        self.assigned: tuple[Served, int] = (SERVED, -1)
+        self.assigned = DECISION
         self.changes: list[tuple[object, ...]] = []
 
     def add(
@@ -87,8 +90,8 @@ class FakeCatalog:
     def labels(self, model: str) -> Mapping[str, int]:
         return self.label_maps.get(model, {})
 
-    def serving_version(self, model: str, selector: int | str) -> int:
-        return self.serving.get((model, selector), 0)
+    def answers_for(self, target: Target) -> int:
+        return self.serving.get((target.model, target.version), 0)
 
     async def manifest(self, key: VersionKey) -> Manifest:
         found = self.manifests.get(key)
@@ -98,7 +101,7 @@ class FakeCatalog:
             raise found
         return found
 
-    def assign(self, route: str, unit: str, headers: Mapping[str, str]) -> tuple[Served, int]:
+    def assign(self, route: str, unit: str, headers: Mapping[str, str]) -> Decision:
         self.changes.append((route, unit, dict(headers)))
         return self.assigned
 

@@ -57,6 +57,7 @@ from turnout.v1.route_service_pb2 import (
 from turnout.v1.route_service_pb2_grpc import RouteServiceServicer, RouteServiceStub, add_RouteServiceServicer_to_server
 from turnout.v1.served_pb2 import (
     REASON_FALLBACK,
+    REASON_NAMED,
     REASON_OVERRIDE,
     REASON_PINNED,
     REASON_SPLIT,
@@ -75,6 +76,7 @@ __all__ = [
     "MODEL_STATE_UNLOADING",
     "MODEL_STATE_UNSPECIFIED",
     "REASON_FALLBACK",
+    "REASON_NAMED",
     "REASON_OVERRIDE",
     "REASON_PINNED",
     "REASON_SPLIT",

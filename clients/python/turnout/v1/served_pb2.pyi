@@ -30,11 +30,13 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_OVERRIDE: _Reason.ValueType  # 2
     """An override of the route matched the request."""
     REASON_PINNED: _Reason.ValueType  # 3
-    """The request named a model, a version or a label outright."""
+    """The request named a version or a label."""
     REASON_UNSTICKY: _Reason.ValueType  # 4
     """The request carried no unit, so a target was drawn at random."""
     REASON_FALLBACK: _Reason.ValueType  # 5
     """The assigned target's version was not available, and the route's fallback answered."""
+    REASON_NAMED: _Reason.ValueType  # 6
+    """The request named a model and no version, and got the newest one that is available."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a target was chosen."""
@@ -46,11 +48,13 @@ REASON_SPLIT: Reason.ValueType  # 1
 REASON_OVERRIDE: Reason.ValueType  # 2
 """An override of the route matched the request."""
 REASON_PINNED: Reason.ValueType  # 3
-"""The request named a model, a version or a label outright."""
+"""The request named a version or a label."""
 REASON_UNSTICKY: Reason.ValueType  # 4
 """The request carried no unit, so a target was drawn at random."""
 REASON_FALLBACK: Reason.ValueType  # 5
 """The assigned target's version was not available, and the route's fallback answered."""
+REASON_NAMED: Reason.ValueType  # 6
+"""The request named a model and no version, and got the newest one that is available."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -64,16 +68,27 @@ class Served(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ASSIGNED_TARGET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROPENSITY_FIELD_NUMBER: _builtins.int
     route: _builtins.str
     """The route that the caller asked for; empty when a model was named outright."""
     target: _builtins.str
-    """The target of the route that the unit was assigned to; empty when a model was named outright."""
+    """The target of the route that answered; empty when a model was named outright."""
     model: _builtins.str
     """The model that answered."""
     version: _builtins.int
     """The version of the model that answered."""
     reason: Global___Reason.ValueType
     """Why this target answered."""
+    assigned_target: _builtins.str
+    """The target of the route that the unit was assigned to. It differs from `target` when a fallback answered."""
+    request_id: _builtins.str
+    """What the request is called in logs and records: the caller's `x-request-id`, else one that the server made."""
+    propensity: _builtins.float
+    """The probability with which the assigned target would be drawn at that moment, 0 to 1. Not set where nothing was
+    drawn: for a model that was named outright, and where an override matched.
+    """
     def __init__(
         self,
         *,
@@ -82,12 +97,17 @@ class Served(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         reason: Global___Reason.ValueType = ...,
+        assigned_target: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        propensity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "propensity", b"propensity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason", "route", b"route", "target", b"target", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_propensity", b"_propensity", "assigned_target", b"assigned_target", "model", b"model", "propensity", b"propensity", "reason", b"reason", "request_id", b"request_id", "route", b"route", "target", b"target", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__propensity: _TypeAlias = _typing.Literal["propensity"]  # noqa: Y015
+    _WhichOneofArgType__propensity: _TypeAlias = _typing.Literal["_propensity", b"_propensity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__propensity) -> _WhichOneofReturnType__propensity | None: ...
 
 Global___Served: _TypeAlias = Served  # noqa: Y015
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
+from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.release import release
 from turnout_server.rpc.open_inference.model_descriptions import config_of, metadata_of, statistics_of
@@ -32,10 +33,17 @@ class OpenInferenceAdmin:
     """Answers the RPCs on the server, its models, its repository, shared memory and settings."""
 
     def __init__(
-        self, catalog: Catalog, shared_memory: SharedMemory, *, ready: Callable[[], bool], log_level: str
+        self,
+        catalog: Catalog,
+        administration: Administration,
+        shared_memory: SharedMemory,
+        *,
+        ready: Callable[[], bool],
+        log_level: str,
     ) -> None:
         """See `OpenInferenceServicer`."""
         self._catalog = catalog
+        self._administration = administration
         self._regions = shared_memory
         self._ready = ready
         self._log_level = log_level
@@ -119,13 +127,13 @@ class OpenInferenceAdmin:
         Raises:
             InvalidRequestError: the name is empty.
             NotSupportedError: a repository is named, or the model's configuration or files are to be overridden.
-            ChangesDisabledError, ModelNotFoundError, VersionUnavailableError: see `Catalog.load`.
+            ChangesDisabledError, ModelNotFoundError, VersionUnavailableError: see `Administration.load`.
         """
         _refuse_repository(request.repository_name)
         _require(request.model_name, "model_name")
         if request.parameters:
             raise NotSupportedError("load parameters are not supported: a version is served as it was published")
-        await self._catalog.load(request.model_name)
+        await self._administration.load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
@@ -136,11 +144,11 @@ class OpenInferenceAdmin:
         Raises:
             InvalidRequestError: the name is empty.
             NotSupportedError: a repository is named.
-            ChangesDisabledError, ModelNotFoundError: see `Catalog.unload`.
+            ChangesDisabledError, ModelNotFoundError: see `Administration.unload`.
         """
         _refuse_repository(request.repository_name)
         _require(request.model_name, "model_name")
-        await self._catalog.unload(request.model_name)
+        await self._administration.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     # ------------------------------------------------------------ shared memory

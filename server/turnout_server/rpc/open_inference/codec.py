@@ -16,15 +16,14 @@ from turnout_server.rpc.open_inference import parameters, raw_tensors, typed_ten
 from turnout_server.rpc.open_inference.shared_memory import Place, SharedMemory, place_of
 from turnout_server.rpc.open_inference.signatures import Input, arrange
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.transport.call import UNIT_KEY, Call
-from turnout_server.vocabulary.decision import Served
+from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
+from turnout_server.vocabulary.ask import NAME_LIMIT
+from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
 from turnout_server.vocabulary.query import Prediction, Query
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 
-NAME_LIMIT = 256
-"""Characters of a model's, version's or output's name that are worth looking up, and worth repeating in an error."""
 TENSOR_LIMIT = 10_000
 """Inputs, or outputs wanted, of one request. A message has room for millions of empty ones, which take seconds to
 look through."""
@@ -47,25 +46,29 @@ def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemor
         NotSupportedError: the request uses sequences or classification.
         SharedMemoryDisabledError, SharedMemoryRegionNotFoundError: a tensor is in shared memory that is not there.
     """
-    if not request.model_name:
-        raise InvalidRequestError("model_name is empty; expected a route or a model")
-    _check_length("model_name", request.model_name)
-    _check_length("model_version", request.model_version)
     _check_count("inputs", len(request.inputs))
     _check_count("outputs", len(request.outputs))
     metadata = call.metadata
-    query = Query(
+    unit, deadline, priority = metadata.get(UNIT_KEY, ""), call.deadline, 0
+    given = request.parameters
+    if given:
+        parameters.refuse_sequences(given)
+        parameters.boolean(given, "binary_data_output")  # a wrong one should not wait until the model has run
+        unit = parameters.unit(given) or unit
+        deadline = _sooner(deadline, parameters.integer(given, "timeout"))
+        priority = parameters.integer(given, "priority") or 0
+    return Query(
         name=request.model_name,
         version=request.model_version,
         prepare=partial(prepare, request, _inputs_in_shared_memory(request, shared_memory)),
         outputs=_outputs_wanted(request, shared_memory) if request.outputs else (),
-        unit=metadata.get(UNIT_KEY, ""),
+        unit=unit,
+        request_id=request.id or metadata.get(REQUEST_ID_KEY, ""),
         headers=metadata,
-        deadline=call.deadline,
+        principal=call.principal,
+        deadline=deadline,
+        priority=priority,
     )
-    if request.parameters:
-        _apply_parameters(request.parameters, query)
-    return query
 
 
 def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signature: Signature) -> Arrays:
@@ -144,15 +147,12 @@ def _check_rows(names: tuple[str, ...], arrays: Arrays) -> None:
             raise InvalidInputError(name, f"has {arrays[name].shape[0]} rows, but {first!r} has {rows}")
 
 
-def _apply_parameters(given: parameters.Parameters, query: Query) -> None:
-    parameters.refuse_sequences(given)
-    parameters.boolean(given, "binary_data_output")  # a wrong one should not wait until the model has run
-    query.unit = parameters.unit(given) or query.unit
-    query.priority = parameters.integer(given, "priority") or 0
-    timeout_us = parameters.integer(given, "timeout")
-    if timeout_us:
-        deadline = time.monotonic() + timeout_us / 1e6
-        query.deadline = deadline if query.deadline is None else min(deadline, query.deadline)
+def _sooner(deadline: float | None, timeout_us: int | None) -> float | None:
+    """Return the earlier of the call's deadline and the request's own, on the clock of `time.monotonic`."""
+    if not timeout_us:
+        return deadline
+    own = time.monotonic() + timeout_us / 1e6
+    return own if deadline is None else min(own, deadline)
 
 
 def _inputs_in_shared_memory(request: pb.ModelInferRequest, shared_memory: SharedMemory) -> dict[int, bytes]:
@@ -216,7 +216,8 @@ def encode(
         SharedMemoryDisabledError, SharedMemoryRegionNotFoundError: that place has gone while the model ran.
     """
     response = pb.ModelInferResponse() if into is None else into
-    response.MergeFromString(_head_of(prediction.served))
+    response.MergeFromString(_head_of(prediction.decision))
+    response.parameters["turnout_request_id"].string_param = prediction.request_id
     if request.id:
         response.id = request.id
     datatypes = arrange(prediction.signature).output_datatypes
@@ -237,12 +238,15 @@ def encode(
 
 
 @functools.lru_cache(maxsize=4096)
-def _head_of(served: Served) -> bytes:
-    """Return what says who answered, written: the same for every request that a target answers for one reason."""
-    head = pb.ModelInferResponse(model_name=served.model, model_version=str(served.version))
-    head.parameters["turnout_route"].string_param = served.route
-    head.parameters["turnout_target"].string_param = served.target
-    head.parameters["turnout_reason"].string_param = served.reason.value
+def _head_of(decision: Decision) -> bytes:
+    """Return what says who answered, written: the same for every request that is decided alike."""
+    head = pb.ModelInferResponse(model_name=decision.model, model_version=str(decision.version))
+    head.parameters["turnout_route"].string_param = decision.route
+    head.parameters["turnout_target"].string_param = decision.target
+    head.parameters["turnout_reason"].string_param = decision.reason.value
+    head.parameters["turnout_assigned_target"].string_param = decision.assigned
+    if decision.propensity is not None:
+        head.parameters["turnout_propensity"].double_param = decision.propensity
     return head.SerializeToString()
 
 

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.vocabulary.errors import InvalidRequestError, NotSupportedError
+from turnout_server.vocabulary.units import check_unit
 
 Parameters = Mapping[str, pb.InferParameter]
-
-UNIT_LIMIT = 1024
-"""Characters that a unit may have; it goes into exposure records."""
 
 _INTEGERS = ("int64_param", "uint64_param")
 
@@ -75,10 +73,7 @@ def unit(parameters: Parameters) -> str | None:
     kind = parameter.WhichOneof("parameter_choice")
     if kind in _INTEGERS:
         return str(getattr(parameter, kind))
-    value = text(parameters, "unit_id") or ""
-    if len(value) > UNIT_LIMIT:
-        raise InvalidRequestError(f"parameter unit_id: {len(value)} characters; at most {UNIT_LIMIT} are allowed")
-    return value
+    return check_unit(text(parameters, "unit_id") or "", "parameter unit_id")
 
 
 def refuse_sequences(parameters: Parameters) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
+from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference import parameters
@@ -35,6 +36,7 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         self,
         data_plane: Infers,
         catalog: Catalog,
+        administration: Administration,
         allow_shared_memory: bool = False,
         *,
         ready: Callable[[], bool] = lambda: True,
@@ -45,13 +47,14 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         Args:
             data_plane: answers queries.
             catalog: what there is.
+            administration: changes it.
             allow_shared_memory: whether clients on this machine may pass tensors in system shared memory.
             ready: says whether the server takes requests.
             log_level: the level that the process logs at, for `LogSettings`.
         """
         self._data_plane = data_plane
         self._shared_memory = SharedMemory(enabled=allow_shared_memory)
-        super().__init__(catalog, self._shared_memory, ready=ready, log_level=log_level)
+        super().__init__(catalog, administration, self._shared_memory, ready=ready, log_level=log_level)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         """Answer one request.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from turnout.v1 import model_service_pb2 as pb
+from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.rpc.turnout_v1.paging import page
 from turnout_server.serving.state import State, VersionStatus
@@ -25,9 +26,10 @@ _STATES = {
 class ModelService:
     """Looks at the models of the store, and moves their labels."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """Answer from *catalog*."""
+    def __init__(self, catalog: Catalog, administration: Administration) -> None:
+        """Look in *catalog*, and change by *administration*."""
         self._catalog = catalog
+        self._administration = administration
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         """List models with their versions and labels, ordered by name."""
@@ -47,7 +49,7 @@ class ModelService:
         for place, number in (("version", request.version), ("expected_version", request.expected_version)):
             if number < 0:
                 raise InvalidRequestError(f"{place}: found {number}; expected a version, or 0 for none")
-        await self._catalog.set_label(
+        await self._administration.set_label(
             request.model,
             request.label,
             request.version or None,

@@ -29,7 +29,7 @@ class PricingService:
         prediction = await self._data_plane.infer(
             typed.query(request.selector, call, Task.PRICE, prepare, price.OUTPUTS)
         )
-        response = pb.PredictPriceResponse(served=typed.served(prediction.served))
+        response = pb.PredictPriceResponse(served=typed.served(prediction.decision, prediction.request_id))
         for mid, low, high in price.prices(prediction.outputs, rows):
             response.prices.add(price=mid, low=low, high=high)
         return response

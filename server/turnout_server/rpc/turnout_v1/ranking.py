@@ -30,7 +30,7 @@ class RankingService:
 
         prediction = await self._data_plane.infer(typed.query(request.selector, call, Task.RANKING, prepare))
         ranked = ranking.order(ranking.scores(prediction.outputs, len(ids)), request.top_k)
-        response = pb.RankResponse(served=typed.served(prediction.served))
+        response = pb.RankResponse(served=typed.served(prediction.decision, prediction.request_id))
         for position, score in ranked:
             response.candidates.add(id=ids[position], score=score, index=position)
         return response

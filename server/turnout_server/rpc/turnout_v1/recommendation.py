@@ -28,7 +28,7 @@ class RecommendationService:
         prediction = await self._data_plane.infer(
             typed.query(request.selector, call, Task.RECOMMENDATION, prepare, recommendation.OUTPUTS)
         )
-        response = pb.RecommendResponse(served=typed.served(prediction.served))
+        response = pb.RecommendResponse(served=typed.served(prediction.decision, prediction.request_id))
         for item, score in recommendation.items(prediction.outputs, wished.k):
             response.items.add(item_id=item, score=score)
         return response

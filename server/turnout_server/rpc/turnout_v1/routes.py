@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from turnout.v1 import route_service_pb2 as pb
+from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.routing.route import Mirror, Override, Target
 from turnout_server.routing.table import CompiledRoute
@@ -15,9 +16,10 @@ from turnout_server.vocabulary.errors import InvalidRequestError
 class RouteService:
     """Looks at the route table, explains assignments, and replaces the table."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        """Answer from *catalog*."""
+    def __init__(self, catalog: Catalog, administration: Administration) -> None:
+        """Look in *catalog*, and change by *administration*."""
         self._catalog = catalog
+        self._administration = administration
 
     async def ListRoutes(self, request: pb.ListRoutesRequest, call: Call) -> pb.ListRoutesResponse:
         """List the routes that this server serves now, ordered by name."""
@@ -38,12 +40,12 @@ class RouteService:
     async def Assign(self, request: pb.AssignRequest, call: Call) -> pb.AssignResponse:
         """Say which target a unit belongs to, and why, without running a model."""
         headers = {name.lower(): value for name, value in request.headers.items()}
-        served, override_index = self._catalog.assign(_named(request.route), request.unit, headers)
-        return pb.AssignResponse(served=typed.served(served), override_index=override_index)
+        decision = self._catalog.assign(_named(request.route), request.unit, headers)
+        return pb.AssignResponse(served=typed.served(decision), override_index=decision.override)
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, call: Call) -> pb.ApplyRoutesResponse:
         """Replace the whole route table in the store, or only check the new one."""
-        digest = await self._catalog.apply_routes(request.yaml, request.expected_digest, request.validate_only)
+        digest = await self._administration.apply_routes(request.yaml, request.expected_digest, request.validate_only)
         return pb.ApplyRoutesResponse(table_digest=digest)
 
     def _route(self, compiled: CompiledRoute) -> pb.Route:
@@ -64,7 +66,7 @@ class RouteService:
             model=target.model,
             version=str(target.version),
             weight=target.weight,
-            serving_version=self._catalog.serving_version(target.model, target.version),
+            serving_version=self._catalog.answers_for(target),
         )
 
 

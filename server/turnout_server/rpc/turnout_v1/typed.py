@@ -11,21 +11,15 @@ import numpy as np
 from turnout.v1 import features_pb2, served_pb2
 from turnout_server.rpc.open_inference.raw_tensors import MOST_ELEMENTS
 from turnout_server.tasks.features import FeatureColumn
-from turnout_server.transport.call import UNIT_KEY, Call
-from turnout_server.vocabulary.decision import Reason, Served
-from turnout_server.vocabulary.errors import InvalidFeatureError, InvalidRequestError
+from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
+from turnout_server.vocabulary.decision import Decision, Reason
+from turnout_server.vocabulary.errors import InvalidFeatureError
 from turnout_server.vocabulary.query import Prediction, Query
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array, Arrays
 
-_REASONS = {
-    Reason.SPLIT: served_pb2.REASON_SPLIT,
-    Reason.OVERRIDE: served_pb2.REASON_OVERRIDE,
-    Reason.PINNED: served_pb2.REASON_PINNED,
-    Reason.UNSTICKY: served_pb2.REASON_UNSTICKY,
-    Reason.FALLBACK: served_pb2.REASON_FALLBACK,
-}
+_REASONS = {reason: served_pb2.Reason.Value(f"REASON_{reason.value}") for reason in Reason}
 _FLOAT32 = np.dtype("<f4")
 _PACKED_TAG = 0x0A
 """Field 1, length-delimited."""
@@ -48,26 +42,34 @@ def query(
     """Return the query that *selector* asks of a model for *task*.
 
     Raises:
-        InvalidRequestError: the selector has no name.
+        InvalidRequestError: the selector has no name, or something is too long; see `Query`.
     """
-    if not selector.name:
-        raise InvalidRequestError("selector.name: is empty; expected the name of a route or model")
+    metadata = call.metadata
     return Query(
         name=selector.name,
         version=selector.version,
         prepare=prepare,
         outputs=outputs,
         task=task,
-        unit=selector.unit or call.metadata.get(UNIT_KEY, ""),
-        headers=call.metadata,
+        unit=selector.unit or metadata.get(UNIT_KEY, ""),
+        request_id=metadata.get(REQUEST_ID_KEY, ""),
+        headers=metadata,
+        principal=call.principal,
         deadline=call.deadline,
     )
 
 
-def served(by: Served) -> served_pb2.Served:
+def served(decision: Decision, request_id: str = "") -> served_pb2.Served:
     """Return who answered, and why, as a message."""
     return served_pb2.Served(
-        route=by.route, target=by.target, model=by.model, version=by.version, reason=_REASONS[by.reason]
+        route=decision.route,
+        target=decision.target,
+        model=decision.model,
+        version=decision.version,
+        reason=_REASONS[decision.reason],
+        assigned_target=decision.assigned,
+        request_id=request_id,
+        propensity=decision.propensity,
     )
 
 

@@ -36,6 +36,7 @@ class NativeCall(Stream):
         "head",
         "metadata",
         "peer",
+        "principal",
         "reader",
         "service",
     )
@@ -52,6 +53,8 @@ class NativeCall(Stream):
         timeout = head.timeout
         self.deadline = None if timeout is None else service.clock() + timeout
         """See `Call.deadline`."""
+        self.principal = ""
+        """See `Call.principal`."""
         self.ended = False
         """Whether the handler is done; its answer may still wait for the client's windows."""
         self.reader: MessageReader | None = None
@@ -59,6 +62,11 @@ class NativeCall(Stream):
         self._received = 0
         self._reserved = 0
         self._lingers = False
+
+    @property
+    def address(self) -> str:
+        """Where the caller is; see `Call.address`."""
+        return self.peer.address
 
     # ------------------------------------------------------------ what arrives
 

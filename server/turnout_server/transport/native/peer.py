@@ -38,6 +38,8 @@ class Peer(ServerConnection[Head]):
         methods = service.methods
         super().__init__(partial(head_of, methods=methods), _accept, service.limits, service.clock)
         self.service = service
+        self.address = ""
+        """HOST:PORT of the client."""
         self.reservations = Reservations(service.room)
         self.paused = False
         """Whether the client does not take what it is sent as fast as it comes."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
+from turnout_server.config import format_address
 from turnout_server.http2.codes import ErrorCode
 from turnout_server.transport.native.connections import Connections
 from turnout_server.transport.native.peer import Peer
@@ -51,6 +52,8 @@ class ServerProtocol(asyncio.Protocol):
         if not self._everyone.add(self):
             self._transport.abort()
             return
+        host, port = transport.get_extra_info("peername")[:2]
+        self.peer.address = format_address(host, port)
         _tune(transport.get_extra_info("socket"))
         self._timer = self._loop.call_later(PREFACE_S, self._too_slow)
         self.peer.on_output = self._flush_soon  # our SETTINGS wait for its first bytes, which may not be HTTP/2

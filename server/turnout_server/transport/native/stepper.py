@@ -1,7 +1,7 @@
 """Goes on with a coroutine that was begun by hand, without making a task of it.
 
 A task costs several microseconds, and begins in the next turn of the loop. Most calls end in their first step; this is
-for the others. It can do what `rpc.handlers.QUICK` says: wait for futures, and be cancelled.
+for the others. It can do what `rpc.door.QUICK` says: wait for futures, and be cancelled.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.gateway.world import table
-from turnout_server.gateway.view import View
 from turnout_server.routing.text import parse
+from turnout_server.routing.view import View
 from turnout_server.vocabulary.versions import VersionKey
 
 

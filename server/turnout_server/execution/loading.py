@@ -1,0 +1,111 @@
+"""How a version becomes something that runs: verified, loaded, measured, and given a queue of its own.
+
+Written once: the gateway, the benchmarks and the tests all load by this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import structlog
+
+from turnout_server.config import LimitsConfig, SchedulingConfig
+from turnout_server.execution.batch_run import Predictor
+from turnout_server.execution.runner import OnRun, Runner
+from turnout_server.execution.workers import Workers, most_runs, usable_cores
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.onnx.loader import load
+from turnout_server.scheduling.admission import Admission, Bounds, Room
+from turnout_server.scheduling.batcher import Batcher, Rules
+from turnout_server.scheduling.cost import CostModel
+from turnout_server.store.manifest import Batching
+from turnout_server.store.store import ModelStore
+from turnout_server.vocabulary.versions import VersionKey
+
+_log = structlog.get_logger("turnout.loading")
+
+
+class Opened(NamedTuple):
+    """A version that can predict, and what trying it out has shown."""
+
+    predictor: Predictor
+    measured: Mapping[int, int]
+    """The best run time in nanoseconds, by number of rows."""
+    independent: bool = True
+    """Whether a row's answer is the same alone and in company."""
+
+
+Open = Callable[[VersionKey], Opened]
+"""Makes a predictor of a version of the store; runs in a loader's thread.
+
+Raises a `TurnoutError` that says what is wrong with the version.
+"""
+
+
+def opening(store: ModelStore) -> Open:
+    """Return what opens the versions of *store* with ONNX Runtime, after their files were verified."""
+
+    def open_version(key: VersionKey) -> Opened:
+        manifest = store.verify(key.model, key.version)
+        loaded = load(store.version_dir(key.model, key.version), manifest)
+        return Opened(loaded.servable, loaded.measured, loaded.independent)
+
+    return open_version
+
+
+class Loading:
+    """Turns versions into runners that share one process's threads, room and instruments."""
+
+    def __init__(
+        self,
+        open_version: Open,
+        workers: Workers,
+        instruments: Instruments,
+        limits: LimitsConfig | None = None,
+        scheduling: SchedulingConfig | None = None,
+        on_run: OnRun | None = None,
+    ) -> None:
+        """Make what loads.
+
+        Args:
+            open_version: makes a predictor of a version.
+            workers: the process's threads.
+            instruments: counts runs.
+            limits: how much may wait; None for the defaults.
+            scheduling: how requests are put together; None for the defaults.
+            on_run: told of runs; None for nobody.
+        """
+        self._open = open_version
+        self._workers = workers
+        self._instruments = instruments
+        self._limits = limits = limits or LimitsConfig()
+        self._scheduling = scheduling or SchedulingConfig()
+        self._on_run = on_run
+        self._total = Room(Bounds(limits.queue_total_rows, limits.queue_total_bytes))
+
+    def load(self, key: VersionKey) -> Runner:
+        """Load a version; in a loader's thread.
+
+        Raises:
+            TurnoutError: what is wrong with it.
+        """
+        predictor, measured, independent = self._open(key)
+        manifest, limits = predictor.manifest, self._limits
+        if manifest.signature.has_batch_axis and not independent:
+            problem = "rows of one batch change each other's answers; serving one request at a time"
+            _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)
+        costs = CostModel(measured)
+        own = Bounds(limits.queue_rows, limits.queue_bytes)
+        admission = Admission(*key, own, self._total, wait_s=limits.queue_wait_ms / 1e3, patient=limits.queue_requests)
+        parallel = min(most_runs(self._scheduling.workers), usable_cores())
+        batcher = Batcher(admission, costs, rules_of(manifest.batching, self._scheduling, parallel))
+        runs = self._instruments.runs_of(key.model, key.version)
+        return Runner(predictor, batcher, costs, self._workers, runs, self._on_run, batched=independent)
+
+
+def rules_of(batching: Batching, scheduling: SchedulingConfig, parallel: int) -> Rules:
+    """Return how a version's requests are put together: as its manifest says, or else the configuration."""
+    max_rows = scheduling.max_batch_rows if batching.max_rows is None else batching.max_rows
+    delay_us = scheduling.max_batch_delay_us if batching.max_delay_us is None else batching.max_delay_us
+    return Rules(max_rows, delay_us / 1e6, scheduling.inline_below_us * 1e3, parallel)

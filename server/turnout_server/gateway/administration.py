@@ -1,0 +1,116 @@
+"""What operators change while the gateway runs: labels, the route table, and which models are served at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import UNSET
+
+from turnout_server.execution.runner import Runner
+from turnout_server.gateway.names import LiveNames
+from turnout_server.gateway.reconciler import Reconciler
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State, VersionStatus
+from turnout_server.store.store import ModelStore
+from turnout_server.vocabulary.errors import ChangesDisabledError, ModelNotFoundError, VersionUnavailableError
+
+_UNDER_WAY = (State.STORED, State.LOADING, State.UNLOADING)
+
+
+class Administration:
+    """Changes the store, and sees to it that this gateway follows at once. The event loop's thread only."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        names: LiveNames,
+        reconciler: Reconciler,
+        manager: Manager[Runner],
+        *,
+        allow_changes: bool = False,
+    ) -> None:
+        """Make an administration.
+
+        Args:
+            store: what is changed.
+            names: names, as they are now.
+            reconciler: follows the store.
+            manager: what is loaded.
+            allow_changes: whether anything may be changed at all.
+        """
+        self._store = store
+        self._names = names
+        self._reconciler = reconciler
+        self._manager = manager
+        self._allow_changes = allow_changes
+
+    async def set_label(self, model: str, label: str, version: int | None, expected: int | None, check: bool) -> None:
+        """Point *label* at *version*, or remove it; with *check*, only if it names *expected* (None: nothing) now.
+
+        Raises:
+            ChangesDisabledError: this server does not accept changes.
+            ModelNotFoundError, VersionNotFoundError, InvalidNameError, StaleWriteError, StoreError: as the store says.
+        """
+        self._require_changes()
+        await asyncio.to_thread(self._store.set_label, model, label, version, expected if check else UNSET)
+        await self._reconciler.look()
+
+    async def apply_routes(self, text: str, expected_digest: str, validate_only: bool) -> str:
+        """Check a route table and write it to the store; return its digest.
+
+        Raises:
+            ChangesDisabledError, InvalidRouteTableError, StaleWriteError, StoreError.
+        """
+        self._require_changes()
+        table = await self._reconciler.check_table(text)
+        if not validate_only:
+            await asyncio.to_thread(self._store.write_routes, text, expected_digest or UNSET)
+            await self._reconciler.look()
+        return table.digest
+
+    async def load(self, model: str) -> None:
+        """Load *model* (again, if it failed or was unloaded) and wait until it is available.
+
+        Raises:
+            ChangesDisabledError, ModelNotFoundError, VersionUnavailableError.
+        """
+        self._require_changes()
+        if not self._names.stored(model):
+            await self._reconciler.look()
+        if not self._names.stored(model):
+            raise ModelNotFoundError(model)
+        self._names.suspended.discard(model)
+        self._reconciler.advance()
+        self._manager.retry(model)
+        await self._until(lambda: not any(status.state in _UNDER_WAY for status in self._wished(model)))
+        if not self._manager.latest(model):
+            wished = self._wished(model)
+            last = wished[-1] if wished else None
+            problem = f"{last.state.value} ({last.detail})" if last else "nothing asks for any of its versions"
+            raise VersionUnavailableError(model, last.key.version if last else "", problem)
+
+    async def unload(self, model: str) -> None:
+        """Stop serving *model* until `load` is called, and wait until its memory has been given back.
+
+        Raises:
+            ChangesDisabledError, ModelNotFoundError.
+        """
+        self._require_changes()
+        if not self._names.stored(model) and not self._wished(model):
+            raise ModelNotFoundError(model)
+        self._names.suspended.add(model)
+        self._reconciler.advance()
+        # A `load` that comes meanwhile has the last word.
+        await self._until(lambda: not self._wished(model) or model not in self._names.suspended)
+
+    def _wished(self, model: str) -> list[VersionStatus]:
+        return sorted(status for status in self._manager.status() if status.key.model == model)
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            await self._manager.wait_changed()
+
+    def _require_changes(self) -> None:
+        if not self._allow_changes:
+            raise ChangesDisabledError

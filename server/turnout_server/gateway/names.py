@@ -1,0 +1,85 @@
+"""What names mean in this process now: the view, what the store has, and what is available."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from turnout_server.execution.runner import Runner
+from turnout_server.routing.table import RouteTable
+from turnout_server.routing.view import View
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State
+from turnout_server.store.snapshot import ModelState
+from turnout_server.vocabulary.versions import Labels, VersionKey
+
+
+class LiveNames:
+    """Implements `turnout_server.routing.decide.Names`. The event loop's thread only.
+
+    The reconciler writes it; everybody else reads.
+    """
+
+    def __init__(self, manager: Manager[Runner]) -> None:
+        """Know nothing yet but what *manager* has loaded."""
+        self._manager = manager
+        self.models: dict[str, ModelState] = {}
+        """The store's models, as last seen."""
+        self.suspended: set[str] = set()
+        """Models that were unloaded by hand."""
+        self.view = View()
+
+    # ------------------------------------------------------------ what deciding needs
+
+    @property
+    def table(self) -> RouteTable:
+        """The route table that is being served."""
+        return self.view.table
+
+    def key_of(self, model: str, selector: int | str) -> VersionKey | None:
+        """Return the version that a number or a label stands for; None for a label that is gone."""
+        return self.view.key_of(model, selector)
+
+    def epoch_of(self, route: str) -> str:
+        """Return the digest of what is constant in an epoch of *route*; see `View.epoch_of`."""
+        return self.view.epoch_of(route)
+
+    def stored(self, model: str) -> Sequence[int]:
+        """Return the versions that the store has of *model*, ascending; empty when there is no such model."""
+        state = self.models.get(model)
+        return () if state is None else state.versions
+
+    def newest(self, model: str) -> int:
+        """Return the newest version of *model* that is available; 0 when there is none."""
+        return self._manager.latest(model)
+
+    def is_available(self, key: VersionKey) -> bool:
+        """Say whether a version can be leased now."""
+        return self._manager.is_available(key)
+
+    def state_of(self, key: VersionKey) -> str:
+        """Say where a version that is not available is, in words."""
+        status = self._manager.status_of(key)
+        if status is None:
+            return State.STORED.value
+        return f"{status.state.value} ({status.detail})" if status.detail else status.state.value
+
+    # ------------------------------------------------------------ what the store has
+
+    def stored_labels(self, model: str) -> Mapping[str, int]:
+        """Return the labels that the store has of *model*."""
+        state = self.models.get(model)
+        return {} if state is None else state.labels
+
+    def stored_models(self) -> Collection[str]:
+        """Return the names of the store's models."""
+        return self.models.keys()
+
+    @property
+    def versions(self) -> dict[str, tuple[int, ...]]:
+        """The store's versions, by model."""
+        return {model: state.versions for model, state in self.models.items()}
+
+    @property
+    def labels(self) -> Labels:
+        """The store's labels, by model."""
+        return {model: state.labels for model, state in self.models.items()}

@@ -1,0 +1,132 @@
+"""Makes the one record of each request's end, numbers it, and shows it to everybody who reads records."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from turnout_server.vocabulary.decision import Decision
+from turnout_server.vocabulary.query import Query
+from turnout_server.vocabulary.record import Comparison, Record, Timing
+
+Reader = Callable[[Record], None]
+"""Told of every record, on the event loop's thread, in the order of the ends. It must not wait for anything."""
+
+_log = structlog.get_logger("turnout.records")
+
+
+class Records:
+    """The records of one process since it started. The event loop's thread only."""
+
+    __slots__ = ("_boot", "_next", "_readers")
+
+    def __init__(self, readers: Sequence[Reader] = (), boot: str = "") -> None:
+        """Begin at number 0.
+
+        Args:
+            readers: told of every record.
+            boot: what this start of the process is called; made up where it is empty.
+        """
+        self._readers = tuple(readers)
+        self._boot = boot or secrets.token_hex(8)
+        self._next = 0
+
+    def ended(
+        self,
+        query: Query,
+        decision: Decision | None,
+        code: str,
+        started_ns: int,
+        *,
+        route: str = "",
+        rows: int = 0,
+        timing: Timing | None = None,
+    ) -> Record:
+        """Make the record of a request that has just ended, and show it to the readers.
+
+        Args:
+            query: the request.
+            decision: who was to answer; None for a request that ended before that was known.
+            code: how it ended.
+            started_ns: when it came, on the clock of `time.monotonic_ns`.
+            route: the route that was asked, where there is no decision.
+            rows: how many it brought.
+            timing: where its time went, if it got as far as a queue.
+        """
+        took_ns = time.monotonic_ns() - started_ns
+        number = -1
+        request_id = query.request_id
+        if decision is not None:
+            number = self._next
+            self._next = number + 1
+            route = decision.route
+            if not request_id:
+                request_id = f"{self._boot}-{number}"
+        record = Record(
+            number,
+            time.time_ns() - took_ns,
+            took_ns,
+            code,
+            decision,
+            route,
+            query.unit,
+            request_id,
+            rows,
+            timing,
+            query.headers.get("traceparent", ""),
+            query.principal,
+        )
+        self._show(record)
+        return record
+
+    def copy_ended(
+        self,
+        original: Record,
+        decision: Decision,
+        code: str,
+        started_ns: int,
+        ended_ns: int,
+        *,
+        rows: int = 0,
+        timing: Timing | None = None,
+        comparison: Comparison | None = None,
+    ) -> None:
+        """Make the record of a copy, and show it to the readers.
+
+        Args:
+            original: the record of the request that was copied.
+            decision: the original's, with the version that the copy went to, and no target.
+            code: how the copy ended.
+            started_ns: when it was sent, on the clock of `time.monotonic_ns`.
+            ended_ns: when it ended, likewise; comparing it came after that.
+            rows: how many it brought.
+            timing: where its time went, if it got as far as a queue.
+            comparison: how its answer differs.
+        """
+        number = self._next
+        self._next = number + 1
+        arrived_ns = time.time_ns() - (time.monotonic_ns() - started_ns)
+        self._show(
+            original._replace(
+                seq=number,
+                arrived_ns=arrived_ns,
+                took_ns=ended_ns - started_ns,
+                code=code,
+                decision=decision,
+                rows=rows,
+                timing=timing,
+                copy_of=original.seq,
+                comparison=comparison,
+            )
+        )
+
+    def _show(self, record: Record) -> None:
+        for read in self._readers:
+            try:
+                read(record)
+            except Exception:
+                # One reader's trouble must not become the caller's, nor keep the others from reading.
+                _log.exception("a reader of records failed", reader=getattr(read, "__qualname__", repr(read)))

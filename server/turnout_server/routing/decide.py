@@ -1,0 +1,169 @@
+"""Who answers: the one place that says so.
+
+The data plane asks before each request, `Assign` and `turnout assign` to explain, readiness, the catalogue and `turnout
+routes show` to look. What is available at a moment, and what labels mean, is handed in as `Names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from turnout_server.routing.route import Target
+from turnout_server.routing.table import CompiledRoute, RouteTable
+from turnout_server.vocabulary.ask import Ask
+from turnout_server.vocabulary.decision import Decision, Reason
+from turnout_server.vocabulary.errors import (
+    LabelNotFoundError,
+    ModelNotFoundError,
+    RouteNotFoundError,
+    TaskMismatchError,
+    VersionNotFoundError,
+    VersionUnavailableError,
+)
+from turnout_server.vocabulary.names import is_version_number
+from turnout_server.vocabulary.versions import VersionKey
+
+_MOST_DIGITS = 18
+"""Of a version number: the largest that fits a signed 64-bit integer in full."""
+
+
+class Names(Protocol):
+    """What names mean at one moment."""
+
+    @property
+    def table(self) -> RouteTable:
+        """The route table."""
+
+    def key_of(self, model: str, selector: int | str) -> VersionKey | None:
+        """Return the version that a number or a label stands for; None for a label that is gone."""
+
+    def epoch_of(self, route: str) -> str:
+        """Return the digest of a route's salt, targets, weights and resolved versions."""
+
+    def stored(self, model: str) -> Sequence[int]:
+        """Return the versions that the store has of *model*, ascending; empty when there is no such model."""
+
+    def newest(self, model: str) -> int:
+        """Return the newest version of *model* that is available; 0 when there is none."""
+
+    def is_available(self, key: VersionKey) -> bool:
+        """Say whether a version could answer now."""
+
+    def state_of(self, key: VersionKey) -> str:
+        """Say where a version that is not available is, in words."""
+
+
+def decide(names: Names, ask: Ask, draw: float) -> Decision:
+    """Return who answers *ask*.
+
+    Args:
+        names: what names mean at this moment.
+        ask: whom the caller asks.
+        draw: uniform in [0, 1), used only where there is no unit to stick to.
+
+    Returns:
+        The decision. Where nobody could answer, it says who was to, and is not `available`.
+
+    Raises:
+        RouteNotFoundError, ModelNotFoundError, VersionNotFoundError, LabelNotFoundError: there is no such thing.
+        TaskMismatchError: the route does another task.
+    """
+    if not ask.version:
+        route = names.table.get(ask.name)
+        if route is not None:
+            if ask.task is not None and route.route.task != ask.task:
+                raise TaskMismatchError(ask.name, route.route.task, ask.task)
+            _, target, reason, override = route.assign(ask.unit, ask.headers, draw)
+            return _served(names, route, target, reason, override)
+    return _named(names, ask.name, ask.version)
+
+
+def candidates(names: Names, name: str, version: str = "") -> tuple[Decision, ...]:
+    """Return every decision that requests for *name* (and *version*) may meet, but for overrides' reasons.
+
+    For a route: one for each of its targets, the heaviest first.
+
+    Raises:
+        RouteNotFoundError, ModelNotFoundError, VersionNotFoundError, LabelNotFoundError: there is no such thing.
+    """
+    route = None if version else names.table.get(name)
+    if route is None:
+        return (_named(names, name, version),)
+    by_weight = sorted(route.route.targets, key=lambda target: -target.weight)
+    return tuple(_served(names, route, target, Reason.SPLIT, -1) for target in by_weight)
+
+
+def answers_for(names: Names, target: Target) -> int:
+    """Return the version that answers for *target* itself now; 0 when none does."""
+    key = names.key_of(target.model, target.version)
+    return key.version if key is not None and names.is_available(key) else 0
+
+
+def unavailable(names: Names, decision: Decision) -> VersionUnavailableError:
+    """Return the error that a request gets whose *decision* is not available."""
+    route = names.table.get(decision.route)
+    if not decision.version and route is not None:
+        target = route.route.target(decision.assigned)
+        return VersionUnavailableError(decision.model, target.version if target else "", "no such label")
+    return VersionUnavailableError(decision.model, decision.version, names.state_of(decision.key))
+
+
+def _served(names: Names, route: CompiledRoute, assigned: Target, reason: Reason, override: int) -> Decision:
+    """Return who answers for the target that a request was assigned to."""
+    propensity = None if reason is Reason.OVERRIDE else route.propensities[assigned.name]
+    target = assigned
+    key = names.key_of(target.model, target.version)
+    available = key is not None and names.is_available(key)
+    if not available and route.fallback is not None and route.fallback is not assigned:
+        other = names.key_of(route.fallback.model, route.fallback.version)
+        if other is not None and names.is_available(other):
+            target, key, reason, available = route.fallback, other, Reason.FALLBACK, True
+    return Decision(
+        route.name,
+        target.name,
+        target.model,
+        0 if key is None else key[1],
+        reason,
+        assigned.name,
+        override,
+        propensity,
+        names.table.digest,
+        names.epoch_of(route.name),
+        available,
+    )
+
+
+def _named(names: Names, name: str, version: str) -> Decision:
+    """Return who answers a request that names a model, or a route with a version."""
+    model = _model_of(names, name)
+    stored = names.stored(model)
+    if not version:
+        newest = names.newest(model)
+        number = newest or (stored[-1] if stored else 0)
+        if not number:
+            raise RouteNotFoundError(name)
+        return Decision("", "", model, number, Reason.NAMED, available=bool(newest))
+    if is_version_number(version):
+        key = VersionKey(model, int(version[:_MOST_DIGITS]))
+        available = names.is_available(key)
+        if key.version not in stored and not available:
+            raise VersionNotFoundError(model, version[:32])
+        return Decision("", "", model, key.version, Reason.PINNED, available=available)
+    labelled = names.key_of(model, version)
+    if labelled is None:
+        raise LabelNotFoundError(model, version[:64])
+    return Decision("", "", model, labelled.version, Reason.PINNED, available=names.is_available(labelled))
+
+
+def _model_of(names: Names, name: str) -> str:
+    """Return the model called *name*, or the only model of the route called so."""
+    if names.stored(name) or names.newest(name):
+        return name
+    route = names.table.get(name)
+    if route is None:
+        raise RouteNotFoundError(name)
+    models = {target.model for target in route.route.targets}
+    if len(models) > 1:
+        raise ModelNotFoundError(name)
+    return models.pop()

@@ -1,0 +1,73 @@
+"""The elements that every gateway has around its methods: calls are traced, counted, and let in."""
+
+from __future__ import annotations
+
+import time
+from contextvars import Token
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from turnout_server.gateway import spans as tracing
+from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.rpc.chain import End
+from turnout_server.transport.call import Call
+from turnout_server.transport.gate import Gate
+
+
+class Trace:
+    """Makes the span of each call, the current one while it lasts."""
+
+    def __init__(self, spans: Spans) -> None:
+        """Make spans by *spans*."""
+        self._spans = spans
+
+    def enter(self, method: str, call: Call) -> tuple[Span, Token[Context] | None]:
+        """Start a span."""
+        span = self._spans.start(method, call.metadata)
+        return span, tracing.enter(span)
+
+    def leave(self, entered: tuple[Span, Token[Context] | None], method: str, end: End) -> None:
+        """End it."""
+        span, token = entered
+        self._spans.end(span, end.code, end.reason)
+        tracing.leave(token)
+
+
+class Count:
+    """Counts calls by their ends, and those in progress."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        """Count in *instruments*."""
+        self._instruments = instruments
+
+    def enter(self, method: str, call: Call) -> int:
+        """Note that a call is in progress, since when in nanoseconds."""
+        self._instruments.in_flight += 1
+        return time.perf_counter_ns()
+
+    def leave(self, entered: int, method: str, end: End) -> None:
+        """Count it."""
+        self._instruments.in_flight -= 1
+        self._instruments.record_rpc(method, end.code, time.perf_counter_ns() - entered)
+
+
+class Admit:
+    """Refuses what the gate does not let in."""
+
+    def __init__(self, gate: Gate) -> None:
+        """Ask *gate*."""
+        self._gate = gate
+
+    def enter(self, method: str, call: Call) -> None:
+        """Let a call in.
+
+        Raises:
+            ShuttingDownError, TooManyCallsError: see `Gate.enter`.
+        """
+        self._gate.enter()
+
+    def leave(self, entered: None, method: str, end: End) -> None:
+        """Let it out."""
+        self._gate.leave()
