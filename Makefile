@@ -66,6 +66,8 @@ check-imports:
 check-protos:
 	@$(BIN)/buf lint
 check-breaking:
+	@git cat-file -e "$$(cat protos/baseline)^{commit}" 2>/dev/null || { \
+	    echo "protos/baseline names $$(cat protos/baseline), which is not in this clone: git fetch --unshallow"; exit 1; }
 	@$(BIN)/buf breaking --against ".git#ref=$$(cat protos/baseline)"
 check-stubs:
 	@$(BIN)/python protos/generate.py --check
