@@ -15,6 +15,7 @@ from turnout_server.cli import application, exits
 
 BAD_TABLE = "routes: {p: {task: price, salt: s, targets: [{name: a, model: m, version: 1, weight: -1}]}}"
 
+
 WRONG = [
     ("frobnicate", 2),
     ("models --frobnicate", 2),
@@ -177,25 +178,3 @@ def test_a_reader_that_leaves_is_no_error(pristine: Path) -> None:
     )
     os.close(write)
     assert (ran.returncode, ran.stderr) == (141, b"")
-
-
-def test_health_imports_nothing_heavy() -> None:
-    """A container runs it every few seconds."""
-    code = (
-        "import sys; from turnout_server.cli.application import run; run(['health', '--target', '127.0.0.1:1']); "
-        "print({'onnx', 'onnxruntime', 'numpy', 'opentelemetry', 'structlog', 'rich'} & sys.modules.keys())"
-    )
-    assert python("-c", code).stdout == "set()\n"
-
-
-def test_the_shell_completes_names_from_the_store(pristine: Path) -> None:
-    words = f"turnout label --store {pristine} ran"
-    ran = subprocess.run(
-        [sys.executable, "-m", "turnout_server"],
-        env=environment(_TURNOUT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.stdout.split() == ["ranking"]
