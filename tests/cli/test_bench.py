@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.tables import check_all
 
 BODY = '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.0]}]}'
 
@@ -40,16 +41,19 @@ WRONG = [
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize(("line", "code"), WRONG, ids=[line for line, _ in WRONG])
 def test_wrong_input_ends_with_one_line_and_its_exit_code(
-    run: Run, line: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "body.json").write_text(BODY)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01")
     monkeypatch.chdir(tmp_path)
-    ran = run(*line.split(" "))
-    assert (ran.code, ran.err.count("\n"), ran.out) == (code, 1, ""), ran.err
-    assert ran.err.startswith("turnout: error: ")
+
+    def check(line: str, code: int) -> None:
+        ran = run(*line.split(" "))
+        assert (ran.code, ran.err.count("\n"), ran.out) == (code, 1, ""), ran.err
+        assert ran.err.startswith("turnout: error: ")
+
+    check_all(WRONG, check)
 
 
 def test_a_wrong_body_says_which_input_is_wrong(run: Run, tmp_path: Path) -> None:
