@@ -29,9 +29,16 @@ demo: setup ## Send real requests to a running gateway and watch who answers (LI
 
 ##@ Develop
 
+# What tests the tools, and not what serves. `make test` doesn't look into these folders, unless PYTEST_ARGS names them.
+TOOLS := tests/benchmarks tests/load tests/pipelines tests/soak
+
 .PHONY: test
-test: setup-dev ## Set up, then run every test and show the coverage (PYTEST_ARGS="tests/routing -x")
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+test: setup-dev ## Set up, then run every test but the tools' and show the coverage (PYTEST_ARGS="tests/routing -x")
+	$(BIN)/python -m pytest -o norecursedirs=".* $(TOOLS)" --cov --cov-report=term $(PYTEST_ARGS)
+
+.PHONY: test-tools
+test-tools: setup-dev ## Set up, then run the tests of load generator, benchmarks, pipelines and soak; adds to the coverage
+	$(BIN)/python -m pytest --cov --cov-append --cov-report=term $(TOOLS) $(PYTEST_ARGS)
 
 .PHONY: soak
 soak: setup-dev ## Set up, then try a server with everything at once, for a minute (SOAK_ARGS="--seconds 600")
@@ -59,6 +66,8 @@ check-imports:
 check-protos:
 	@$(BIN)/buf lint
 check-breaking:
+	@git cat-file -e "$$(cat protos/baseline)^{commit}" 2>/dev/null || { \
+	    echo "protos/baseline names $$(cat protos/baseline), which is not in this clone: git fetch --unshallow"; exit 1; }
 	@$(BIN)/buf breaking --against ".git#ref=$$(cat protos/baseline)"
 check-stubs:
 	@$(BIN)/python protos/generate.py --check

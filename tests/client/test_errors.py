@@ -12,46 +12,51 @@ import pytest
 import turnout
 from tests.client.conftest import Connect
 from tests.client.fake import Failure, FakeGateway, status_details
+from tests.tables import check_all
 from turnout import errors
 
+KINDS = [
+    ("INVALID_ARGUMENT", turnout.InvalidRequestError),
+    ("OUT_OF_RANGE", turnout.InvalidRequestError),
+    ("NOT_FOUND", turnout.NotFoundError),
+    ("ABORTED", turnout.ConflictError),
+    ("ALREADY_EXISTS", turnout.ConflictError),
+    ("FAILED_PRECONDITION", turnout.ConflictError),
+    ("PERMISSION_DENIED", turnout.ForbiddenError),
+    ("UNAUTHENTICATED", turnout.ForbiddenError),
+    ("UNIMPLEMENTED", turnout.UnsupportedError),
+    ("UNAVAILABLE", turnout.UnavailableError),
+    ("RESOURCE_EXHAUSTED", turnout.OverloadedError),
+    ("DEADLINE_EXCEEDED", turnout.DeadlineError),
+    ("INTERNAL", turnout.ServerError),
+    ("UNKNOWN", turnout.ServerError),
+    ("DATA_LOSS", turnout.ServerError),
+    ("CANCELLED", turnout.TurnoutError),
+]
 
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        ("INVALID_ARGUMENT", turnout.InvalidRequestError),
-        ("OUT_OF_RANGE", turnout.InvalidRequestError),
-        ("NOT_FOUND", turnout.NotFoundError),
-        ("ABORTED", turnout.ConflictError),
-        ("ALREADY_EXISTS", turnout.ConflictError),
-        ("FAILED_PRECONDITION", turnout.ConflictError),
-        ("PERMISSION_DENIED", turnout.ForbiddenError),
-        ("UNAUTHENTICATED", turnout.ForbiddenError),
-        ("UNIMPLEMENTED", turnout.UnsupportedError),
-        ("UNAVAILABLE", turnout.UnavailableError),
-        ("RESOURCE_EXHAUSTED", turnout.OverloadedError),
-        ("DEADLINE_EXCEEDED", turnout.DeadlineError),
-        ("INTERNAL", turnout.ServerError),
-        ("UNKNOWN", turnout.ServerError),
-        ("DATA_LOSS", turnout.ServerError),
-        ("CANCELLED", turnout.TurnoutError),
-    ],
-)
-def test_every_status_has_its_error(gateway: FakeGateway, connect: Connect, code: str, kind: type[Exception]) -> None:
+
+def test_every_status_has_its_error(gateway: FakeGateway, connect: Connect) -> None:
     """Told by the server, an error has the server's words, reason, facts and delay."""
+    client = connect(retries=0)
     trailing = status_details("QUEUE_FULL", 1.25, {"model": "price"})
-    gateway.failures.append(Failure(grpc.StatusCode[code], "the queue is full", trailing))
-    with pytest.raises(turnout.TurnoutError) as caught:
-        connect(retries=0).model("price")
-    error = caught.value
-    assert type(error) is kind
-    assert str(error) == "the queue is full"
-    assert (error.code, error.reason, error.details, error.retry_after) == (
-        code,
-        "QUEUE_FULL",
-        {"model": "price"},
-        1.25,
-    )
-    assert isinstance(error.__cause__, grpc.RpcError)
+
+    def check(code: str, kind: type[Exception]) -> None:
+        gateway.failures.clear()
+        gateway.failures.append(Failure(grpc.StatusCode[code], "the queue is full", trailing))
+        with pytest.raises(turnout.TurnoutError) as caught:
+            client.model("price")
+        error = caught.value
+        assert type(error) is kind
+        assert str(error) == "the queue is full"
+        assert (error.code, error.reason, error.details, error.retry_after) == (
+            code,
+            "QUEUE_FULL",
+            {"model": "price"},
+            1.25,
+        )
+        assert isinstance(error.__cause__, grpc.RpcError)
+
+    check_all(KINDS, check)
 
 
 def test_every_status_code_but_cancelled_has_a_class() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Gateway, StartGateway, environment
 from tests.e2e.tiny_store import ROUTES
+from tests.tables import check_all
 from turnout_server.cli.application import run
 
 
@@ -82,28 +83,30 @@ def test_call_takes_the_request_from_stdin_and_options_win(ask: Turnout) -> None
     assert (found["served"]["target"], found["served"]["reason"]) == ("canary", "OVERRIDE")
 
 
-@pytest.mark.parametrize(
-    ("line", "code", "says"),
-    [
-        ("nope -f a=1", 66, "no route or model named 'nope' (ROUTE_NOT_FOUND, NOT_FOUND)"),
-        ("price -f caret=1", 65, "FEATURE_UNKNOWN"),
-        ("price", 65, "FEATURE_MISSING"),
-        ("price -f carat=heavy", 65, "FEATURE_INVALID"),
-        ("price -f carat=1 --version 9", 66, "VERSION_NOT_FOUND"),
-        ("price -f carat=1 --version nobody", 66, "LABEL_NOT_FOUND"),
-        ("price --history 1", 2, "'price' does price, which takes features, rows"),
-        ("ranking", 2, "--candidate"),
-        ("echo", 65, "'echo' does tensors"),
-        ("recommendation --history 1 -k 5000", 65, "top_k"),
-        ("price -f carat=1 --metadata bad\x01=x", 2, "--metadata: 'bad\\x01'"),
-        ("price -f carat=1 --metadata good=\x01", 2, "--metadata: the value of 'good'"),
-        ("price -f carat=1 --unit \udcff", 2, "'\\udcff' is not UTF-8 text"),
-    ],
-)
-def test_a_call_that_fails_says_why_in_one_line(ask: Turnout, line: str, code: int, says: str) -> None:
-    ran = ask("call", *line.split(" "))
-    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (code, "", 1)
-    assert says in ran.stderr
+FAILING = [
+    ("nope -f a=1", 66, "no route or model named 'nope' (ROUTE_NOT_FOUND, NOT_FOUND)"),
+    ("price -f caret=1", 65, "FEATURE_UNKNOWN"),
+    ("price", 65, "FEATURE_MISSING"),
+    ("price -f carat=heavy", 65, "FEATURE_INVALID"),
+    ("price -f carat=1 --version 9", 66, "VERSION_NOT_FOUND"),
+    ("price -f carat=1 --version nobody", 66, "LABEL_NOT_FOUND"),
+    ("price --history 1", 2, "'price' does price, which takes features, rows"),
+    ("ranking", 2, "--candidate"),
+    ("echo", 65, "'echo' does tensors"),
+    ("recommendation --history 1 -k 5000", 65, "top_k"),
+    ("price -f carat=1 --metadata bad\x01=x", 2, "--metadata: 'bad\\x01'"),
+    ("price -f carat=1 --metadata good=\x01", 2, "--metadata: the value of 'good'"),
+    ("price -f carat=1 --unit \udcff", 2, "'\\udcff' is not UTF-8 text"),
+]
+
+
+def test_a_call_that_fails_says_why_in_one_line(ask: Turnout) -> None:
+    def check(line: str, code: int, says: str) -> None:
+        ran = ask("call", *line.split(" "))
+        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (code, "", 1)
+        assert says in ran.stderr
+
+    check_all(FAILING, check)
 
 
 def test_a_data_file_of_any_shape_gets_one_line(ask: Turnout) -> None:

@@ -20,6 +20,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 import turnout
 from tests.e2e.conftest import Gateway, StartGateway, environment
 from tests.e2e.probes import Usage, connected, eventually, fp32, infer, metrics, records, serving, stream, unary, usage
+from tests.tables import check_all
 from turnout.v1 import (
     model_service_pb2,
     pricing_service_pb2,
@@ -139,18 +140,19 @@ def checked(error: Any) -> Refusal:
 # ---------------------------------------------------------------- messages
 
 
-@pytest.mark.parametrize("method", UNARY)
-def test_bytes_that_are_no_message_are_refused(gateway: Gateway, method: str) -> None:
-    with connected(gateway.address) as channel:
+def test_bytes_that_are_no_message_are_refused(gateway: Gateway) -> None:
+    def check(method: str) -> None:
         refused = refusal(unary(channel, method), b"\xff\xff\xff\xff")
-    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "REQUEST_INVALID")
-    assert METHODS[method].input_type.full_name in refused.text
+        assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "REQUEST_INVALID")
+        assert METHODS[method].input_type.full_name in refused.text
 
-
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_random_bytes_get_an_answer_or_a_clean_status(gateway: Gateway, method: str) -> None:
-    draw = random.Random(f"{SEED} {method}")
     with connected(gateway.address) as channel:
+        check_all([(method,) for method in UNARY], check)
+
+
+def test_random_bytes_get_an_answer_or_a_clean_status(gateway: Gateway) -> None:
+    def check(method: str) -> None:
+        draw = random.Random(f"{SEED} {method}")
         for _ in range(60):
             payload = draw.randbytes(draw.choice((0, 1, 2, 5, 20, 200)))
             if METHODS[method].client_streaming:
@@ -158,6 +160,9 @@ def test_random_bytes_get_an_answer_or_a_clean_status(gateway: Gateway, method: 
             else:
                 refused = outcome(unary(channel, method), payload)
             assert refused is None or refused.code not in ("INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+    with connected(gateway.address) as channel:
+        check_all([(method,) for method in sorted(METHODS)], check)
 
 
 def test_damaged_requests_get_an_answer_or_a_clean_status(gateway: Gateway) -> None:
@@ -186,31 +191,33 @@ def test_a_compressed_message_that_swells_is_refused(gateway: Gateway) -> None:
         assert refusal(call, bytes(200_000_000), compression=grpc.Compression.Gzip).code == "RESOURCE_EXHAUSTED"
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        [-1, 1],
-        [1, -(2**63)],
-        [2**31, 2**31],
-        [2**62, 4],
-        [2**63 - 1, 2**63 - 1],
-        [1] * 1000,
-        [],
-        [0, 2**62],
-        [10**9, 10**9],
-    ],
-)
-@pytest.mark.parametrize("raw", [True, False])
-def test_absurd_shapes_are_refused(gateway: Gateway, shape: list[int], raw: bool) -> None:
-    tensor = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=shape)
-    request = oip.ModelInferRequest(model_name="echo-fp32", inputs=[tensor])
-    if raw:
-        request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
-    else:
-        request.inputs[0].contents.fp32_contents.extend([0.0] * 4)
-    with connected(gateway.address) as channel:
+SHAPES = [
+    [-1, 1],
+    [1, -(2**63)],
+    [2**31, 2**31],
+    [2**62, 4],
+    [2**63 - 1, 2**63 - 1],
+    [1] * 1000,
+    [],
+    [0, 2**62],
+    [10**9, 10**9],
+]
+
+
+def test_absurd_shapes_are_refused(gateway: Gateway) -> None:
+    def check(name: str, shape: list[int], raw: bool) -> None:
+        tensor = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=shape)
+        request = oip.ModelInferRequest(model_name="echo-fp32", inputs=[tensor])
+        if raw:
+            request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
+        else:
+            request.inputs[0].contents.fp32_contents.extend([0.0] * 4)
         refused = refusal(unary(channel, INFER), request.SerializeToString())
-    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "INPUT_INVALID")
+        assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "INPUT_INVALID")
+
+    with connected(gateway.address) as channel:
+        rows = [(f"{shape[:5]}, {raw=}", shape, raw) for shape in SHAPES for raw in (True, False)]
+        check_all(rows, check)
 
 
 def test_zero_rows_of_absurd_width_allocate_nothing(gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from tests.e2e import graphs
 from tests.e2e.conftest import Gateway, StartGateway
 from tests.e2e.probes import connected, events, eventually, fp32, index, metrics, records, stream
 from tests.e2e.tiny_store import PRICE, ROUTES, publish_graph
+from tests.tables import check_all
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.task import Task
@@ -209,30 +210,33 @@ def test_a_table_waits_for_the_versions_that_it_needs(
 # ---------------------------------------------------------------- what must not
 
 
-@pytest.mark.parametrize(
-    ("table", "place"),
-    [
-        ("routes: [", "line 1"),
-        (ROUTES.replace("weight: 50", "weight: -1", 1), "$.routes.price.targets[0].weight"),
-        (ROUTES.replace("version: challenger", "version: nobody", 1), "$.routes.price.targets[1].version"),
-        (ROUTES.replace("model: ranking,", "model: nothing,", 1), "$.routes.ranking.targets[0].model"),
-        (ROUTES.replace("salt: price-test", "sallt: price-test"), "$.routes.price"),
-    ],
-)
-def test_a_wrong_table_leaves_the_old_one_serving(
-    gateway: Gateway, traffic: Traffic, store: Path, table: str, place: str
-) -> None:
+WRONG_TABLES = [
+    ("no YAML", "routes: [", "line 1"),
+    ("a weight", ROUTES.replace("weight: 50", "weight: -1", 1), "$.routes.price.targets[0].weight"),
+    ("a label", ROUTES.replace("version: challenger", "version: nobody", 1), "$.routes.price.targets[1].version"),
+    ("a model", ROUTES.replace("model: ranking,", "model: nothing,", 1), "$.routes.ranking.targets[0].model"),
+    ("a field", ROUTES.replace("salt: price-test", "sallt: price-test"), "$.routes.price"),
+]
+
+
+def test_a_wrong_table_leaves_the_old_one_serving(gateway: Gateway, traffic: Traffic, store: Path) -> None:
+    def check(name: str, table: str, place: str) -> None:
+        put_table(store, table)
+        try:
+            problem = eventually(lambda: client.routes().problem)
+            assert problem.startswith(place)
+            traffic.goes_on()
+            assert client.routes().routes == before.routes
+            event = "the store's route table is not being served; the one before it is"
+            (told,) = events(gateway, event, problem=problem)
+            assert told["level"] == "warning"
+        finally:
+            put_table(store, ROUTES)
+            eventually(lambda: not client.routes().problem)
+
     with turnout.Client(gateway.address) as client:
         before = client.routes()
-        put_table(store, table)
-        problem = eventually(lambda: client.routes().problem)
-        assert problem.startswith(place)
-        traffic.goes_on()
-        assert client.routes().routes == before.routes
-        (told,) = events(gateway, "the store's route table is not being served; the one before it is")
-        assert (told["level"], told["problem"]) == ("warning", problem)
-        put_table(store, ROUTES)
-        eventually(lambda: not client.routes().problem)
+        check_all(WRONG_TABLES, check)
 
 
 def corrupt(version: Path) -> None:

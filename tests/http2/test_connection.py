@@ -20,6 +20,7 @@ from tests.http2.wire import (
     padded,
     resets_in,
 )
+from tests.tables import check_all
 from turnout_server.http2 import frames
 from turnout_server.http2.codes import ErrorCode
 from turnout_server.http2.connection import FRAME_SIZE, FRAMES_A_TURN, TURN_S
@@ -152,73 +153,59 @@ def test_only_so_many_of_the_streams_that_we_ended_are_remembered() -> None:
 # ---------------------------------------------------------------- broken rules
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        pytest.param(data(0, b"x"), ErrorCode.PROTOCOL_ERROR, id="DATA on stream 0"),
-        pytest.param(data(5, b"x"), ErrorCode.PROTOCOL_ERROR, id="DATA on an idle stream"),
-        pytest.param(data(2, b"x"), ErrorCode.PROTOCOL_ERROR, id="DATA on a stream of ours"),
-        pytest.param(rst_stream(1, ErrorCode.CANCEL) + data(1, b"x"), ErrorCode.STREAM_CLOSED, id="DATA after a reset"),
-        pytest.param(
-            frame(frames.DATA, frames.PADDED, 1, b"\x05abcd"), ErrorCode.PROTOCOL_ERROR, id="padding too long"
-        ),
-        pytest.param(headers(0), ErrorCode.PROTOCOL_ERROR, id="HEADERS on stream 0"),
-        pytest.param(headers(2), ErrorCode.PROTOCOL_ERROR, id="HEADERS on an even stream"),
-        pytest.param(
-            rst_stream(1, ErrorCode.CANCEL) + headers(1), ErrorCode.STREAM_CLOSED, id="HEADERS on a stream that ended"
-        ),
-        pytest.param(headers(9) + headers(7), ErrorCode.STREAM_CLOSED, id="HEADERS on a stream that was passed over"),
-        pytest.param(headers(3, b"\x80"), ErrorCode.COMPRESSION_ERROR, id="a malformed block"),
-        pytest.param(headers(1, b"\x80", end=True), ErrorCode.COMPRESSION_ERROR, id="malformed trailers"),
-        pytest.param(
-            frame(frames.HEADERS, frames.WITH_PRIORITY, 3, b"prio"), ErrorCode.FRAME_SIZE_ERROR, id="half a priority"
-        ),
-        pytest.param(frame(frames.CONTINUATION, 0, 1), ErrorCode.PROTOCOL_ERROR, id="CONTINUATION of nothing"),
-        pytest.param(frame(frames.CONTINUATION, 4, 0), ErrorCode.PROTOCOL_ERROR, id="CONTINUATION on stream 0"),
-        pytest.param(
-            frame(frames.HEADERS, 0, 3, BLOCK) + PING, ErrorCode.PROTOCOL_ERROR, id="another frame within a block"
-        ),
-        pytest.param(
-            frame(frames.HEADERS, 0, 3, BLOCK) + frame(frames.CONTINUATION, 4, 5),
-            ErrorCode.PROTOCOL_ERROR,
-            id="another stream's CONTINUATION within a block",
-        ),
-        pytest.param(
-            frame(frames.HEADERS, 0, 3, BLOCK) + frame(0x77, 0, 3),
-            ErrorCode.PROTOCOL_ERROR,
-            id="an unknown frame in it",
-        ),
-        pytest.param(frame(frames.PRIORITY, 0, 0, b"prior"), ErrorCode.PROTOCOL_ERROR, id="PRIORITY on stream 0"),
-        pytest.param(frame(frames.PRIORITY, 0, 9, b"prio"), ErrorCode.FRAME_SIZE_ERROR, id="PRIORITY of 4 bytes"),
-        pytest.param(rst_stream(0, ErrorCode.CANCEL), ErrorCode.PROTOCOL_ERROR, id="RST_STREAM on stream 0"),
-        pytest.param(rst_stream(5, ErrorCode.CANCEL), ErrorCode.PROTOCOL_ERROR, id="RST_STREAM on an idle stream"),
-        pytest.param(frame(frames.RST_STREAM, 0, 1, b"abc"), ErrorCode.FRAME_SIZE_ERROR, id="RST_STREAM of 3 bytes"),
-        pytest.param(frame(frames.SETTINGS, 0, 1), ErrorCode.PROTOCOL_ERROR, id="SETTINGS on a stream"),
-        pytest.param(frame(frames.SETTINGS, 0, 0, b"abcde"), ErrorCode.FRAME_SIZE_ERROR, id="SETTINGS of 5 bytes"),
-        pytest.param(
-            frame(frames.SETTINGS, 1, 0, bytes(6)), ErrorCode.FRAME_SIZE_ERROR, id="SETTINGS that say ACK, and more"
-        ),
-        pytest.param(frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR, id="PUSH_PROMISE"),
-        pytest.param(frame(frames.PING, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR, id="PING on a stream"),
-        pytest.param(frame(frames.PING, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR, id="PING of 7 bytes"),
-        pytest.param(frame(frames.GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR, id="GOAWAY on a stream"),
-        pytest.param(frame(frames.GOAWAY, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR, id="GOAWAY of 7 bytes"),
-        pytest.param(
-            frame(frames.WINDOW_UPDATE, 0, 1, bytes(3)), ErrorCode.FRAME_SIZE_ERROR, id="WINDOW_UPDATE of 3 bytes"
-        ),
-        pytest.param(window_update(5, 1), ErrorCode.PROTOCOL_ERROR, id="WINDOW_UPDATE on an idle stream"),
-        pytest.param(frame(0x77, 0, 0, bytes(FRAME_SIZE + 1)), ErrorCode.FRAME_SIZE_ERROR, id="too long a frame"),
-    ],
-)
-def test_a_rule_that_the_connection_rests_on_ends_it_when_it_is_broken(sent: bytes, code: ErrorCode) -> None:
-    server = open_call()
-    assert server.end_of(sent + data(1, b"too late")) is code
-    assert server.connection.failure is not None
-    assert server.connection.failure.code is code
-    assert server.calls[1].lost_to is not None
-    assert server.calls[1].body == b""
-    assert server.receive(data(1, b"too late")) == b""
-    assert not server.connection.streams
+BROKEN = [
+    ("DATA on stream 0", data(0, b"x"), ErrorCode.PROTOCOL_ERROR),
+    ("DATA on an idle stream", data(5, b"x"), ErrorCode.PROTOCOL_ERROR),
+    ("DATA on a stream of ours", data(2, b"x"), ErrorCode.PROTOCOL_ERROR),
+    ("DATA after a reset", rst_stream(1, ErrorCode.CANCEL) + data(1, b"x"), ErrorCode.STREAM_CLOSED),
+    ("padding too long", frame(frames.DATA, frames.PADDED, 1, b"\x05abcd"), ErrorCode.PROTOCOL_ERROR),
+    ("HEADERS on stream 0", headers(0), ErrorCode.PROTOCOL_ERROR),
+    ("HEADERS on an even stream", headers(2), ErrorCode.PROTOCOL_ERROR),
+    ("HEADERS on a stream that ended", rst_stream(1, ErrorCode.CANCEL) + headers(1), ErrorCode.STREAM_CLOSED),
+    ("HEADERS on a stream that was passed over", headers(9) + headers(7), ErrorCode.STREAM_CLOSED),
+    ("a malformed block", headers(3, b"\x80"), ErrorCode.COMPRESSION_ERROR),
+    ("malformed trailers", headers(1, b"\x80", end=True), ErrorCode.COMPRESSION_ERROR),
+    ("half a priority", frame(frames.HEADERS, frames.WITH_PRIORITY, 3, b"prio"), ErrorCode.FRAME_SIZE_ERROR),
+    ("CONTINUATION of nothing", frame(frames.CONTINUATION, 0, 1), ErrorCode.PROTOCOL_ERROR),
+    ("CONTINUATION on stream 0", frame(frames.CONTINUATION, 4, 0), ErrorCode.PROTOCOL_ERROR),
+    ("another frame within a block", frame(frames.HEADERS, 0, 3, BLOCK) + PING, ErrorCode.PROTOCOL_ERROR),
+    (
+        "another stream's CONTINUATION within a block",
+        frame(frames.HEADERS, 0, 3, BLOCK) + frame(frames.CONTINUATION, 4, 5),
+        ErrorCode.PROTOCOL_ERROR,
+    ),
+    ("an unknown frame in it", frame(frames.HEADERS, 0, 3, BLOCK) + frame(0x77, 0, 3), ErrorCode.PROTOCOL_ERROR),
+    ("PRIORITY on stream 0", frame(frames.PRIORITY, 0, 0, b"prior"), ErrorCode.PROTOCOL_ERROR),
+    ("PRIORITY of 4 bytes", frame(frames.PRIORITY, 0, 9, b"prio"), ErrorCode.FRAME_SIZE_ERROR),
+    ("RST_STREAM on stream 0", rst_stream(0, ErrorCode.CANCEL), ErrorCode.PROTOCOL_ERROR),
+    ("RST_STREAM on an idle stream", rst_stream(5, ErrorCode.CANCEL), ErrorCode.PROTOCOL_ERROR),
+    ("RST_STREAM of 3 bytes", frame(frames.RST_STREAM, 0, 1, b"abc"), ErrorCode.FRAME_SIZE_ERROR),
+    ("SETTINGS on a stream", frame(frames.SETTINGS, 0, 1), ErrorCode.PROTOCOL_ERROR),
+    ("SETTINGS of 5 bytes", frame(frames.SETTINGS, 0, 0, b"abcde"), ErrorCode.FRAME_SIZE_ERROR),
+    ("SETTINGS that say ACK, and more", frame(frames.SETTINGS, 1, 0, bytes(6)), ErrorCode.FRAME_SIZE_ERROR),
+    ("PUSH_PROMISE", frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
+    ("PING on a stream", frame(frames.PING, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
+    ("PING of 7 bytes", frame(frames.PING, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
+    ("GOAWAY on a stream", frame(frames.GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
+    ("GOAWAY of 7 bytes", frame(frames.GOAWAY, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
+    ("WINDOW_UPDATE of 3 bytes", frame(frames.WINDOW_UPDATE, 0, 1, bytes(3)), ErrorCode.FRAME_SIZE_ERROR),
+    ("WINDOW_UPDATE on an idle stream", window_update(5, 1), ErrorCode.PROTOCOL_ERROR),
+    ("too long a frame", frame(0x77, 0, 0, bytes(FRAME_SIZE + 1)), ErrorCode.FRAME_SIZE_ERROR),
+]
+
+
+def test_a_rule_that_the_connection_rests_on_ends_it_when_it_is_broken() -> None:
+    def check(name: str, sent: bytes, code: ErrorCode) -> None:
+        server = open_call()
+        assert server.end_of(sent + data(1, b"too late")) is code
+        assert server.connection.failure is not None
+        assert server.connection.failure.code is code
+        assert server.calls[1].lost_to is not None
+        assert server.calls[1].body == b""
+        assert server.receive(data(1, b"too late")) == b""
+        assert not server.connection.streams
+
+    check_all(BROKEN, check)
 
 
 def test_a_length_that_is_too_long_is_enough_to_end_it() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.e2e.conftest import environment
+from tests.tables import check_all
 from turnout_server.cli import application, exits
 
 BAD_TABLE = "routes: {p: {task: price, salt: s, targets: [{name: a, model: m, version: 1, weight: -1}]}}"
+
 
 WRONG = [
     ("frobnicate", 2),
@@ -108,13 +110,24 @@ def things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("store", "things")
-@pytest.mark.parametrize(("line", "code"), WRONG, ids=[line for line, _ in WRONG])
-def test_wrong_input_ends_with_one_line_and_its_exit_code(run: Run, line: str, code: int) -> None:
-    ran = run(*line.split(" "))
-    assert (ran.code, ran.err.count("\n")) == (code, 1), ran.err
-    assert ran.err.startswith("turnout: error: ")
-    assert "Traceback" not in ran.out + ran.err
+@pytest.mark.usefixtures("things")
+def test_wrong_input_ends_with_one_line_and_its_exit_code_and_changes_nothing(run: Run, store: Path) -> None:
+    before = everything_in(store)
+
+    def check(line: str, code: int) -> None:
+        ran = run(*line.split(" "))
+        assert (ran.code, ran.err.count("\n")) == (code, 1), ran.err
+        assert ran.err.startswith("turnout: error: ")
+        assert "Traceback" not in ran.out + ran.err
+        assert everything_in(store) == before
+
+    check_all(WRONG, check)
+
+
+def everything_in(directory: Path) -> dict[Path, tuple[int, int]]:
+    """Return what would show a change: each file's size, and when it was written."""
+    found = {path: path.stat() for path in directory.rglob("*")}
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}
 
 
 def test_an_unexpected_error_is_a_line_too(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,25 +190,3 @@ def test_a_reader_that_leaves_is_no_error(pristine: Path) -> None:
     )
     os.close(write)
     assert (ran.returncode, ran.stderr) == (141, b"")
-
-
-def test_health_imports_nothing_heavy() -> None:
-    """A container runs it every few seconds."""
-    code = (
-        "import sys; from turnout_server.cli.application import run; run(['health', '--target', '127.0.0.1:1']); "
-        "print({'onnx', 'onnxruntime', 'numpy', 'opentelemetry', 'structlog', 'rich'} & sys.modules.keys())"
-    )
-    assert python("-c", code).stdout == "set()\n"
-
-
-def test_the_shell_completes_names_from_the_store(pristine: Path) -> None:
-    words = f"turnout label --store {pristine} ran"
-    ran = subprocess.run(
-        [sys.executable, "-m", "turnout_server"],
-        env=environment(_TURNOUT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.stdout.split() == ["ranking"]

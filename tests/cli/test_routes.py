@@ -1,0 +1,74 @@
+"""Route tables that are shown, checked and replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Run
+from tests.e2e.tiny_store import ROUTES
+from turnout_server.routing.text import parse
+from turnout_server.store.store import DirectoryStore
+
+
+def test_routes_are_shown_with_shares_and_versions(run: Run, store: Path) -> None:
+    shown = run("routes", "show", "--json").json
+    assert shown["digest"] == parse(ROUTES).digest
+    arms = {arm["name"]: arm for route in shown["routes"] if route["name"] == "ranking" for arm in route["targets"]}
+    assert (arms["canary"]["share"], arms["canary"]["resolved"]) == (0.1, 2)
+    assert "price: override x-qa=on -> canary" in run("routes", "show").out
+
+
+def test_apply_says_what_changes(run: Run, store: Path, tmp_path: Path) -> None:
+    table = tmp_path / "new.yaml"
+    text = (
+        ROUTES.replace("weight: 90", "weight: 80")
+        .replace("weight: 10", "weight: 20")
+        .replace("salt: price-test", "salt: price-again")
+        .replace("fallback: control", "fallback: canary")
+        .replace("  echo:\n    task: tensors", "  repeat:\n    task: tensors")
+    )
+    table.write_text(text)
+    dry = run("routes", "apply", table, "--dry-run")
+    assert dry.out.splitlines() == [
+        "- echo: the route goes",
+        "+ repeat: a new route (tensors: only 100 %)",
+        "~ price: a new salt: every unit is assigned anew",
+        "~ price: fallback: control -> canary",
+        "~ ranking: control: share 90 % -> 80 %",
+        "~ ranking: canary: share 10 % -> 20 %",
+    ]
+    assert DirectoryStore(store).routes_text() == ROUTES
+    applied = run("routes", "apply", table, "--json").json
+    assert applied == {"changes": dry.out.splitlines(), "digest": parse(text).digest, "applied": True}
+    assert DirectoryStore(store).routes_text() == text
+    assert run("routes", "apply", table).out == "no changes\n"
+
+
+def test_apply_replaces_only_the_expected_table(run: Run, store: Path) -> None:
+    table = store / "routes.yaml"
+    stale = run("routes", "apply", table, "--expect-digest", "0" * 64)
+    assert stale.code == 75
+    assert run("routes", "apply", table, "--expect-digest", "0" * 64, "--dry-run").code == 75
+    assert run("routes", "apply", table, "--expect-digest", parse(ROUTES).digest).code == 0
+
+
+def test_a_dangling_table_is_refused_and_the_old_one_stays(run: Run, store: Path, tmp_path: Path) -> None:
+    table = tmp_path / "new.yaml"
+    table.write_text(ROUTES.replace("version: challenger, weight: 10", "version: 9, weight: 10"))
+    assert run("routes", "check", table).code == 0
+    for command in (("check", table, "--store", store), ("apply", table), ("apply", table, "--dry-run")):
+        ran = run("routes", *command)
+        assert ran.code == 65
+        assert "$.routes.ranking.targets[1].version: 'ranking' has no version 9; it has 1, 2" in ran.err
+    assert DirectoryStore(store).routes_text() == ROUTES
+
+
+def test_a_wrong_table_in_the_store_can_be_replaced(run: Run, store: Path, tmp_path: Path) -> None:
+    (store / "routes.yaml").write_text("routes: 3")
+    table = tmp_path / "new.yaml"
+    table.write_text(ROUTES)
+    assert run("routes", "show").code == 65
+    ran = run("routes", "apply", table)
+    assert ran.code == 0
+    assert "the present table is wrong: $.routes" in ran.err
+    assert run("routes", "show").code == 0

@@ -1,0 +1,33 @@
+"""YAML that is refused before it costs anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from turnout_server.routing.text import MAX_CHARACTERS, parse
+from turnout_server.vocabulary.errors import InvalidRouteTableError
+
+GOOD = "routes: {r: {task: price, salt: s, targets: [{name: a, model: m, version: 1, weight: 1}]}}"
+
+
+def test_a_table_is_read_and_has_a_digest_of_its_text() -> None:
+    assert [one.name for one in parse(GOOD)] == ["r"]
+    assert parse(GOOD).digest != parse(GOOD + "\n").digest
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("#" * (MAX_CHARACTERS + 1), "at most"),
+        ("routes: {", "line 1, column 10"),
+        ("a: &x 1\nb: *x", "aliases are not allowed"),
+        ("routes: {}\nroutes: {}", "'routes' stands twice"),
+        ("? [1]\n: 2", "a key must be a name"),
+        ("a: " + "9" * 20, "too large"),
+        ("a: " + "1:" * 3000 + "1", "too large"),
+        ("[" * 2_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_its_place(text: str, problem: str) -> None:
+    with pytest.raises(InvalidRouteTableError, match=problem):
+        parse(text)

@@ -1,0 +1,52 @@
+"""Settings, and addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnout_server.config import Config, format_address, load, parse_address
+from turnout_server.vocabulary.errors import ConfigurationError
+
+
+def test_without_anything_all_is_as_by_default() -> None:
+    assert load(None) == Config()
+
+
+def test_what_is_typed_wins_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text("grace_s: 5\nlimits: {queue_rows: 7, queue_bytes: 9}")
+    config = load(file, {"limits.queue_rows": 8})
+    assert (config.grace_s, config.limits.queue_rows, config.limits.queue_bytes) == (5, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "problem"),
+    [
+        ("[1]", {}, "expected a mapping at the top"),
+        ("a: b: c", {}, "not YAML"),
+        ("limits: 3", {"limits.queue_rows": 1}, r"\$.limits: expected a mapping"),
+        ("limits: {queue_rows: 0}", {}, r"\$.limits.queue_rows"),
+        ("nonsense: 1", {}, "nonsense"),
+        ("", {"listen": "nowhere"}, "listen: found 'nowhere'; expected HOST:PORT"),
+        ("", {"telemetry.metrics": "x:y"}, "metrics: found"),
+    ],
+)
+def test_what_is_wrong_has_its_place(tmp_path: Path, text: str, overrides: dict[str, Any], problem: str) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=problem):
+        load(file, overrides)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:8001", "name:65535"])
+def test_an_address_is_put_together_as_it_was(text: str) -> None:
+    assert format_address(*parse_address(text, "listen")) == text
+
+
+@pytest.mark.parametrize("text", ["", ":1", "host", "host:", "host:-1", "host:65536", "::1:80", "host:٣"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="HOST:PORT"):
+        parse_address(text, "listen")
