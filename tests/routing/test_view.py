@@ -23,3 +23,27 @@ def test_in_use_is_what_routes_mirrors_or_labels_stand_on() -> None:
     view = View(parse(table("b price 2 1")), {"price": {"old": 1}})
     assert view.in_use() == {VersionKey("price", 1), VersionKey("price", 2)}
     assert View().in_use() == frozenset()
+
+
+def epoch(*targets: str, salt: str = "s", more: str = "", champion: int = 7) -> str:
+    text = table(*targets, more=more).replace("salt: s", f"salt: {salt}")
+    return View(parse(text), {"price": {"champion": champion}}).epoch_of("price")
+
+
+def test_an_epoch_is_salt_targets_weights_and_resolved_versions_and_nothing_else() -> None:
+    split = ("a price champion 1", "b price 2 1")
+    first = epoch(*split)
+    assert len(first) == 16
+    assert epoch(*reversed(split)) == first, "the order of the targets decides nothing"
+    assert epoch(*split, more="    mirrors:\n      - {model: rank, version: 4}\n") == first
+    others = {
+        epoch(*split, salt="other"),
+        epoch(*split, champion=8),
+        epoch("a price champion 1", "b price 2 3"),
+        epoch("a price champion 1", "c price 2 1"),
+    }
+    assert len(others | {first}) == 5
+
+
+def test_a_route_that_is_not_there_has_no_epoch() -> None:
+    assert View().epoch_of("price") == ""

@@ -1,0 +1,100 @@
+"""Copies: kept, compared, recorded; and in nobody's way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.gateway.world import World, query, table, turns
+from turnout_server.gateway.mirrors import Compared, Mirrors, Pair
+from turnout_server.vocabulary.record import Comparison
+from turnout_server.vocabulary.versions import VersionKey
+
+RANK = VersionKey("rank", 1)
+MIRROR = "    mirrors:\n      - {model: rank, version: champion}\n"
+
+
+class Comparer:
+    """Keeps pairs until it is told to answer, or says why it takes none."""
+
+    def __init__(self, why_not: str = "") -> None:
+        self.why_not = why_not
+        self.pairs: list[tuple[Pair, Compared]] = []
+
+    def offer(self, pair: Pair, then: Compared) -> str:
+        if not self.why_not:
+            self.pairs.append((pair, then))
+        return self.why_not
+
+
+async def world_of(tmp_path: Path, comparer: Comparer | None = None, *, slow: bool = False, limit: int = 16) -> World:
+    world = World(tmp_path / "store", slow=slow)
+    world.publish("price", "champion")
+    world.publish("rank", "champion")
+    world.routes(table("only price champion 1", route="cost", more=MIRROR))
+    await world.start()
+    records = world.data_plane._records
+    mirrors = Mirrors(world.names, world.manager, world.instruments, records, limit, lambda: 0.0, comparer)
+    world.data_plane._mirrors = mirrors
+    return world
+
+
+async def ask(world: World, unit: str = "u", **fields: object) -> None:
+    await world.data_plane.infer(query("cost", unit=unit, **fields))
+    await turns()
+
+
+def outcomes(world: World) -> dict[object, int]:
+    return {labels[-1]: count for labels, count in world.counted("turnout.mirrors").items()}
+
+
+async def test_a_copy_is_recorded_with_the_number_of_what_was_copied(tmp_path: Path) -> None:
+    world = await world_of(tmp_path)
+    await ask(world, request_id="mine")
+    original, copy = world.ended
+    assert (original.copy_of, copy.copy_of, copy.seq) == (-1, original.seq, 1)
+    assert (copy.unit, copy.request_id, copy.code) == ("u", "mine", "OK")
+    assert copy.decision is not None
+    assert copy.decision[:5] == ("cost", "", "rank", 1, original.decision.reason)  # type: ignore[union-attr]
+    assert copy.decision.assigned == "only"
+    assert world.counted("turnout.requests") == {("cost", "only", "price", 1, "SPLIT", "OK"): 1}
+
+
+async def test_a_pair_has_both_answers_and_the_record_waits_for_the_comparison(tmp_path: Path) -> None:
+    comparer = Comparer()
+    world = await world_of(tmp_path, comparer)
+    await ask(world, x=2.0)
+    ((pair, then),) = comparer.pairs
+    assert (pair.task, pair.record.seq, pair.copied.model) == ("tensors", 0, "rank")
+    assert pair.original["y"].tolist() == pair.copy["y"].tolist() == [[20.0]]
+    assert (len(world.ended), world.leases()) == (1, 0), "the version is free while the answers are compared"
+    then(Comparison(absolute=0.0))
+    assert world.ended[1].comparison == Comparison(absolute=0.0)
+
+
+async def test_what_is_not_compared_says_why(tmp_path: Path) -> None:
+    world = await world_of(tmp_path, Comparer("busy"))
+    await ask(world)
+    assert world.ended[1].comparison == Comparison(note="busy")
+
+
+async def test_a_copy_that_fails_is_recorded_and_shows_nowhere_else(tmp_path: Path) -> None:
+    world = await world_of(tmp_path, Comparer())
+    world.predictors[RANK].error = ZeroDivisionError()
+    await ask(world)
+    assert [(record.code, record.copy_of) for record in world.ended] == [("OK", -1), ("INTERNAL", 0)]
+    assert outcomes(world) == {"failed": 1}
+
+
+async def test_a_small_mirror_gets_its_copies_also_while_cheap_requests_keep_the_route_busy(tmp_path: Path) -> None:
+    world = await world_of(tmp_path)
+    for number in range(200):
+        await world.data_plane.infer(query("cost", unit=str(number)))  # without a pause
+    await turns()
+    assert outcomes(world) == {"sent": 200}
+
+
+async def test_copies_are_bounded_in_number_and_what_is_beyond_is_dropped(tmp_path: Path) -> None:
+    world = await world_of(tmp_path, limit=0)
+    await ask(world)
+    assert outcomes(world) == {"dropped": 1}
+    assert len(world.ended) == 1, "a copy that was never sent is no request"
