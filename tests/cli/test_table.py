@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turnout_server.cli import table
+from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.text import parse
 
 BEFORE = """
@@ -21,9 +22,10 @@ def changes(after: str) -> list[str]:
 
 
 def test_shares_and_resolved_versions_are_listed() -> None:
-    (route,) = table.from_table(parse(BEFORE), {"m": {"champion": 7}})
+    parsed = parse(BEFORE)
+    (route,) = table.from_table(parsed, StoredNames(parsed, labels={"m": {"champion": 7}}))
     assert [(arm.share, arm.resolved) for arm in route.targets] == [(0.75, 7), (0.25, 2)]
-    assert [arm.resolved for arm in table.from_table(parse(BEFORE))[0].targets] == [None, 2]
+    assert [arm.resolved for arm in table.from_table(parse(BEFORE))[0].targets] == [None, None]
 
 
 @pytest.mark.parametrize(

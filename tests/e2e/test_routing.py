@@ -48,7 +48,7 @@ routes:
       - {model: price, version: challenger, fraction: 1}
       - {model: price, version: 1, fraction: 0}
 """
-UNITS = [f"user-{number}" for number in range(300)] + ["é漢😀-", "\t", " ", "x" * 2000]
+UNITS = [f"user-{number}" for number in range(300)] + ["é漢😀-", "\t", " ", "x" * 1024]
 
 
 @pytest.fixture(scope="module")

@@ -226,7 +226,7 @@ def wrong_requests_get_clean_errors(address: str) -> None:
             "double output": (infer(outputs=[output("out_fp32")] * 2), "INVALID_ARGUMENT", "twice"),
             "classification": (infer(outputs=[output("out_fp32", class_count=2)]), "UNIMPLEMENTED", "classification"),
             "sequence": (infer(**sequence), "UNIMPLEMENTED", "sequence"),
-            "no model": (infer(""), "INVALID_ARGUMENT", "model_name"),
+            "no model": (infer(""), "INVALID_ARGUMENT", "name: is empty"),
             "metadata": (refusal(lambda: triton.get_model_metadata("nothing")), "NOT_FOUND", "nothing"),
             "config": (refusal(lambda: triton.get_model_config("price", "9")), "NOT_FOUND", "9"),
             "load": (refusal(lambda: triton.load_model("price")), "PERMISSION_DENIED", "changes"),
