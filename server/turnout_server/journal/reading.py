@@ -145,7 +145,7 @@ def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     connection = _bare()
     try:
         paths = [str(file.absolute()) for file in files]
-        patterns = list(map(glob.escape, paths))  # a journal's own path may have stars in it
+        patterns = list(map(pattern, files))
         connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, {*paths, *patterns}))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute(_view(list(map(_literal, patterns))))
@@ -188,6 +188,11 @@ def _view(listed: list[str]) -> str:
     return f"CREATE VIEW records AS SELECT {cast}{others} FROM ({source})"
 
 
+def pattern(file: Path) -> str:
+    """Return what DuckDB has to be given to read *file*: a journal's own path may have stars in it."""
+    return glob.escape(str(file.absolute()))
+
+
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
@@ -202,7 +207,7 @@ def problem_of(file: Path) -> str | None:
     if outside is not None:
         return outside
     with _bare() as connection:
-        name = glob.escape(str(file.absolute()))
+        name = pattern(file)
         try:
             described = connection.execute(
                 "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet($1, hive_partitioning = false))",
