@@ -223,7 +223,7 @@ def problem_of(file: Path) -> str | None:
         except duckdb.Error as error:
             if not file.exists():
                 raise FileNotFoundError(str(file)) from error
-            return first_line(error)
+            return first_line(error).replace(f'Failed to read file "{file.absolute()}": ', "")
     return None
 
 
