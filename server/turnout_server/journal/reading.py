@@ -6,7 +6,7 @@ DuckDB takes a quarter of a second to import; only what asks the journal imports
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +88,8 @@ class Answer(NamedTuple):
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+    files: tuple[Path, ...]
+    """The segments that it read."""
     unreadable: Mapping[Path, str]
     """The files that it did without, and why."""
 
@@ -271,28 +273,40 @@ def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise JournalQueryError(f"{statements[0].type.name} is not allowed here; expected a SELECT")
 
 
-def query(journal: Path, sql: str, parameters: Mapping[str, object] | None = None) -> Answer:
+def query(
+    journal: Path, sql: str, parameters: Mapping[str, object] | None = None, *, known: Collection[Path] = ()
+) -> Answer:
     """Return what *sql* finds in the view `records`, without the files that are damaged or vanish.
+
+    Args:
+        journal: its directory.
+        sql: one SELECT.
+        parameters: values for `$name` in it.
+        known: segments that are not to be read again.
 
     Raises:
         JournalQueryError: it is not one SELECT, or the database refuses it.
         JournalReadError: files kept vanishing.
     """
-    found = segments(journal)
+    found = _unknown(segments(journal), known)
     for _ in range(_ATTEMPTS):
         try:
             with connect_to(found.readable) as connection:
                 check_statement(connection, sql)
                 cursor = connection.execute(sql, dict(parameters) if parameters else None)
                 names = tuple(column[0] for column in cursor.description or ())
-                return Answer(names, cursor.fetchall(), found.unreadable)
+                return Answer(names, cursor.fetchall(), found.readable, found.unreadable)
         except duckdb.Error as error:
             # Either the query is wrong, or a file is. Reading them all tells, and is done only now.
-            again = _sifted(segments(journal))
+            again = _sifted(_unknown(segments(journal), known))
             if again.readable == found.readable:
                 raise JournalQueryError(first_line(error)) from error
             found = again
     raise JournalReadError(f"{journal}: files keep changing; try again")
+
+
+def _unknown(found: Segments, known: Collection[Path]) -> Segments:
+    return found._replace(readable=tuple(file for file in found.readable if file not in known)) if known else found
 
 
 def first_line(error: Exception) -> str:
