@@ -16,6 +16,7 @@ from turnout_server.cli.call import call
 from turnout_server.cli.doctor import doctor
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.health import health
+from turnout_server.cli.journal import journal
 from turnout_server.cli.models import label, models, verify
 from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
@@ -32,6 +33,7 @@ application = typer.Typer(
 )
 
 _SERVING, _STORE, _CALLING = "Serve", "Look at the store, and change it", "Ask a gateway"
+_RECORDS = "Look at what was served"
 application.command(rich_help_panel=_SERVING)(serve)
 application.command(rich_help_panel=_SERVING)(doctor)
 application.command(rich_help_panel=_STORE)(publish)
@@ -43,6 +45,7 @@ application.command(rich_help_panel=_STORE)(assign)
 application.command(rich_help_panel=_CALLING)(call)
 application.command(rich_help_panel=_CALLING)(bench)
 application.command(rich_help_panel=_CALLING)(health)
+application.add_typer(journal, name="journal", rich_help_panel=_RECORDS)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,331 @@
+"""What became of every record that each boot offered to the journal: written, dropped by cause, forgotten, missing."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from turnout_server.journal import reading
+
+CAUSES = ("ring_full", "no_space", "no_permission", "io_error", "unwritable", "closing")
+"""Why records are dropped, in the counter file's order."""
+COUNTERS = struct.Struct(f"<8s4Q{len(CAUSES)}Q")
+MAGIC = b"TURNOUT1"
+BOOTS = ".boots"
+
+RUNNING, CLEAN, UNCLEAN, UNKNOWN = "running", "clean", "unclean", "unknown"
+
+_NAME = re.compile(r"(?P<instance>.+)-(?P<boot>[0-9a-f]{16})(?:-(?P<n>\d+)\.parquet)?")
+
+
+class Boot(NamedTuple):
+    """One start of one gateway."""
+
+    instance: str
+    boot: str
+
+
+class Counters(NamedTuple):
+    """What a boot's counter file says."""
+
+    offered: int
+    written: int
+    """In finished segments."""
+    segments: int
+    """Finished."""
+    is_closed: bool
+    dropped: Mapping[str, int]
+    is_running: bool
+    """Whether its owner lives."""
+
+
+class Segment(NamedTuple):
+    """What one segment says of itself, and what is in it."""
+
+    name: str
+    boot: Boot
+    n: int
+    first_seq: int
+    last_seq: int
+    written: int
+    """Rows when it was written."""
+    forgotten: int
+    """Rows removed since."""
+    offered: int
+    """Since the boot began, when it was finished."""
+    dropped: Mapping[str, int]
+    is_last: bool
+    rows: int
+    """In it now."""
+    lowest: int | None
+    """The lowest `seq` in it; None where it has no rows."""
+    highest: int | None
+
+
+class Account(NamedTuple):
+    """One boot's balance."""
+
+    instance: str
+    boot: str
+    state: str
+    """`running`, `clean`, `unclean` (ended without closing), or `unknown` where its counters cannot be read."""
+    segments: int
+    offered: int
+    written: int
+    dropped: Mapping[str, int]
+    """By cause, without zeros."""
+    forgotten: int
+    pending: int
+    """Of a running boot: offered and not yet in a segment."""
+    missing: int
+    """Offered, and neither written nor dropped: lost with the process. At most so many."""
+    gone: int
+    """Rows of segments that were written and cannot be found or read."""
+    problems: tuple[str, ...]
+    """What is not in order, one line each."""
+
+    @property
+    def is_accounted(self) -> bool:
+        """Whether nothing is missing or damaged. What was dropped and counted, or forgotten, is accounted for."""
+        return not (self.missing or self.gone or self.problems)
+
+
+def account(
+    boot: Boot, counters: Counters | None, segments: Sequence[Segment], unreadable: Mapping[str, str]
+) -> Account:
+    """Return the balance of *boot*.
+
+    Args:
+        boot: which.
+        counters: its counter file; None where that is not there or cannot be read.
+        segments: its segments.
+        unreadable: what is wrong with those that could not be read, by name.
+    """
+    segments = sorted(segments, key=lambda segment: segment.n)
+    last = segments[-1] if segments else None
+    in_segments = sum(segment.written for segment in segments)
+    problems = [f"{name}: {problem}" for name, problem in sorted(unreadable.items())]
+    if counters is not None:
+        state = RUNNING if counters.is_running else CLEAN if counters.is_closed else UNCLEAN
+        # A segment gets its name before it is counted, so a process can die with one segment more than counted.
+        offered, written, dropped = counters.offered, max(counters.written, in_segments), counters.dropped
+        finished = counters.segments
+    else:
+        is_last = last is not None and last.is_last
+        state = CLEAN if is_last else UNKNOWN
+        offered, written, dropped = (last.offered, in_segments, last.dropped) if last else (0, 0, {})
+        finished = 0
+        if not is_last:
+            problems.append(
+                "its counter file is not there or cannot be read: what came after its last segment is unknown"
+            )
+    there = {segment.n for segment in segments} | {n for n in map(number_of, unreadable) if n is not None}
+    absent = [n for n in range(max([finished, *(n + 1 for n in there)])) if n not in there]
+    if absent:
+        problems.append(f"missing segments: {ranges(absent)}")
+    for segment in segments:
+        problems.extend(f"{segment.name}: {problem}" for problem in _footer_problems(segment))
+    problems.extend(_overlaps(segments))
+    left = max(0, offered - written - sum(dropped.values()))
+    return Account(
+        instance=boot.instance,
+        boot=boot.boot,
+        state=state,
+        segments=len(segments),
+        offered=offered,
+        written=written,
+        dropped={cause: count for cause, count in dropped.items() if count},
+        forgotten=sum(segment.forgotten for segment in segments),
+        pending=left if state == RUNNING else 0,
+        missing=0 if state == RUNNING else left,
+        gone=max(0, written - in_segments) if absent or unreadable or state != RUNNING else 0,
+        problems=tuple(problems),
+    )
+
+
+def _footer_problems(segment: Segment) -> Iterable[str]:
+    expected = segment.written - segment.forgotten
+    if segment.rows != expected:
+        yield f"{segment.rows} rows; its footer says {expected}"
+    if segment.lowest is not None and segment.lowest < segment.first_seq:
+        yield f"has seq {segment.lowest}; its footer begins at {segment.first_seq}"
+    if segment.highest is not None and segment.highest > segment.last_seq:
+        yield f"has seq {segment.highest}; its footer ends at {segment.last_seq}"
+    named = _NAME.fullmatch(segment.name)
+    if named is None or (Boot(named["instance"], named["boot"]), int(named["n"] or -1)) != (segment.boot, segment.n):
+        yield f"its footer says {segment.boot.instance}-{segment.boot.boot}-{segment.n}"
+
+
+def _overlaps(segments: Sequence[Segment]) -> Iterable[str]:
+    before: Segment | None = None
+    for segment in sorted((each for each in segments if each.written), key=lambda each: each.first_seq):
+        if before is not None and segment.first_seq <= before.last_seq:
+            yield f"{segment.name}: begins at seq {segment.first_seq}; {before.name} goes to {before.last_seq}"
+        if before is None or segment.last_seq > before.last_seq:
+            before = segment
+
+
+def number_of(name: str) -> int | None:
+    """Return the number in a segment's name; None for a name that is no segment's."""
+    named = _NAME.fullmatch(name)
+    return int(named["n"]) if named is not None and named["n"] is not None else None
+
+
+def boot_of(name: str) -> Boot | None:
+    """Return the boot in the name of a segment or of a counter file; None where it has none."""
+    named = _NAME.fullmatch(name)
+    return Boot(named["instance"], named["boot"]) if named is not None else None
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending *numbers* in short: `0-3, 7`."""
+    parts: list[tuple[int, int]] = []
+    for number in numbers:
+        if parts and parts[-1][1] == number - 1:
+            parts[-1] = (parts[-1][0], number)
+        else:
+            parts.append((number, number))
+    return ", ".join(f"{low}-{high}" if low != high else f"{low}" for low, high in parts)
+
+
+# ---------------------------------------------------------------- gathering
+
+
+class Ledger(NamedTuple):
+    """A journal's balance."""
+
+    accounts: tuple[Account, ...]
+    strangers: Mapping[str, str]
+    """What is wrong with files that belong to no boot, by path."""
+
+    @property
+    def is_accounted(self) -> bool:
+        """Whether nothing is missing or damaged anywhere."""
+        return not self.strangers and all(each.is_accounted for each in self.accounts)
+
+
+def accounts(journal: Path, *, is_thorough: bool = False) -> Ledger:
+    """Return the balance of every boot that left a trace in *journal*, in the order of their starts.
+
+    Args:
+        journal: its directory.
+        is_thorough: read every byte of every segment; otherwise only footers and the column `seq`.
+    """
+    # Counters first: a segment that they count is then there when the segments are listed.
+    counters, strangers = _counters(journal)
+    segments: dict[Boot, list[Segment]] = defaultdict(list)
+    unreadable: dict[Boot, dict[str, str]] = defaultdict(dict)
+    found = reading.segments(journal)
+    bad = dict(found.unreadable)
+    for file in found.readable:
+        try:
+            problem = reading.problem_of(file) if is_thorough else None
+            read = segment_of(file) if problem is None else None
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, duckdb.Error) as error:
+            problem = reading.first_line(error)
+            read = None
+        if read is not None:
+            segments[boot_of(file.name) or read.boot].append(read)
+        else:
+            bad[file] = problem or "unreadable"
+    for file, problem in bad.items():
+        boot = boot_of(file.name)
+        if boot is None:
+            strangers[str(file.relative_to(journal))] = problem
+        else:
+            unreadable[boot][file.name] = problem
+    boots = sorted({*counters, *segments, *unreadable}, key=lambda boot: (boot.boot, boot.instance))
+    return Ledger(
+        tuple(account(boot, counters.get(boot), segments[boot], unreadable[boot]) for boot in boots), strangers
+    )
+
+
+def segment_of(file: Path) -> Segment:
+    """Return what the segment in *file* says of itself.
+
+    Raises:
+        OSError, duckdb.Error: it cannot be read.
+        ValueError: its footer lacks something, or has nonsense in it.
+    """
+    with reading.connect_to([file]) as connection:
+        said = footer(connection, file)
+        found = connection.execute("SELECT count(*), min(seq), max(seq) FROM records").fetchone()
+    rows, lowest, highest = found or (0, None, None)
+    try:
+        return Segment(
+            name=file.name,
+            boot=Boot(said["instance"], said["boot"]),
+            n=int(said["segment"]),
+            first_seq=int(said["first_seq"]),
+            last_seq=int(said["last_seq"]),
+            written=int(said["written"]),
+            forgotten=int(said.get("forgotten") or 0),
+            offered=int(said["offered"]),
+            dropped={str(cause): int(count) for cause, count in json.loads(said["dropped"]).items()},
+            is_last=said.get("closed") == "true",
+            rows=rows,
+            lowest=lowest,
+            highest=highest,
+        )
+    except KeyError as error:
+        raise ValueError(f"its footer has no turnout.{error.args[0]}") from error
+    except (AttributeError, TypeError) as error:
+        raise ValueError("its footer's turnout.dropped is no object of numbers") from error
+
+
+def footer(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
+    """Return what *file*'s footer says, by name without `turnout.`."""
+    found = connection.execute(
+        "SELECT decode(key), decode(value) FROM parquet_kv_metadata($1) WHERE starts_with(decode(key), 'turnout.')",
+        [reading.pattern(file)],
+    ).fetchall()
+    return {key.removeprefix("turnout."): value for key, value in found}
+
+
+def _counters(journal: Path) -> tuple[dict[Boot, Counters], dict[str, str]]:
+    found: dict[Boot, Counters] = {}
+    strangers: dict[str, str] = {}
+    for file in sorted(journal.glob(f"{BOOTS}/*")):
+        boot = boot_of(file.name)
+        try:
+            counters = counters_of(file)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            strangers[str(file.relative_to(journal))] = getattr(error, "strerror", None) or str(error)
+            continue
+        if boot is None:
+            strangers[str(file.relative_to(journal))] = "its name is no boot's"
+        else:
+            found[boot] = counters
+    return found, strangers
+
+
+def counters_of(file: Path) -> Counters:
+    """Return what a counter file says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none.
+    """
+    with file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            is_running = False
+        except BlockingIOError:
+            is_running = True
+        raw = opened.read(COUNTERS.size)
+    if len(raw) < COUNTERS.size or not raw.startswith(MAGIC):
+        raise ValueError("not a counter file")
+    _, offered, written, segments, closed, *dropped = COUNTERS.unpack(raw)
+    return Counters(offered, written, segments, bool(closed), dict(zip(CAUSES, dropped, strict=True)), is_running)

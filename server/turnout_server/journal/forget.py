@@ -1,0 +1,216 @@
+"""Forgetting a unit: every segment that has it is replaced by one without it, whose footer counts what went."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import duckdb
+import msgspec
+
+from turnout_server.journal import reading
+from turnout_server.journal.accounts import RUNNING, Boot, accounts, footer
+from turnout_server.vocabulary.errors import ConfigurationError, InvalidRequestError, Kind, TurnoutError
+from turnout_server.vocabulary.units import check_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = ".key"
+AUDIT = "audit.jsonl"
+STAGING = ".staging"
+_LEAST_KEY = 16
+
+
+class ForgettingError(TurnoutError):
+    """Another process forgets at this moment, or the journal cannot be written."""
+
+    reason = "JOURNAL_BUSY"
+    kind = Kind.CONFLICT
+
+
+class Forgotten(NamedTuple):
+    """What forgetting a unit did."""
+
+    units: Mapping[str, str]
+    """The unit's hash in hexadecimal, by the id of the key that made it."""
+    rows: int
+    segments: tuple[str, ...]
+    """The segments that were replaced, relative to the journal."""
+    running: tuple[Boot, ...]
+    """Boots whose records may not be in a segment yet: forget again when they have written them."""
+    unreadable: Mapping[str, str]
+    """What is wrong with segments that nobody can look into, by name."""
+    unknown_keys: Mapping[str, int]
+    """Rows that were hashed with keys that are not here, by the key's id: the unit may be among them."""
+
+
+def keys_in(file: Path) -> tuple[bytes, ...]:
+    """Return the keys in *file*, newest first.
+
+    Raises:
+        ConfigurationError: it cannot be read, or has no key in it.
+    """
+    try:
+        lines = file.read_text(encoding="ascii").split()
+        keys = tuple(map(bytes.fromhex, lines))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: expected keys in hexadecimal, one a line") from error
+    if not keys or min(map(len, keys)) < _LEAST_KEY:
+        raise ConfigurationError(f"{file}: expected keys of at least {_LEAST_KEY} bytes, one a line")
+    return keys
+
+
+def key_id(key: bytes) -> str:
+    """Return what rows call *key*."""
+    return hashlib.blake2b(key, person=b"turnout.key").hexdigest()[:8]
+
+
+def hashed(unit: str, key: bytes) -> bytes:
+    """Return *unit* as rows have it."""
+    return hashlib.blake2b(unit.encode(errors="surrogatepass"), key=key, digest_size=16).digest()
+
+
+def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
+    """Remove every row of *unit* from *journal*, and write down that it was done.
+
+    A segment is replaced in one step, so that readers see it as it was or as it is. May be repeated.
+
+    Args:
+        journal: its directory.
+        unit: as callers sent it.
+        key_file: the keys that units are hashed with; None for the journal's own.
+
+    Raises:
+        InvalidRequestError: *unit* is empty or too long.
+        ConfigurationError: the keys cannot be read.
+        ForgettingError: somebody else forgets at this moment, or a segment cannot be replaced.
+    """
+    if not check_unit(unit):
+        raise InvalidRequestError("unit: empty; records without a unit have nothing to forget")
+    keys = keys_in(key_file or journal / KEY)
+    units = {key_id(key): hashed(unit, key) for key in keys}
+    with _auditing(journal) as audit:
+        # Before the segments are listed: what a boot that has ended by now has written is then among them.
+        running = tuple(Boot(each.instance, each.boot) for each in accounts(journal).accounts if each.state == RUNNING)
+        done: dict[str, int] = {}
+        unreadable: dict[str, str] = {}
+        unknown: dict[str, int] = {}
+        try:
+            found = reading.segments(journal)
+            unreadable.update({file.name: problem for file, problem in found.unreadable.items()})
+            for file in found.readable:
+                try:
+                    removed = _rewrite(journal, file, units, unknown)
+                except FileNotFoundError:
+                    continue
+                except (duckdb.Error, ValueError) as error:
+                    unreadable[file.name] = reading.first_line(error)
+                    continue
+                except OSError as error:
+                    raise ForgettingError(f"{file}: {error.strerror or error}") from error
+                if removed:
+                    done[str(file.relative_to(journal))] = removed
+        finally:
+            hashes = {name: value.hex() for name, value in units.items()}
+            _audit(audit, hashes, done, running, unreadable)
+    return Forgotten(hashes, sum(done.values()), tuple(done), running, unreadable, unknown)
+
+
+def _rewrite(journal: Path, file: Path, units: Mapping[str, bytes], unknown: dict[str, int]) -> int:
+    """Replace *file* by one without *units*, where it has any; return how many rows went."""
+    with duckdb.connect(config={"threads": "1", "memory_limit": "1GB"}) as connection:
+        name = reading.pattern(file)
+        source = "read_parquet($1, hive_partitioning = false)"
+        marks = ", ".join(f"${index + 2}" for index in range(len(units)))
+        theirs = f"(unit IS NOT NULL AND unit IN ({marks}))"
+        for key, count in connection.execute(
+            f"SELECT coalesce(unit_key_id, ''), count(*) FROM {source} WHERE unit IS NOT NULL GROUP BY ALL", [name]
+        ).fetchall():
+            if key not in units:
+                unknown[key] = unknown.get(key, 0) + count
+        values = [name, *units.values()]
+        counted = connection.execute(f"SELECT count(*) FROM {source} WHERE {theirs}", values).fetchone()
+        removed = int(counted[0]) if counted else 0
+        if not removed:
+            return 0
+        said = {f"turnout.{key}": value for key, value in footer(connection, file).items()}
+        said["turnout.forgotten"] = str(int(said.get("turnout.forgotten") or 0) + removed)
+        staged = journal / STAGING / f"forget-{file.name}"
+        staged.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            connection.execute(
+                f"COPY (SELECT * FROM {source} WHERE NOT {theirs}) TO {_literal(str(staged))}"
+                f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_members(said)}}})",
+                values,
+            )
+            _swap(staged, file)
+        finally:
+            staged.unlink(missing_ok=True)
+    return removed
+
+
+def _swap(staged: Path, file: Path) -> None:
+    shutil.copymode(file, staged)
+    _sync(staged)
+    staged.replace(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _members(said: Mapping[str, str]) -> str:
+    return ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in said.items())
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def _auditing(journal: Path) -> Iterator[IO[bytes]]:
+    """Lend the audit's file, locked: two at once could bring back each other's rows."""
+    try:
+        with (journal / AUDIT).open("ab") as audit:
+            fcntl.flock(audit, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield audit
+    except BlockingIOError as error:
+        raise ForgettingError(f"{journal}: somebody else is forgetting; try again when they are done") from error
+    except OSError as error:
+        raise ForgettingError(f"{journal / AUDIT}: {error.strerror or error}") from error
+
+
+def _audit(
+    audit: IO[bytes],
+    units: Mapping[str, str],
+    done: Mapping[str, int],
+    running: Sequence[Boot],
+    unreadable: Mapping[str, str],
+) -> None:
+    """Write down what was done. The unit itself is not in it."""
+    line = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "units": units,
+        "rows": sum(done.values()),
+        "segments": done,
+        "running": [f"{boot.instance}-{boot.boot}" for boot in running],
+        "unreadable": unreadable,
+    }
+    audit.write(msgspec.json.encode(line) + b"\n")
+    audit.flush()
+    os.fsync(audit.fileno())

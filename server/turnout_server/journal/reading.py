@@ -1,0 +1,315 @@
+"""The journal as SQL: the view `records`, on a connection that can read the segments and nothing else.
+
+DuckDB takes a quarter of a second to import; only what asks the journal imports this module.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
+
+COLUMNS: Mapping[str, str] = {
+    "schema": "INTEGER",
+    "ts": "TIMESTAMPTZ",
+    "instance": "VARCHAR",
+    "boot": "VARCHAR",
+    "seq": "BIGINT",
+    "request_id": "VARCHAR",
+    "route": "VARCHAR",
+    "experiment": "VARCHAR",
+    "layer": "VARCHAR",
+    "epoch": "VARCHAR",
+    "table_digest": "VARCHAR",
+    "enrolled": "BOOLEAN",
+    "unit": "BLOB",
+    "unit_key_id": "VARCHAR",
+    "assigned": "VARCHAR",
+    "served": "VARCHAR",
+    "model": "VARCHAR",
+    "version": "BIGINT",
+    "reason": "VARCHAR",
+    "override": "INTEGER",
+    "propensity": "DOUBLE",
+    "code": "VARCHAR",
+    "took_us": "BIGINT",
+    "queue_us": "BIGINT",
+    "rows": "INTEGER",
+    "principal": "VARCHAR",
+    "trace_id": "VARCHAR",
+    "copy_of": "BIGINT",
+    "shadow_overlap": "DOUBLE",
+    "shadow_tau": "DOUBLE",
+    "shadow_top1": "BOOLEAN",
+    "shadow_delta": "DOUBLE",
+    "shadow_delta_most": "DOUBLE",
+    "shadow_absolute": "DOUBLE",
+    "shadow_relative": "DOUBLE",
+    "shadow_nans": "BIGINT",
+    "shadow_note": "VARCHAR",
+}
+"""The columns of a segment, with DuckDB's names for their types."""
+FOLDERS: Mapping[str, str] = {"date": "DATE", "hour": "INTEGER"}
+"""What the folders' names say, as columns."""
+
+SEGMENTS = "date=*/hour=*/*.parquet"
+_MAGIC = b"PAR1"
+_ATTEMPTS = 3
+
+
+class JournalQueryError(InvalidRequestError):
+    """The journal cannot answer this; the message is the database's, on one line."""
+
+    reason = "QUERY_INVALID"
+
+
+class JournalReadError(TurnoutError):
+    """The journal's files change or break faster than they can be read."""
+
+    reason = "JOURNAL_UNREADABLE"
+    kind = Kind.UNAVAILABLE
+
+
+class Segments(NamedTuple):
+    """The segments of a journal, as found."""
+
+    readable: tuple[Path, ...]
+    unreadable: Mapping[Path, str]
+    """What is wrong, by file."""
+
+
+class Answer(NamedTuple):
+    """What a query found."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    files: tuple[Path, ...]
+    """The segments that it read."""
+    unreadable: Mapping[Path, str]
+    """The files that it did without, and why."""
+
+
+def segments(journal: Path) -> Segments:
+    """Return the segments in *journal* by name; each is opened to see that it is whole from its first byte to its last.
+
+    What vanishes meanwhile is left out. A journal that is not there has no segments.
+    """
+    readable: list[Path] = []
+    unreadable: dict[Path, str] = {}
+    for file in sorted(journal.glob(SEGMENTS)):
+        try:
+            problem = _envelope(file)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem is None:
+            readable.append(file)
+        else:
+            unreadable[file] = problem
+    return Segments(tuple(readable), unreadable)
+
+
+def _envelope(file: Path) -> str | None:
+    """Return what is wrong with the outside of *file*: a Parquet file starts and ends with the same four bytes."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, 2)
+        if size < 12:
+            return f"cut off: {size} bytes"
+        opened.seek(0)
+        if opened.read(4) != _MAGIC:
+            return "not a Parquet file"
+        opened.seek(-8, 2)
+        end = opened.read(8)
+    if end[4:] != _MAGIC:
+        return "cut off: no footer"
+    return "damaged footer" if int.from_bytes(end[:4], "little") > size - 12 else None
+
+
+def connect(journal: Path) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the view `records` over what can be read of *journal*, and no other way out of it."""
+    return connect_to(_checked(segments(journal)).readable)
+
+
+def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the view `records` over *files*.
+
+    It reads these files and no others, writes nothing, and loads no extensions; its settings are locked.
+
+    Raises:
+        duckdb.Error: a file's footer cannot be read.
+    """
+    connection = _bare()
+    try:
+        paths = [str(file.absolute()) for file in files]
+        patterns = list(map(pattern, files))
+        connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, {*paths, *patterns}))}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute(_view(list(map(_literal, patterns))))
+        connection.execute("SET lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _bare() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "threads": "2",
+            "memory_limit": "1GB",
+            "temp_directory": "",
+            "autoload_known_extensions": "false",
+            "autoinstall_known_extensions": "false",
+            "allow_community_extensions": "false",
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _view(listed: list[str]) -> str:
+    # The empty table comes first, so that all columns are there whatever the files have, in the documented order.
+    known = {**COLUMNS, **FOLDERS}
+    nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in known.items())
+    source = f"SELECT {nothing} WHERE false"
+    if listed:
+        folders = ", ".join(f"{name}: {kind}" for name, kind in FOLDERS.items())
+        source += (
+            f" UNION ALL BY NAME FROM read_parquet([{', '.join(listed)}], union_by_name = true,"
+            f" hive_partitioning = true, hive_types = {{{folders}}})"
+        )
+    cast = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in known.items())
+    excluded = ", ".join(f'"{name}"' for name in known)
+    others = ", * EXCLUDE (" + excluded + ")" if listed else ""
+    return f"CREATE VIEW records AS SELECT {cast}{others} FROM ({source})"
+
+
+def pattern(file: Path) -> str:
+    """Return what DuckDB has to be given to read *file*: a journal's own path may have stars in it."""
+    return glob.escape(str(file.absolute()))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def problem_of(file: Path) -> str | None:
+    """Return what is wrong with a segment, having read all of it; None for a segment that is in order.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    outside = _envelope(file)
+    if outside is not None:
+        return outside
+    with _bare() as connection:
+        name = pattern(file)
+        try:
+            described = connection.execute(
+                "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet($1, hive_partitioning = false))",
+                [name],
+            ).fetchall()
+            types = dict(described)
+            for column, kind in COLUMNS.items():
+                found = types.get(column, kind)
+                if found not in (kind, _LONG.get(kind, kind)):
+                    return f"column {column} is {found}, not {kind}"
+            # A hash of each row needs every byte of every column.
+            connection.execute("SELECT max(hash(whole)) FROM read_parquet($1) AS whole", [name]).fetchall()
+        except duckdb.Error as error:
+            if not file.exists():
+                raise FileNotFoundError(str(file)) from error
+            return first_line(error).replace(f'Failed to read file "{file.absolute()}": ', "")
+    return None
+
+
+_LONG: Mapping[str, str] = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+
+
+def _checked(found: Segments) -> Segments:
+    """Return *found* as it is where all footers can be read, and otherwise without the files that are damaged."""
+    try:
+        connect_to(found.readable).close()
+    except duckdb.Error:
+        return _sifted(found)
+    return found
+
+
+def _sifted(found: Segments) -> Segments:
+    """Read every segment whole, and return those that could be."""
+    readable: list[Path] = []
+    unreadable = dict(found.unreadable)
+    for file in found.readable:
+        try:
+            problem = problem_of(file)
+        except OSError:
+            continue
+        if problem is None:
+            readable.append(file)
+        else:
+            unreadable[file] = problem
+    return Segments(tuple(readable), unreadable)
+
+
+def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """See that *sql* is one statement that only reads: SELECT, FROM, VALUES, WITH, DESCRIBE, SUMMARIZE.
+
+    Raises:
+        JournalQueryError: it is not.
+    """
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise JournalQueryError(first_line(error)) from error
+    if len(statements) != 1:
+        raise JournalQueryError(f"{len(statements)} statements; expected one SELECT")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        raise JournalQueryError(f"{statements[0].type.name} is not allowed here; expected a SELECT")
+
+
+def query(
+    journal: Path, sql: str, parameters: Mapping[str, object] | None = None, *, known: Collection[Path] = ()
+) -> Answer:
+    """Return what *sql* finds in the view `records`, without the files that are damaged or vanish.
+
+    Args:
+        journal: its directory.
+        sql: one SELECT.
+        parameters: values for `$name` in it.
+        known: segments that are not to be read again.
+
+    Raises:
+        JournalQueryError: it is not one SELECT, or the database refuses it.
+        JournalReadError: files kept vanishing.
+    """
+    found = _unknown(segments(journal), known)
+    for _ in range(_ATTEMPTS):
+        try:
+            with connect_to(found.readable) as connection:
+                check_statement(connection, sql)
+                cursor = connection.execute(sql, dict(parameters) if parameters else None)
+                names = tuple(column[0] for column in cursor.description or ())
+                return Answer(names, cursor.fetchall(), found.readable, found.unreadable)
+        except duckdb.Error as error:
+            # Either the query is wrong, or a file is. Reading them all tells, and is done only now.
+            again = _sifted(_unknown(segments(journal), known))
+            if again.readable == found.readable:
+                raise JournalQueryError(first_line(error)) from error
+            found = again
+    raise JournalReadError(f"{journal}: files keep changing; try again")
+
+
+def _unknown(found: Segments, known: Collection[Path]) -> Segments:
+    return found._replace(readable=tuple(file for file in found.readable if file not in known)) if known else found
+
+
+def first_line(error: Exception) -> str:
+    """Return the database's message on one line, without the picture of where in the query it is."""
+    lines = str(error).split("\n\n", 1)[0].splitlines()
+    return " ".join(line.strip() for line in lines if line.strip())
