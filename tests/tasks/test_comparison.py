@@ -154,6 +154,11 @@ def test_an_original_of_zero_has_no_relative_difference() -> None:
     assert (only.delta, only.delta_most, only.relative, only.absolute) == (None, None, None, 5)
 
 
+@pytest.mark.parametrize(("one", "other"), [(math.inf, math.inf), (math.inf, 1), (1, math.inf), (math.nan, 1)])
+def test_prices_that_are_not_finite_have_no_relative_difference(one: float, other: float) -> None:
+    assert compare("price", prices(one, 100), prices(other, 110)).delta == pytest.approx(0.1)
+
+
 def test_nan_in_one_only_is_counted_and_is_no_difference() -> None:
     found = compare("price", prices(math.nan, math.nan, 1), prices(math.nan, 2, math.nan))
     assert (found.nans, found.absolute, found.delta) == (2, None, None)

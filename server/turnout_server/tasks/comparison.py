@@ -215,7 +215,7 @@ def _deltas(original: Array | None, copy: Array | None) -> tuple[float | None, f
     one, other = original.reshape(-1).astype(np.float64), copy.reshape(-1).astype(np.float64)
     with np.errstate(all="ignore"):
         deltas = np.where(one == other, 0.0, (other - one) / np.abs(one))
-    deltas = deltas[np.isfinite(one) & np.isfinite(other) & np.isfinite(deltas)]
+    deltas = deltas[np.isfinite(one) & np.isfinite(deltas)]
     if not deltas.size:
         return None, None
     return float(deltas.mean()), float(np.abs(deltas).max())
