@@ -58,14 +58,14 @@ def compare(task: str, original: Arrays, copy: Arrays, k: int = DEFAULT_K) -> Co
                 unlike = True
             else:
                 unlike |= any(original[name].dtype != copy[name].dtype for name in recommendation.OUTPUTS)
-                overlap, tau, top1 = _agreement([each.ids for each in ours], [each.ids for each in theirs], k)
+                overlap, tau, top1 = _agreement([_of_lists(*both, k) for both in zip(ours, theirs, strict=True)])
                 apart = _apart_by_item(ours, theirs)
         case Task.RANKING:
             ours_of, theirs_of = _scores(original), _scores(copy)
             if ours_of is None or theirs_of is None or ours_of.size != theirs_of.size:
                 unlike = True
             else:
-                overlap, tau, top1 = _agreement([_order(ours_of)], [_order(theirs_of)], k)
+                overlap, tau, top1 = _agreement([_of_scores(ours_of, theirs_of, k)])
         case Task.PRICE:
             delta, delta_most = _deltas(original.get("price"), copy.get("price"))
     for name in by_position:
@@ -160,29 +160,45 @@ def _scores(outputs: Arrays) -> Array | None:
     return found.reshape(-1).astype(np.float64)
 
 
-def _order(scores: Array) -> list[int]:
-    """Return the candidates, best first: as `ranking.order` does, equal ones in the request's order, NaN last."""
-    best: list[int] = np.argsort(-scores, kind="stable").tolist()
-    return best
+class _Orders(NamedTuple):
+    """Two orders of items."""
+
+    ours: Sequence[Hashable]
+    """The first k."""
+    theirs: Sequence[Hashable]
+    """The first k."""
+    places: Array
+    """Where the items that both have stand in their order, by ours, shape [n]; at most the first `MAX_ITEMS`."""
 
 
-def _agreement(
-    ours: Sequence[Sequence[Hashable]], theirs: Sequence[Sequence[Hashable]], k: int
-) -> tuple[float | None, float | None, bool | None]:
-    """Return overlap@k and tau, each the mean over the lists that have one, and whether all lists begin alike.
+def _of_lists(ours: _List, theirs: _List, k: int) -> _Orders:
+    place = {item: at for at, item in enumerate(theirs.ids)}
+    places = [place[item] for item in ours.ids if item in place]
+    return _Orders(ours.ids[:k], theirs.ids[:k], np.array(places[:MAX_ITEMS], np.int64))
 
-    overlap@k is the number of items that are among the first k of both lists, over that of the longer of the two.
+
+def _of_scores(ours: Array, theirs: Array, k: int) -> _Orders:
+    """Return the orders of candidates as `ranking.order` makes them: equal ones in the request's order, NaN last."""
+    one, other = (np.argsort(-scores, kind="stable") for scores in (ours, theirs))
+    place = np.empty_like(other)
+    place[other] = np.arange(len(other))
+    return _Orders(one[:k].tolist(), other[:k].tolist(), place[one[:MAX_ITEMS]])
+
+
+def _agreement(pairs: Sequence[_Orders]) -> tuple[float | None, float | None, bool | None]:
+    """Return overlap@k and tau, each the mean over the pairs that have one, and whether all begin alike.
+
+    overlap@k is the number of items that are among the first k of both orders, over that of the longer of the two.
     """
     overlaps: list[float] = []
     taus: list[float] = []
     begins: list[bool] = []
-    for one, other in zip(ours, theirs, strict=True):
-        longer = min(k, max(len(one), len(other)))
+    for ours, theirs, places in pairs:
+        longer = max(len(ours), len(theirs))
         if longer:
-            overlaps.append(len(set(one[:k]).intersection(other[:k])) / longer)
-            begins.append(one[:1] == other[:1])
-        place = {item: at for at, item in enumerate(other)}
-        tau = kendall(np.array([place[item] for item in one if item in place], np.int64))
+            overlaps.append(len(set(ours).intersection(theirs)) / longer)
+            begins.append(ours[:1] == theirs[:1])
+        tau = kendall(places)
         if tau is not None:
             taus.append(tau)
     return _mean(overlaps), _mean(taus), all(begins) if begins else None
