@@ -118,7 +118,8 @@ def kendall(places: Array) -> float | None:
     if n < 2:
         return None
     discordant = int(np.count_nonzero(np.triu(places[:, np.newaxis] > places, 1)))
-    return 1.0 - 4.0 * discordant / (n * (n - 1))
+    pairs = n * (n - 1) // 2
+    return (pairs - 2 * discordant) / pairs
 
 
 class _List(NamedTuple):
