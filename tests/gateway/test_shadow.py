@@ -138,6 +138,17 @@ def test_a_full_queue_is_busy(loop: Loop) -> None:
         assert comparer.offer(pair(), loop.found.append) == ""
 
 
+def test_the_pair_that_is_being_compared_counts_too(
+    comparer: Comparer, loop: Loop, held: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = held
+    comparer.offer(pair(), loop.found.append)
+    assert begun.wait(PATIENCE_S)
+    found = [comparer.offer(pair(), loop.found.append) for _ in range(MAX_PAIRS)]
+    assert found == [""] * (MAX_PAIRS - 1) + [BUSY]
+    go_on.set()
+
+
 def test_bytes_are_bounded_and_given_back(loop: Loop) -> None:
     comparer = Comparer(loop.call_soon)
     half = {"a": np.zeros(MAX_ELEMENTS // 2)}
