@@ -21,6 +21,7 @@ from tests.gateway.world import count_run
 from tests.records import record
 from turnout_server.instruments.families import Kind
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, Instruments
+from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry.prometheus import registry, serving_metrics
 from turnout_server.vocabulary.decision import Decision, Reason
@@ -125,7 +126,7 @@ def test_buckets_add_up(durations_ns: list[int]) -> None:
 
 def test_every_metric_is_documented(instruments: Instruments) -> None:
     page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text(encoding="utf-8")
-    for family in instruments.families():
+    for family in (*instruments.families(), *ShadowInstruments().families()):
         suffix = "_total" if family.kind is Kind.COUNTER else ""
         labels = ", ".join(label.name for label in family.labels)
         row = next((row for row in page.splitlines() if row.startswith(f"| `{family.prometheus}{suffix}` |")), "")
