@@ -162,7 +162,7 @@ def _filter(
     conditions: list[str] = []
     parameters: dict[str, object] = {}
     if unit is not None:
-        from turnout_server.journal.forget import KEY, hashed, keys_in
+        from turnout_server.journal.keys import KEY, hashed, keys_in
 
         keys = keys_in(key_file or directory / KEY)
         parameters |= {f"unit{index}": hashed(unit, key) for index, key in enumerate(keys)}

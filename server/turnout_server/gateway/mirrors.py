@@ -140,7 +140,7 @@ class _Copy:
         self._mirrors = mirrors
         self._route = route
         self._mirror = mirror
-        self._prediction = prediction
+        self._prediction: Prediction | None = prediction
         self._original = original
         self._lease = lease
         self._decision = prediction.decision._replace(target="", model=key.model, version=key.version)
@@ -177,18 +177,21 @@ class _Copy:
             assert error is not None
             self._ended(_code_of(error), ended_ns, item.rows, timing, Comparison(note=COPY_FAILED))
             return
-        if mirrors._comparer is None:
+        prediction = self._prediction
+        if mirrors._comparer is None or prediction is None:
             self._ended(OK, ended_ns, item.rows, timing, None)
             return
         pair = Pair(
             self._route.route.task,
-            self._prediction.outputs,
+            prediction.outputs,
             dict(zip(names, outputs, strict=True)),
             self._original,
             self._decision,
             self._mirror,
             ended_ns - self._started_ns,
         )
+        # Whoever waits for the comparison must not keep alive what the comparer has made copies of.
+        self._prediction = None
         rows = item.rows
 
         def then(comparison: Comparison) -> None:

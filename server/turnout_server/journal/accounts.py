@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
-import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,37 +12,12 @@ from typing import NamedTuple
 import duckdb
 
 from turnout_server.journal import reading
-
-CAUSES = ("ring_full", "no_space", "no_permission", "io_error", "unwritable", "closing")
-"""Why records are dropped, in the counter file's order."""
-COUNTERS = struct.Struct(f"<8s4Q{len(CAUSES)}Q")
-MAGIC = b"TURNOUT1"
-BOOTS = ".boots"
+from turnout_server.journal.boot import BOOTS, Boot
+from turnout_server.journal.counters import Counters, counters_of
 
 RUNNING, CLEAN, UNCLEAN, UNKNOWN = "running", "clean", "unclean", "unknown"
 
 _NAME = re.compile(r"(?P<instance>.+)-(?P<boot>[0-9a-f]{16})(?:-(?P<n>\d+)\.parquet)?")
-
-
-class Boot(NamedTuple):
-    """One start of one gateway."""
-
-    instance: str
-    boot: str
-
-
-class Counters(NamedTuple):
-    """What a boot's counter file says."""
-
-    offered: int
-    written: int
-    """In finished segments."""
-    segments: int
-    """Finished."""
-    is_closed: bool
-    dropped: Mapping[str, int]
-    is_running: bool
-    """Whether its owner lives."""
 
 
 class Segment(NamedTuple):
@@ -309,23 +282,3 @@ def _counters(journal: Path) -> tuple[dict[Boot, Counters], dict[str, str]]:
         else:
             found[boot] = counters
     return found, strangers
-
-
-def counters_of(file: Path) -> Counters:
-    """Return what a counter file says.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is none.
-    """
-    with file.open("rb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            is_running = False
-        except BlockingIOError:
-            is_running = True
-        raw = opened.read(COUNTERS.size)
-    if len(raw) < COUNTERS.size or not raw.startswith(MAGIC):
-        raise ValueError("not a counter file")
-    _, offered, written, segments, closed, *dropped = COUNTERS.unpack(raw)
-    return Counters(offered, written, segments, bool(closed), dict(zip(CAUSES, dropped, strict=True)), is_running)

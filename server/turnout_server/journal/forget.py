@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -16,17 +15,17 @@ import duckdb
 import msgspec
 
 from turnout_server.journal import reading
-from turnout_server.journal.accounts import RUNNING, Boot, accounts, footer
-from turnout_server.vocabulary.errors import ConfigurationError, InvalidRequestError, Kind, TurnoutError
+from turnout_server.journal.accounts import RUNNING, accounts, footer
+from turnout_server.journal.boot import Boot
+from turnout_server.journal.keys import KEY, hashed, key_id, keys_in
+from turnout_server.journal.schema import STAGING
+from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 from turnout_server.vocabulary.units import check_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEY = ".key"
 AUDIT = "audit.jsonl"
-STAGING = ".staging"
-_LEAST_KEY = 16
 
 
 class ForgettingError(TurnoutError):
@@ -50,34 +49,6 @@ class Forgotten(NamedTuple):
     """What is wrong with segments that nobody can look into, by name."""
     unknown_keys: Mapping[str, int]
     """Rows that were hashed with keys that are not here, by the key's id: the unit may be among them."""
-
-
-def keys_in(file: Path) -> tuple[bytes, ...]:
-    """Return the keys in *file*, newest first.
-
-    Raises:
-        ConfigurationError: it cannot be read, or has no key in it.
-    """
-    try:
-        lines = file.read_text(encoding="ascii").split()
-        keys = tuple(map(bytes.fromhex, lines))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{file}: expected keys in hexadecimal, one a line") from error
-    if not keys or min(map(len, keys)) < _LEAST_KEY:
-        raise ConfigurationError(f"{file}: expected keys of at least {_LEAST_KEY} bytes, one a line")
-    return keys
-
-
-def key_id(key: bytes) -> str:
-    """Return what rows call *key*."""
-    return hashlib.blake2b(key, person=b"turnout.key").hexdigest()[:8]
-
-
-def hashed(unit: str, key: bytes) -> bytes:
-    """Return *unit* as rows have it."""
-    return hashlib.blake2b(unit.encode(errors="surrogatepass"), key=key, digest_size=16).digest()
 
 
 def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:

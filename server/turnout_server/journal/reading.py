@@ -12,52 +12,9 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from turnout_server.journal.schema import COLUMNS, FOLDERS, SEGMENTS
 from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 
-COLUMNS: Mapping[str, str] = {
-    "schema": "INTEGER",
-    "ts": "TIMESTAMPTZ",
-    "instance": "VARCHAR",
-    "boot": "VARCHAR",
-    "seq": "BIGINT",
-    "request_id": "VARCHAR",
-    "route": "VARCHAR",
-    "experiment": "VARCHAR",
-    "layer": "VARCHAR",
-    "epoch": "VARCHAR",
-    "table_digest": "VARCHAR",
-    "enrolled": "BOOLEAN",
-    "unit": "BLOB",
-    "unit_key_id": "VARCHAR",
-    "assigned": "VARCHAR",
-    "served": "VARCHAR",
-    "model": "VARCHAR",
-    "version": "BIGINT",
-    "reason": "VARCHAR",
-    "override": "INTEGER",
-    "propensity": "DOUBLE",
-    "code": "VARCHAR",
-    "took_us": "BIGINT",
-    "queue_us": "BIGINT",
-    "rows": "INTEGER",
-    "principal": "VARCHAR",
-    "trace_id": "VARCHAR",
-    "copy_of": "BIGINT",
-    "shadow_overlap": "DOUBLE",
-    "shadow_tau": "DOUBLE",
-    "shadow_top1": "BOOLEAN",
-    "shadow_delta": "DOUBLE",
-    "shadow_delta_most": "DOUBLE",
-    "shadow_absolute": "DOUBLE",
-    "shadow_relative": "DOUBLE",
-    "shadow_nans": "BIGINT",
-    "shadow_note": "VARCHAR",
-}
-"""The columns of a segment, with DuckDB's names for their types."""
-FOLDERS: Mapping[str, str] = {"date": "DATE", "hour": "INTEGER"}
-"""What the folders' names say, as columns."""
-
-SEGMENTS = "date=*/hour=*/*.parquet"
 _MAGIC = b"PAR1"
 _ATTEMPTS = 3
 

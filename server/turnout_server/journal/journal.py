@@ -1,0 +1,111 @@
+"""The journal of one process: takes records without ever waiting, and has a thread write them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from turnout_server.config import JournalConfig
+from turnout_server.journal.boot import Boot
+from turnout_server.journal.keys import keys_in
+from turnout_server.journal.ring import Ring
+from turnout_server.journal.writer import Writer
+from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.record import Record
+
+TURN_S = 0.1
+"""How often the writer looks at what waits, in seconds."""
+CLOSE_S = 5.0
+"""What the last records get to be written once the process ends, in seconds."""
+
+_log = structlog.get_logger("turnout.journal")
+
+
+class Counts(NamedTuple):
+    """How a journal is doing."""
+
+    offered: int
+    written: int
+    dropped: Mapping[str, int]
+    """By cause."""
+    segments: int
+    bytes: int
+    """Of finished segments."""
+    problem: str
+    """Why nothing can be written at the moment; empty when it can."""
+
+    @property
+    def waiting(self) -> int:
+        """Records that are neither written nor lost."""
+        return self.offered - self.written - sum(self.dropped.values())
+
+
+class Journal:
+    """A reader of records that keeps them."""
+
+    def __init__(self, ring: Ring, writer: Writer) -> None:
+        self._ring = ring
+        self._writer = writer
+        self.append = ring.append
+        """Take a record; never waits, never fails."""
+
+    def read(self, record: Record) -> None:
+        """Take a record; see `append`."""
+        self._ring.append(record)
+
+    def counts(self) -> Counts:
+        """Return how it is doing."""
+        ring, writer = self._ring, self._writer
+        dropped = {"ring_full": ring.dropped, **writer.dropped}
+        return Counts(ring.offered, writer.written, dropped, writer.segments, writer.bytes, writer.problem)
+
+
+@contextlib.contextmanager
+def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> Iterator[Journal]:
+    """Keep a journal while the context lasts. At its end what waits is written, for *close_s* seconds at most.
+
+    A disk that is full, forbidden or broken is no error: it is logged, and tried again.
+
+    Raises:
+        ConfigurationError: the path is a file, or the key file cannot be used.
+    """
+    path = Path(config.path or "")
+    if config.path is None or (path.exists() and not path.is_dir()):
+        raise ConfigurationError(f"journal.path: {config.path}: expected a directory")
+    keys = keys_in(Path(config.key_file)) if config.key_file is not None else ()
+    ring = Ring(config.ring_records)
+    writer = Writer(config, boot, ring, keys)
+    stop = threading.Event()
+    thread = threading.Thread(target=_write, args=(writer, stop), name="journal", daemon=True)
+    thread.start()
+    try:
+        yield Journal(ring, writer)
+    finally:
+        stop.set()
+        thread.join(close_s)
+        if thread.is_alive():
+            _log.error("the journal's disk does not answer; the last records are lost", seconds=close_s)
+            writer.give_up()
+        else:
+            writer.release()
+
+
+def _write(writer: Writer, stop: threading.Event) -> None:
+    """Take turns until *stop*; then the last one."""
+    _safely(writer.warm_up)
+    while not stop.wait(TURN_S):
+        _safely(lambda: writer.turn(time.monotonic()))
+    _safely(lambda: writer.turn(time.monotonic(), closing=True))
+
+
+def _safely(work: object) -> None:
+    try:
+        work()  # type: ignore[operator]
+    except Exception:
+        _log.exception("the journal's writer failed; it goes on")

@@ -1,0 +1,53 @@
+"""Records on their way from the event loop to the writer's thread: bounded, numbered, and never waited for."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from turnout_server.journal.counters import DROPPED, OFFERED, in_memory
+from turnout_server.journal.schema import CAUSES
+from turnout_server.vocabulary.record import Record
+
+_RING_FULL = DROPPED + CAUSES.index("ring_full")
+
+
+class Ring:
+    """The records that wait to be written. One thread appends, another takes."""
+
+    __slots__ = ("_limit", "_records", "cells", "dropped", "offered")
+
+    def __init__(self, limit: int) -> None:
+        """Begin empty, with room for *limit* records."""
+        self._records: deque[Record] = deque()
+        self._limit = limit
+        self.offered = 0
+        """Records that came, those that were dropped included."""
+        self.dropped = 0
+        """Records for which there was no room."""
+        self.cells = in_memory()
+        """Where both counts are stored as well, for those who come after a crash."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def append(self, record: Record) -> None:
+        """Take a record, or drop it. One that has no decision is none of the journal's."""
+        if record.seq < 0:
+            return
+        self.offered = self.cells[OFFERED] = self.offered + 1
+        if len(self._records) < self._limit:
+            self._records.append(record)
+        else:
+            self.dropped = self.cells[_RING_FULL] = self.dropped + 1
+
+    def take(self, most: int) -> list[Record]:
+        """Return the oldest *most* records, which wait no longer; fewer where there are fewer."""
+        records = self._records
+        return [records.popleft() for _ in range(min(most, len(records)))]
+
+    def count_in(self, cells: memoryview) -> None:
+        """Store the counts in *cells* from now on."""
+        self.cells = cells
+        # What was appended between these two lines stored a higher number, or will with the next record.
+        cells[OFFERED] = max(cells[OFFERED], self.offered)
+        cells[_RING_FULL] = max(cells[_RING_FULL], self.dropped)

@@ -1,0 +1,240 @@
+"""Turns what waits in the ring into segments. What it cannot write it keeps while it can, then drops and counts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from turnout_server.config import JournalConfig
+from turnout_server.journal.boot import Boot
+from turnout_server.journal.columns import Encoder
+from turnout_server.journal.counters import CLOSED, DROPPED, SEGMENTS, WRITTEN, CounterFile
+from turnout_server.journal.keys import own_keys
+from turnout_server.journal.ring import Ring
+from turnout_server.journal.schema import CAUSES
+from turnout_server.journal.segments import Footer, SegmentFiles, cause_of, discard, sweep
+from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.record import Record
+
+BATCH_ROWS = 512
+"""Rows that are made into columns at once. It is Python's lock that they hold meanwhile, for 2 µs each."""
+RETRY_S = 1.0
+"""How soon what failed is tried again, in seconds."""
+
+_log = structlog.get_logger("turnout.journal")
+
+
+class Writer:
+    """One boot's writer. `turn` and `close` belong to one thread; `give_up` may come from another."""
+
+    def __init__(self, config: JournalConfig, boot: Boot, ring: Ring, keys: Sequence[bytes] = ()) -> None:
+        """Make a writer that has written nothing.
+
+        Args:
+            config: where to, and when segments are finished.
+            boot: whose records they are.
+            ring: where they wait.
+            keys: what units are hashed with, the first of them; none for the journal's own.
+        """
+        self._config = config
+        self._journal = Path(config.path or "")
+        self._boot = boot
+        self._ring = ring
+        self._files = SegmentFiles(self._journal, boot)
+        self._encoder = Encoder(keys[0]) if keys else None
+        self._counters: CounterFile | None = None
+        self._lock = threading.Lock()
+        """Held while it is settled whether rows are written or lost."""
+        self._given_up = False
+        self._batches: list[Any] = []
+        self._seqs: list[int] = []
+        self._first_us = 0
+        self._since: float | None = None
+        self._prepare_at = self._rotate_at = float("-inf")
+        self._cause = "io_error"
+        self.held_bytes = 0
+        self.dropped = dict.fromkeys(CAUSES[1:], 0)
+        """Records that were lost, by cause, but for those that the ring had no room for."""
+        self.written = self.segments = self.bytes = 0
+        self.problem = ""
+        """Why nothing can be written at the moment; empty when it can."""
+
+    def warm_up(self) -> None:
+        """Load what writing needs."""
+        self._files.warm_up()
+
+    # ------------------------------------------------------------ turns
+
+    def turn(self, now: float, *, closing: bool = False) -> None:
+        """Do what is due.
+
+        Args:
+            now: in seconds, on a clock that never goes back.
+            closing: whether it is the last turn: everything is written, and counted as lost where that fails.
+        """
+        if self._counters is None or self._encoder is None:
+            self._prepare(now, closing=closing)
+        if self._since is None and len(self._ring):
+            self._since = now
+        due = closing or (self._since is not None and now - self._since >= self._config.rotate_s)
+        while len(self._ring) >= BATCH_ROWS or (due and len(self._ring)):
+            self._take(self._ring.take(BATCH_ROWS))
+            if self.held_bytes >= self._config.rotate_bytes:
+                self._rotate(now)
+                if self.held_bytes >= self._config.rotate_bytes:
+                    self._drop_held()
+        if closing:
+            self._close(now)
+        elif due and now >= self._rotate_at:
+            self._rotate(now)
+
+    def _prepare(self, now: float, *, closing: bool) -> None:
+        """Make what is missing: the folder, the counters' file, the key."""
+        if now < self._prepare_at and not closing:
+            return
+        self._prepare_at = now + RETRY_S
+        try:
+            self._journal.mkdir(parents=True, exist_ok=True)
+            if self._counters is None:
+                self._counters = CounterFile(self._journal, self._boot.name)
+                self._ring.count_in(self._counters.cells)
+                self._count()
+                sweep(self._journal)
+            if self._encoder is None:
+                self._encoder = Encoder(own_keys(self._journal)[0])
+            self._say("")
+        except (OSError, ConfigurationError) as error:
+            self._cause = cause_of(error)
+            self._say(str(error))
+
+    def _take(self, records: Sequence[Record]) -> None:
+        if self._encoder is None:  # without a key nothing of a unit may be kept
+            self._drop(self._cause, len(records))
+            return
+        try:
+            batch = self._encoder.encode(records)
+        except Exception:
+            if len(records) == 1:
+                self._drop("unwritable", 1)
+            else:  # one of them is at fault, and the others are not to be lost with it
+                for record in records:
+                    self._take([record])
+            return
+        if not self._batches:
+            self._first_us = records[0].arrived_ns // 1000
+        self._batches.append(batch)
+        self._seqs.extend(record.seq for record in records)
+        self.held_bytes += batch.nbytes
+
+    def _rotate(self, now: float, *, closed: bool = False) -> None:
+        """Finish a segment. Where that fails, its rows are kept for the next try."""
+        if not self._batches and not closed:
+            self._since = None
+            return
+        seqs = self._seqs
+        footer = Footer(
+            self._boot,
+            self.segments,
+            min(seqs, default=-1),
+            max(seqs, default=-1),
+            len(seqs),
+            self._ring.offered,
+            self._lost(),
+            closed,
+        )
+        staged: Path | None = None
+        try:
+            staged = self._files.stage(self._batches, footer)
+            with self._lock:
+                if self._given_up:
+                    discard(staged)
+                    return
+                self.bytes += self._files.finish(staged, self._first_us if seqs else time.time_ns() // 1000)
+                self.segments += 1
+                self.written += len(seqs)
+                self._let_go()
+                self._count()
+            if self._counters is not None:
+                self._counters.flush()
+            self._say("")
+        except Exception as error:  # whatever disks and databases come up with
+            if staged is not None:
+                discard(staged)
+            self._cause = cause_of(error)
+            self._rotate_at = now + RETRY_S
+            self._say(str(error))
+
+    def _close(self, now: float) -> None:
+        if self._ring.offered:
+            self._rotate(now, closed=True)
+        if self._batches:
+            self._drop_held()
+        with self._lock:
+            if self._counters is not None and not self._given_up:
+                self._counters.cells[CLOSED] = 1
+                self._counters.flush()
+
+    def give_up(self) -> None:
+        """Count all that is not written as lost: the process has no time left. The writer may hang meanwhile.
+
+        If it hangs in the very moment of finishing a segment, nothing is settled, and the boot stays unclean.
+        """
+        if not self._lock.acquire(timeout=RETRY_S):
+            return
+        try:
+            self._given_up = True
+            self.dropped["closing"] += self._ring.offered - self.written - sum(self._lost().values())
+            self._count()
+            if self._counters is not None:
+                self._counters.cells[CLOSED] = 1
+        finally:
+            self._lock.release()
+
+    def release(self) -> None:
+        """Let go of the counters' file; nothing is written any more."""
+        if self._counters is not None:
+            counts = list(self._counters.cells[: DROPPED + len(CAUSES)])
+            self._ring.count_in(memoryview(bytearray(len(counts) * 8)).cast("Q"))
+            self._counters.close()
+            self._counters = None
+
+    # ------------------------------------------------------------ counting
+
+    def _lost(self) -> dict[str, int]:
+        return {"ring_full": self._ring.dropped, **self.dropped}
+
+    def _drop(self, cause: str, count: int) -> None:
+        with self._lock:
+            if not self._given_up:
+                self.dropped[cause] += count
+                self._count()
+
+    def _drop_held(self) -> None:
+        count = len(self._seqs)
+        self._let_go()
+        self._drop(self._cause, count)
+
+    def _let_go(self) -> None:
+        self._batches, self._seqs, self.held_bytes, self._since = [], [], 0, None
+
+    def _count(self) -> None:
+        """Store all counts, but for the ring's own."""
+        if self._counters is not None:
+            cells = self._counters.cells
+            cells[WRITTEN], cells[SEGMENTS] = self.written, self.segments
+            for place, cause in enumerate(CAUSES[1:], start=DROPPED + 1):
+                cells[place] = self.dropped[cause]
+
+    def _say(self, problem: str) -> None:
+        """Log a change of state, once."""
+        problem = " ".join(problem.split())
+        if problem and not self.problem:
+            _log.warning("the journal cannot be written; serving goes on, and what is lost is counted", problem=problem)
+        elif self.problem and not problem:
+            _log.info("the journal can be written again")
+        self.problem = problem
