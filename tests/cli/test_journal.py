@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.journal.journals import BOOT, INSTANCE, row, write_counters, write_segment
 from turnout_server.cli.journal import records
-from turnout_server.journal.forget import hashed, key_id
+from turnout_server.journal.keys import hashed, key_id
 
 KEY = b"k" * 16
 

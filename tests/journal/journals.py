@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from turnout_server.journal.reading import COLUMNS
+from turnout_server.journal.schema import COLUMNS
 
 BOOT = "692937a000c0ffee"
 OTHER_BOOT = "692937b000c0ffee"

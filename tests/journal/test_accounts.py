@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.journal.journals import BOOT, INSTANCE, OTHER_BOOT, row, write_counters, write_segment
-from turnout_server.journal.accounts import Account, Boot, Counters, Segment, account, accounts, boot_of, ranges
+from turnout_server.journal.accounts import Account, Segment, account, accounts, boot_of, ranges
+from turnout_server.journal.boot import Boot
+from turnout_server.journal.counters import Counters
 
 WHO = Boot(INSTANCE, BOOT)
 

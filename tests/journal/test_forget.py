@@ -10,9 +10,11 @@ import duckdb
 import pytest
 
 from tests.journal.journals import BOOT, INSTANCE, row, write_counters, write_segment
-from turnout_server.journal.accounts import accounts, footer
-from turnout_server.journal.forget import AUDIT, STAGING, ForgettingError, forget, hashed, key_id
+from turnout_server.journal.accounts import accounts, footers
+from turnout_server.journal.forget import AUDIT, ForgettingError, forget
+from turnout_server.journal.keys import hashed, key_id
 from turnout_server.journal.reading import query
+from turnout_server.journal.schema import STAGING
 from turnout_server.vocabulary.errors import ConfigurationError, InvalidRequestError
 
 OLD, NEW, LOST = b"o" * 16, b"n" * 16, b"l" * 16
@@ -43,11 +45,11 @@ def test_types_mode_and_the_footer_stay_but_for_what_was_forgotten(journal: Path
     (file,) = journal.glob("date=*/hour=*/*-0.parquet")
     file.chmod(0o640)
     with duckdb.connect() as connection:
-        said = footer(connection, file)
+        said = footers(connection, [file])[file]
         schema = "SELECT name, type, logical_type FROM parquet_schema($1) WHERE name <> 'duckdb_schema'"
         columns = connection.execute(schema, [str(file)]).fetchall()
         forget(journal, "ann")
-        assert footer(connection, file) == {**said, "forgotten": "2"}
+        assert footers(connection, [file])[file] == {**said, "forgotten": "2"}
         assert connection.execute(schema, [str(file)]).fetchall() == columns
     assert file.stat().st_mode & 0o777 == 0o640
     assert not list((journal / STAGING).iterdir())

@@ -9,7 +9,8 @@ import pytest
 
 from tests.journal.journals import row, write_segment
 from turnout_server.journal import reading
-from turnout_server.journal.reading import COLUMNS, FOLDERS, JournalQueryError, query
+from turnout_server.journal.reading import JournalQueryError, query
+from turnout_server.journal.schema import COLUMNS, FOLDERS
 
 
 def test_a_journal_that_is_not_there_is_empty_and_has_every_column(tmp_path: Path) -> None:

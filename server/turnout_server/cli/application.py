@@ -21,6 +21,7 @@ from turnout_server.cli.models import label, models, verify
 from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
 from turnout_server.cli.serve import serve
+from turnout_server.cli.shadow import shadow
 from turnout_server.vocabulary.errors import TurnoutError
 
 application = typer.Typer(
@@ -46,6 +47,7 @@ application.command(rich_help_panel=_CALLING)(call)
 application.command(rich_help_panel=_CALLING)(bench)
 application.command(rich_help_panel=_CALLING)(health)
 application.add_typer(journal, name="journal", rich_help_panel=_RECORDS)
+application.add_typer(shadow, name="shadow", rich_help_panel=_RECORDS)
 
 
 def _show_version(wanted: bool) -> None:

@@ -80,11 +80,8 @@ def _show(ledger: Ledger, json: bool) -> None:
         output.note("the journal is empty")
         return
     if ledger.accounts:
-        columns = ("instance", "boot", "state", "segments", "offered", "written", "dropped", "forgotten", "pending")
-        numbers = columns[3:]
-        results.show(
-            (*columns, "missing"), [_row(each) for each in ledger.accounts], right=(*numbers, "missing"), empty=False
-        )
+        columns = ("boot", "state", "offered", "written", "dropped", "pending", "missing")
+        results.show(columns, [_row(each) for each in ledger.accounts], right=columns[2:], empty=False)
     for each in ledger.accounts:
         for line in _remarks(each):
             results.say(f"{each.instance}-{each.boot}: {line}")
@@ -93,10 +90,9 @@ def _show(ledger: Ledger, json: bool) -> None:
 
 
 def _row(each: Account) -> tuple[object, ...]:
-    dropped = sum(each.dropped.values())
-    optional = (dropped, each.forgotten, each.pending, each.missing + each.gone)
-    counts = (each.segments, each.offered, each.written)
-    return (each.instance, each.boot, each.state, *counts, *(count or None for count in optional))
+    counts = (sum(each.dropped.values()), each.pending, each.missing + each.gone)
+    name = f"{each.instance}-{each.boot}"
+    return (name, each.state, each.offered, each.written, *(count or None for count in counts))
 
 
 def _remarks(each: Account) -> Iterator[str]:

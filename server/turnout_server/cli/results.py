@@ -45,7 +45,7 @@ def show(
     cells = [[output.plain(cell(value)) for value in row] for row in rows]
     kept = [index for index in range(len(columns)) if empty or any(row[index] for row in cells)]
     names = [output.plain(columns[index]) for index in kept]
-    cells = [[row[index] or "-" if empty else row[index] for index in kept] for row in cells]
+    cells = [[row[index] or "-" for index in kept] for row in cells]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) + _SPARE <= width():
         output.table(names, cells, right=_numeric(columns, rows) if right is None else right)

@@ -198,19 +198,11 @@ def accounts(journal: Path, *, is_thorough: bool = False) -> Ledger:
     unreadable: dict[Boot, dict[str, str]] = defaultdict(dict)
     found = reading.segments(journal)
     bad = dict(found.unreadable)
-    for file in found.readable:
-        try:
-            problem = reading.problem_of(file) if is_thorough else None
-            read = segment_of(file) if problem is None else None
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, duckdb.Error) as error:
-            problem = reading.first_line(error)
-            read = None
-        if read is not None:
+    for file, read in _read(found.readable, is_thorough).items():
+        if isinstance(read, Segment):
             segments[boot_of(file.name) or read.boot].append(read)
         else:
-            bad[file] = problem or "unreadable"
+            bad[file] = read
     for file, problem in bad.items():
         boot = boot_of(file.name)
         if boot is None:
@@ -223,20 +215,51 @@ def accounts(journal: Path, *, is_thorough: bool = False) -> Ledger:
     )
 
 
-def segment_of(file: Path) -> Segment:
-    """Return what the segment in *file* says of itself.
+def _read(files: Sequence[Path], is_thorough: bool) -> dict[Path, Segment | str]:
+    """Return what each of *files* says, or what is wrong with it, without those that vanish."""
+    read: dict[Path, Segment | str] = {}
+    with reading.unlocked() as connection:
+        if not is_thorough:
+            try:
+                return _read_together(connection, files)
+            except duckdb.Error:
+                pass  # one of them is damaged or has gone: which one shows when they are read one by one
+        for file in files:
+            try:
+                problem = reading.problem_of(connection, file) if is_thorough else None
+                read |= {file: problem} if problem is not None else _read_together(connection, [file])
+            except FileNotFoundError:
+                continue
+            except (OSError, duckdb.Error) as error:
+                if file.exists():
+                    read[file] = reading.first_line(error)
+    return read
 
-    Raises:
-        OSError, duckdb.Error: it cannot be read.
-        ValueError: its footer lacks something, or has nonsense in it.
-    """
-    with reading.connect_to([file]) as connection:
-        said = footer(connection, file)
-        found = connection.execute("SELECT count(*), min(seq), max(seq) FROM records").fetchone()
-    rows, lowest, highest = found or (0, None, None)
+
+def _read_together(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[Path, Segment | str]:
+    if not files:
+        return {}
+    said = footers(connection, files)
+    found = connection.execute(
+        "SELECT filename, count(*), min(seq), max(seq)"
+        " FROM read_parquet($1, filename = true, hive_partitioning = false, union_by_name = true) GROUP BY filename",
+        [[reading.pattern(file) for file in files]],
+    ).fetchall()
+    rows = {name: tuple(counts) for name, *counts in found}
+    read: dict[Path, Segment | str] = {}
+    for file in files:
+        count, lowest, highest = rows.get(str(file.absolute()), (0, None, None))
+        try:
+            read[file] = _segment(file.name, said[file], count, lowest, highest)
+        except ValueError as error:
+            read[file] = str(error)
+    return read
+
+
+def _segment(name: str, said: Mapping[str, str], rows: int, lowest: int | None, highest: int | None) -> Segment:
     try:
         return Segment(
-            name=file.name,
+            name=name,
             boot=Boot(said["instance"], said["boot"]),
             n=int(said["segment"]),
             first_seq=int(said["first_seq"]),
@@ -256,13 +279,17 @@ def segment_of(file: Path) -> Segment:
         raise ValueError("its footer's turnout.dropped is no object of numbers") from error
 
 
-def footer(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
-    """Return what *file*'s footer says, by name without `turnout.`."""
+def footers(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[Path, dict[str, str]]:
+    """Return what the footers of *files* say, by name without `turnout.`."""
     found = connection.execute(
-        "SELECT decode(key), decode(value) FROM parquet_kv_metadata($1) WHERE starts_with(decode(key), 'turnout.')",
-        [reading.pattern(file)],
+        "SELECT file_name, decode(key), decode(value) FROM parquet_kv_metadata($1)"
+        " WHERE starts_with(decode(key), 'turnout.')",
+        [[reading.pattern(file) for file in files]],
     ).fetchall()
-    return {key.removeprefix("turnout."): value for key, value in found}
+    by_name: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, key, value in found:
+        by_name[name][key.removeprefix("turnout.")] = value
+    return {file: by_name[str(file.absolute())] for file in files}
 
 
 def _counters(journal: Path) -> tuple[dict[Boot, Counters], dict[str, str]]:

@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 
 from turnout_server.journal import reading
-from turnout_server.journal.accounts import RUNNING, accounts, footer
+from turnout_server.journal.accounts import RUNNING, accounts, footers
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.keys import KEY, hashed, key_id, keys_in
 from turnout_server.journal.schema import STAGING
@@ -70,7 +70,7 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
         raise InvalidRequestError("unit: empty; records without a unit have nothing to forget")
     keys = keys_in(key_file or journal / KEY)
     units = {key_id(key): hashed(unit, key) for key in keys}
-    with _auditing(journal) as audit:
+    with _auditing(journal) as audit, reading.unlocked() as connection:
         # Before the segments are listed: what a boot that has ended by now has written is then among them.
         running = tuple(Boot(each.instance, each.boot) for each in accounts(journal).accounts if each.state == RUNNING)
         done: dict[str, int] = {}
@@ -81,7 +81,7 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
             unreadable.update({file.name: problem for file, problem in found.unreadable.items()})
             for file in found.readable:
                 try:
-                    removed = _rewrite(journal, file, units, unknown)
+                    removed = _rewrite(connection, journal, file, units, unknown)
                 except FileNotFoundError:
                     continue
                 except (duckdb.Error, ValueError) as error:
@@ -97,36 +97,43 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
     return Forgotten(hashes, sum(done.values()), tuple(done), running, unreadable, unknown)
 
 
-def _rewrite(journal: Path, file: Path, units: Mapping[str, bytes], unknown: dict[str, int]) -> int:
+def _rewrite(
+    connection: duckdb.DuckDBPyConnection,
+    journal: Path,
+    file: Path,
+    units: Mapping[str, bytes],
+    unknown: dict[str, int],
+) -> int:
     """Replace *file* by one without *units*, where it has any; return how many rows went."""
-    with duckdb.connect(config={"threads": "1", "memory_limit": "1GB"}) as connection:
-        name = reading.pattern(file)
-        source = "read_parquet($1, hive_partitioning = false)"
-        marks = ", ".join(f"${index + 2}" for index in range(len(units)))
-        theirs = f"(unit IS NOT NULL AND unit IN ({marks}))"
-        for key, count in connection.execute(
-            f"SELECT coalesce(unit_key_id, ''), count(*) FROM {source} WHERE unit IS NOT NULL GROUP BY ALL", [name]
-        ).fetchall():
-            if key not in units:
-                unknown[key] = unknown.get(key, 0) + count
-        values = [name, *units.values()]
-        counted = connection.execute(f"SELECT count(*) FROM {source} WHERE {theirs}", values).fetchone()
-        removed = int(counted[0]) if counted else 0
-        if not removed:
-            return 0
-        said = {f"turnout.{key}": value for key, value in footer(connection, file).items()}
-        said["turnout.forgotten"] = str(int(said.get("turnout.forgotten") or 0) + removed)
-        staged = journal / STAGING / f"forget-{file.name}"
-        staged.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            connection.execute(
-                f"COPY (SELECT * FROM {source} WHERE NOT {theirs}) TO {_literal(str(staged))}"
-                f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_members(said)}}})",
-                values,
-            )
-            _swap(staged, file)
-        finally:
-            staged.unlink(missing_ok=True)
+    name = reading.pattern(file)
+    source = "read_parquet($1, hive_partitioning = false)"
+    marks = ", ".join(f"${index + 2}" for index in range(len(units)))
+    theirs = f"(unit IS NOT NULL AND unit IN ({marks}))"
+    values = [name, *units.values()]
+    removed = 0
+    for key, count, gone in connection.execute(
+        f"SELECT coalesce(unit_key_id, ''), count(*), count(*) FILTER ({theirs}) FROM {source}"
+        " WHERE unit IS NOT NULL GROUP BY ALL",
+        values,
+    ).fetchall():
+        removed += gone
+        if key not in units:
+            unknown[key] = unknown.get(key, 0) + count
+    if not removed:
+        return 0
+    said = {f"turnout.{key}": value for key, value in footers(connection, [file])[file].items()}
+    said["turnout.forgotten"] = str(int(said.get("turnout.forgotten") or 0) + removed)
+    staged = journal / STAGING / f"forget-{file.name}"
+    staged.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        connection.execute(
+            f"COPY (SELECT * FROM {source} WHERE NOT {theirs}) TO {reading.literal(str(staged))}"
+            f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_members(said)}}})",
+            values,
+        )
+        _swap(staged, file)
+    finally:
+        staged.unlink(missing_ok=True)
     return removed
 
 
@@ -146,11 +153,7 @@ def _sync(path: Path) -> None:
 
 
 def _members(said: Mapping[str, str]) -> str:
-    return ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in said.items())
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return ", ".join(f"{reading.literal(name)}: {reading.literal(value)}" for name, value in said.items())
 
 
 @contextmanager

@@ -101,13 +101,13 @@ def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     Raises:
         duckdb.Error: a file's footer cannot be read.
     """
-    connection = _bare()
+    connection = unlocked()
     try:
         paths = [str(file.absolute()) for file in files]
         patterns = list(map(pattern, files))
-        connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, {*paths, *patterns}))}]")
+        connection.execute(f"SET allowed_paths = [{', '.join(map(literal, {*paths, *patterns}))}]")
         connection.execute("SET enable_external_access = false")
-        connection.execute(_view(list(map(_literal, patterns))))
+        connection.execute(_view(list(map(literal, patterns))))
         connection.execute("SET lock_configuration = true")
     except BaseException:
         connection.close()
@@ -115,7 +115,8 @@ def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _bare() -> duckdb.DuckDBPyConnection:
+def unlocked() -> duckdb.DuckDBPyConnection:
+    """Return a connection for statements of our own, which may read and write whatever this process may."""
     connection = duckdb.connect(
         config={
             "threads": "2",
@@ -152,12 +153,17 @@ def pattern(file: Path) -> str:
     return glob.escape(str(file.absolute()))
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return *text* as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def problem_of(file: Path) -> str | None:
+def problem_of(connection: duckdb.DuckDBPyConnection, file: Path) -> str | None:
     """Return what is wrong with a segment, having read all of it; None for a segment that is in order.
+
+    Args:
+        connection: one that may read it.
+        file: which.
 
     Raises:
         FileNotFoundError: it is gone.
@@ -165,24 +171,22 @@ def problem_of(file: Path) -> str | None:
     outside = _envelope(file)
     if outside is not None:
         return outside
-    with _bare() as connection:
-        name = pattern(file)
-        try:
-            described = connection.execute(
-                "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet($1, hive_partitioning = false))",
-                [name],
-            ).fetchall()
-            types = dict(described)
-            for column, kind in COLUMNS.items():
-                found = types.get(column, kind)
-                if found not in (kind, _LONG.get(kind, kind)):
-                    return f"column {column} is {found}, not {kind}"
-            # A hash of each row needs every byte of every column.
-            connection.execute("SELECT max(hash(whole)) FROM read_parquet($1) AS whole", [name]).fetchall()
-        except duckdb.Error as error:
-            if not file.exists():
-                raise FileNotFoundError(str(file)) from error
-            return first_line(error).replace(f'Failed to read file "{file.absolute()}": ', "")
+    name = pattern(file)
+    try:
+        described = connection.execute(
+            "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet($1, hive_partitioning = false))", [name]
+        ).fetchall()
+        types = dict(described)
+        for column, kind in COLUMNS.items():
+            found = types.get(column, kind)
+            if found not in (kind, _LONG.get(kind, kind)):
+                return f"column {column} is {found}, not {kind}"
+        # A hash of each row needs every byte of every column.
+        connection.execute("SELECT max(hash(whole)) FROM read_parquet($1) AS whole", [name]).fetchall()
+    except duckdb.Error as error:
+        if not file.exists():
+            raise FileNotFoundError(str(file)) from error
+        return first_line(error).replace(f'Failed to read file "{file.absolute()}": ', "")
     return None
 
 
@@ -202,15 +206,16 @@ def _sifted(found: Segments) -> Segments:
     """Read every segment whole, and return those that could be."""
     readable: list[Path] = []
     unreadable = dict(found.unreadable)
-    for file in found.readable:
-        try:
-            problem = problem_of(file)
-        except OSError:
-            continue
-        if problem is None:
-            readable.append(file)
-        else:
-            unreadable[file] = problem
+    with unlocked() as connection:
+        for file in found.readable:
+            try:
+                problem = problem_of(connection, file)
+            except OSError:
+                continue
+            if problem is None:
+                readable.append(file)
+            else:
+                unreadable[file] = problem
     return Segments(tuple(readable), unreadable)
 
 
