@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 import uvloop
 
-from turnout_server.config import Config
+from turnout_server.config import Config, JournalConfig
 from turnout_server.execution.loading import Loading, opening
 from turnout_server.execution.runner import Runner
 from turnout_server.execution.workers import working
@@ -23,9 +23,13 @@ from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
-from turnout_server.gateway.records import Records
+from turnout_server.gateway.records import Reader, Records
+from turnout_server.gateway.shadow import Comparer
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
+from turnout_server.instruments.shadow import ShadowInstruments
+from turnout_server.journal.boot import identify
 from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
@@ -86,8 +90,10 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             on_table=instruments.record_reload,
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
-        records = Records([instruments.read])
-        mirrors = Mirrors(names, manager, instruments, records, config.limits.mirrors_in_flight, random.random)
+        records = _recording(config.journal, instruments, stack)
+        comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
+        mirrored = config.limits.mirrors_in_flight
+        mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
         catalog = Catalog(store, names, reconciler, manager)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
@@ -134,6 +140,22 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
 
     with contextlib.suppress(asyncio.CancelledError):
         uvloop.run(main())
+
+
+def _recording(config: JournalConfig, instruments: Instruments, stack: contextlib.AsyncExitStack) -> Records:
+    """Return what makes records, with everybody who reads them; *stack* ends those."""
+    boot = identify(config.instance)
+    shadow = ShadowInstruments()
+    instruments.include(shadow)
+    readers: list[Reader] = [instruments.read, shadow.read]
+    if config.path is not None:
+        # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
+        from turnout_server.journal.journal import opening as journaling
+
+        journal = stack.enter_context(journaling(config, boot))
+        instruments.include(JournalInstruments(journal.counts))
+        readers.append(journal.append)
+    return Records(readers, boot.boot)
 
 
 @contextlib.asynccontextmanager

@@ -18,9 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import records
 from tests.gateway.world import count_run
+from tests.instruments.test_journal import COUNTS
 from tests.records import record
 from turnout_server.instruments.families import Kind
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, Instruments
+from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry.prometheus import registry, serving_metrics
@@ -126,7 +128,11 @@ def test_buckets_add_up(durations_ns: list[int]) -> None:
 
 def test_every_metric_is_documented(instruments: Instruments) -> None:
     page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text(encoding="utf-8")
-    for family in (*instruments.families(), *ShadowInstruments().families()):
+    for family in (
+        *instruments.families(),
+        *ShadowInstruments().families(),
+        *JournalInstruments(lambda: COUNTS).families(),
+    ):
         suffix = "_total" if family.kind is Kind.COUNTER else ""
         labels = ", ".join(label.name for label in family.labels)
         row = next((row for row in page.splitlines() if row.startswith(f"| `{family.prometheus}{suffix}` |")), "")

@@ -28,6 +28,7 @@ from turnout_server.instruments.families import (
     Family,
     Histogram,
     Labels,
+    Readable,
     counter,
     gauge,
     histogram,
@@ -98,6 +99,11 @@ class Instruments:
         self._loads: dict[Labels, int] = {}
         self._reloads: dict[Labels, int] = {}
         self._retired: deque[VersionKey] = deque()
+        self._others: list[Readable] = []
+
+    def include(self, readable: Readable) -> None:
+        """Let *readable*'s metrics be read with these."""
+        self._others.append(readable)
 
     # ------------------------------------------------------------ requests
 
@@ -210,6 +216,7 @@ class Instruments:
             histogram("rpc.server.call.duration", "s", "How long calls took.", (METHOD, STATUS), rpcs)._replace(
                 prometheus="turnout_rpc_duration_seconds", common=(("rpc.system.name", "grpc"),)
             ),
+            *(family for other in self._others for family in other.families()),
         )
 
     def _requests(self) -> Iterable[tuple[Labels, int]]:
