@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from tests.gateway.world import World, query, table, turns
@@ -26,14 +27,23 @@ class Comparer:
         return self.why_not
 
 
-async def world_of(tmp_path: Path, comparer: Comparer | None = None, *, slow: bool = False, limit: int = 16) -> World:
+async def world_of(
+    tmp_path: Path,
+    comparer: Comparer | None = None,
+    *,
+    slow: bool = False,
+    limit: int = 16,
+    patience_s: float = 60.0,
+) -> World:
     world = World(tmp_path / "store", slow=slow)
     world.publish("price", "champion")
     world.publish("rank", "champion")
     world.routes(table("only price champion 1", route="cost", more=MIRROR))
     await world.start()
     records = world.data_plane._records
-    mirrors = Mirrors(world.names, world.manager, world.instruments, records, limit, lambda: 0.0, comparer)
+    mirrors = Mirrors(
+        world.names, world.manager, world.instruments, records, limit, lambda: 0.0, comparer, patience_s=patience_s
+    )
     world.data_plane._mirrors = mirrors
     return world
 
@@ -98,3 +108,41 @@ async def test_copies_are_bounded_in_number_and_what_is_beyond_is_dropped(tmp_pa
     await ask(world)
     assert outcomes(world) == {"dropped": 1}
     assert len(world.ended) == 1, "a copy that was never sent is no request"
+
+
+async def busy_world(tmp_path: Path, patience_s: float) -> World:
+    """Return a world in which a dear request was answered, and other requests keep every core busy."""
+    world = await world_of(tmp_path, slow=True, patience_s=patience_s)
+    asked = asyncio.create_task(world.data_plane.infer(query("cost", unit="u")))
+    await turns()
+    others = [asyncio.create_task(world.data_plane.infer(query("rank"))) for _ in range(2)]
+    await turns()
+    world.runs.release(0)
+    await asked
+    await turns()
+    assert not any(other.done() for other in others)
+    return world
+
+
+async def test_a_dear_copy_waits_until_it_is_in_nobodys_way(tmp_path: Path) -> None:
+    world = await busy_world(tmp_path, patience_s=60.0)
+    assert outcomes(world) == {}
+    mirrors = world.data_plane._mirrors
+    assert mirrors is not None
+    while world.runs.jobs:
+        world.runs.release()
+        await turns()
+    mirrors._look()
+    await turns()
+    world.runs.release()
+    await turns()
+    assert outcomes(world) == {"sent": 1}
+    assert world.leases() == 0
+
+
+async def test_a_copy_that_waits_for_too_long_is_dropped(tmp_path: Path) -> None:
+    world = await busy_world(tmp_path, patience_s=1e-9)
+    mirrors = world.data_plane._mirrors
+    assert mirrors is not None
+    mirrors._look()
+    assert outcomes(world) == {"dropped": 1}

@@ -132,7 +132,7 @@ class World:
         self.ended: list[Record] = []
         """The records of all requests."""
         records = Records([self.instruments.read, self.ended.append], "boot")
-        mirrors = Mirrors(self.names, self.manager, self.instruments, records, 2, draw)
+        mirrors = Mirrors(self.names, self.manager, self.instruments, records, 2, draw, patience_s=0.0)
         self.data_plane = DataPlane(self.names, self.manager, records, Spans(), mirrors, draw=draw)
         self.catalog = Catalog(self.store, self.names, self.reconciler, self.manager, draw=draw)
         self.administration = Administration(self.store, self.names, self.reconciler, self.manager, allow_changes=True)

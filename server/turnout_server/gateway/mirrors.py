@@ -1,12 +1,15 @@
 """Copies of requests, sent to other versions: bounded in number, dropped first when busy, compared, and counted.
 
-Nobody waits for a copy, and nothing that happens to it shows in the answer. Its answer is kept until it was compared
-with the one that the caller got.
+Nobody waits for a copy, and nothing that happens to it shows in the answer. A copy waits for a moment in which it takes
+nothing from a request; where none comes, it is dropped. Its answer is kept until it was compared with the one that the
+caller got.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -28,7 +31,9 @@ from turnout_server.vocabulary.tensors import Array, Arrays
 from turnout_server.vocabulary.versions import VersionKey
 
 PATIENCE_S = 1.0
-"""A copy that has waited this long is not worth running any more."""
+"""A copy that has waited this long is not worth running any more, in seconds."""
+RETRY_S = 0.005
+"""How often copies that wait are looked at, in seconds."""
 COPY_FAILED = "copy_failed"
 """Why there is nothing to compare."""
 
@@ -53,6 +58,18 @@ Compared = Callable[[Comparison], None]
 """Told, on the event loop's thread, how the two answers of a pair differ."""
 
 
+class _Waiting(NamedTuple):
+    """A copy before it is sent."""
+
+    query: Query
+    route: CompiledRoute
+    mirror: Mirror
+    prediction: Prediction
+    record: Record
+    until: float
+    """On the clock of `time.monotonic`, in seconds."""
+
+
 class Compares(Protocol):
     """What compares pairs of answers."""
 
@@ -72,6 +89,8 @@ class Mirrors:
         limit: int,
         draw: Callable[[], float],
         comparer: Compares | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """Begin with none.
 
@@ -80,9 +99,10 @@ class Mirrors:
             manager: what is loaded.
             instruments: counts outcomes.
             records: makes the record of each copy's end.
-            limit: how many copies may be under way at once.
+            limit: how many copies may wait or run at once.
             draw: a source of numbers uniform in [0, 1).
             comparer: compares answers; None compares none.
+            patience_s: how long a copy may wait for a moment in which it is in nobody's way, in seconds.
         """
         self._names = names
         self._manager = manager
@@ -91,32 +111,58 @@ class Mirrors:
         self._limit = limit
         self._draw = draw
         self._comparer = comparer
-        self._in_flight = 0
+        self._patience_s = patience_s
+        self._running = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     def send(self, query: Query, route: CompiledRoute, prediction: Prediction, record: Record) -> None:
         """Send the copies that *route* asks for of a *query* that got *prediction*, as *record* says."""
         for mirror in route.mirrors:
             if mirror.fraction >= 1.0 or self._draw() < mirror.fraction:
-                outcome = self._send_one(query, route, mirror, prediction, record)
-                if outcome is not None:
-                    self._count(route, mirror, outcome)
+                waiting = _Waiting(query, route, mirror, prediction, record, time.monotonic() + self._patience_s)
+                if self._running + len(self._waiting) >= self._limit:
+                    self._count(route, mirror, "dropped")
+                elif not self._start(waiting):
+                    self._wait(waiting)
 
-    def _send_one(
-        self, query: Query, route: CompiledRoute, mirror: Mirror, prediction: Prediction, record: Record
-    ) -> str | None:
-        """Send one copy; return its outcome if it is known already."""
-        if self._in_flight >= self._limit:
-            return "dropped"
+    def _start(self, copy: _Waiting) -> bool:
+        """Start a copy, or settle that it cannot be sent; return False where it would be in somebody's way now."""
+        query, route, mirror, prediction, record, _ = copy
         key = self._names.key_of(mirror.model, mirror.version)
         if key is None or not self._names.is_available(key):
-            return "failed"
+            self._count(route, mirror, "failed")
+            return True
         lease = self._manager.lease(key)
         cheap = lease.servable.is_cheap(record.rows)
         if not has_room(lease.servable.load, cheap=cheap):
             lease.release()
-            return "dropped"
-        self._in_flight += 1
-        return _Copy(self, route, mirror, prediction, record, lease, key).depart(query, inline=cheap)
+            return False
+        self._running += 1
+        _Copy(self, route, mirror, prediction, record, lease, key).depart(query, inline=cheap)
+        return True
+
+    def _wait(self, copy: _Waiting) -> None:
+        """Keep a copy until nobody is in its way, or its time has passed."""
+        if self._patience_s <= 0.0:
+            self._count(copy.route, copy.mirror, "dropped")
+            return
+        self._waiting.append(copy)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._look)
+
+    def _look(self) -> None:
+        """Start what waits and can start; drop what has waited too long."""
+        self._timer = None
+        now = time.monotonic()
+        for _ in range(len(self._waiting)):
+            copy = self._waiting.popleft()
+            if now >= copy.until:
+                self._count(copy.route, copy.mirror, "dropped")
+            elif not self._start(copy):
+                self._waiting.append(copy)
+        if self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._look)
 
     def _count(self, route: CompiledRoute, mirror: Mirror, outcome: str) -> None:
         self._instruments.record_mirror(route.name, mirror.model, str(mirror.version), outcome)
@@ -146,8 +192,8 @@ class _Copy:
         self._decision = prediction.decision._replace(target="", model=key.model, version=key.version)
         self._started_ns = time.monotonic_ns()
 
-    def depart(self, query: Query, *, inline: bool) -> str | None:
-        """Hand the copy to its version's runner; return its outcome if it is known already."""
+    def depart(self, query: Query, *, inline: bool) -> None:
+        """Hand the copy to its version's runner."""
         runner = self._lease.servable
         try:
             inputs = query.prepare(runner.signature)
@@ -163,9 +209,8 @@ class _Copy:
             )
         except Exception as error:  # whatever is wrong with a copy, nobody is to notice
             self._let_go()
+            self._mirrors._count(self._route, self._mirror, "failed")
             self._ended(_code_of(error), time.monotonic_ns(), 0, None, Comparison(note=COPY_FAILED))
-            return "failed"
-        return None
 
     def _ran(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
         ended_ns = time.monotonic_ns()
@@ -202,7 +247,7 @@ class _Copy:
             then(Comparison(note=why_not))
 
     def _let_go(self) -> None:
-        self._mirrors._in_flight -= 1
+        self._mirrors._running -= 1
         self._lease.release()
 
     def _ended(self, code: str, ended_ns: int, rows: int, timing: Timing | None, comparison: Comparison | None) -> None:
