@@ -48,6 +48,7 @@ from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.version_policy import Latest
+from turnout_server.store.local import LocalFiles
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry.past_spans import PastSpans
@@ -154,8 +155,8 @@ async def gateway(store_path: Path, spans: Spans, executor: ThreadPoolExecutor) 
     on_run = spans.batch_ran if spans.enabled else None
 
     def load_version(key: VersionKey) -> Runner:
-        manifest = store.verify(*key)
-        loaded = load(store.version_dir(*key), manifest)
+        manifest, directory = LocalFiles(store).verified(*key)
+        loaded = load(directory, manifest)
         costs = CostModel(loaded.measured)
         batcher = Batcher(Admission(*key, Bounds(1 << 16, 1 << 28), total), costs, Rules(inline_below_ns=1e9))
         return Runner(loaded.servable, batcher, costs, workers, instruments.runs_of(*key), on_run)

@@ -35,6 +35,7 @@ from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
+from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Batching
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import telemetry
@@ -172,9 +173,11 @@ async def _managing(
     wait_s = limits.queue_wait_ms / 1e3
     on_run = spans.batch_ran if spans.enabled else None
 
+    local = LocalFiles(store)
+
     def load_version(key: VersionKey) -> Runner:
-        manifest = store.verify(key.model, key.version)
-        servable, measured, independent = load(store.version_dir(key.model, key.version), manifest)
+        manifest, directory = local.verified(key.model, key.version)
+        servable, measured, independent = load(directory, manifest)
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
             _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)

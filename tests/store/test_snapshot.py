@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from turnout_server.store import snapshot as snapshots
+from turnout_server.store.blobs import Blobs, directory
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import DirectoryStore
 
@@ -30,9 +31,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = snapshots.list_versions
 
-    def listing(directory: Path) -> snapshots.Versions:
-        seen.append(directory.name)
-        return real(directory)
+    def listing(blobs: Blobs, model: str) -> snapshots.Versions | None:
+        seen.append(model)
+        return real(blobs, model)
 
     monkeypatch.setattr(snapshots, "list_versions", listing)
     return seen
@@ -69,18 +70,20 @@ def test_an_unreadable_model_does_not_hurt_the_others(root: Path, store: Directo
     assert seen.models["ranking"].labels == {"champion": 1}
 
 
-@pytest.mark.parametrize("moment", ["read_labels", "list_versions", "_has_manifest"])
+@pytest.mark.parametrize(
+    ("module", "moment"), [(snapshots, "decode_labels"), (snapshots, "list_versions"), (directory, "_has")]
+)
 def test_a_store_that_goes_away_in_the_middle_of_a_look_is_unreadable_and_not_empty(
-    moment: str, root: Path, store: DirectoryStore, add: Add, monkeypatch: pytest.MonkeyPatch
+    module: object, moment: str, root: Path, store: DirectoryStore, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add("price", labels=["champion"])
-    real = getattr(snapshots, moment)
+    real = getattr(module, moment)
 
     def too_late(*arguments: object) -> object:
         (root / "models").rename(root / "away")
         return real(*arguments)
 
-    monkeypatch.setattr(snapshots, moment, too_late)
+    monkeypatch.setattr(module, moment, too_late)
     seen = store.snapshot()
     assert (seen.models, seen.unreadable) == ({}, {"price"})
     monkeypatch.undo()
