@@ -103,8 +103,8 @@ def publish(
             staged, manifest, _next_number(blobs, draft.model, blobs.get(last_version_key(draft.model)))
         )
         if verify is not None:
-            verify(staged, manifest)
             with files.plain_errors("look at what is staged"):
+                verify(staged, manifest)
                 check_files_listed(walk(staged), manifest)
         manifest = _appear(blobs, staged, manifest)
     for label in labels:
