@@ -14,7 +14,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from turnout_server.store import files
@@ -228,9 +228,12 @@ def _stamp(entry: os.DirEntry[str], edited: str, settled_before: float) -> Stamp
     own = entry.stat(follow_symlinks=False)
     mark: tuple[int, ...] = (own.st_ino, own.st_mtime_ns)
     newest = own.st_mtime
-    with suppress(FileNotFoundError):
-        if edited:
+    if edited:
+        try:
             file = os.stat(f"{entry.path}/{edited}")  # noqa: PTH116 - a thousand times a second
+        except FileNotFoundError:
+            pass
+        else:
             mark = (*mark, file.st_ino, file.st_mtime_ns, file.st_size)
             newest = max(newest, file.st_mtime)
     return Stamp(entry.name, mark, newest < settled_before)
