@@ -28,8 +28,9 @@ class Interleaving:
         """Let another task run. To be called where tasks touch what they share; outside of tasks it does nothing."""
         go: threading.Semaphore | None = getattr(self._own, "go", None)
         if go is not None:
-            self._back.release()
-            go.acquire()
+            if self._own.number not in self._killed:
+                self._back.release()
+                go.acquire()
             if self._own.number in self._killed:
                 raise Killed
 
@@ -44,15 +45,20 @@ class Interleaving:
             thread.start()
         doomed = self._random.sample(range(len(tasks)), self._deaths)
         alive = list(turns)
-        while alive:
-            number = self._random.choice(alive)
-            if number in doomed and self._random.random() < 0.2:
-                self._killed.add(number)
-            turns[number].release()
-            self._back.acquire()
-            if number in self._ended:
-                alive.remove(number)
-            self._watch()
+        try:
+            while alive:
+                number = self._random.choice(alive)
+                if number in doomed and self._random.random() < 0.2:
+                    self._killed.add(number)
+                turns[number].release()
+                self._back.acquire()
+                if number in self._ended:
+                    alive.remove(number)
+                self._watch()
+        finally:
+            self._killed.update(alive)
+            for number in alive:
+                turns[number].release()
         for thread in threads:
             thread.join()
         return [self._errors.get(number) for number in turns]
