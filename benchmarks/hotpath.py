@@ -50,6 +50,7 @@ from turnout_server.rpc.turnout_v1.ranking import RankingService
 from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.version_policy import Latest
+from turnout_server.store.local import LocalFiles
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry.past_spans import PastSpans
@@ -154,7 +155,7 @@ async def gateway(store_path: Path, spans: Spans, executor: ThreadPoolExecutor) 
     workers = Workers(asyncio.get_running_loop(), executor, Shares(2, 2, 16), lambda: True)
     on_run = spans.batch_ran if spans.enabled else None
     scheduling = SchedulingConfig(inline_below_us=1e6)
-    loading = Loading(opening(store), workers, instruments, scheduling=scheduling, on_run=on_run)
+    loading = Loading(opening(LocalFiles(store)), workers, instruments, scheduling=scheduling, on_run=on_run)
     manager: Manager[Runner] = Manager(loading.load, Runner.close)
     names = LiveNames(manager)
     reconciler = Reconciler(store, names, manager, Latest(1))

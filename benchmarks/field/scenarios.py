@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from turnout_server.onnx.loader import inspect
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import MODEL_FILE
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
@@ -76,7 +77,7 @@ def build(model_store: Path, directory: Path) -> dict[str, Scenario]:
         version = store.labels(name)[_LABEL]
         signature = store.manifest(name, version).signature
         samples = json.loads((model_store / "samples" / f"{name}.json").read_text(encoding="utf-8"))["requests"]
-        file = store.version_dir(name, version) / MODEL_FILE
+        file = LocalFiles(store).verified(name, version)[1] / MODEL_FILE
         found.append(Scenario(name, title, task, signature, file, tuple(inputs(signature, samples))))
     return {scenario.name: scenario for scenario in found}
 

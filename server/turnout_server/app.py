@@ -37,6 +37,7 @@ from turnout_server.rpc.services import services_of
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
+from turnout_server.store.local import LocalFiles
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import telemetry
 from turnout_server.vocabulary.errors import TurnoutError
@@ -78,7 +79,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         await asyncio.to_thread(store.snapshot)  # an unreadable store should end the process before a port is bound
         workers = stack.enter_context(working(config.scheduling.workers, lambda: instruments.in_flight <= 1))
         on_run = spans.batch_ran if spans.enabled else None
-        loading = Loading(opening(store), workers, instruments, config.limits, config.scheduling, on_run)
+        local = stack.enter_context(contextlib.closing(LocalFiles(store)))
+        loading = Loading(opening(local), workers, instruments, config.limits, config.scheduling, on_run)
         manager = await stack.enter_async_context(_managing(loading, config.store.loaders, instruments))
         names = LiveNames(manager)
         reconciler = Reconciler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from turnout_server.vocabulary.errors import (
     InvalidRouteTableError,
     ModelNotFoundError,
     StaleWriteError,
+    StoreReadOnlyError,
     VersionUnavailableError,
 )
 from turnout_server.vocabulary.versions import VersionKey
@@ -83,12 +85,43 @@ async def test_unloading_waits_until_the_memory_is_back_and_loading_until_it_ser
     assert await world.version(name="price") == 2
 
 
+async def until(reached: Callable[[], bool]) -> None:
+    """Let the event loop go round until what a thread does for the store has happened."""
+    async with asyncio.timeout(20.0):
+        while not reached():
+            await asyncio.sleep(0)
+
+
+async def test_what_is_unloaded_stays_so_for_every_gateway_on_the_store(world: World) -> None:
+    await world.administration.unload("price")
+    other = await World(world.root).start()
+    assert other.names.suspended == {"price"}
+    assert other.states() == {}
+    await other.administration.load("price")
+    await world.look()
+    await world.reconciler.settle()
+    assert await world.version(name="price") == 2
+
+
+async def test_a_read_only_store_refuses_to_unload_and_goes_on_serving(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> bool:
+        raise StoreReadOnlyError("cannot write models/price/suspended.json: Read-only file system")
+
+    monkeypatch.setattr(world.store.blobs, "put_if_absent", refuse)
+    with pytest.raises(StoreReadOnlyError, match="Read-only file system"):
+        await world.administration.unload("price")
+    assert await world.version(name="price") == 2
+    await world.administration.load("price")  # it is not suspended, so there is nothing to write
+
+
 async def test_a_load_that_comes_while_unloading_wins_and_neither_waits_for_ever(world: World) -> None:
     lease = world.manager.lease(ONE)
     unloading = asyncio.create_task(world.administration.unload("price"))
-    await turns()
+    await until(lambda: world.states().get(ONE) is State.UNLOADING)
     loading = asyncio.create_task(world.administration.load("price"))
-    await turns()
+    await until(lambda: not world.names.suspended)
     lease.release()
     await asyncio.gather(unloading, loading)
     assert world.states() == {ONE: State.AVAILABLE, TWO: State.AVAILABLE}
@@ -98,9 +131,9 @@ async def test_an_unload_that_comes_while_loading_ends_the_load_with_an_error(wo
     await world.administration.unload("price")
     world.held.update((ONE, TWO))
     loading = asyncio.create_task(world.administration.load("price"))
-    await turns()
+    await until(lambda: world.states().get(TWO) is State.LOADING)
     unloading = asyncio.create_task(world.administration.unload("price"))
-    await turns()
+    await until(lambda: world.names.suspended == {"price"})
     await world.released(TWO)
     await unloading
     with pytest.raises(VersionUnavailableError):

@@ -154,7 +154,7 @@ async def test_a_table_on_a_version_that_fails_is_refused_once_and_adopted_when_
 
 async def test_a_version_deleted_while_it_serves_goes_on_serving_and_may_come_back(world: World) -> None:
     await labelled(world)
-    directory = world.store.version_dir("price", 1)
+    directory = world.root / "models/price/1"
     world.publish("other")
     await world.look()
     away = world.root.parent / "away"

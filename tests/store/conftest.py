@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.store.blobs.memory import MemoryBlobs
+from turnout_server.store.blobs import Blobs
+from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.publish import Draft, publish
-from turnout_server.store.store import DirectoryStore
+from turnout_server.store.store import BlobStore
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
 
@@ -46,14 +49,30 @@ def draft(tmp_path: Path) -> Callable[..., Draft]:
     return make
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what knows nothing of a directory on every backend."""
+    if "blobs" in metafunc.fixturenames:
+        kinds = ["directory"] if "root" in metafunc.fixturenames else ["directory", "memory"]
+        metafunc.parametrize("blobs", kinds, indirect=True)
+
+
 @pytest.fixture
-def add(root: Path, draft: Callable[..., Draft]) -> Callable[..., Manifest]:
+def blobs(request: pytest.FixtureRequest) -> Blobs:
+    """The blobs of an empty store: a directory's where the test asks for `root`, else those of each backend in turn."""
+    if request.param == "memory":
+        return MemoryBlobs()
+    root: Path = request.getfixturevalue("root")
+    return DirectoryBlobs(root)
+
+
+@pytest.fixture
+def add(blobs: Blobs, draft: Callable[..., Draft]) -> Callable[..., Manifest]:
     """Publishes a version of a model: `add("price")`."""
-    return lambda model="price", **options: publish(root, draft(model=model), **options)
+    return lambda model="price", **options: publish(blobs, draft(model=model), **options)
 
 
 @pytest.fixture
-def store(root: Path) -> DirectoryStore:
-    """The store under `root`, empty."""
-    root.mkdir()
-    return DirectoryStore(root)
+def store(blobs: Blobs, tmp_path: Path) -> BlobStore:
+    """The store in `blobs`, empty; in a directory, that is there."""
+    (tmp_path / "store").mkdir(exist_ok=True)
+    return BlobStore(blobs)

@@ -26,7 +26,7 @@ TABLES = ("first: table\n", "second: table\n")
 
 
 def change_everything() -> int:
-    """Publish, move the label, and replace the route table."""
+    """Publish, move the label, replace the route table, suspend the model and resume it."""
     draft = Draft(
         model="price",
         task=Task.TENSORS,
@@ -34,7 +34,10 @@ def change_everything() -> int:
         files={"model.onnx": SOURCE, "external/weights.bin": SOURCE},
     )
     version = publish(ROOT, draft, labels=["champion"]).version
-    DirectoryStore(ROOT).write_routes(TABLES[version % 2])
+    store = DirectoryStore(ROOT)
+    store.write_routes(TABLES[version % 2])
+    store.suspend("price")
+    store.resume("price")
     return version
 
 

@@ -1,17 +1,14 @@
-"""Names become paths; these are the names that may."""
+"""Names become parts of keys, and so of paths; these are the names that may."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.store.layout import Layout, check_label, version_number
+from turnout_server.store.layout import check_label, labels_key, model_folder, version_folder, version_number
 from turnout_server.vocabulary.errors import InvalidNameError
 
-LAYOUT = Layout(Path("/store"))
 ALLOWED = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
@@ -19,13 +16,12 @@ ALLOWED = set("abcdefghijklmnopqrstuvwxyz0123456789._-")
 def test_a_name_is_refused_or_stays_directly_below_models(name: str) -> None:
     allowed = 0 < len(name) < 64 and set(name) <= ALLOWED and name[0].isalnum() and name[-1].isalnum()
     try:
-        path = LAYOUT.model_dir(name)
+        folder = model_folder(name)
     except InvalidNameError:
         assert not allowed
     else:
         assert allowed
-        assert path.parent == LAYOUT.models_dir
-        assert path.name == name
+        assert folder.split("/") == ["models", name]
 
 
 @pytest.mark.parametrize(
@@ -33,17 +29,17 @@ def test_a_name_is_refused_or_stays_directly_below_models(name: str) -> None:
 )
 def test_a_name_that_could_leave_its_place_or_differ_between_systems_is_refused(name: str) -> None:
     with pytest.raises(InvalidNameError, match="is not allowed"):
-        LAYOUT.labels_path(name)
+        labels_key(name)
 
 
 @pytest.mark.parametrize("name", ["a", "7", "price", "price-eu.v2_1", "a" * 63])
 def test_a_plain_name_is_taken_as_it_is(name: str) -> None:
-    assert LAYOUT.model_dir(name) == Path("/store/models") / name
+    assert model_folder(name) == f"models/{name}"
 
 
 def test_a_refused_name_is_quoted_but_not_at_any_length() -> None:
     with pytest.raises(InvalidNameError, match=r"\(100000 characters\)") as caught:
-        LAYOUT.model_dir("x" * 100_000)
+        model_folder("x" * 100_000)
     assert len(caught.value.message) < 400
 
 
@@ -56,14 +52,14 @@ def test_a_label_may_not_look_like_a_version(label: str) -> None:
 @pytest.mark.parametrize("version", [0, -1, True, 10**18, "1"])
 def test_only_positive_integers_are_versions(version: int) -> None:
     with pytest.raises(InvalidNameError, match="integers from 1 on"):
-        LAYOUT.version_dir("price", version)
+        version_folder("price", version)
 
 
 @given(st.integers(1, 10**18 - 1))
-def test_a_version_is_found_again_by_its_directory(version: int) -> None:
-    assert version_number(LAYOUT.version_dir("price", version).name) == version
+def test_a_version_is_found_again_by_its_folder(version: int) -> None:
+    assert version_number(version_folder("price", version).rpartition("/")[2]) == version
 
 
 @pytest.mark.parametrize("name", ["0", "007", "+7", "7 ", "7\n", "\u0667", "foo", "1_0", "1" * 19])
-def test_other_directories_are_no_versions(name: str) -> None:
+def test_other_folders_are_no_versions(name: str) -> None:
     assert version_number(name) is None

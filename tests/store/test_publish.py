@@ -13,7 +13,7 @@ import pytest
 from turnout_server.store import publish as publishing
 from turnout_server.store.manifest import Lineage, Manifest
 from turnout_server.store.publish import Draft, publish
-from turnout_server.store.store import DirectoryStore
+from turnout_server.store.store import BlobStore, DirectoryStore
 from turnout_server.vocabulary.errors import (
     DigestMismatchError,
     InvalidManifestError,
@@ -77,7 +77,7 @@ def test_a_scribbled_high_water_mark_does_not_stop_publishing(root: Path, add: A
 
 
 def test_a_number_taken_in_spite_of_the_lock_is_left_alone(
-    root: Path, add: Add, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    root: Path, add: Add, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = add()
     monkeypatch.setattr(publishing, "_next_number", lambda *_: 1)
@@ -86,7 +86,7 @@ def test_a_number_taken_in_spite_of_the_lock_is_left_alone(
     assert store.verify("price", 2).version == 2
 
 
-def test_labels_are_set_on_the_new_version(add: Add, store: DirectoryStore) -> None:
+def test_labels_are_set_on_the_new_version(add: Add, store: BlobStore) -> None:
     add(labels=["champion", "challenger"])
     add(labels=["challenger"])
     assert store.labels("price") == {"champion": 1, "challenger": 2}
@@ -223,7 +223,7 @@ def test_a_bad_label_is_refused_before_publishing(root: Path, draft: Drafts) -> 
     assert not root.exists()
 
 
-def test_unreadable_labels_are_noticed_before_publishing(root: Path, add: Add, store: DirectoryStore) -> None:
+def test_unreadable_labels_are_noticed_before_publishing(root: Path, add: Add, store: BlobStore) -> None:
     add()
     (root / "models/price/labels.json").write_text("{")
     with pytest.raises(StoreError, match=r"price/labels\.json"):
@@ -233,5 +233,5 @@ def test_unreadable_labels_are_noticed_before_publishing(root: Path, add: Add, s
 
 def test_a_store_that_cannot_be_written_says_so_plainly(tmp_path: Path, draft: Drafts) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"cannot publish: .*/file"):
+    with pytest.raises(StoreError, match=r"cannot write to the store: .*/file"):
         publish(tmp_path / "file", draft())

@@ -103,7 +103,7 @@ class Inspector:
         assert self.workspaces() == []
         self.inspect()
         for old in self.verified - {version}:
-            shutil.rmtree(self.store.version_dir("price", old))
+            shutil.rmtree(self.root / f"models/price/{old}")
         self.verified = {version}
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from turnout_server.store import snapshot as snapshots
+from turnout_server.store.blobs import Blobs, directory
 from turnout_server.store.manifest import Manifest
-from turnout_server.store.store import DirectoryStore
+from turnout_server.store.store import BlobStore, DirectoryStore
 
 Add = Callable[..., Manifest]
 
@@ -30,15 +31,15 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = snapshots.list_versions
 
-    def listing(directory: Path) -> snapshots.Versions:
-        seen.append(directory.name)
-        return real(directory)
+    def listing(blobs: Blobs, model: str) -> snapshots.Versions | None:
+        seen.append(model)
+        return real(blobs, model)
 
     monkeypatch.setattr(snapshots, "list_versions", listing)
     return seen
 
 
-def test_a_snapshot_has_everything(store: DirectoryStore, add: Add) -> None:
+def test_a_snapshot_has_everything(store: BlobStore, add: Add) -> None:
     add("price", labels=["champion"])
     add("price")
     add("ranking")
@@ -50,7 +51,7 @@ def test_a_snapshot_has_everything(store: DirectoryStore, add: Add) -> None:
     assert (seen.problems, seen.unreadable) == ({}, frozenset())
 
 
-def test_a_snapshot_cannot_be_changed(store: DirectoryStore, add: Add) -> None:
+def test_a_snapshot_cannot_be_changed(store: BlobStore, add: Add) -> None:
     add(labels=["champion"])
     seen = store.snapshot()
     for mapping in (seen.models, seen.problems, seen.models["price"].labels):
@@ -58,7 +59,7 @@ def test_a_snapshot_cannot_be_changed(store: DirectoryStore, add: Add) -> None:
             mapping["price"] = None  # type: ignore[index]
 
 
-def test_an_unreadable_model_does_not_hurt_the_others(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_an_unreadable_model_does_not_hurt_the_others(root: Path, store: BlobStore, add: Add) -> None:
     add("price", labels=["champion"])
     add("ranking", labels=["champion"])
     (root / "models/price/labels.json").write_text("{")
@@ -69,18 +70,20 @@ def test_an_unreadable_model_does_not_hurt_the_others(root: Path, store: Directo
     assert seen.models["ranking"].labels == {"champion": 1}
 
 
-@pytest.mark.parametrize("moment", ["read_labels", "list_versions", "_has_manifest"])
+@pytest.mark.parametrize(
+    ("module", "moment"), [(snapshots, "decode_labels"), (snapshots, "list_versions"), (directory, "_has")]
+)
 def test_a_store_that_goes_away_in_the_middle_of_a_look_is_unreadable_and_not_empty(
-    moment: str, root: Path, store: DirectoryStore, add: Add, monkeypatch: pytest.MonkeyPatch
+    module: object, moment: str, root: Path, store: BlobStore, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add("price", labels=["champion"])
-    real = getattr(snapshots, moment)
+    real = getattr(module, moment)
 
     def too_late(*arguments: object) -> object:
         (root / "models").rename(root / "away")
         return real(*arguments)
 
-    monkeypatch.setattr(snapshots, moment, too_late)
+    monkeypatch.setattr(module, moment, too_late)
     seen = store.snapshot()
     assert (seen.models, seen.unreadable) == ({}, {"price"})
     monkeypatch.undo()
@@ -88,7 +91,7 @@ def test_a_store_that_goes_away_in_the_middle_of_a_look_is_unreadable_and_not_em
     assert store.snapshot().models["price"].labels == {"champion": 1}
 
 
-def test_what_is_no_model_is_reported(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_what_is_no_model_is_reported(root: Path, store: BlobStore, add: Add) -> None:
     add("price")
     (root / "models/Bad Name").mkdir()
     (root / "models" / os.fsdecode(b"\xff")).mkdir()
@@ -100,7 +103,7 @@ def test_what_is_no_model_is_reported(root: Path, store: DirectoryStore, add: Ad
     assert seen.problems["price"] == ("version 7 has no manifest.json and is left out",)
 
 
-def test_a_label_that_names_nothing_is_reported(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_a_label_that_names_nothing_is_reported(root: Path, store: BlobStore, add: Add) -> None:
     add(labels=["champion"])
     add()
     shutil.rmtree(root / "models/price/1")
@@ -109,16 +112,14 @@ def test_a_label_that_names_nothing_is_reported(root: Path, store: DirectoryStor
     assert "price" not in seen.unreadable
 
 
-def test_an_unreadable_table_is_reported(root: Path, store: DirectoryStore) -> None:
+def test_an_unreadable_table_is_reported(root: Path, store: BlobStore) -> None:
     (root / "routes.yaml").write_bytes(b"\xff")
     seen = store.snapshot()
     assert seen.routes_text is None
     assert "not UTF-8" in (seen.routes_problem or "")
 
 
-def test_an_unchanged_model_is_not_looked_at_again(
-    root: Path, store: DirectoryStore, add: Add, looks: list[str]
-) -> None:
+def test_an_unchanged_model_is_not_looked_at_again(root: Path, store: BlobStore, add: Add, looks: list[str]) -> None:
     add("price", labels=["champion"])
     add("ranking")
     settle(root)
@@ -129,7 +130,7 @@ def test_an_unchanged_model_is_not_looked_at_again(
     assert all(second.models[name] is state for name, state in first.models.items())
 
 
-def test_a_model_touched_just_now_is_looked_at_again(store: DirectoryStore, add: Add, looks: list[str]) -> None:
+def test_a_model_touched_just_now_is_looked_at_again(root: Path, store: BlobStore, add: Add, looks: list[str]) -> None:
     """Its directory's time may be too coarse to show the next change."""
     add()
     first = store.snapshot()
@@ -138,7 +139,7 @@ def test_a_model_touched_just_now_is_looked_at_again(store: DirectoryStore, add:
     assert looks == ["price"]
 
 
-def test_every_change_is_seen_at_once(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_every_change_is_seen_at_once(root: Path, store: BlobStore, add: Add) -> None:
     def remove() -> None:
         shutil.rmtree(root / "models/price/1")
 
@@ -167,7 +168,7 @@ def test_every_change_is_seen_at_once(root: Path, store: DirectoryStore, add: Ad
         assert after == DirectoryStore(root).snapshot()
 
 
-def test_a_version_copied_in_by_hand_is_seen_when_it_is_complete(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_a_version_copied_in_by_hand_is_seen_when_it_is_complete(root: Path, store: BlobStore, add: Add) -> None:
     """The manifest's arrival does not touch the model's directory."""
     add()
     (root / "models/price/2").mkdir()
@@ -178,7 +179,7 @@ def test_a_version_copied_in_by_hand_is_seen_when_it_is_complete(root: Path, sto
     assert store.snapshot().models["price"].versions == (1, 2)
 
 
-def test_even_a_change_that_no_time_shows_is_seen_after_a_while(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_even_a_change_that_no_time_shows_is_seen_after_a_while(root: Path, store: BlobStore, add: Add) -> None:
     add()
     add()
     settle(root)

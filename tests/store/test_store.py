@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turnout_server.store.manifest import Manifest
-from turnout_server.store.store import UNSET, DirectoryStore
+from turnout_server.store.store import UNSET, BlobStore, DirectoryStore
 from turnout_server.vocabulary.errors import (
     DigestMismatchError,
     InvalidManifestError,
@@ -37,12 +37,12 @@ def loosen(path: Path) -> Path:
 # ---------------------------------------------------------------- reading
 
 
-def test_an_empty_store_has_no_models(store: DirectoryStore) -> None:
+def test_an_empty_store_has_no_models(store: BlobStore) -> None:
     assert store.models() == ()
     assert store.routes_text() is None
 
 
-def test_a_model_is_there_once_it_has_a_version(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_a_model_is_there_once_it_has_a_version(root: Path, store: BlobStore, add: Add) -> None:
     (root / "models/empty").mkdir(parents=True)
     add("price")
     add("ranking")
@@ -51,13 +51,13 @@ def test_a_model_is_there_once_it_has_a_version(root: Path, store: DirectoryStor
         store.versions("empty")
 
 
-def test_versions_are_sorted_as_numbers(store: DirectoryStore, add: Add) -> None:
+def test_versions_are_sorted_as_numbers(store: BlobStore, add: Add) -> None:
     for _ in range(11):
         add()
     assert store.versions("price") == tuple(range(1, 12))
 
 
-def test_what_is_missing_is_named(store: DirectoryStore, add: Add) -> None:
+def test_what_is_missing_is_named(store: BlobStore, add: Add) -> None:
     add()
     with pytest.raises(ModelNotFoundError, match="'ranking'"):
         store.manifest("ranking", 1)
@@ -68,14 +68,14 @@ def test_what_is_missing_is_named(store: DirectoryStore, add: Add) -> None:
 
 
 @pytest.mark.parametrize("stray", ["foo", "tmp", "007", "0", ".half", "-1"])
-def test_stray_directories_are_no_versions(root: Path, store: DirectoryStore, add: Add, stray: str) -> None:
+def test_stray_directories_are_no_versions(root: Path, store: BlobStore, add: Add, stray: str) -> None:
     add()
     (root / "models/price" / stray).mkdir()
     (root / "models/price" / stray / "manifest.json").write_text("{}")
     assert store.versions("price") == (1,)
 
 
-def test_stray_files_are_ignored(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_stray_files_are_ignored(root: Path, store: BlobStore, add: Add) -> None:
     add()
     for place in (".DS_Store", "models/.DS_Store", "models/README", "models/price/.DS_Store", "models/price/2"):
         (root / place).write_text("stray")
@@ -83,9 +83,7 @@ def test_stray_files_are_ignored(root: Path, store: DirectoryStore, add: Add) ->
     assert store.versions("price") == (1,)
 
 
-def test_a_version_without_a_manifest_or_behind_a_link_is_not_listed(
-    root: Path, store: DirectoryStore, add: Add
-) -> None:
+def test_a_version_without_a_manifest_or_behind_a_link_is_not_listed(root: Path, store: BlobStore, add: Add) -> None:
     add()
     (root / "models/price/2").mkdir()
     (root / "models/price/3").symlink_to("1")
@@ -97,14 +95,14 @@ def test_a_version_without_a_manifest_or_behind_a_link_is_not_listed(
         store.versions("link")
 
 
-def test_a_manifest_in_the_wrong_place_is_refused(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_a_manifest_in_the_wrong_place_is_refused(root: Path, store: BlobStore, add: Add) -> None:
     add()
     (root / "models/price/1").rename(root / "models/price/2")
     with pytest.raises(InvalidManifestError, match=r"price version 2: .* says it is price version 1"):
         store.manifest("price", 2)
 
 
-def test_a_broken_manifest_is_refused_and_its_version_still_listed(root: Path, store: DirectoryStore, add: Add) -> None:
+def test_a_broken_manifest_is_refused_and_its_version_still_listed(root: Path, store: BlobStore, add: Add) -> None:
     add()
     loosen(root / "models/price/1/manifest.json").write_text("{")
     assert store.versions("price") == (1,)
@@ -141,12 +139,12 @@ def test_a_file_where_a_directory_should_be_is_said_plainly(tmp_path: Path, plac
 # ---------------------------------------------------------------- verifying
 
 
-def test_an_untouched_version_verifies(store: DirectoryStore, add: Add) -> None:
+def test_an_untouched_version_verifies(store: BlobStore, add: Add) -> None:
     assert store.verify("price", add().version).version == 1
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "external/weights.bin"])
-def test_one_flipped_bit_is_noticed(root: Path, store: DirectoryStore, add: Add, file: str) -> None:
+def test_one_flipped_bit_is_noticed(root: Path, store: BlobStore, add: Add, file: str) -> None:
     add()
     path = loosen(root / "models/price/1" / file)
     content = bytearray(path.read_bytes())
@@ -183,7 +181,7 @@ def replace_by_pipe(path: Path) -> None:
     ],
 )
 def test_tampering_is_noticed_and_the_file_named(
-    root: Path, store: DirectoryStore, add: Add, tamper: Callable[[Path], object], said: str
+    root: Path, store: BlobStore, add: Add, tamper: Callable[[Path], object], said: str
 ) -> None:
     add()
     tamper(root / "models/price/1")
@@ -192,7 +190,7 @@ def test_tampering_is_noticed_and_the_file_named(
     assert caught.value.message == f"price version 1: {said}"
 
 
-def test_a_linked_directory_is_not_followed(root: Path, store: DirectoryStore, add: Add, tmp_path: Path) -> None:
+def test_a_linked_directory_is_not_followed(root: Path, store: BlobStore, add: Add, tmp_path: Path) -> None:
     add()
     (root / "models/price/1/external").rename(tmp_path / "external")
     (root / "models/price/1/external").symlink_to(tmp_path / "external")
@@ -203,7 +201,7 @@ def test_a_linked_directory_is_not_followed(root: Path, store: DirectoryStore, a
 # ---------------------------------------------------------------- labels
 
 
-def test_a_label_moves(store: DirectoryStore, add: Add) -> None:
+def test_a_label_moves(store: BlobStore, add: Add) -> None:
     add()
     add()
     store.set_label("price", "champion", 1)
@@ -211,7 +209,7 @@ def test_a_label_moves(store: DirectoryStore, add: Add) -> None:
     assert store.labels("price") == {"champion": 2}
 
 
-def test_a_label_can_be_removed(store: DirectoryStore, add: Add) -> None:
+def test_a_label_can_be_removed(store: BlobStore, add: Add) -> None:
     add(labels=["champion", "challenger"])
     store.set_label("price", "champion", None)
     assert store.labels("price") == {"challenger": 1}
@@ -219,7 +217,7 @@ def test_a_label_can_be_removed(store: DirectoryStore, add: Add) -> None:
         store.set_label("price", "champion", None)
 
 
-def test_a_label_only_names_what_is_there(store: DirectoryStore, add: Add) -> None:
+def test_a_label_only_names_what_is_there(store: BlobStore, add: Add) -> None:
     add()
     with pytest.raises(VersionNotFoundError):
         store.set_label("price", "champion", 2)
@@ -232,7 +230,7 @@ def test_a_label_only_names_what_is_there(store: DirectoryStore, add: Add) -> No
 
 @pytest.mark.parametrize(("expected", "said"), [(None, "names version 1"), (2, "names version 1")])
 def test_a_label_moved_by_somebody_else_is_not_moved(
-    store: DirectoryStore, add: Add, expected: int | None, said: str
+    store: BlobStore, add: Add, expected: int | None, said: str
 ) -> None:
     add(labels=["champion"])
     add()
@@ -245,9 +243,7 @@ def test_a_label_moved_by_somebody_else_is_not_moved(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"champion": "1"}', b'{"champion": 0}', b'{"7": 1}', b'{"Up": 1}', b"\xff\xfe"]
 )
-def test_wrong_labels_are_refused_and_not_overwritten(
-    root: Path, store: DirectoryStore, add: Add, content: bytes
-) -> None:
+def test_wrong_labels_are_refused_and_not_overwritten(root: Path, store: BlobStore, add: Add, content: bytes) -> None:
     add()
     path = root / "models/price/labels.json"
     path.write_bytes(content)
@@ -264,7 +260,7 @@ moves = st.tuples(st.sampled_from("abc"), st.sampled_from([1, 2, 3, None]), st.s
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(moves, max_size=6))
 def test_labels_behave_as_a_dictionary_with_compare_and_set(
-    store: DirectoryStore, add: Add, steps: list[tuple[str, int | None, int | None]]
+    store: BlobStore, add: Add, steps: list[tuple[str, int | None, int | None]]
 ) -> None:
     while len(store.models()) == 0 or len(store.versions("price")) < 2:
         add()
@@ -288,14 +284,14 @@ def test_labels_behave_as_a_dictionary_with_compare_and_set(
 # ---------------------------------------------------------------- the route table
 
 
-def test_a_route_table_is_replaced_whole(store: DirectoryStore) -> None:
+def test_a_route_table_is_replaced_whole(store: BlobStore) -> None:
     first = store.write_routes("routes: {}\n", None)
     second = store.write_routes("routes: {a: é}\n", first)
     assert store.routes_text() == "routes: {a: é}\n"
     assert first != second == store.snapshot().routes_digest
 
 
-def test_a_table_changed_by_somebody_else_is_not_replaced(store: DirectoryStore) -> None:
+def test_a_table_changed_by_somebody_else_is_not_replaced(store: BlobStore) -> None:
     with pytest.raises(StaleWriteError):
         store.write_routes("mine", "0" * 64)
     first = store.write_routes("theirs")
@@ -306,12 +302,12 @@ def test_a_table_changed_by_somebody_else_is_not_replaced(store: DirectoryStore)
     assert store.write_routes("mine", first) != first
 
 
-def test_text_that_cannot_be_stored_is_refused(store: DirectoryStore) -> None:
+def test_text_that_cannot_be_stored_is_refused(store: BlobStore) -> None:
     with pytest.raises(InvalidRouteTableError, match="UTF-8"):
         store.write_routes("\ud800")
 
 
-def test_a_table_that_is_not_text_is_said_plainly(root: Path, store: DirectoryStore) -> None:
+def test_a_table_that_is_not_text_is_said_plainly(root: Path, store: BlobStore) -> None:
     (root / "routes.yaml").write_bytes(b"\xff")
     with pytest.raises(StoreError, match=r"routes\.yaml is not UTF-8 text"):
         store.routes_text()

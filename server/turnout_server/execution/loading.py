@@ -19,8 +19,8 @@ from turnout_server.onnx.loader import load
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
+from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Batching
-from turnout_server.store.store import ModelStore
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
@@ -43,12 +43,12 @@ Raises a `TurnoutError` that says what is wrong with the version.
 """
 
 
-def opening(store: ModelStore) -> Open:
-    """Return what opens the versions of *store* with ONNX Runtime, after their files were verified."""
+def opening(local: LocalFiles) -> Open:
+    """Return what opens the versions in *local* with ONNX Runtime, after their files were verified."""
 
     def open_version(key: VersionKey) -> Opened:
-        manifest = store.verify(key.model, key.version)
-        loaded = load(store.version_dir(key.model, key.version), manifest)
+        manifest, directory = local.verified(key.model, key.version)
+        loaded = load(directory, manifest)
         return Opened(loaded.servable, loaded.measured, loaded.independent)
 
     return open_version

@@ -13,7 +13,7 @@ from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.store import ModelStore
-from turnout_server.vocabulary.errors import ChangesDisabledError, ModelNotFoundError, VersionUnavailableError
+from turnout_server.vocabulary.errors import ChangesDisabledError, VersionUnavailableError
 
 _UNDER_WAY = (State.STORED, State.LOADING, State.UNLOADING)
 
@@ -72,16 +72,15 @@ class Administration:
     async def load(self, model: str) -> None:
         """Load *model* (again, if it failed or was unloaded) and wait until it is available.
 
+        A model that was unloaded is loaded by every gateway on the store.
+
         Raises:
             ChangesDisabledError, ModelNotFoundError, VersionUnavailableError.
+            StoreReadOnlyError: it was unloaded, and the store cannot be told otherwise.
         """
         self._require_changes()
-        if not self._names.stored(model):
-            await self._reconciler.look()
-        if not self._names.stored(model):
-            raise ModelNotFoundError(model)
-        self._names.suspended.discard(model)
-        self._reconciler.advance()
+        await asyncio.to_thread(self._store.resume, model)
+        await self._reconciler.look()
         self._manager.retry(model)
         await self._until(lambda: not any(status.state in _UNDER_WAY for status in self._wished(model)))
         if not self._manager.latest(model):
@@ -93,14 +92,15 @@ class Administration:
     async def unload(self, model: str) -> None:
         """Stop serving *model* until `load` is called, and wait until its memory has been given back.
 
+        The store remembers it: every gateway on it stops serving the model, also those that start later.
+
         Raises:
             ChangesDisabledError, ModelNotFoundError.
+            StoreReadOnlyError: the store cannot be told, so other gateways would go on.
         """
         self._require_changes()
-        if not self._names.stored(model) and not self._wished(model):
-            raise ModelNotFoundError(model)
-        self._names.suspended.add(model)
-        self._reconciler.advance()
+        await asyncio.to_thread(self._store.suspend, model)
+        await self._reconciler.look()
         # A `load` that comes meanwhile has the last word.
         await self._until(lambda: not self._wished(model) or model not in self._names.suspended)
 

@@ -24,8 +24,6 @@ class LiveNames:
         self._manager = manager
         self.models: dict[str, ModelState] = {}
         """The store's models, as last seen."""
-        self.suspended: set[str] = set()
-        """Models that were unloaded by hand."""
         self.view = View()
 
     # ------------------------------------------------------------ what deciding needs
@@ -73,6 +71,11 @@ class LiveNames:
     def stored_models(self) -> Collection[str]:
         """Return the names of the store's models."""
         return self.models.keys()
+
+    @property
+    def suspended(self) -> frozenset[str]:
+        """The models that an operator has unloaded: the store says so, to every gateway on it."""
+        return frozenset(model for model, state in self.models.items() if state.suspended)
 
     @property
     def versions(self) -> dict[str, tuple[int, ...]]:

@@ -11,20 +11,27 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from turnout_server.vocabulary.errors import StoreError
+from turnout_server.vocabulary.errors import StoreError, StoreReadOnlyError
 
 CHUNK_BYTES = 1 << 20
 
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 @contextlib.contextmanager
-def plain_errors(doing: str) -> Iterator[None]:
-    """Turn an `OSError` within into a `StoreError` that says in one sentence what could not be done."""
+def plain_errors(doing: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn an `OSError` within into a `StoreError` that says in one sentence what could not be done.
+
+    Of *writing* that is not allowed it is a `StoreReadOnlyError`.
+    """
     try:
         yield
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        raise StoreError(f"cannot {doing}{place}: {error.strerror or error}") from error
+        kind = StoreReadOnlyError if writing and error.errno in _READ_ONLY else StoreError
+        raise kind(f"cannot {doing}{place}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -80,13 +87,13 @@ def workspace(staging: Path, lock: Path) -> Iterator[Path]:
         yield inside
 
 
-def copy(source: Path, target: Path, on_progress: Callable[[int], None]) -> tuple[str, int]:
-    """Copy *source* to *target*, on disk and read-only; return the SHA-256 (hex) and size (bytes) of what was written.
+def copy(reader: BinaryIO, target: Path, on_progress: Callable[[int], None]) -> tuple[str, int]:
+    """Copy what *reader* has to *target*, on disk and read-only; return SHA-256 (hex) and size (bytes) of it.
 
     *on_progress* hears of each chunk's bytes.
     """
     digest, size = hashlib.sha256(), 0
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with target.open("xb") as writer:
         while chunk := reader.read(CHUNK_BYTES):
             writer.write(chunk)
             digest.update(chunk)

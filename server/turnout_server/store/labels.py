@@ -7,31 +7,26 @@ from typing import Annotated
 
 import msgspec
 
-from turnout_server.store import files
-from turnout_server.store.layout import LABELS_NAME, Layout, check_label
+from turnout_server.store.layout import LABELS_NAME, check_label
 from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
 _Labels = dict[str, Annotated[int, msgspec.Meta(ge=1)]]
 
 
-def read_labels(layout: Layout, model: str) -> dict[str, int]:
-    """Return label -> version; none where the model has no labels.json.
+def decode_labels(raw: bytes | None, model: str) -> dict[str, int]:
+    """Return label -> version; none where *model* has no labels.json.
 
     Raises:
-        StoreError: labels.json cannot be read or is not a JSON object of labels and version numbers.
+        StoreError: it is not a JSON object of labels and version numbers.
     """
-    place = f"{model}/{LABELS_NAME}"
-    with files.plain_errors(f"read {place}"):
-        try:
-            raw = layout.labels_path(model).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
+    if raw is None:
+        return {}
     try:
         labels: dict[str, int] = msgspec.json.decode(raw, type=_Labels)
         for label in labels:
             check_label(label)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidNameError) as error:
-        raise StoreError(f'{place}: {error}; it should look like {{"champion": 3}}') from error
+        raise StoreError(f'{model}/{LABELS_NAME}: {error}; it should look like {{"champion": 3}}') from error
     return labels
 
 

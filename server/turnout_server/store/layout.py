@@ -1,72 +1,53 @@
-"""Where things are in a store, and which names may become paths."""
+"""The keys of a store's blobs, and which names may become part of them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 from turnout_server.store.manifest import MANIFEST_NAME
 from turnout_server.vocabulary.errors import InvalidNameError
 from turnout_server.vocabulary.names import NAME_PATTERN, is_version_number
 
+MODELS = "models"
+"""The folder that has one folder for each model."""
 LABELS_NAME = "labels.json"
-ROUTES_NAME = "routes.yaml"
+SUSPENDED_NAME = "suspended.json"
+ROUTES_KEY = "routes.yaml"
+"""The route table."""
 
 _NAME = re.compile(NAME_PATTERN)
-_VERSION_DIRECTORY = re.compile(r"[1-9][0-9]{0,17}")
+_VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
 """Canonical decimal that fits a signed 64-bit integer: `7`, but not `007`, `0` or `+7`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The paths of the store under *root*. A name is checked before it becomes part of a path.
+def model_folder(model: str) -> str:
+    """Return the folder of *model*. Raise `InvalidNameError` where the name is not allowed, as all below do."""
+    return f"{MODELS}/{check_name(model, 'model')}"
 
-    Raises:
-        InvalidNameError: every method that takes a model, when its name is not allowed.
-    """
 
-    root: Path
+def version_folder(model: str, version: int) -> str:
+    """Return the folder of one version."""
+    return f"{model_folder(model)}/{check_version(version)}"
 
-    @property
-    def models_dir(self) -> Path:
-        """The directory that has one directory for each model."""
-        return self.root / "models"
 
-    @property
-    def routes_path(self) -> Path:
-        """The route table."""
-        return self.root / ROUTES_NAME
+def manifest_key(model: str, version: int) -> str:
+    """Return the key of one version's manifest."""
+    return f"{version_folder(model, version)}/{MANIFEST_NAME}"
 
-    @property
-    def staging(self) -> Path:
-        """Where versions grow until they appear; on the same file system as the rest, and never part of the store."""
-        return self.root / ".staging"
 
-    @property
-    def lock_path(self) -> Path:
-        """The lock that every writer holds for its last, short step."""
-        return self.staging / "lock"
+def labels_key(model: str) -> str:
+    """Return the key of the labels of *model*."""
+    return f"{model_folder(model)}/{LABELS_NAME}"
 
-    def model_dir(self, model: str) -> Path:
-        """The directory of *model*."""
-        return self.models_dir / check_name(model, "model")
 
-    def version_dir(self, model: str, version: int) -> Path:
-        """The directory of one version."""
-        return self.model_dir(model) / check_version(version)
+def suspended_key(model: str) -> str:
+    """Return the key of what is there while *model* is suspended."""
+    return f"{model_folder(model)}/{SUSPENDED_NAME}"
 
-    def manifest_path(self, model: str, version: int) -> Path:
-        """The manifest of one version."""
-        return self.version_dir(model, version) / MANIFEST_NAME
 
-    def labels_path(self, model: str) -> Path:
-        """The labels of *model*."""
-        return self.model_dir(model) / LABELS_NAME
-
-    def last_version_path(self, model: str) -> Path:
-        """The highest version number that *model* ever gave away, so that a deleted one is not used again."""
-        return self.model_dir(model) / ".last_version"
+def last_version_key(model: str) -> str:
+    """Return the key of the highest version number that *model* ever gave away; a deleted one is not used again."""
+    return f"{model_folder(model)}/.last_version"
 
 
 def check_name(name: str, what: str = "name") -> str:
@@ -100,7 +81,7 @@ def check_label(label: str) -> str:
 
 
 def check_version(version: int) -> str:
-    """Return *version* as the name of its directory.
+    """Return *version* as the name of its folder.
 
     Raises:
         InvalidNameError: it is not an integer from 1 to 999999999999999999.
@@ -111,9 +92,9 @@ def check_version(version: int) -> str:
     return text
 
 
-def version_number(directory: str) -> int | None:
-    """Return the version that a directory of this name holds, or None where the name is no version's."""
-    return int(directory) if _VERSION_DIRECTORY.fullmatch(directory) else None
+def version_number(folder: str) -> int | None:
+    """Return the version that a folder of this name holds, or None where the name is no version's."""
+    return int(folder) if _VERSION_FOLDER.fullmatch(folder) else None
 
 
 def _short(name: str) -> str:

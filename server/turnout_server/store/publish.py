@@ -1,15 +1,14 @@
-"""Publishing: stage, verify, then appear atomically.
+"""Publishing: stage, verify, claim a number, then appear atomically.
 
-A version grows in a workspace of the store that no reader looks at. When all of it is on disk, one rename makes it
-appear. A crash before the rename leaves a dead workspace, which the next publisher removes; a crash after it leaves a
-whole version. A model's version numbers only grow: one that was given away is never used again, even when its version
-was deleted, since metrics and exposures still speak of it.
+A version grows in a workspace that no reader looks at. When it is whole and verified, its publisher claims the model's
+next number by compare-and-swap, and shows the version under it, its manifest last. A crash before that leaves a dead
+workspace, which the next publisher removes, and perhaps a number that nobody has; a crash after it leaves a whole
+version. A model's version numbers only grow: one that was given away is never used again, even when its version was
+deleted, since metrics and exposures still speak of it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,8 +17,18 @@ from pathlib import Path
 import msgspec
 
 from turnout_server.store import files
-from turnout_server.store.labels import read_labels
-from turnout_server.store.layout import Layout, check_label, check_name, version_number
+from turnout_server.store.blobs import Blob, Blobs
+from turnout_server.store.blobs.directory import DirectoryBlobs, walk
+from turnout_server.store.labels import decode_labels
+from turnout_server.store.layout import (
+    check_label,
+    check_name,
+    labels_key,
+    last_version_key,
+    model_folder,
+    version_folder,
+    version_number,
+)
 from turnout_server.store.manifest import (
     MANIFEST_NAME,
     MODEL_FILE,
@@ -32,9 +41,9 @@ from turnout_server.store.manifest import (
     decode,
     encode,
 )
-from turnout_server.store.store import DirectoryStore
+from turnout_server.store.store import ATTEMPTS, BlobStore
 from turnout_server.store.verify import check_files_listed
-from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError
+from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError, StoreError
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.task import Task
 
@@ -60,7 +69,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def publish(
-    store: Path,
+    store: Path | Blobs,
     draft: Draft,
     *,
     labels: Sequence[str] = (),
@@ -81,25 +90,25 @@ def publish(
         StoreError: a file cannot be read, the store cannot be written, or its labels cannot be read.
         TurnoutError: whatever *verify* raises.
     """
-    layout = Layout(store)
+    blobs = DirectoryBlobs(store) if isinstance(store, Path) else store
     check_name(draft.model, "model")
     for label in labels:
         check_label(label)
     manifest = _plan(draft, created_at or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    if labels:
-        read_labels(layout, draft.model)
-    with files.plain_errors("publish"):
-        files.make_dirs(layout.staging)
-        with files.workspace(layout.staging, layout.lock_path) as staged:
-            manifest = _stage(staged, draft, manifest, on_progress or _ignore)
-            manifest = _numbered(staged, manifest, _next_number(layout, draft.model))
-            if verify is not None:
+    if labels and (known := blobs.get(labels_key(draft.model))) is not None:
+        decode_labels(known.content, draft.model)
+    with blobs.workspace() as staged:
+        manifest = _stage(staged, draft, manifest, on_progress or _ignore)
+        manifest = _numbered(
+            staged, manifest, _next_number(blobs, draft.model, blobs.get(last_version_key(draft.model)))
+        )
+        if verify is not None:
+            with files.plain_errors("look at what is staged"):
                 verify(staged, manifest)
-                check_files_listed(staged, manifest)
-            with files.locked(layout.lock_path):
-                manifest = _appear(layout, staged, manifest)
+                check_files_listed(walk(staged), manifest)
+        manifest = _appear(blobs, staged, manifest)
     for label in labels:
-        DirectoryStore(store).set_label(draft.model, label, manifest.version)
+        BlobStore(blobs).set_label(draft.model, label, manifest.version)
     return manifest
 
 
@@ -146,9 +155,12 @@ def _plan(draft: Draft, created_at: str) -> Manifest:
 def _stage(staged: Path, draft: Draft, manifest: Manifest, on_progress: Callable[[int], None]) -> Manifest:
     entries = []
     for entry in manifest.files:
-        target = staged / entry.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sha256, size = files.copy(draft.files[entry.path], target, on_progress)
+        with files.plain_errors(f"read the file for {entry.path}"):
+            reader = draft.files[entry.path].open("rb")
+        with reader, files.plain_errors("publish", writing=True):
+            target = staged / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sha256, size = files.copy(reader, target, on_progress)
         entries.append(FileEntry(entry.path, sha256, size))
     return msgspec.structs.replace(manifest, files=tuple(entries))
 
@@ -157,44 +169,42 @@ def _numbered(staged: Path, manifest: Manifest, number: int) -> Manifest:
     """Write the staged manifest anew with this version number; return it."""
     path = staged / MANIFEST_NAME
     manifest = msgspec.structs.replace(manifest, version=number)
-    path.unlink(missing_ok=True)
-    files.write(path, encode(manifest))
+    with files.plain_errors("publish", writing=True):
+        path.unlink(missing_ok=True)
+        files.write(path, encode(manifest))
     return manifest
 
 
-def _appear(layout: Layout, staged: Path, manifest: Manifest) -> Manifest:
-    """Claim the next number and show the staged version under it. The caller holds the store's lock.
-
-    The rename refuses to replace anything, so even a writer that ignores the lock costs no more than a number.
-    """
-    files.make_dirs(layout.model_dir(manifest.model))
-    number = _next_number(layout, manifest.model)
+def _appear(blobs: Blobs, staged: Path, manifest: Manifest) -> Manifest:
+    """Claim a number and show the staged version under it; again where somebody without a claim was faster."""
+    number = 0
     while True:
+        number = _claim(blobs, manifest.model, number)
         if manifest.version != number:
             manifest = _numbered(staged, manifest, number)
-        files.sync_tree(staged)
-        files.replace(layout.last_version_path(manifest.model), f"{number}\n".encode(), layout.staging)
-        target = layout.version_dir(manifest.model, number)
-        try:
-            staged.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            number += 1
-        else:
-            files.sync_dir(target.parent)
+        if blobs.put_tree_if_absent(version_folder(manifest.model, number), staged, MANIFEST_NAME):
             return manifest
 
 
-def _next_number(layout: Layout, model: str) -> int:
-    """Return the number after every one that *model* has in use, whole or not, or has ever given away."""
-    taken = 0
-    with contextlib.suppress(FileNotFoundError):
-        taken = max((version_number(path.name) or 0 for path in layout.model_dir(model).iterdir()), default=0)
-    with contextlib.suppress(FileNotFoundError):
-        # What somebody else scribbled there must not stop publishing: the directories still count.
-        noted = layout.last_version_path(model).read_text(errors="replace").strip()
-        taken = max(taken, version_number(noted) or 0)
+def _claim(blobs: Blobs, model: str, after: int) -> int:
+    """Return a version number above *after* that is the caller's from now on, and never anybody else's."""
+    key = last_version_key(model)
+    for _ in range(ATTEMPTS):
+        noted = blobs.get(key)
+        number = max(_next_number(blobs, model, noted), after + 1)
+        content = f"{number}\n".encode()
+        if blobs.put_if_absent(key, content) if noted is None else blobs.put_if_match(key, content, noted.tag):
+            return number
+    raise StoreError(f"cannot publish: others took {ATTEMPTS} numbers of {model} meanwhile")
+
+
+def _next_number(blobs: Blobs, model: str, noted: Blob | None) -> int:
+    """Return the number after every one that *model* has in use, whole or not, or has *noted* as given away."""
+    entries = blobs.list(model_folder(model)) or ()
+    taken = max((version_number(entry.name) or 0 for entry in entries), default=0)
+    if noted is not None:
+        # What somebody else scribbled there must not stop publishing: the folders still count.
+        taken = max(taken, version_number(noted.content.decode(errors="replace").strip()) or 0)
     return taken + 1
 
 

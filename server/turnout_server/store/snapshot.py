@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-import stat
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Hashable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
-from turnout_server.store import files
-from turnout_server.store.labels import read_labels
-from turnout_server.store.layout import LABELS_NAME, Layout, check_name, version_number
+from turnout_server.store.blobs import Blobs, Stamp
+from turnout_server.store.labels import decode_labels
+from turnout_server.store.layout import (
+    LABELS_NAME,
+    MODELS,
+    check_name,
+    labels_key,
+    model_folder,
+    suspended_key,
+    version_number,
+)
 from turnout_server.store.manifest import MANIFEST_NAME
 from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
-_SETTLED_S = 2.0
-"""A directory touched more recently than this is looked at again: its clock may be too coarse for the next change."""
-
 _DISTRUST_EVERY = 64
-"""Each model is looked at afresh once in so many rounds, so that even what its times hide is noticed."""
+"""Each model is looked at afresh once in so many rounds, so that even what its stamps hide is noticed."""
 
 _NO_LABELS: Mapping[str, int] = MappingProxyType({})
 
@@ -36,6 +38,8 @@ class ModelState(msgspec.Struct, frozen=True):
     """Label -> version; empty where labels.json could not be read."""
     problems: tuple[str, ...] = ()
     """What is wrong with it, in sentences."""
+    suspended: bool = False
+    """Whether somebody said that none of it is to be served."""
 
 
 class StoreSnapshot(msgspec.Struct, frozen=True):
@@ -43,7 +47,7 @@ class StoreSnapshot(msgspec.Struct, frozen=True):
 
     models: Mapping[str, ModelState]
     problems: Mapping[str, tuple[str, ...]]
-    """Directory name under models/ -> what is wrong with it; has directories, too, that are no model."""
+    """Folder name under models/ -> what is wrong with it; has folders, too, that are no model."""
     unreadable: frozenset[str]
     """Models whose versions or labels could not be read: what was known of them before is the best knowledge."""
     routes_text: str | None
@@ -65,29 +69,31 @@ class Models(NamedTuple):
 class Watcher:
     """Looks at all models, each time only at what may have changed since the last."""
 
-    def __init__(self, layout: Layout) -> None:
-        """Watch the store at *layout*; nothing is read yet."""
-        self._layout = layout
+    def __init__(self, blobs: Blobs) -> None:
+        """Watch the store in *blobs*; nothing is read yet."""
+        self._blobs = blobs
         self._known: dict[str, _Known] = {}
         self._round = 0
 
     def look(self) -> Models:
         """Return every model as it is now. Raise `StoreError` where they cannot be listed."""
-        with files.plain_errors("list the models"):
-            entries = _list(self._layout.models_dir)
         self._round += 1
         known: dict[str, _Known] = {}
         models: dict[str, ModelState] = {}
         problems: dict[str, tuple[str, ...]] = {}
         unreadable: set[str] = set()
-        for position, entry in enumerate(entries):
-            name = entry.name
+        for position, stamp in enumerate(self._blobs.stamps(MODELS, LABELS_NAME)):
+            name = stamp.name
             before = self._known.get(name)
-            if before is None and (problem := _refusal(entry)) is not None:
+            if before is None and (problem := _refusal(stamp)):
                 problems[os.fsencode(name).decode(errors="backslashreplace")] = (problem,)
                 continue
             trusted = (position + self._round) % _DISTRUST_EVERY != 0
-            now = known[name] = _look(self._layout, entry, before, trusted)
+            if trusted and before is not None and before.is_settled and before.mark == stamp.mark:
+                now = before
+            else:
+                now = _look(self._blobs, stamp, before)
+            known[name] = now
             if now.state.versions:
                 models[name] = now.state
             if now.state.problems:
@@ -98,66 +104,48 @@ class Watcher:
         return Models(MappingProxyType(models), MappingProxyType(problems), frozenset(unreadable))
 
 
-def _refusal(entry: os.DirEntry[str]) -> str | None:
-    """Say why a directory in models/ is no model's, if it is not."""
+def _refusal(stamp: Stamp) -> str:
+    """Say why a folder in models/ is no model's, if it is not."""
     try:
-        check_name(entry.name, "model")
+        check_name(stamp.name, "model")
     except InvalidNameError as error:
         return error.message
-    return "is a symbolic link; a model has to be a directory here" if entry.is_symlink() else None
+    return stamp.problem
 
 
 class _Known(NamedTuple):
-    """What one look at a model's directory found, and the stamps that tell whether looking again could differ."""
+    """What one look at a model found, and the mark that tells whether looking again could differ."""
 
     state: ModelState
     readable: bool
-    stamps: tuple[int, ...]
-    settled: bool
+    mark: Hashable
+    is_settled: bool
 
 
-def _look(layout: Layout, entry: os.DirEntry[str], before: _Known | None, trusted: bool) -> _Known:
-    """Look at one model, or return *before* where it is to be *trusted* and nothing can have changed since.
-
-    A version appears, and labels.json is replaced, by a rename into the model's directory, which changes its time.
-    Labels edited in place change the file's own. Stamps are taken before looking, so a change in between is seen
-    the next time.
-    """
-    stamps: tuple[int, ...] = ()
+def _look(blobs: Blobs, stamp: Stamp, before: _Known | None) -> _Known:
+    """Look at one model. Its stamp was taken before, so a change in between is seen the next time."""
+    model = stamp.name
     labels, problems, readable = _NO_LABELS, [], True
     try:
-        stamps, newest = _stamps(entry)
-        if trusted and before is not None and before.settled and before.stamps == stamps:
-            return before
         # Labels first: a version is there before its label, so none seems to name what is not there.
+        blob = blobs.get(labels_key(model))
         try:
-            labels = MappingProxyType(read_labels(layout, entry.name))
+            labels = MappingProxyType(decode_labels(None if blob is None else blob.content, model))
         except StoreError as error:
             problems, readable = [error.message], False
-        versions = list_versions(Path(entry.path))
-        # A store that goes away in the middle of a look seems to have no versions, when really it cannot be read.
-        os.lstat(entry.path)
-    except OSError as error:
-        problem = f"cannot read the versions: {error.strerror or error}"
-        return _Known(ModelState((), _NO_LABELS, (problem,)), False, stamps, False)
+        suspended = blobs.get(suspended_key(model)) is not None
+        versions = list_versions(blobs, model)
+        if versions is None:
+            raise StoreError(f"{model} went away")
+    except StoreError as error:
+        problem = f"cannot read the versions: {error.message}"
+        return _Known(ModelState((), _NO_LABELS, (problem,)), False, stamp.mark, False)
     problems += [f"version {number} has no {MANIFEST_NAME} and is left out" for number in versions.incomplete]
     problems += _dangling(labels, versions.complete)
-    state = ModelState(versions.complete, labels, tuple(problems))
+    state = ModelState(versions.complete, labels, tuple(problems), suspended)
     if before is not None and before.state == state:
         state = before.state
-    settled = readable and not versions.incomplete and time.time() - newest > _SETTLED_S
-    return _Known(state, readable, stamps, settled)
-
-
-def _stamps(entry: os.DirEntry[str]) -> tuple[tuple[int, ...], float]:
-    """Return what identifies the state of a model's directory and labels, and the newest time in it (s)."""
-    own = entry.stat(follow_symlinks=False)
-    stamps = (own.st_ino, own.st_mtime_ns)
-    try:
-        labels = os.stat(f"{entry.path}/{LABELS_NAME}")  # noqa: PTH116 - a thousand times a second
-    except FileNotFoundError:
-        return stamps, own.st_mtime
-    return (*stamps, labels.st_ino, labels.st_mtime_ns, labels.st_size), max(own.st_mtime, labels.st_mtime)
+    return _Known(state, readable, stamp.mark, stamp.is_settled and readable and not versions.incomplete)
 
 
 def _dangling(labels: Mapping[str, int], versions: tuple[int, ...]) -> Iterator[str]:
@@ -166,40 +154,22 @@ def _dangling(labels: Mapping[str, int], versions: tuple[int, ...]) -> Iterator[
             yield f"label {label!r} names version {version}, which is not there"
 
 
-def _list(path: Path) -> list[os.DirEntry[str]]:
-    """Return the directories, and links, in *path* that are not hidden, sorted; none where *path* is missing."""
-    try:
-        with os.scandir(path) as entries:
-            found = [e for e in entries if e.name[0] != "." and (e.is_dir(follow_symlinks=False) or e.is_symlink())]
-    except FileNotFoundError:
-        return []
-    return sorted(found, key=lambda entry: entry.name)
-
-
 class Versions(NamedTuple):
-    """The versions in a model's directory, ascending."""
+    """The versions of a model, ascending."""
 
     complete: tuple[int, ...]
     incomplete: tuple[int, ...]
-    """Directories (or links) with a version's name and no manifest."""
+    """Folders with a version's name and no manifest."""
 
 
-def list_versions(directory: Path) -> Versions:
-    """Return the versions in a model's directory; none where it is missing, or is a link or a file."""
+def list_versions(blobs: Blobs, model: str) -> Versions | None:
+    """Return the versions of *model*; None where it has no folder."""
+    entries = blobs.list(model_folder(model), MANIFEST_NAME)
+    if entries is None:
+        return None
     complete: list[int] = []
     incomplete: list[int] = []
-    for entry in _list(directory) if directory.is_dir() and not directory.is_symlink() else ():
-        if (number := version_number(entry.name)) is not None:
-            (complete if _has_manifest(entry) else incomplete).append(number)
+    for entry in entries:
+        if entry.is_folder and (number := version_number(entry.name)) is not None:
+            (complete if entry.is_marked else incomplete).append(number)
     return Versions(tuple(sorted(complete)), tuple(sorted(incomplete)))
-
-
-def _has_manifest(version: os.DirEntry[str]) -> bool:
-    if version.is_symlink():
-        return False
-    try:
-        return stat.S_ISREG(os.lstat(f"{version.path}/{MANIFEST_NAME}").st_mode)
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True  # Perhaps; who reads it learns why not, and others learn that the version exists.

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
-from turnout_server.store import files
-from turnout_server.store.labels import encode_labels, read_labels
-from turnout_server.store.layout import ROUTES_NAME, Layout, check_label
+from turnout_server.store.blobs import Blobs
+from turnout_server.store.blobs.directory import DirectoryBlobs
+from turnout_server.store.labels import decode_labels, encode_labels
+from turnout_server.store.layout import (
+    ROUTES_KEY,
+    check_label,
+    labels_key,
+    manifest_key,
+    suspended_key,
+    version_folder,
+)
 from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
 from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
 from turnout_server.store.verify import check_digests
@@ -25,7 +35,10 @@ from turnout_server.vocabulary.errors import (
     VersionNotFoundError,
 )
 
-__all__ = ["UNSET", "DirectoryStore", "ModelState", "ModelStore", "StoreSnapshot", "UnsetType"]
+__all__ = ["ATTEMPTS", "UNSET", "BlobStore", "DirectoryStore", "ModelState", "ModelStore", "StoreSnapshot", "UnsetType"]
+
+ATTEMPTS = 1000
+"""How often a change is tried that others overtake; each time one of them has got on."""
 
 
 class ModelStore(Protocol):
@@ -67,8 +80,17 @@ class ModelStore(Protocol):
         """
         ...
 
-    def version_dir(self, model: str, version: int) -> Path:
-        """Return the directory with a version's files; the version need not be there."""
+    def suspend(self, model: str) -> bool:
+        """Say that *model* is not to be served; return False, and write nothing, where that is said already.
+
+        Raises:
+            ModelNotFoundError: there is no such model.
+            StoreReadOnlyError: the store may not be written.
+        """
+        ...
+
+    def resume(self, model: str) -> bool:
+        """Take `suspend` back; return False, and write nothing, where *model* is not suspended."""
         ...
 
     def routes_text(self) -> str | None:
@@ -87,13 +109,13 @@ class ModelStore(Protocol):
         ...
 
 
-class DirectoryStore:
-    """A `ModelStore` in a directory. Readers never lock and never write; writers may be many, in many processes."""
+class BlobStore:
+    """A `ModelStore` on any blobs. Readers never write; writers may be many, in many processes."""
 
-    def __init__(self, root: Path) -> None:
-        """Use the store at *root*; nothing is read yet."""
-        self._layout = Layout(root)
-        self._watcher = Watcher(self._layout)
+    def __init__(self, blobs: Blobs) -> None:
+        """Use the store in *blobs*; nothing is read yet."""
+        self.blobs = blobs
+        self._watcher = Watcher(blobs)
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""
@@ -101,25 +123,21 @@ class DirectoryStore:
 
     def versions(self, model: str) -> tuple[int, ...]:
         """Return the complete versions of *model*, ascending."""
-        self._check_root()
-        directory = self._layout.model_dir(model)
-        with files.plain_errors(f"list the versions of {model}"):
-            versions = list_versions(directory).complete
-        if not versions:
+        self.blobs.check()
+        versions = list_versions(self.blobs, model)
+        if versions is None or not versions.complete:
             raise ModelNotFoundError(model)
-        return versions
+        return versions.complete
 
     def manifest(self, model: str, version: int) -> Manifest:
         """Return a version's manifest."""
         if version not in self.versions(model):
             raise VersionNotFoundError(model, version)
         place = f"{model} version {version}: {MANIFEST_NAME}"
-        with files.plain_errors("read a manifest"):
-            try:
-                raw = self._layout.manifest_path(model, version).read_bytes()
-            except FileNotFoundError:
-                raise VersionNotFoundError(model, version) from None
-        manifest = decode(raw, place)
+        blob = self.blobs.get(manifest_key(model, version))
+        if blob is None:
+            raise VersionNotFoundError(model, version)
+        manifest = decode(blob.content, place)
         if (manifest.model, manifest.version) != (model, version):
             raise InvalidManifestError(f"{place}: says it is {manifest.model} version {manifest.version}")
         return manifest
@@ -127,7 +145,8 @@ class DirectoryStore:
     def labels(self, model: str) -> dict[str, int]:
         """Return label -> version."""
         self.versions(model)
-        return read_labels(self._layout, model)
+        blob = self.blobs.get(labels_key(model))
+        return decode_labels(None if blob is None else blob.content, model)
 
     def set_label(self, model: str, label: str, version: int | None, expected: int | UnsetType | None = UNSET) -> None:
         """Point *label* at *version*, or remove it (None), if it is as *expected*."""
@@ -135,8 +154,9 @@ class DirectoryStore:
         versions = self.versions(model)
         if version is not None and version not in versions:
             raise VersionNotFoundError(model, version)
-        with files.plain_errors(f"write the labels of {model}"), files.locked(self._layout.lock_path):
-            labels = read_labels(self._layout, model)
+
+        def moved(raw: bytes | None) -> bytes:
+            labels = decode_labels(raw, model)
             current = labels.pop(label, None)
             if expected is not UNSET and current != expected:
                 problem = f"label {label!r} of {model!r} {_names(current)}; expected was that it {_names(expected)}"
@@ -145,71 +165,89 @@ class DirectoryStore:
                 raise LabelNotFoundError(model, label)
             if version is not None:
                 labels[label] = version
-            files.replace(self._layout.labels_path(model), encode_labels(labels), self._layout.staging)
+            return encode_labels(labels)
+
+        self._change(labels_key(model), moved)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
         manifest = self.manifest(model, version)
-        directory = self.version_dir(model, version)
-        with files.plain_errors(f"verify {model} version {version}"):
-            check_digests(directory, manifest)
+        folder = version_folder(model, version)
+        check_digests(self.blobs.walk(folder), lambda path: self.blobs.measure(f"{folder}/{path}"), manifest)
         return manifest
 
-    def version_dir(self, model: str, version: int) -> Path:
-        """Return the directory with a version's files; the version need not be there."""
-        return self._layout.version_dir(model, version)
+    def suspend(self, model: str) -> bool:
+        """Say that *model* is not to be served; return whether that is new."""
+        self.versions(model)
+        since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self.blobs.put_if_absent(suspended_key(model), msgspec.json.encode({"since": since}) + b"\n")
+
+    def resume(self, model: str) -> bool:
+        """Take `suspend` back; return whether *model* was suspended."""
+        self.versions(model)
+        key = suspended_key(model)
+        return self.blobs.get(key) is not None and self.blobs.delete(key)
 
     def routes_text(self) -> str | None:
         """Return the route table, None where there is none."""
-        self._check_root()
-        raw = self._read_routes()
-        return None if raw is None else _text(raw)
+        self.blobs.check()
+        blob = self.blobs.get(ROUTES_KEY)
+        return None if blob is None else _text(blob.content)
 
     def write_routes(self, text: str, expected: str | UnsetType | None = UNSET) -> str:
         """Replace the route table, if it is as *expected*; return its SHA-256 (hex)."""
-        self._check_root()
+        self.blobs.check()
         try:
             content = text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRouteTableError("$", f"is not text that UTF-8 can hold: {error}") from error
-        with files.plain_errors("write the route table"), files.locked(self._layout.lock_path):
-            if expected is not UNSET:
-                raw = self._read_routes()
-                current = None if raw is None else _digest(raw)
-                if current != expected:
-                    raise StaleWriteError("the route table was changed since it was read; read it again")
-            files.replace(self._layout.routes_path, content, self._layout.staging)
+
+        def replaced(raw: bytes | None) -> bytes:
+            if expected is not UNSET and (None if raw is None else _digest(raw)) != expected:
+                raise StaleWriteError("the route table was changed since it was read; read it again")
+            return content
+
+        self._change(ROUTES_KEY, replaced)
         return _digest(content)
 
     def snapshot(self) -> StoreSnapshot:
         """Return everything at once, looking only at what may have changed since the last time."""
-        self._check_root()
+        self.blobs.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
         return StoreSnapshot(models, problems, unreadable, text, digest, problem)
 
-    def _check_root(self) -> None:
-        with files.plain_errors("read the store"):
-            if not stat.S_ISDIR(self._layout.root.stat().st_mode):
-                raise StoreError(f"cannot read the store: {self._layout.root}: not a directory")
-
-    def _read_routes(self) -> bytes | None:
-        with files.plain_errors("read the route table"):
-            try:
-                return self._layout.routes_path.read_bytes()
-            except FileNotFoundError:
-                return None
+    def _change(self, key: str, changed: Callable[[bytes | None], bytes]) -> None:
+        """Replace a blob by what *changed* makes of it, again where somebody else was faster."""
+        for _ in range(ATTEMPTS):
+            blob = self.blobs.get(key)
+            content = changed(None if blob is None else blob.content)
+            if (
+                self.blobs.put_if_absent(key, content)
+                if blob is None
+                else self.blobs.put_if_match(key, content, blob.tag)
+            ):
+                return
+        raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None
         try:
-            raw = self._read_routes()
-            if raw is None:
+            blob = self.blobs.get(ROUTES_KEY)
+            if blob is None:
                 return None, None, None
-            digest = _digest(raw)
-            return _text(raw), digest, None
+            digest = _digest(blob.content)
+            return _text(blob.content), digest, None
         except StoreError as error:
             return None, digest, error.message
+
+
+class DirectoryStore(BlobStore):
+    """A store in a directory. Readers never lock either."""
+
+    def __init__(self, root: Path) -> None:
+        """Use the store at *root*; nothing is read yet."""
+        super().__init__(DirectoryBlobs(root))
 
 
 def _digest(raw: bytes) -> str:
@@ -220,7 +258,7 @@ def _text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise StoreError(f"{ROUTES_NAME} is not UTF-8 text: {error}") from error
+        raise StoreError(f"{ROUTES_KEY} is not UTF-8 text: {error}") from error
 
 
 def _names(version: int | None) -> str:

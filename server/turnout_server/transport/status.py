@@ -28,6 +28,7 @@ CODES = {
     Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Kind.CONFLICT: grpc.StatusCode.ABORTED,
+    Kind.PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
     Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Kind.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.EXPIRED: grpc.StatusCode.DEADLINE_EXCEEDED,

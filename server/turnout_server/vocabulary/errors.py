@@ -20,6 +20,8 @@ class Kind(enum.Enum):
     """The request names something that does not exist."""
     CONFLICT = "conflict"
     """The request does not fit the present state; look again before retrying."""
+    PRECONDITION = "precondition"
+    """The place is not in a state that allows it, and retrying changes nothing."""
     UNAVAILABLE = "unavailable"
     """It exists and should work soon; retrying may help."""
     OVERLOADED = "overloaded"
@@ -306,6 +308,13 @@ class StoreError(TurnoutError):
 
     reason = "STORE_UNREADABLE"
     kind = Kind.UNAVAILABLE
+
+
+class StoreReadOnlyError(StoreError):
+    """This process may not write the store; the message says why."""
+
+    reason = "STORE_READ_ONLY"
+    kind = Kind.PRECONDITION
 
 
 class InvalidNameError(TurnoutError):
