@@ -57,7 +57,7 @@ COLUMNS: Mapping[str, str] = {
 FOLDERS: Mapping[str, str] = {"date": "DATE", "hour": "INTEGER"}
 """What the folders' names say, as columns."""
 
-SEGMENTS = "date=*/hour=*/*.parquet"
+SEGMENTS = "date=*/hour=*/[!.]*.parquet"
 _MAGIC = b"PAR1"
 _ATTEMPTS = 3
 
