@@ -18,6 +18,6 @@ def test_health_imports_nothing_heavy() -> None:
     """A container runs it every few seconds."""
     code = (
         "import sys; from turnout_server.cli.application import run; run(['health', '--target', '127.0.0.1:1']); "
-        "print({'onnx', 'onnxruntime', 'numpy', 'opentelemetry', 'structlog', 'rich'} & sys.modules.keys())"
+        "print({'duckdb', 'onnx', 'onnxruntime', 'numpy', 'opentelemetry', 'structlog', 'rich'} & sys.modules.keys())"
     )
     assert python("-c", code).stdout == "set()\n"

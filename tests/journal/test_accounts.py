@@ -166,6 +166,7 @@ def test_strangers_are_named_and_nothing_is_not_an_error(tmp_path: Path) -> None
     assert accounts(tmp_path / "nowhere").is_accounted
     (tmp_path / ".boots").mkdir()
     (tmp_path / ".boots" / f"{INSTANCE}-{BOOT}").write_bytes(b"x" * 4096)
+    (tmp_path / ".boots" / f".{INSTANCE}-{BOOT}").write_bytes(b"")  # being made
     folder = tmp_path / "date=2026-11-28/hour=06"
     folder.mkdir(parents=True)
     (folder / "x.parquet").write_bytes(b"x")

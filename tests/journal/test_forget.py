@@ -100,6 +100,14 @@ def test_a_damaged_segment_is_named_and_the_others_are_rewritten(journal: Path) 
     assert done.rows == 1
 
 
+def test_what_a_killed_one_left_behind_goes(journal: Path) -> None:
+    (journal / STAGING).mkdir()
+    (journal / STAGING / "forget-x.parquet").write_bytes(b"rows")
+    (journal / STAGING / "x.parquet").write_bytes(b"a writer's")
+    forget(journal, "nobody")
+    assert [file.name for file in (journal / STAGING).iterdir()] == ["x.parquet"]
+
+
 def test_two_at_once_are_refused(journal: Path) -> None:
     with (journal / AUDIT).open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

@@ -295,7 +295,7 @@ def footers(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dic
 def _counters(journal: Path) -> tuple[dict[Boot, Counters], dict[str, str]]:
     found: dict[Boot, Counters] = {}
     strangers: dict[str, str] = {}
-    for file in sorted(journal.glob(f"{BOOTS}/*")):
+    for file in sorted(journal.glob(f"{BOOTS}/[!.]*")):  # what begins with a dot is being made
         boot = boot_of(file.name)
         try:
             counters = counters_of(file)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AUDIT = "audit.jsonl"
+_STAGED = "forget-"
 
 
 class ForgettingError(TurnoutError):
@@ -71,6 +72,8 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
     keys = keys_in(key_file or journal / KEY)
     units = {key_id(key): hashed(unit, key) for key in keys}
     with _auditing(journal) as audit, reading.unlocked() as connection:
+        for left in (journal / STAGING).glob(f"{_STAGED}*"):  # by one that was killed: rows nobody would find again
+            left.unlink(missing_ok=True)
         # Before the segments are listed: what a boot that has ended by now has written is then among them.
         running = tuple(Boot(each.instance, each.boot) for each in accounts(journal).accounts if each.state == RUNNING)
         done: dict[str, int] = {}
@@ -123,7 +126,7 @@ def _rewrite(
         return 0
     said = {f"turnout.{key}": value for key, value in footers(connection, [file])[file].items()}
     said["turnout.forgotten"] = str(int(said.get("turnout.forgotten") or 0) + removed)
-    staged = journal / STAGING / f"forget-{file.name}"
+    staged = journal / STAGING / f"{_STAGED}{file.name}"
     staged.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         connection.execute(

@@ -49,7 +49,7 @@ COLUMNS: Mapping[str, str] = {
 FOLDERS: Mapping[str, str] = {"date": "DATE", "hour": "INTEGER"}
 """What the folders' names say, as columns."""
 
-SEGMENTS = "date=*/hour=*/*.parquet"
+SEGMENTS = "date=*/hour=*/[!.]*.parquet"
 """Where finished segments are, below the journal."""
 STAGING = ".staging"
 """Where segments grow until they are finished."""
