@@ -33,6 +33,6 @@ def identify(instance: str | None, now: float | None = None) -> Boot:
         instance: what it is called; None for the host's name.
         now: in seconds since the epoch; None for the present.
     """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", instance or socket.gethostname()).strip(".-")[:_MOST_CHARACTERS]
+    name = re.sub(r"[^a-z0-9._-]+", "-", (instance or socket.gethostname()).lower()).strip(".-")[:_MOST_CHARACTERS]
     seconds = int(time.time() if now is None else now) & 0xFFFF_FFFF
     return Boot(name or "gateway", f"{seconds:08x}{secrets.token_hex(4)}")

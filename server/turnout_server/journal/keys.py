@@ -18,6 +18,7 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 KEY = ".key"
 """The journal's own key file, where it was given no other."""
+_MOST_KEYS = 2
 _LEAST_KEY = 16
 _MOST_KEY = 64
 """BLAKE2b takes no longer ones."""
@@ -37,8 +38,8 @@ def keys_in(file: Path) -> tuple[bytes, ...]:
         raise ConfigurationError(f"{file}: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigurationError(f"{file}: expected keys in hexadecimal, one a line") from error
-    if not keys or not all(_LEAST_KEY <= len(key) <= _MOST_KEY for key in keys):
-        raise ConfigurationError(f"{file}: expected keys of {_LEAST_KEY} to {_MOST_KEY} bytes, one a line")
+    if not 1 <= len(keys) <= _MOST_KEYS or not all(_LEAST_KEY <= len(key) <= _MOST_KEY for key in keys):
+        raise ConfigurationError(f"{file}: expected one or two keys of {_LEAST_KEY} to {_MOST_KEY} bytes, one a line")
     return keys
 
 
