@@ -21,6 +21,7 @@ WITHOUT_BEHAVIOUR = {
     "server/turnout_server/transport/call.py": "a protocol",
     "server/turnout_server/transport/method.py": "a protocol",
     "server/turnout_server/transport/native/service.py": "a value",
+    "server/turnout_server/vocabulary/attributes.py": "names",
     "server/turnout_server/vocabulary/decision.py": "values",
     "server/turnout_server/vocabulary/query.py": "values",
     "server/turnout_server/vocabulary/record.py": "values",
