@@ -108,7 +108,7 @@ def test_a_price(gateway: Gateway) -> None:
         "features": [{"name": "carat", "floats": {"values": [1.0]}}, {"name": "cut", "strings": {"values": ["Fair"]}}],
     }
     answer = answered(gateway, "turnout.v1.PricingService/PredictPrice", request)
-    assert answer["served"].pop("requestId")
+    assert answer["served"].pop("request_id")
     assert answer == {
         "prices": [{"price": 1000, "low": 900, "high": 1100}],
         "served": {
@@ -117,7 +117,7 @@ def test_a_price(gateway: Gateway) -> None:
             "model": "price",
             "version": "1",
             "reason": "REASON_OVERRIDE",
-            "assignedTarget": "control",
+            "assigned_target": "control",
         },
     }
 

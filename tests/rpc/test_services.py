@@ -10,7 +10,7 @@ from turnout_server.rpc.services import services_of
 
 def test_every_method_of_the_protos_is_there() -> None:
     nothing = cast(Any, object())
-    services = services_of(nothing, nothing, Config(), ready=lambda: True)
+    services = services_of(nothing, nothing, nothing, Config(), ready=lambda: True)
     assert sorted(service.full_name for service in services) == [
         "inference.GRPCInferenceService",
         "turnout.v1.ModelService",
