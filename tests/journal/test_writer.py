@@ -61,6 +61,17 @@ def test_a_segment_is_finished_when_its_first_record_is_old_enough(tmp_path: Pat
     assert seqs_in(tmp_path) == [0]
 
 
+def test_a_small_ring_is_emptied_before_the_segment_is_due(tmp_path: Path) -> None:
+    ring, writer = started(tmp_path, ring_records=4, rotate_s=60.0)
+    for turn in range(10):
+        for seq in range(3 * turn, 3 * turn + 3):
+            ring.append(record(seq))
+        writer.turn(float(turn))
+    assert ring.dropped == 0
+    writer.turn(60.0)
+    assert seqs_in(tmp_path) == list(range(30))
+
+
 def test_a_record_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path) -> None:
     ring, writer = started(tmp_path)
     for one in (record(0), unwritable(1), record(2)):
