@@ -179,7 +179,10 @@ class Writer:
         with self._lock:
             if self._counters is not None and not self._given_up:
                 self._counters.cells[CLOSED] = 1
-                self._counters.flush()
+                try:
+                    self._counters.flush()
+                except OSError as error:  # it is there for all but a power cut
+                    self._say(str(error))
 
     def give_up(self) -> None:
         """Count all that is not written as lost: the process has no time left. The writer may hang meanwhile.
