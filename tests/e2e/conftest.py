@@ -97,11 +97,14 @@ def gateway(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
-    """Start gateways that end with the test: `start_gateway(store, "--allow-changes", env={"OTEL_...": "..."})`."""
+    """Start gateways that end with the test: `start_gateway(store, "--allow-changes", env={"OTEL_...": "..."})`.
+
+    *within* is a command that runs the gateway in its stead, and becomes it: `("setpriv", "...")`.
+    """
     running: list[Gateway] = []
 
-    def start(store: Path, *arguments: str, env: dict[str, str] | None = None) -> Gateway:
-        running.append(_start(store, tmp_path / f"gateway-{len(running)}.log", arguments, env or {}))
+    def start(store: Path, *arguments: str, env: dict[str, str] | None = None, within: tuple[str, ...] = ()) -> Gateway:
+        running.append(_start(store, tmp_path / f"gateway-{len(running)}.log", arguments, env or {}, within))
         return running[-1]
 
     yield start
@@ -117,10 +120,12 @@ def serve_command(store: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "turnout_server", "serve", *plain, "--log-format", "json", *arguments]
 
 
-def _start(store: Path, log_path: Path, arguments: tuple[str, ...], env: dict[str, str]) -> Gateway:
+def _start(
+    store: Path, log_path: Path, arguments: tuple[str, ...], env: dict[str, str], within: tuple[str, ...] = ()
+) -> Gateway:
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            serve_command(store, *arguments),
+            [*within, *serve_command(store, *arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -174,3 +174,12 @@ def test_strangers_are_named_and_nothing_is_not_an_error(tmp_path: Path) -> None
         f".boots/{INSTANCE}-{BOOT}": "not a counter file",
         "date=2026-11-28/hour=06/x.parquet": "cut off: 1 bytes",
     }
+
+
+def test_a_counter_file_that_is_being_made_is_no_stranger(tmp_path: Path) -> None:
+    write_segment(tmp_path, [row(0)])
+    write_counters(tmp_path, offered=1, written=1, segments=1, closed=True)
+    (tmp_path / ".boots" / f".{INSTANCE}-{OTHER_BOOT}").touch()
+    ledger = accounts(tmp_path)
+    assert ledger.is_accounted
+    assert len(ledger.accounts) == 1

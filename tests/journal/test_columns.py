@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from arro3.core import Table
 
-from tests.journal.records import DECISION, KEY, record
+from tests.journal.records import ARRIVED_NS, DECISION, KEY, record
+from turnout_server.config import JournalConfig
+from turnout_server.journal.boot import Boot
 from turnout_server.journal.columns import SCHEMA, Encoder, trace_id
 from turnout_server.journal.keys import key_id
+from turnout_server.journal.reading import query
+from turnout_server.journal.ring import Ring
+from turnout_server.journal.schema import COLUMNS, FOLDERS
+from turnout_server.journal.writer import Writer
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.record import Comparison, Record, Timing
 
@@ -24,6 +32,123 @@ def encoded(*records: Record) -> list[dict[str, Any]]:
         names = [column[0] for column in found.description]
         rows = found.fetchall()
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def read_back(journal: Path, *records: Record) -> list[dict[str, Any]]:
+    """Return *records* as SQL finds them after they were written."""
+    boot = Boot("gw-1", "692937a000c0ffee")
+    ring = Ring(100)
+    writer = Writer(JournalConfig(path=str(journal)), boot, ring, [KEY])
+    for one in records:
+        ring.append(one)
+    writer.turn(0.0, closing=True)
+    writer.release()
+    answer = query(journal, "SELECT * REPLACE (epoch_us(ts) AS ts), typeof(ts) FROM records ORDER BY seq")
+    assert answer.unreadable == {}
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+
+PLAIN = {
+    "schema": 1,
+    "ts": ARRIVED_NS // 1000,
+    "instance": "gw-1",
+    "boot": "692937a000c0ffee",
+    "seq": 0,
+    "request_id": "r-0",
+    "route": "price",
+    "experiment": None,
+    "layer": None,
+    "epoch": "e" * 16,
+    "table_digest": "d" * 64,
+    "enrolled": None,
+    "unit": hashlib.blake2b(b"unit-0", key=KEY, digest_size=16).digest(),
+    "unit_key_id": key_id(KEY),
+    "assigned": "control",
+    "served": "control",
+    "model": "price",
+    "version": 1,
+    "reason": "SPLIT",
+    "override": None,
+    "propensity": 0.5,
+    "code": "OK",
+    "took_us": 1000,
+    "queue_us": None,
+    "rows": 1,
+    "principal": None,
+    "trace_id": None,
+    "copy_of": None,
+    "shadow_overlap": None,
+    "shadow_tau": None,
+    "shadow_top1": None,
+    "shadow_delta": None,
+    "shadow_delta_most": None,
+    "shadow_absolute": None,
+    "shadow_relative": None,
+    "shadow_nans": None,
+    "shadow_note": None,
+    "date": datetime.date(2025, 11, 28),
+    "hour": 6,
+}
+"""What is read back of `record(0)`."""
+NAMED = dict.fromkeys(["route", "assigned", "served", "epoch", "table_digest", "propensity"])
+MEASURES = Comparison(0.5, -0.25, False, -0.1, 0.2, 3.0, 4.0, 5, '{"original": 1}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {}),
+        (
+            {"decision": DECISION._replace(target="other", model="spare", version=7, reason=Reason.FALLBACK)},
+            {"served": "other", "model": "spare", "version": 7, "reason": "FALLBACK"},
+        ),
+        (
+            {"decision": DECISION._replace(target="canary", assigned="canary", reason=Reason.OVERRIDE, override=0)},
+            {"served": "canary", "assigned": "canary", "reason": "OVERRIDE", "override": 0},
+        ),
+        (
+            {"decision": DECISION._replace(reason=Reason.UNSTICKY), "unit": ""},
+            {"reason": "UNSTICKY", "unit": None, "unit_key_id": None},
+        ),
+        (
+            {"decision": Decision("", "", "price", 2, Reason.PINNED), "route": ""},
+            NAMED | {"version": 2, "reason": "PINNED"},
+        ),
+        (
+            {"decision": Decision("", "", "price", 3, Reason.NAMED), "route": ""},
+            NAMED | {"version": 3, "reason": "NAMED"},
+        ),
+        (
+            {"decision": DECISION._replace(available=False, version=0), "code": "VERSION_UNAVAILABLE"},
+            {"served": None, "version": 0, "code": "VERSION_UNAVAILABLE"},
+        ),
+        (
+            {"timing": Timing(2_999, 0, 0, 0, 8, 1), "rows": 8, "took_ns": 1_999, "principal": "ann"},
+            {"queue_us": 2, "took_us": 1, "rows": 8, "principal": "ann"},
+        ),
+        ({"traceparent": f"00-{'0a' * 16}-{'b' * 16}-01"}, {"trace_id": "0a" * 16}),
+        ({"traceparent": "nonsense"}, {}),
+        (
+            {"unit": "\ud800"},
+            {"unit": hashlib.blake2b(b"\xed\xa0\x80", key=KEY, digest_size=16).digest()},
+        ),
+        ({"copy_of": 0, "decision": DECISION._replace(target="")}, {"copy_of": 0, "served": None}),
+        ({"copy_of": 5, "comparison": Comparison(note="unlike")}, {"copy_of": 5, "shadow_note": "unlike"}),
+        (
+            {"copy_of": 5, "comparison": MEASURES},
+            {"copy_of": 5} | {f"shadow_{name}": value for name, value in MEASURES._asdict().items()},
+        ),
+    ],
+)
+def test_every_column_of_every_kind_of_record(fields: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
+    alone, *_ = read_back(tmp_path / "alone", record(0, **fields))
+    assert alone.pop("typeof(ts)") == "TIMESTAMP WITH TIME ZONE"
+    assert alone == PLAIN | expected
+    assert list(alone) == [*COLUMNS, *FOLDERS]
+    # Beside others of all kinds it is the same: columns are made for a batch at once.
+    others = [record(1), record(2, copy_of=1, comparison=MEASURES), record(3, unit="", principal="bob")]
+    beside, *_ = read_back(tmp_path / "beside", record(0, **fields), *others)
+    assert beside | {"typeof(ts)": None} == PLAIN | expected | {"typeof(ts)": None}
 
 
 def test_a_plain_record() -> None:

@@ -1,14 +1,18 @@
-"""Counters that outlive the process."""
+"""A boot's counters outlive it."""
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
 
 from turnout_server.journal.boot import BOOTS
-from turnout_server.journal.counters import CLOSED, OFFERED, SIZE, CounterFile, counters_of
+from turnout_server.journal.counters import CLOSED, DROPPED, OFFERED, SEGMENTS, SIZE, WRITTEN, CounterFile, counters_of
+from turnout_server.journal.schema import CAUSES
 
 
 def test_a_counter_file_is_private_and_has_its_blocks(tmp_path: Path) -> None:
@@ -25,3 +29,44 @@ def test_another_file_is_no_counter_file(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(bytes(SIZE))
     with pytest.raises(ValueError, match="not a counter file"):
         counters_of(tmp_path / "other")
+
+
+def test_each_counter_is_read_from_where_it_was_stored(tmp_path: Path) -> None:
+    counters = CounterFile(tmp_path, "gw-1")
+    for number, place in enumerate([OFFERED, WRITTEN, SEGMENTS, CLOSED, *range(DROPPED, DROPPED + len(CAUSES))], 1):
+        counters.cells[place] = number
+    counters.close()
+    file = tmp_path / BOOTS / "gw-1"
+    said = counters_of(file)
+    assert (said.offered, said.written, said.segments, said.is_closed) == (1, 2, 3, True)
+    assert said.dropped == dict(zip(CAUSES, range(5, 11), strict=True))
+    # The layout is a contract with whoever reads it later.
+    assert struct.unpack_from("<8s10Q", file.read_bytes()) == (b"TURNOUT1", *range(1, 11))
+
+
+def test_its_owner_is_seen_to_live(tmp_path: Path) -> None:
+    counters = CounterFile(tmp_path, "gw-1")
+    assert counters_of(tmp_path / BOOTS / "gw-1").is_running
+    counters.close()
+    assert not counters_of(tmp_path / BOOTS / "gw-1").is_running
+
+
+def test_one_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="full"):
+        CounterFile(tmp_path, "gw-1")
+    monkeypatch.undo()
+    assert list((tmp_path / BOOTS).iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    CounterFile(tmp_path, "gw-1").close()
+
+
+@pytest.mark.parametrize("size", [0, 8, 40])
+def test_a_file_that_was_cut_off_is_no_counter_file(size: int, tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(b"TURNOUT1".ljust(size, b"\0")[:size])
+    with pytest.raises(ValueError, match="not a counter file"):
+        counters_of(tmp_path / "short")

@@ -1,4 +1,4 @@
-"""What waits is bounded, and what comes is counted."""
+"""Records wait in a ring that has an end; what does not fit is counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.journal.records import record
 from turnout_server.journal.boot import BOOTS
-from turnout_server.journal.counters import CounterFile, counters_of
+from turnout_server.journal.counters import OFFERED, CounterFile, counters_of, in_memory
 from turnout_server.journal.ring import Ring
 
 
@@ -35,3 +35,21 @@ def test_counters_move_from_memory_into_a_file(tmp_path: Path) -> None:
     ring.count_in(Ring(1).cells)
     counters.close()
     assert not counters_of(tmp_path / BOOTS / "gw-1").is_running
+
+
+def test_what_was_taken_makes_room() -> None:
+    ring = Ring(2)
+    for seq in range(2):
+        ring.append(record(seq))
+    assert [one.seq for one in ring.take(1)] == [0]
+    ring.append(record(2))
+    assert (ring.dropped, [one.seq for one in ring.take(9)], len(ring)) == (0, [1, 2], 0)
+
+
+def test_counters_that_are_ahead_are_not_set_back() -> None:
+    # An append on the other thread may have stored its number while the counters were being exchanged.
+    ring, cells = Ring(2), in_memory()
+    ring.append(record(0))
+    cells[OFFERED] = 2
+    ring.count_in(cells)
+    assert cells[OFFERED] == 2

@@ -296,6 +296,8 @@ def _counters(journal: Path) -> tuple[dict[Boot, Counters], dict[str, str]]:
     found: dict[Boot, Counters] = {}
     strangers: dict[str, str] = {}
     for file in sorted(journal.glob(f"{BOOTS}/[!.]*")):  # what begins with a dot is being made
+        if file.name.startswith("."):  # being made at this moment, or its maker died of that
+            continue
         boot = boot_of(file.name)
         try:
             counters = counters_of(file)

@@ -30,7 +30,7 @@ def identify(instance: str | None, now: float | None = None) -> Boot:
     """Return the identity of a gateway that starts.
 
     Args:
-        instance: what it is called; None for the host's name.
+        instance: what it is called, which is made lower case, and safe in file names; None for the host's name.
         now: in seconds since the epoch; None for the present.
     """
     name = re.sub(r"[^a-z0-9._-]+", "-", (instance or socket.gethostname()).lower()).strip(".-")[:_MOST_CHARACTERS]

@@ -18,10 +18,10 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 KEY = ".key"
 """The journal's own key file, where it was given no other."""
-_MOST_KEYS = 2
 _LEAST_KEY = 16
 _MOST_KEY = 64
 """BLAKE2b takes no longer ones."""
+_MOST_KEYS = 2
 _log = structlog.get_logger("turnout.journal")
 
 
@@ -29,7 +29,7 @@ def keys_in(file: Path) -> tuple[bytes, ...]:
     """Return the keys in *file*, newest first.
 
     Raises:
-        ConfigurationError: it cannot be read, or has no key in it.
+        ConfigurationError: it cannot be read, or has no key in it, or more than two.
     """
     try:
         lines = file.read_text(encoding="ascii").split()
@@ -38,8 +38,10 @@ def keys_in(file: Path) -> tuple[bytes, ...]:
         raise ConfigurationError(f"{file}: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigurationError(f"{file}: expected keys in hexadecimal, one a line") from error
-    if not 1 <= len(keys) <= _MOST_KEYS or not all(_LEAST_KEY <= len(key) <= _MOST_KEY for key in keys):
-        raise ConfigurationError(f"{file}: expected one or two keys of {_LEAST_KEY} to {_MOST_KEY} bytes, one a line")
+    if len(keys) > _MOST_KEYS:
+        raise ConfigurationError(f"{file}: {len(keys)} keys; expected one or two: the new one and the one from before")
+    if not keys or not all(_LEAST_KEY <= len(key) <= _MOST_KEY for key in keys):
+        raise ConfigurationError(f"{file}: expected keys of {_LEAST_KEY} to {_MOST_KEY} bytes, one a line")
     return keys
 
 

@@ -51,6 +51,8 @@ class Writer:
         self._lock = threading.Lock()
         """Held while it is settled whether rows are written or lost."""
         self._given_up = False
+        # A ring that is smaller than a batch would else be emptied once a segment only, and be full until then.
+        self._batch_rows = min(BATCH_ROWS, max(1, config.ring_records // 2))
         self._batches: list[Any] = []
         self._seqs: list[int] = []
         self._first_us = 0
@@ -82,8 +84,8 @@ class Writer:
         if self._since is None and len(self._ring):
             self._since = now
         due = closing or (self._since is not None and now - self._since >= self._config.rotate_s)
-        while len(self._ring) >= BATCH_ROWS or (due and len(self._ring)):
-            self._take(self._ring.take(BATCH_ROWS))
+        while len(self._ring) >= self._batch_rows or (due and len(self._ring)):
+            self._take(self._ring.take(self._batch_rows))
             if self.held_bytes >= self._config.rotate_bytes:
                 self._rotate(now)
                 if self.held_bytes >= self._config.rotate_bytes:
@@ -177,7 +179,10 @@ class Writer:
         with self._lock:
             if self._counters is not None and not self._given_up:
                 self._counters.cells[CLOSED] = 1
-                self._counters.flush()
+                try:
+                    self._counters.flush()
+                except OSError as error:  # it is there for all but a power cut
+                    self._say(str(error))
 
     def give_up(self) -> None:
         """Count all that is not written as lost: the process has no time left. The writer may hang meanwhile.
