@@ -103,6 +103,15 @@ async def test_a_small_mirror_gets_its_copies_also_while_cheap_requests_keep_the
     assert outcomes(world) == {"sent": 200}
 
 
+async def test_the_version_that_has_answered_gets_no_copy(tmp_path: Path) -> None:
+    world = await world_of(tmp_path)
+    world.routes(table("only rank champion 1", route="cost", more=MIRROR))
+    await world.look()
+    await ask(world)
+    assert outcomes(world) == {"same": 1}
+    assert (len(world.ended), world.leases()) == (1, 0)
+
+
 async def test_copies_are_bounded_in_number_and_what_is_beyond_is_dropped(tmp_path: Path) -> None:
     world = await world_of(tmp_path, limit=0)
     await ask(world)

@@ -133,6 +133,9 @@ class Mirrors:
         if key is None or not self._names.is_available(key):
             self._count(route, mirror, "failed")
             return True
+        if key == prediction.decision.key:  # it would say nothing that the answer does not
+            self._count(route, mirror, "same")
+            return True
         lease = self._manager.lease(key)
         cheap = lease.servable.is_cheap(record.rows)
         if not has_room(lease.servable.load, cheap=cheap):

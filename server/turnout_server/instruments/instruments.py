@@ -146,7 +146,7 @@ class Instruments:
         return runs
 
     def record_mirror(self, route: str, model: str, version: str, outcome: str) -> None:
-        """Count a copy: *version* as the route table names it, *outcome* one of `sent`, `dropped`, `failed`."""
+        """Count a copy: *version* as the route table names it, *outcome* one of `sent`, `dropped`, `failed`, `same`."""
         key = route, model, version, outcome
         self._mirrors[key] = self._mirrors.get(key, 0) + 1
 
@@ -232,7 +232,7 @@ _REQUESTS = "Requests, by who answered, why, and how they ended; without a targe
 _DURATION = "From a request's arrival to its end, for requests that got a target, however they ended."
 _IN_FLIGHT = "Calls in progress."
 _LAG = "How much later than asked the event loop did something."
-_MIRRORS = "Copies of requests: sent, dropped because of other work, or failed."
+_MIRRORS = "Copies of requests: sent, dropped because of other work, failed, or not sent as the same version answered."
 _STATE = "1 for the state that a version is in."
 _LOADS = "Attempts to load a version that have ended: ok or failed."
 _RELOADS = "New route tables: ok or refused."

@@ -34,6 +34,7 @@ CODES = {
     Kind.EXPIRED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Kind.CANCELLED: grpc.StatusCode.CANCELLED,
     Kind.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
+    Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Kind.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     Kind.INTERNAL: grpc.StatusCode.INTERNAL,
 }

@@ -32,6 +32,8 @@ class Kind(enum.Enum):
     """The caller has gone."""
     UNSUPPORTED = "unsupported"
     """This server does not do that."""
+    UNAUTHENTICATED = "unauthenticated"
+    """It is not known who calls."""
     FORBIDDEN = "forbidden"
     """This server is configured not to do that."""
     INTERNAL = "internal"
