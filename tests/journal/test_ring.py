@@ -23,15 +23,13 @@ def test_a_record_without_a_decision_is_not_offered() -> None:
     assert (ring.offered, len(ring)) == (0, 0)
 
 
-def test_counters_move_from_memory_into_a_file(tmp_path: Path) -> None:
+def test_what_is_counted_is_what_a_counter_file_has(tmp_path: Path) -> None:
     ring = Ring(1)
-    ring.append(record(0))
-    ring.append(record(1))
+    for seq in range(3):
+        ring.append(record(seq))
     counters = CounterFile(tmp_path, "gw-1")
-    ring.count_in(counters.cells)
-    ring.append(record(2))
+    counters.store(ring.cells)
     said = counters_of(tmp_path / BOOTS / "gw-1")
     assert (said.offered, said.dropped["ring_full"], said.is_running) == (3, 2, True)
-    ring.count_in(Ring(1).cells)
     counters.close()
     assert not counters_of(tmp_path / BOOTS / "gw-1").is_running

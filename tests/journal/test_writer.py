@@ -165,6 +165,7 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
             writer.turn(now + 10, closing=True)
         elif ending == "give up":
             writer.give_up()
+        writer.store()
         found = seqs_in(journal)
         said = counters_of(journal / BOOTS / BOOT.name)
         assert len(found) == len(set(found)) == said.written

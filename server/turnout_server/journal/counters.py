@@ -1,17 +1,19 @@
-"""A boot's counters in a small mapped file, which outlives the process: it makes the truth exact after `kill -9`.
+"""A boot's counters in a small file, which outlives the process: after `kill -9` it says how much is missing.
 
-All of them are unsigned 64-bit integers, little-endian, behind eight bytes that say what the file is. The file's blocks
-are there from the start, since a store into a hole of a full disk would kill the process; and its owner holds a lock on
-it, which the kernel lets go of when the owner dies.
+All of them are unsigned 64-bit integers, little-endian, behind eight bytes that say what the file is. They are counted
+in memory and copied into the file by a thread, some times a second. Nothing maps the file: a store into a mapped page
+waits while the disk does not answer, and kills the process where somebody has cut the file off. Its blocks are there
+from the start, so a full disk does not keep the counts from it; and its owner holds a lock on it, which the kernel lets
+go of when the owner dies.
 """
 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,7 +26,6 @@ MAGIC: Final = b"TURNOUT1"
 SIZE: Final = 4096
 OFFERED, WRITTEN, SEGMENTS, CLOSED, DROPPED = 1, 2, 3, 4, 5
 """Places of the counters, in eights of bytes; the causes' follow `DROPPED`."""
-_CELLS: Final = COUNTERS.size // 8
 
 
 class Counters(NamedTuple):
@@ -52,40 +53,64 @@ class CounterFile:
         """
         folder = journal / BOOTS
         folder.mkdir(mode=0o700, exist_ok=True)
+        self._file = folder / name
+        self._storing = threading.Lock()
+        self._stored = MAGIC.ljust(COUNTERS.size, b"\0")
         draft = folder / f".{name}"
         self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(self._descriptor, 0, SIZE)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            self._map = mmap.mmap(self._descriptor, SIZE)
-            self._map[: len(MAGIC)] = MAGIC
-            draft.rename(folder / name)
+            os.pwrite(self._descriptor, self._stored, 0)
+            draft.rename(self._file)
         except BaseException:
             os.close(self._descriptor)
             draft.unlink(missing_ok=True)
             raise
-        self.cells = cells_of(self._map)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed it, or put another in its place.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        try:
+            return not os.path.samestat(self._file.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return True
+
+    def store(self, cells: memoryview) -> None:
+        """Give the file the counts in *cells*. Any thread may; the disk may keep it waiting.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        with self._storing:
+            counts = bytes(cells)
+            if counts != self._stored:
+                os.pwrite(self._descriptor, counts, 0)
+                self._stored = counts
 
     def flush(self) -> None:
-        """Bring it to the disk, for the sake of power cuts."""
-        self._map.flush()
+        """Bring it to the disk, for the sake of power cuts.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Let go of it."""
-        self.cells.release()
-        self._map.close()
         os.close(self._descriptor)
 
 
-def cells_of(memory: mmap.mmap | bytearray) -> memoryview:
-    """Return *memory* as the counters: one store into one of them is one step, as others see it."""
-    assert sys.byteorder == "little", "counter files are little-endian, and are written by plain stores"
-    return memoryview(memory).cast("Q")
-
-
 def in_memory() -> memoryview:
-    """Return counters without a file, for as long as none can be made."""
-    return cells_of(bytearray(_CELLS * 8))
+    """Return counters, all 0, laid out as the file is; a store into one is one step, as other threads see it."""
+    assert sys.byteorder == "little", "counter files are little-endian, and are copies of what is in memory"
+    memory = bytearray(COUNTERS.size)
+    memory[: len(MAGIC)] = MAGIC
+    return memoryview(memory).cast("Q")
 
 
 def counters_of(file: Path) -> Counters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,10 @@ from turnout_server.vocabulary.record import Record
 
 TURN_S = 0.1
 """How often the writer looks at what waits, in seconds."""
+STORE_S = 0.05
+"""How often the counter file gets the counts, in seconds."""
+LAST_STORE_S = 1.0
+"""What the counts get to be stored once all is settled, in seconds."""
 CLOSE_S = 5.0
 """What the last records get to be written once the process ends, in seconds."""
 
@@ -81,9 +85,11 @@ def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> I
     keys = keys_in(Path(config.key_file)) if config.key_file is not None else ()
     ring = Ring(config.ring_records)
     writer = Writer(config, boot, ring, keys)
-    stop = threading.Event()
+    stop, settled = threading.Event(), threading.Event()
     thread = threading.Thread(target=_write, args=(writer, stop), name="journal", daemon=True)
+    counting = threading.Thread(target=_count, args=(writer, settled), name="journal-counts", daemon=True)
     thread.start()
+    counting.start()
     try:
         yield Journal(ring, writer)
     finally:
@@ -92,7 +98,9 @@ def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> I
         if thread.is_alive():
             _log.error("the journal's disk does not answer; the last records are lost", seconds=close_s)
             writer.give_up()
-        else:
+        settled.set()
+        counting.join(LAST_STORE_S)
+        if not thread.is_alive() and not counting.is_alive():
             writer.release()
 
 
@@ -104,8 +112,16 @@ def _write(writer: Writer, stop: threading.Event) -> None:
     _safely(lambda: writer.turn(time.monotonic(), closing=True))
 
 
-def _safely(work: object) -> None:
+def _count(writer: Writer, settled: threading.Event) -> None:
+    """Store the counts, whatever the writer waits for, until they are *settled*; then the last time."""
+    while not settled.wait(STORE_S):
+        with contextlib.suppress(OSError):  # the writer finds out too, and says so
+            writer.store()
+    _safely(writer.store)
+
+
+def _safely(work: Callable[[], None]) -> None:
     try:
-        work()  # type: ignore[operator]
+        work()
     except Exception:
         _log.exception("the journal's writer failed; it goes on")

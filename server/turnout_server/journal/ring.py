@@ -25,7 +25,7 @@ class Ring:
         self.dropped = 0
         """Records for which there was no room."""
         self.cells = in_memory()
-        """Where both counts are stored as well, for those who come after a crash."""
+        """All of the boot's counts, these two among them, as its counter file is to have them."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -44,10 +44,3 @@ class Ring:
         """Return the oldest *most* records, which wait no longer; fewer where there are fewer."""
         records = self._records
         return [records.popleft() for _ in range(min(most, len(records)))]
-
-    def count_in(self, cells: memoryview) -> None:
-        """Store the counts in *cells* from now on."""
-        self.cells = cells
-        # What was appended between these two lines stored a higher number, or will with the next record.
-        cells[OFFERED] = max(cells[OFFERED], self.offered)
-        cells[_RING_FULL] = max(cells[_RING_FULL], self.dropped)

@@ -89,7 +89,7 @@ class SegmentFiles:
             OSError, duckdb.Error: it cannot be written; see `cause_of`.
         """
         staging = self._journal / STAGING
-        staging.mkdir(mode=0o700, exist_ok=True)
+        staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         staged = staging / f"{self._boot.name}-{footer.segment}.parquet"
         pairs = ", ".join(f"{_quoted(name)}: {_quoted(value)}" for name, value in footer.pairs().items())
         database = self._connection()
