@@ -70,6 +70,14 @@ def test_a_record_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path) 
     assert writer.dropped["unwritable"] == 1
 
 
+def test_a_folder_called_after_nobodys_home_is_just_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ring, writer = started(Path("~") / "journal")
+    ring.append(record(0))
+    writer.turn(0.0, closing=True)
+    assert (writer.written, seqs_in(tmp_path / "~" / "journal")) == (1, [0])
+
+
 @pytest.mark.parametrize(
     ("number", "cause"),
     [(errno.ENOSPC, "no_space"), (errno.EROFS, "no_permission"), (errno.EACCES, "no_permission"), (5, "io_error")],

@@ -42,7 +42,7 @@ class Writer:
             keys: what units are hashed with, the first of them; none for the journal's own.
         """
         self._config = config
-        self._journal = Path(config.path or "")
+        self._journal = Path(config.path or "").absolute()  # DuckDB has its own idea of a `~` in front
         self._boot = boot
         self._ring = ring
         self._files = SegmentFiles(self._journal, boot)
