@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.gateway.world import query
 from tests.records import DECISION
-from turnout_server.gateway.records import Records
+from turnout_server.gateway.records import TRACEPARENT_LIMIT, Records
 from turnout_server.vocabulary.record import Comparison, Record
 
 HEADERS = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -35,6 +35,11 @@ def test_a_record_has_what_the_request_brought_and_when_it_came() -> None:
     assert record.traceparent == HEADERS["traceparent"]
     assert record.decision == DECISION
     assert record.took_ns > 0
+
+
+def test_of_a_huge_traceparent_little_is_kept() -> None:
+    record = Records().ended(query(headers={"traceparent": "0" * 8192}), DECISION, "OK", 0)
+    assert len(record.traceparent) == TRACEPARENT_LIMIT
 
 
 def test_a_reader_that_fails_keeps_nobody_else_from_reading() -> None:

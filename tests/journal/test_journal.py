@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import stat
 import subprocess
@@ -41,6 +42,7 @@ for seq in range(700):
     if seq == 499:
         writer.turn(0.0)
         writer.turn(1.0)
+writer.store()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -75,7 +77,7 @@ def test_after_a_clean_end_all_of_it_is_there(tmp_path: Path) -> None:
     assert journal.counts().waiting == 0
 
 
-def test_after_kill_9_the_counters_are_exact_and_segments_can_be_read(tmp_path: Path) -> None:
+def test_after_kill_9_the_counters_are_as_they_were_stored_and_segments_can_be_read(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", CHILD, tmp_path], capture_output=True, timeout=60)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     said = counters_of(tmp_path / BOOTS / BOOT.name)
@@ -113,6 +115,36 @@ def test_a_disk_that_became_read_only_is_a_lack_of_permission(small_disk: Path) 
     ring.append(record(0))
     writer.turn(0.0, closing=True)
     assert writer.dropped["no_permission"] == 1
+    writer.release()
+
+
+def test_appending_touches_no_file(tmp_path: Path) -> None:
+    """A store into a mapped page would wait for a disk that does not answer, and the event loop with it."""
+    ring = Ring(2)
+    writer = Writer(JournalConfig(path=str(tmp_path)), BOOT, ring, [KEY])
+    writer.turn(0.0)
+    ring.append(record(0))
+    assert counters_of(tmp_path / BOOTS / BOOT.name).offered == 0
+    writer.store()
+    assert counters_of(tmp_path / BOOTS / BOOT.name).offered == 1
+    assert BOOT.name not in Path("/proc/self/maps").read_text()
+    writer.release()
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path: Path) -> None:
+    ring = Ring(10)
+    writer = Writer(JournalConfig(path=str(tmp_path / "journal"), rotate_s=1.0), BOOT, ring)
+    for seq in range(2):
+        ring.append(record(seq))
+        writer.turn(2.0 * seq)
+        writer.turn(2.0 * seq + 1.0)
+        if not seq:
+            shutil.rmtree(tmp_path / "journal")
+    writer.turn(9.0, closing=True)
+    said = counters_of(tmp_path / "journal" / BOOTS / BOOT.name)
+    assert (said.offered, said.written, said.is_closed) == (2, 2, True)
+    assert count_in(tmp_path / "journal") == (1, 1)
+    assert (tmp_path / "journal" / KEY_FILE).exists()
     writer.release()
 
 

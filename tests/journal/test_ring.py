@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.journal.records import record
 from turnout_server.journal.boot import BOOTS
-from turnout_server.journal.counters import OFFERED, CounterFile, counters_of, in_memory
+from turnout_server.journal.counters import CounterFile, counters_of
 from turnout_server.journal.ring import Ring
 
 
@@ -23,16 +23,14 @@ def test_a_record_without_a_decision_is_not_offered() -> None:
     assert (ring.offered, len(ring)) == (0, 0)
 
 
-def test_counters_move_from_memory_into_a_file(tmp_path: Path) -> None:
+def test_what_is_counted_is_what_a_counter_file_has(tmp_path: Path) -> None:
     ring = Ring(1)
-    ring.append(record(0))
-    ring.append(record(1))
+    for seq in range(3):
+        ring.append(record(seq))
     counters = CounterFile(tmp_path, "gw-1")
-    ring.count_in(counters.cells)
-    ring.append(record(2))
+    counters.store(ring.cells)
     said = counters_of(tmp_path / BOOTS / "gw-1")
     assert (said.offered, said.dropped["ring_full"], said.is_running) == (3, 2, True)
-    ring.count_in(Ring(1).cells)
     counters.close()
     assert not counters_of(tmp_path / BOOTS / "gw-1").is_running
 
@@ -44,12 +42,3 @@ def test_what_was_taken_makes_room() -> None:
     assert [one.seq for one in ring.take(1)] == [0]
     ring.append(record(2))
     assert (ring.dropped, [one.seq for one in ring.take(9)], len(ring)) == (0, [1, 2], 0)
-
-
-def test_counters_that_are_ahead_are_not_set_back() -> None:
-    # An append on the other thread may have stored its number while the counters were being exchanged.
-    ring, cells = Ring(2), in_memory()
-    ring.append(record(0))
-    cells[OFFERED] = 2
-    ring.count_in(cells)
-    assert cells[OFFERED] == 2

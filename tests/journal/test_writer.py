@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from tests.journal.journals import write_counters
 from tests.journal.records import ARRIVED_NS, KEY, record, unwritable
 from turnout_server.config import JournalConfig
+from turnout_server.journal import counters as counters_module
 from turnout_server.journal import writer as writers
 from turnout_server.journal.accounts import accounts, footers
 from turnout_server.journal.boot import BOOTS, Boot
-from turnout_server.journal.counters import CounterFile, counters_of
+from turnout_server.journal.counters import Cells, CounterFile, counters_of
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.schema import SEGMENTS, STAGING
 from turnout_server.journal.segments import Footer, SegmentFiles
@@ -82,6 +83,14 @@ def test_a_record_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path) 
     writer.turn(0.0, closing=True)
     assert seqs_in(tmp_path) == [0, 2]
     assert writer.dropped["unwritable"] == 1
+
+
+def test_a_folder_called_after_nobodys_home_is_just_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ring, writer = started(Path("~") / "journal")
+    ring.append(record(0))
+    writer.turn(0.0, closing=True)
+    assert (writer.written, seqs_in(tmp_path / "~" / "journal")) == (1, [0])
 
 
 @pytest.mark.parametrize(
@@ -269,6 +278,9 @@ STEPS = st.lists(
 )
 
 
+WHOLE = {(owner, name): getattr(owner, name) for owner, name in PARTS.values()}
+
+
 def failing(number: int) -> Callable[..., Any]:
     """Return what fails with that error, whatever it is called with."""
 
@@ -289,7 +301,10 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as broken:
         journal, now, seq = Path(folder), 0.0, 0
-        ring = Ring(16)
+        # Shared memory of the test's own: what one example leaves is not the next one's.
+        broken.setattr(counters_module, "SHARED", journal / "memory")
+        (journal / "memory").mkdir()
+        ring = Ring(16, Cells(BOOT.name))
         config = JournalConfig(path=folder, ring_records=16, rotate_s=2.0, rotate_bytes=4000)
         writer = Writer(config, BOOT, ring)
 
@@ -308,7 +323,8 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
                 now += number
                 writer.turn(now)
             elif what == "recover":
-                broken.undo()
+                for owner, name in PARTS.values():
+                    broken.setattr(owner, name, WHOLE[owner, name])
             else:
                 owner, name = PARTS[what]
                 broken.setattr(owner, name, failing(number))

@@ -15,6 +15,9 @@ from turnout_server.vocabulary.record import Comparison, Record, Timing
 Reader = Callable[[Record], None]
 """Told of every record, on the event loop's thread, in the order of the ends. It must not wait for anything."""
 
+TRACEPARENT_LIMIT = 64
+"""Characters of a caller's `traceparent` that are kept; the W3C's has 55. Tens of thousands of records may wait."""
+
 _log = structlog.get_logger("turnout.records")
 
 
@@ -76,7 +79,7 @@ class Records:
             request_id,
             rows,
             timing,
-            query.headers.get("traceparent", ""),
+            query.headers.get("traceparent", "")[:TRACEPARENT_LIMIT],
             query.principal,
         )
         self._show(record)

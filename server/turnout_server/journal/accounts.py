@@ -91,6 +91,8 @@ def account(
         # A segment gets its name before it is counted, so a process can die with one segment more than counted.
         offered, written, dropped = counters.offered, max(counters.written, in_segments), counters.dropped
         finished = counters.segments
+        if not counters.is_exact:
+            problems.append("what it counted in its last twentieth of a second is not at hand: more may be missing")
     else:
         is_last = last is not None and last.is_last
         state = CLEAN if is_last else UNKNOWN

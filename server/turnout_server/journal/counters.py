@@ -1,17 +1,23 @@
-"""A boot's counters in a small mapped file, which outlives the process: it makes the truth exact after `kill -9`.
+"""A boot's counters, which outlive the process: after `kill -9` they say how much is missing, to the record.
 
-All of them are unsigned 64-bit integers, little-endian, behind eight bytes that say what the file is. The file's blocks
-are there from the start, since a store into a hole of a full disk would kill the process; and its owner holds a lock on
-it, which the kernel lets go of when the owner dies.
+All of them are unsigned 64-bit integers, little-endian, behind eight bytes that say what they are. They are counted in
+memory that is shared under a name, where the system has such a thing: that stays when the process dies, and no disk can
+keep a store into it waiting. A thread copies them, some times a second, into a file in the journal, for those who read
+it elsewhere or after the machine went down. The file's blocks are there from the start, so a full disk does not keep
+the counts from it; and its owner holds a lock on it, which the kernel lets go of when the owner dies. Nothing maps the
+file: a store into a mapped page waits for its disk, and kills the process where somebody has cut the file off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
+import stat
 import struct
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,7 +30,9 @@ MAGIC: Final = b"TURNOUT1"
 SIZE: Final = 4096
 OFFERED, WRITTEN, SEGMENTS, CLOSED, DROPPED = 1, 2, 3, 4, 5
 """Places of the counters, in eights of bytes; the causes' follow `DROPPED`."""
-_CELLS: Final = COUNTERS.size // 8
+SHARED: Final = Path("/dev/shm")
+"""Where Linux has memory that files' names stand for."""
+_PREFIX: Final = "turnout-journal-"
 
 
 class Counters(NamedTuple):
@@ -39,6 +47,8 @@ class Counters(NamedTuple):
     dropped: Mapping[str, int]
     is_running: bool
     """Whether its owner lives."""
+    is_exact: bool = True
+    """Whether they are the last ones; else the owner may have counted on for a twentieth of a second."""
 
 
 class CounterFile:
@@ -52,44 +62,98 @@ class CounterFile:
         """
         folder = journal / BOOTS
         folder.mkdir(mode=0o700, exist_ok=True)
+        self._file = folder / name
+        self._storing = threading.Lock()
+        self._stored = MAGIC.ljust(COUNTERS.size, b"\0")
         draft = folder / f".{name}"
         self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(self._descriptor, 0, SIZE)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            self._map = mmap.mmap(self._descriptor, SIZE)
-            self._map[: len(MAGIC)] = MAGIC
-            draft.rename(folder / name)
+            os.pwrite(self._descriptor, self._stored, 0)
+            draft.rename(self._file)
         except BaseException:
             os.close(self._descriptor)
             draft.unlink(missing_ok=True)
             raise
-        self.cells = cells_of(self._map)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed it, or put another in its place.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        try:
+            return not os.path.samestat(self._file.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return True
+
+    def store(self, cells: memoryview) -> None:
+        """Give the file the counts in *cells*. Any thread may; the disk may keep it waiting.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        with self._storing:
+            counts = bytes(cells)
+            if counts != self._stored:
+                os.pwrite(self._descriptor, counts, 0)
+                self._stored = counts
 
     def flush(self) -> None:
-        """Bring it to the disk, for the sake of power cuts."""
-        self._map.flush()
+        """Bring it to the disk, for the sake of power cuts.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Let go of it."""
-        self.cells.release()
-        self._map.close()
         os.close(self._descriptor)
 
 
-def cells_of(memory: mmap.mmap | bytearray) -> memoryview:
-    """Return *memory* as the counters: one store into one of them is one step, as others see it."""
-    assert sys.byteorder == "little", "counter files are little-endian, and are written by plain stores"
-    return memoryview(memory).cast("Q")
+class Cells:
+    """A boot's counters in memory."""
+
+    def __init__(self, name: str = "") -> None:
+        """Begin at 0, in memory shared for the boot called *name* where there is such a thing, else in our own."""
+        assert sys.byteorder == "little", "counters are little-endian, and are written by plain stores"
+        self._shared = SHARED / f"{_PREFIX}{name}" if name else None
+        memory: mmap.mmap | bytearray = bytearray(COUNTERS.size)
+        if self._shared is not None:
+            try:
+                memory = _shared_memory(self._shared)
+            except OSError:
+                self._shared = None
+        memory[: len(MAGIC)] = MAGIC
+        self._memory = memory
+        self.view = memoryview(memory).cast("Q")[: COUNTERS.size // 8]
+        """A store into one of these is one step, as other threads and processes see it."""
+
+    def close(self) -> None:
+        """Let go of what is shared: the counts are in the file, or nobody is to have them."""
+        if self._shared is not None:
+            with contextlib.suppress(OSError):
+                self._shared.unlink()
+            self._shared = None
 
 
-def in_memory() -> memoryview:
-    """Return counters without a file, for as long as none can be made."""
-    return cells_of(bytearray(_CELLS * 8))
+def _shared_memory(file: Path) -> mmap.mmap:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, SIZE)  # a store into a hole of full memory would kill the process
+        return mmap.mmap(descriptor, SIZE)
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def counters_of(file: Path) -> Counters:
-    """Return what a counter file says.
+    """Return what a counter file says, or what its boot had counted since in shared memory of this machine.
 
     Raises:
         OSError: it cannot be read.
@@ -102,7 +166,46 @@ def counters_of(file: Path) -> Counters:
         except BlockingIOError:
             is_running = True
         raw = opened.read(COUNTERS.size)
+        owner = os.fstat(opened.fileno()).st_uid
     if len(raw) < COUNTERS.size or not raw.startswith(MAGIC):
         raise ValueError("not a counter file")
-    _, offered, written, segments, closed, *dropped = COUNTERS.unpack(raw)
-    return Counters(offered, written, segments, bool(closed), dict(zip(CAUSES, dropped, strict=True)), is_running)
+    counted = _counted_in_memory(file.name, owner)
+    # Both only grow. What was stored last has everything but what was counted since.
+    _, *stored = COUNTERS.unpack(raw)
+    offered, written, segments, closed, *dropped = map(max, stored, counted) if counted is not None else stored
+    is_exact = bool(closed) or is_running or counted is not None
+    lost = dict(zip(CAUSES, dropped, strict=True))
+    return Counters(offered, written, segments, bool(closed), lost, is_running, is_exact)
+
+
+def _counted_in_memory(name: str, owner: int) -> tuple[int, ...] | None:
+    """Return what the boot called *name* has counted; None where that is not there, or not *owner*'s."""
+    try:
+        descriptor = os.open(SHARED / f"{_PREFIX}{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as opened:
+        found = os.fstat(descriptor)
+        raw = opened.read(COUNTERS.size) if stat.S_ISREG(found.st_mode) and found.st_uid == owner else b""
+    if len(raw) < COUNTERS.size or not raw.startswith(MAGIC):
+        return None
+    return COUNTERS.unpack(raw)[1:]
+
+
+def settle(file: Path) -> None:
+    """Give the counter file of a boot that has ended what the boot had counted in shared memory, and free that.
+
+    Raises:
+        OSError: that cannot be done.
+        ValueError: it is no counter file.
+    """
+    shared = SHARED / f"{_PREFIX}{file.name}"
+    if not shared.exists() or (found := counters_of(file)).is_running:
+        return
+    raw = COUNTERS.pack(
+        MAGIC, found.offered, found.written, found.segments, int(found.is_closed), *found.dropped.values()
+    )
+    with file.open("r+b") as opened:
+        opened.write(raw)
+        os.fsync(opened.fileno())
+    shared.unlink()

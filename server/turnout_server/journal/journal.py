@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import structlog
 
 from turnout_server.config import JournalConfig
 from turnout_server.journal.boot import Boot
+from turnout_server.journal.counters import Cells
 from turnout_server.journal.keys import keys_in
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.writer import Writer
@@ -21,6 +22,10 @@ from turnout_server.vocabulary.record import Record
 
 TURN_S = 0.1
 """How often the writer looks at what waits, in seconds."""
+STORE_S = 0.05
+"""How often the counter file gets the counts, in seconds."""
+LAST_STORE_S = 1.0
+"""What the counts get to be stored once all is settled, in seconds."""
 CLOSE_S = 5.0
 """What the last records get to be written once the process ends, in seconds."""
 
@@ -79,11 +84,14 @@ def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> I
     if config.path is None or (path.exists() and not path.is_dir()):
         raise ConfigurationError(f"journal.path: {config.path}: expected a directory")
     keys = keys_in(Path(config.key_file)) if config.key_file is not None else ()
-    ring = Ring(config.ring_records)
+    cells = Cells(boot.name)
+    ring = Ring(config.ring_records, cells)
     writer = Writer(config, boot, ring, keys)
-    stop = threading.Event()
+    stop, settled = threading.Event(), threading.Event()
     thread = threading.Thread(target=_write, args=(writer, stop), name="journal", daemon=True)
+    counting = threading.Thread(target=_count, args=(writer, settled), name="journal-counts", daemon=True)
     thread.start()
+    counting.start()
     try:
         yield Journal(ring, writer)
     finally:
@@ -92,8 +100,11 @@ def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> I
         if thread.is_alive():
             _log.error("the journal's disk does not answer; the last records are lost", seconds=close_s)
             writer.give_up()
-        else:
+        settled.set()
+        counting.join(LAST_STORE_S)
+        if not thread.is_alive() and not counting.is_alive():
             writer.release()
+            cells.close()
 
 
 def _write(writer: Writer, stop: threading.Event) -> None:
@@ -104,8 +115,16 @@ def _write(writer: Writer, stop: threading.Event) -> None:
     _safely(lambda: writer.turn(time.monotonic(), closing=True))
 
 
-def _safely(work: object) -> None:
+def _count(writer: Writer, settled: threading.Event) -> None:
+    """Store the counts, whatever the writer waits for, until they are *settled*; then the last time."""
+    while not settled.wait(STORE_S):
+        with contextlib.suppress(OSError):  # the writer finds out too, and says so
+            writer.store()
+    _safely(writer.store)
+
+
+def _safely(work: Callable[[], None]) -> None:
     try:
-        work()  # type: ignore[operator]
+        work()
     except Exception:
         _log.exception("the journal's writer failed; it goes on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from turnout_server.journal.counters import DROPPED, OFFERED, in_memory
+from turnout_server.journal.counters import DROPPED, OFFERED, Cells
 from turnout_server.journal.schema import CAUSES
 from turnout_server.vocabulary.record import Record
 
@@ -16,16 +16,16 @@ class Ring:
 
     __slots__ = ("_limit", "_records", "cells", "dropped", "offered")
 
-    def __init__(self, limit: int) -> None:
-        """Begin empty, with room for *limit* records."""
+    def __init__(self, limit: int, cells: Cells | None = None) -> None:
+        """Begin empty, with room for *limit* records; count in *cells*, or where nobody else looks."""
         self._records: deque[Record] = deque()
         self._limit = limit
         self.offered = 0
         """Records that came, those that were dropped included."""
         self.dropped = 0
         """Records for which there was no room."""
-        self.cells = in_memory()
-        """Where both counts are stored as well, for those who come after a crash."""
+        self.cells = (cells or Cells()).view
+        """All of the boot's counts, these two among them, as its counter file is to have them."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -44,10 +44,3 @@ class Ring:
         """Return the oldest *most* records, which wait no longer; fewer where there are fewer."""
         records = self._records
         return [records.popleft() for _ in range(min(most, len(records)))]
-
-    def count_in(self, cells: memoryview) -> None:
-        """Store the counts in *cells* from now on."""
-        self.cells = cells
-        # What was appended between these two lines stored a higher number, or will with the next record.
-        cells[OFFERED] = max(cells[OFFERED], self.offered)
-        cells[_RING_FULL] = max(cells[_RING_FULL], self.dropped)

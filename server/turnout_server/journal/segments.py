@@ -17,7 +17,7 @@ from arro3.core import RecordBatch, Table
 
 from turnout_server.journal.boot import BOOTS, Boot
 from turnout_server.journal.columns import SCHEMA, own_columns
-from turnout_server.journal.counters import counters_of
+from turnout_server.journal.counters import counters_of, settle
 from turnout_server.journal.schema import COLUMNS, STAGING, VERSION
 
 _CAUSES: Final = {
@@ -89,7 +89,7 @@ class SegmentFiles:
             OSError, duckdb.Error: it cannot be written; see `cause_of`.
         """
         staging = self._journal / STAGING
-        staging.mkdir(mode=0o700, exist_ok=True)
+        staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         staged = staging / f"{self._boot.name}-{footer.segment}.parquet"
         pairs = ", ".join(f"{_quoted(name)}: {_quoted(value)}" for name, value in footer.pairs().items())
         database = self._connection()
@@ -137,7 +137,14 @@ class SegmentFiles:
 
 
 def sweep(journal: Path) -> None:
-    """Remove what boots that have ended left unfinished. What cannot be looked at is left alone."""
+    """Tidy up after boots that have ended without closing. What cannot be looked at is left alone.
+
+    Their unfinished segments go, and their counter files get what they had counted last.
+    """
+    with contextlib.suppress(OSError):
+        for counters in (journal / BOOTS).iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                settle(counters)
     with contextlib.suppress(OSError):
         for staged in (journal / STAGING).iterdir():
             boot = staged.name.rpartition("-")[0]

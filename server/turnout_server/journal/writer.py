@@ -30,7 +30,7 @@ _log = structlog.get_logger("turnout.journal")
 
 
 class Writer:
-    """One boot's writer. `turn` and `close` belong to one thread; `give_up` may come from another."""
+    """One boot's writer. `turn` and `close` belong to one thread; `give_up` and `store` may come from others."""
 
     def __init__(self, config: JournalConfig, boot: Boot, ring: Ring, keys: Sequence[bytes] = ()) -> None:
         """Make a writer that has written nothing.
@@ -42,12 +42,15 @@ class Writer:
             keys: what units are hashed with, the first of them; none for the journal's own.
         """
         self._config = config
-        self._journal = Path(config.path or "")
+        self._journal = Path(config.path or "").absolute()  # DuckDB has its own idea of a `~` in front
         self._boot = boot
         self._ring = ring
         self._files = SegmentFiles(self._journal, boot)
         self._encoder = Encoder(keys[0]) if keys else None
+        self._is_own_key = not keys
         self._counters: CounterFile | None = None
+        self._removed: list[CounterFile] = []
+        """Counter files that somebody took away; open until the end, since `store` may be at one of them."""
         self._lock = threading.Lock()
         """Held while it is settled whether rows are written or lost."""
         self._given_up = False
@@ -79,7 +82,7 @@ class Writer:
             now: in seconds, on a clock that never goes back.
             closing: whether it is the last turn: everything is written, and counted as lost where that fails.
         """
-        if self._counters is None or self._encoder is None:
+        if not self._is_prepared():
             self._prepare(now, closing=closing)
         if self._since is None and len(self._ring):
             self._since = now
@@ -95,6 +98,14 @@ class Writer:
         elif due and now >= self._rotate_at:
             self._rotate(now)
 
+    def _is_prepared(self) -> bool:
+        if self._counters is None or self._encoder is None:
+            return False
+        try:
+            return not self._counters.is_gone
+        except OSError:  # writing will fail too, and say why
+            return True
+
     def _prepare(self, now: float, *, closing: bool) -> None:
         """Make what is missing: the folder, the counters' file, the key."""
         if now < self._prepare_at and not closing:
@@ -102,12 +113,14 @@ class Writer:
         self._prepare_at = now + RETRY_S
         try:
             self._journal.mkdir(parents=True, exist_ok=True)
-            if self._counters is None:
+            counters = self._counters
+            if counters is None or counters.is_gone:
                 self._counters = CounterFile(self._journal, self._boot.name)
-                self._ring.count_in(self._counters.cells)
-                self._count()
+                if counters is not None:
+                    self._removed.append(counters)
+                self._counters.store(self._ring.cells)
                 sweep(self._journal)
-            if self._encoder is None:
+            if self._is_own_key:  # it went with the folder, if that went
                 self._encoder = Encoder(own_keys(self._journal)[0])
             self._say("")
         except (OSError, ConfigurationError) as error:
@@ -161,8 +174,7 @@ class Writer:
                 self.written += len(seqs)
                 self._let_go()
                 self._count()
-            if self._counters is not None:
-                self._counters.flush()
+            self._flush()
             self._say("")
         except Exception as error:  # whatever disks and databases come up with
             if staged is not None:
@@ -178,14 +190,16 @@ class Writer:
             self._drop_held()
         with self._lock:
             if self._counters is not None and not self._given_up:
-                self._counters.cells[CLOSED] = 1
+                self._ring.cells[CLOSED] = 1
                 try:
-                    self._counters.flush()
+                    self._flush()
                 except OSError as error:  # it is there for all but a power cut
                     self._say(str(error))
 
     def give_up(self) -> None:
         """Count all that is not written as lost: the process has no time left. The writer may hang meanwhile.
+
+        The counter file knows of it after the next `store`.
 
         If it hangs in the very moment of finishing a segment, nothing is settled, and the boot stays unclean.
         """
@@ -195,18 +209,27 @@ class Writer:
             self._given_up = True
             self.dropped["closing"] += self._ring.offered - self.written - sum(self._lost().values())
             self._count()
-            if self._counters is not None:
-                self._counters.cells[CLOSED] = 1
+            self._ring.cells[CLOSED] = 1
         finally:
             self._lock.release()
 
+    def store(self) -> None:
+        """Give the counter file, if there is one yet, all counts as they are now. The disk may keep it waiting.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        counters = self._counters
+        if counters is not None:
+            counters.store(self._ring.cells)
+
     def release(self) -> None:
-        """Let go of the counters' file; nothing is written any more."""
-        if self._counters is not None:
-            counts = list(self._counters.cells[: DROPPED + len(CAUSES)])
-            self._ring.count_in(memoryview(bytearray(len(counts) * 8)).cast("Q"))
-            self._counters.close()
-            self._counters = None
+        """Let go of the counters' files; nothing is written any more."""
+        for counters in (self._counters, *self._removed):
+            if counters is not None:
+                counters.close()
+        self._counters = None
+        self._removed.clear()
 
     # ------------------------------------------------------------ counting
 
@@ -228,12 +251,16 @@ class Writer:
         self._batches, self._seqs, self.held_bytes, self._since = [], [], 0, None
 
     def _count(self) -> None:
-        """Store all counts, but for the ring's own."""
+        """Note all counts, but for the ring's own, where the counter file's are."""
+        cells = self._ring.cells
+        cells[WRITTEN], cells[SEGMENTS] = self.written, self.segments
+        for place, cause in enumerate(CAUSES[1:], start=DROPPED + 1):
+            cells[place] = self.dropped[cause]
+
+    def _flush(self) -> None:
+        self.store()
         if self._counters is not None:
-            cells = self._counters.cells
-            cells[WRITTEN], cells[SEGMENTS] = self.written, self.segments
-            for place, cause in enumerate(CAUSES[1:], start=DROPPED + 1):
-                cells[place] = self.dropped[cause]
+            self._counters.flush()
 
     def _say(self, problem: str) -> None:
         """Log a change of state, once."""

@@ -71,7 +71,7 @@ class Record(NamedTuple):
     timing: Timing | None = None
     """None for a request that did not get as far as a queue."""
     traceparent: str = ""
-    """As the caller sent it."""
+    """As the caller sent it, cut off where it is longer than any that makes sense."""
     principal: str = ""
     """Who called, as authenticated."""
     copy_of: int = -1

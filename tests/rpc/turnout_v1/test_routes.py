@@ -9,7 +9,7 @@ from turnout import v1 as pb
 from turnout_server.routing.route import Mirror, Override, Route, Target, When
 from turnout_server.routing.table import RouteTable
 from turnout_server.rpc.turnout_v1 import typed
-from turnout_server.rpc.turnout_v1.routes import RouteService
+from turnout_server.rpc.turnout_v1.routes import MOST_HEADERS, RouteService
 from turnout_server.vocabulary.errors import InvalidRequestError, RouteNotFoundError
 
 CALL = FakeCall()
@@ -79,6 +79,13 @@ async def test_an_assignment_is_explained_and_headers_match_in_lower_case(catalo
     answer = await RouteService(catalog, catalog).Assign(request, CALL)
     assert answer == pb.AssignResponse(served=typed.served(DECISION), override_index=2)
     assert catalog.changes == [("price", "u9", {"x-qa": "On"})]
+
+
+async def test_an_assignment_with_more_headers_than_a_call_can_have_is_refused(catalog: FakeCatalog) -> None:
+    request = pb.AssignRequest(route="price", headers={f"h{number}": "" for number in range(MOST_HEADERS + 1)})
+    with pytest.raises(InvalidRequestError, match="513 of them; at most 512"):
+        await RouteService(catalog, catalog).Assign(request, CALL)
+    assert catalog.changes == []
 
 
 @pytest.mark.parametrize("validate_only", [True, False])

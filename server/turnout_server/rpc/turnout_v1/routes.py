@@ -12,6 +12,10 @@ from turnout_server.rpc.turnout_v1.paging import page
 from turnout_server.transport.call import Call
 from turnout_server.vocabulary.errors import InvalidRequestError
 
+MOST_HEADERS = 512
+"""Headers that an assignment may be asked with: as many as fit into a real call's metadata. A message would hold
+millions, and to look at them keeps the event loop from all else for seconds."""
+
 
 class RouteService:
     """Looks at the route table, explains assignments, and replaces the table."""
@@ -39,6 +43,8 @@ class RouteService:
 
     async def Assign(self, request: pb.AssignRequest, call: Call) -> pb.AssignResponse:
         """Say which target a unit belongs to, and why, without running a model."""
+        if len(request.headers) > MOST_HEADERS:
+            raise InvalidRequestError(f"headers: {len(request.headers)} of them; at most {MOST_HEADERS} are allowed")
         headers = {name.lower(): value for name, value in request.headers.items()}
         decision = self._catalog.assign(_named(request.route), request.unit, headers)
         return pb.AssignResponse(served=typed.served(decision), override_index=decision.override)
