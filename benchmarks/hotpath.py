@@ -29,6 +29,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
+from benchmarks import journal as journal_bench
 from turnout.v1 import ranking_service_pb2
 from turnout_server.config import SchedulingConfig
 from turnout_server.execution.loading import Loading, opening
@@ -65,6 +66,8 @@ TRACING: Mapping[str, str | None] = {"off": None, "unsampled": _TRACE.format(0),
 """The `traceparent` of the calls; with None there is no tracer at all."""
 TARGET_US = 40.0
 """What one row of the MLP may cost beyond ONNX Runtime's run, without tracing."""
+JOURNAL_TARGET_US = 5.0
+"""What a record of the journal may cost, in CPU time of all threads."""
 
 
 class FakeCall:
@@ -326,6 +329,16 @@ def report(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def journal_verdict(journal_us: float, request: Result) -> str:
+    """Say what the journal costs a request: all threads' CPU time, from `append` to the finished segment."""
+    verdict = "within" if journal_us <= JOURNAL_TARGET_US else "ABOVE"
+    share = journal_us / request.steps["whole"]
+    return (
+        f"The journal: {journal_us:.1f} µs of CPU time a record in the whole process, {verdict} the "
+        f"{JOURNAL_TARGET_US:.0f} µs; {share:.1%} of what a request costs in process."
+    )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure, print the table, and write it to build/benchmarks/hotpath.{md,json}."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks hotpath", description=__doc__)
@@ -334,10 +347,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     options = parser.parse_args(arguments)
     results = uvloop.run(measure(options.rounds, options.calls))
-    text = report(results)
+    journal = statistics.median(journal_bench.cost_us() for _ in range(3))
+    text = f"{report(results)}\n\n{journal_verdict(journal, results[0])}"
     print(text)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "hotpath.md").write_text(text + "\n", encoding="utf-8")
-    rows = [{**each._asdict(), "beyond_us": each.beyond_us} for each in results]
+    rows: list[dict[str, Any]] = [{**each._asdict(), "beyond_us": each.beyond_us} for each in results]
+    rows.append({"request": "a record of the journal", "cpu_us": journal})
     (options.output / "hotpath.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0

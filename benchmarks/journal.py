@@ -15,16 +15,18 @@ from turnout_server.vocabulary.record import OK, Record, Timing
 
 def records(count: int) -> list[Record]:
     """Return records as real traffic makes them: every value of its own, a trace and a unit each, four arms."""
+    arms = [
+        Decision("price", arm, "price", number + 1, Reason.SPLIT, arm, -1, 0.25, "d" * 64, "e" * 16)
+        for number, arm in enumerate(("control", "a", "b", "c"))
+    ]
 
     def made() -> Iterator[Record]:
         for seq in range(count):
-            arm = f"arm-{seq % 4}"
-            decision = Decision("price", arm, "price", seq % 4 + 1, Reason.SPLIT, arm, -1, 0.25, "d" * 64, "e" * 16)
             timing = Timing(1_000 + seq % 977, 1, 1, 1, 1, 1)
             trace = f"00-{seq + 1:032x}-{seq + 1:016x}-01"
             at = 1_800_000_000_000_000_000 + seq * 100_000
             unit, request_id = f"customer-{seq % 5000}", f"{seq:016x}"
-            yield Record(seq, at, 500_000 + seq, OK, decision, "price", unit, request_id, 1, timing, trace)
+            yield Record(seq, at, 500_000 + seq, OK, arms[seq % 4], "price", unit, request_id, 1, timing, trace)
 
     return list(made())
 

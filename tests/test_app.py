@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+from pathlib import Path
 
-import pytest
-
-from turnout_server.app import rules_of, usable_cores
-from turnout_server.config import SchedulingConfig
-from turnout_server.scheduling.batcher import Rules
-from turnout_server.store.manifest import Batching
-
-
-@pytest.mark.parametrize(
-    ("batching", "rules"),
-    [
-        (Batching(), Rules(32, 0.001, 150_000.0, 3)),
-        (Batching(max_rows=8), Rules(8, 0.001, 150_000.0, 3)),
-        (Batching(max_delay_us=0), Rules(32, 0.0, 150_000.0, 3)),
-    ],
-)
-def test_a_versions_manifest_wins_over_the_configuration(batching: Batching, rules: Rules) -> None:
-    scheduling = SchedulingConfig(max_batch_rows=32, max_batch_delay_us=1000, inline_below_us=150)
-    assert rules_of(batching, scheduling, 3) == rules
+from tests.gateway.world import query
+from tests.records import DECISION
+from turnout_server.app import _recording
+from turnout_server.config import JournalConfig
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.journal.reading import query as ask
 
 
-def test_a_containers_cores_count_and_not_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
-    assert usable_cores() == 2
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert usable_cores() == 64
+async def test_records_are_counted_and_kept_where_a_journal_is_asked_for(tmp_path: Path) -> None:
+    instruments = Instruments()
+    async with contextlib.AsyncExitStack() as stack:
+        records = _recording(JournalConfig(path=str(tmp_path), instance="gw"), instruments, stack)
+        record = records.ended(query(unit="u"), DECISION, "OK", 0)
+        families = {family.name: dict(family.points) for family in instruments.families()}
+        assert families["turnout.journal.offered"] == {(): 1}
+        assert list(families["turnout.requests"].values()) == [1]
+    found = ask(tmp_path, "SELECT instance, boot || '-' || seq, code FROM records").rows
+    assert found == [("gw", record.request_id, "OK")]
+
+
+async def test_without_a_journal_there_is_none_to_read_of() -> None:
+    instruments = Instruments()
+    async with contextlib.AsyncExitStack() as stack:
+        _recording(JournalConfig(), instruments, stack)
+        assert not any(family.name.startswith("turnout.journal") for family in instruments.families())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.scheduling.items import item
 from turnout_server.scheduling.admission import SHORTEST_RETRY_S, Admission, Bounds, Room
-from turnout_server.scheduling.batcher import Batcher, Decision, Rules
+from turnout_server.scheduling.batcher import Batcher, Choice, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import LOWEST_PRIORITY, Batch, Item
 from turnout_server.vocabulary.errors import (
@@ -113,7 +113,7 @@ def test_a_batch_runs_inline_if_all_of_it_is_quick_enough() -> None:
 def test_what_is_too_long_for_the_loop_waits_for_a_worker() -> None:
     queue = batcher()
     queue.offer(item(), 0.0)
-    assert queue.next_batch(0.0, worker_free=False) == Decision(None, [], blocked=True)
+    assert queue.next_batch(0.0, worker_free=False) == Choice(None, [], blocked=True)
     assert queue.next_batch(0.0, worker_free=True).batch is not None
 
 

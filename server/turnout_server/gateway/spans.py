@@ -18,17 +18,22 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.trace.span import TraceFlags, TraceState
 
 from turnout_server.execution.batch_run import Execution
+from turnout_server.vocabulary.attributes import (
+    ASSIGNED,
+    ERROR_REASON,
+    MODEL,
+    REASON,
+    REQUEST_ID,
+    ROUTE,
+    ROWS,
+    RPC_METHOD,
+    RPC_STATUS,
+    RPC_SYSTEM,
+    TARGET,
+    VERSION,
+)
 from turnout_server.vocabulary.record import Record, Timing
 
-ROUTE = "turnout.route"
-TARGET = "turnout.target"
-ASSIGNED = "turnout.assigned_target"
-REASON = "turnout.reason"
-REQUEST_ID = "turnout.request.id"
-MODEL = "turnout.model.name"
-VERSION = "turnout.model.version"
-ROWS = "turnout.batch.rows"
-ERROR_REASON = "turnout.error.reason"
 QUEUE_SPAN = "turnout.queue"
 RUN_SPAN = "turnout.run"
 SERVER_FAULTS = frozenset(
@@ -101,7 +106,7 @@ class Spans:
 
     def _record(self, method: str, parent: Context) -> Span:
         assert self._tracer is not None
-        attributes = {"rpc.system.name": "grpc", "rpc.method": method}
+        attributes = {RPC_SYSTEM: "grpc", RPC_METHOD: method}
         return self._tracer.start_span(method, context=parent, kind=SpanKind.SERVER, attributes=attributes)
 
     def read(self, record: Record, span: Span) -> None:
@@ -160,7 +165,7 @@ class Spans:
         """
         if not span.is_recording():
             return
-        span.set_attribute("rpc.response.status_code", code)
+        span.set_attribute(RPC_STATUS, code)
         if reason:
             span.set_attribute(ERROR_REASON, reason)
         if code in SERVER_FAULTS:

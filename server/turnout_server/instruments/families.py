@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from turnout_server.vocabulary import attributes
+
 
 class Kind(Enum):
     """What may be done with a family's numbers."""
@@ -25,17 +27,17 @@ class Label(NamedTuple):
     """In OpenTelemetry."""
 
 
-ROUTE = Label("route", "turnout.route")
-TARGET = Label("target", "turnout.target")
-MODEL = Label("model", "turnout.model.name")
-VERSION = Label("version", "turnout.model.version")
-REASON = Label("reason", "turnout.reason")
-CODE = Label("code", "turnout.code")
-OUTCOME = Label("outcome", "turnout.outcome")
-CAUSE = Label("cause", "turnout.cause")
-STATE = Label("state", "turnout.model.state")
-METHOD = Label("method", "rpc.method")
-STATUS = Label("code", "rpc.response.status_code")
+ROUTE = Label("route", attributes.ROUTE)
+TARGET = Label("target", attributes.TARGET)
+MODEL = Label("model", attributes.MODEL)
+VERSION = Label("version", attributes.VERSION)
+REASON = Label("reason", attributes.REASON)
+CODE = Label("code", attributes.CODE)
+OUTCOME = Label("outcome", attributes.OUTCOME)
+CAUSE = Label("cause", attributes.CAUSE)
+STATE = Label("state", attributes.STATE)
+METHOD = Label("method", attributes.RPC_METHOD)
+STATUS = Label("code", attributes.RPC_STATUS)
 
 
 class Buckets(NamedTuple):

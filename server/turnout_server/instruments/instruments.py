@@ -35,6 +35,7 @@ from turnout_server.instruments.families import (
 )
 from turnout_server.instruments.statistics import VersionStatistics
 from turnout_server.serving.state import State, VersionStatus
+from turnout_server.vocabulary.attributes import RPC_SYSTEM
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
@@ -214,7 +215,7 @@ class Instruments:
             counter("turnout.model.loads", "{load}", _LOADS, (MODEL, OUTCOME), _copy(self._loads)),
             counter("turnout.route_table.reloads", "{reload}", _RELOADS, (OUTCOME,), _copy(self._reloads)),
             histogram("rpc.server.call.duration", "s", "How long calls took.", (METHOD, STATUS), rpcs)._replace(
-                prometheus="turnout_rpc_duration_seconds", common=(("rpc.system.name", "grpc"),)
+                prometheus="turnout_rpc_duration_seconds", common=((RPC_SYSTEM, "grpc"),)
             ),
             *(family for other in self._others for family in other.families()),
         )

@@ -110,9 +110,14 @@ def _compared(comparison: Comparison | None) -> Sequence[Any]:
 
 
 def _of_decisions(decisions: Sequence[Decision]) -> dict[str, Array]:
-    """Return the columns that decisions fill: each distinct one's values, taken as often as it stands there."""
-    places: dict[Decision, int] = {}
-    index = Array([places.setdefault(decision, len(places)) for decision in decisions], DataType.uint32())
+    """Return the columns that decisions fill: each distinct one's values, taken as often as it stands there.
+
+    Equal ones are mostly one object, and to hash a whole decision costs more than all its columns.
+    """
+    found = dict(zip(map(id, decisions), decisions, strict=True))
+    numbers = {number: place for place, number in enumerate(found)}
+    index = Array([numbers[number] for number in map(id, decisions)], DataType.uint32())
+    places = list(found.values())
     values: dict[str, list[Any]] = {
         "route": [one.route or None for one in places],
         "epoch": [one.epoch or None for one in places],

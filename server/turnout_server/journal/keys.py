@@ -14,14 +14,15 @@ from pathlib import Path
 
 import structlog
 
+from turnout_server.journal.sync import sync
 from turnout_server.vocabulary.errors import ConfigurationError
 
 KEY = ".key"
 """The journal's own key file, where it was given no other."""
+_MOST_KEYS = 2
 _LEAST_KEY = 16
 _MOST_KEY = 64
 """BLAKE2b takes no longer ones."""
-_MOST_KEYS = 2
 _log = structlog.get_logger("turnout.journal")
 
 
@@ -29,7 +30,7 @@ def keys_in(file: Path) -> tuple[bytes, ...]:
     """Return the keys in *file*, newest first.
 
     Raises:
-        ConfigurationError: it cannot be read, or has no key in it, or more than two.
+        ConfigurationError: it cannot be read, or has no key in it.
     """
     try:
         lines = file.read_text(encoding="ascii").split()
@@ -38,10 +39,8 @@ def keys_in(file: Path) -> tuple[bytes, ...]:
         raise ConfigurationError(f"{file}: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigurationError(f"{file}: expected keys in hexadecimal, one a line") from error
-    if len(keys) > _MOST_KEYS:
-        raise ConfigurationError(f"{file}: {len(keys)} keys; expected one or two: the new one and the one from before")
-    if not keys or not all(_LEAST_KEY <= len(key) <= _MOST_KEY for key in keys):
-        raise ConfigurationError(f"{file}: expected keys of {_LEAST_KEY} to {_MOST_KEY} bytes, one a line")
+    if not 1 <= len(keys) <= _MOST_KEYS or not all(_LEAST_KEY <= len(key) <= _MOST_KEY for key in keys):
+        raise ConfigurationError(f"{file}: expected one or two keys of {_LEAST_KEY} to {_MOST_KEY} bytes, one a line")
     return keys
 
 
@@ -74,6 +73,7 @@ def own_keys(journal: Path) -> tuple[bytes, ...]:
                 os.fsync(writer.fileno())
             with contextlib.suppress(FileExistsError):
                 os.link(draft, file)
+                sync(journal)  # a power cut must not take the key of rows that stay
                 _log.warning(
                     "a key for units was made; gateways that share experiments have to share it", file=str(file)
                 )

@@ -7,6 +7,7 @@ routes show` to look. What is available at a moment, and what labels mean, is ha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from turnout_server.routing.route import Target
@@ -111,26 +112,39 @@ def unavailable(names: Names, decision: Decision) -> VersionUnavailableError:
 
 def _served(names: Names, route: CompiledRoute, assigned: Target, reason: Reason, override: int) -> Decision:
     """Return who answers for the target that a request was assigned to."""
-    propensity = None if reason is Reason.OVERRIDE else route.propensities[assigned.name]
     target = assigned
     key = names.key_of(target.model, target.version)
     available = key is not None and names.is_available(key)
+    answers = reason
     if not available and route.fallback is not None and route.fallback is not assigned:
         other = names.key_of(route.fallback.model, route.fallback.version)
         if other is not None and names.is_available(other):
-            target, key, reason, available = route.fallback, other, Reason.FALLBACK, True
+            target, key, answers, available = route.fallback, other, Reason.FALLBACK, True
+    version = 0 if key is None else key[1]
+    epoch, digest = names.epoch_of(route.name), names.table.digest
+    return _decision(
+        route, target.name, target.model, version, answers, assigned.name, override, reason, digest, epoch, available
+    )
+
+
+@lru_cache(maxsize=4096)
+def _decision(
+    route: CompiledRoute,
+    target: str,
+    model: str,
+    version: int,
+    reason: Reason,
+    assigned: str,
+    override: int,
+    drawn: Reason,
+    digest: str,
+    epoch: str,
+    available: bool,
+) -> Decision:
+    """Return a decision: the same object each time, since few are taken and each is taken often."""
+    propensity = None if drawn is Reason.OVERRIDE else route.propensities[assigned]
     return Decision(
-        route.name,
-        target.name,
-        target.model,
-        0 if key is None else key[1],
-        reason,
-        assigned.name,
-        override,
-        propensity,
-        names.table.digest,
-        names.epoch_of(route.name),
-        available,
+        route.name, target, model, version, reason, assigned, override, propensity, digest, epoch, available
     )
 
 

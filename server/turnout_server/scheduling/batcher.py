@@ -32,7 +32,7 @@ class Rules(NamedTuple):
     """How many batches may run at once: for the first estimate of waits, before any is measured."""
 
 
-class Decision(NamedTuple):
+class Choice(NamedTuple):
     """What is to be done now."""
 
     batch: Batch | None
@@ -46,7 +46,7 @@ class Decision(NamedTuple):
 
 
 _NONE: list[tuple[Item, TurnoutError]] = []
-_NOTHING = Decision(None, _NONE)
+_NOTHING = Choice(None, _NONE)
 
 
 class Batcher:
@@ -150,7 +150,7 @@ class Batcher:
         self._admission.enter(item.room, item.nbytes)
         self.waiting.add(item, now)
 
-    def next_batch(self, now: float, worker_free: bool) -> Decision:
+    def next_batch(self, now: float, worker_free: bool) -> Choice:
         """Decide what to run now; a batch that is returned counts as running until `finish`.
 
         Args:
@@ -162,19 +162,19 @@ class Batcher:
         while (head := waiting.head()) is not None and self._is_too_late(head, now):
             self._drop(head, dropped)
         if head is None:
-            return Decision(None, dropped) if dropped else _NOTHING
+            return Choice(None, dropped) if dropped else _NOTHING
         rows, size = waiting.group_of(head)
         if rows > rules.max_rows:
             size = max(size * rules.max_rows // rows, head.size)
         elif rules.max_delay_s and head.key is not None and rows < rules.max_rows:
             due = head.offered_ns / _NS + rules.max_delay_s
             if now < due:
-                return Decision(None, dropped, wake_at=due)
+                return Choice(None, dropped, wake_at=due)
         inline = head.inline and self._costs.estimate(size) < rules.inline_below_ns
         if not inline and not worker_free:
-            return Decision(None, dropped, blocked=True)
+            return Choice(None, dropped, blocked=True)
         self.running += 1
-        return Decision(Batch(self._taken(head, now, dropped), inline), dropped)
+        return Choice(Batch(self._taken(head, now, dropped), inline), dropped)
 
     def finish(self, batch: Batch, now: float) -> None:
         """Note that *batch* has run."""
