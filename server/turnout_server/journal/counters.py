@@ -7,6 +7,7 @@ it, which the kernel lets go of when the owner dies.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 
 from turnout_server.journal.boot import BOOTS
 from turnout_server.journal.schema import CAUSES
+from turnout_server.journal.sync import sync
 
 COUNTERS: Final = struct.Struct(f"<8s4Q{len(CAUSES)}Q")
 MAGIC: Final = b"TURNOUT1"
@@ -60,6 +62,9 @@ class CounterFile:
             self._map = mmap.mmap(self._descriptor, SIZE)
             self._map[: len(MAGIC)] = MAGIC
             draft.rename(folder / name)
+            with contextlib.suppress(OSError):  # it is there; only a power cut could still take it
+                sync(folder)
+                sync(journal)
         except BaseException:
             os.close(self._descriptor)
             draft.unlink(missing_ok=True)
