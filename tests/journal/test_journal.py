@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import subprocess
@@ -76,7 +77,8 @@ def test_after_a_clean_end_all_of_it_is_there(tmp_path: Path) -> None:
 
 
 def test_after_kill_9_the_counters_are_exact_and_segments_can_be_read(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", CHILD, tmp_path], capture_output=True, timeout=60)
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the code under test, whatever is installed
+    ended = subprocess.run([sys.executable, "-c", CHILD, tmp_path], capture_output=True, timeout=60, env=here)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     said = counters_of(tmp_path / BOOTS / BOOT.name)
     assert (said.offered, said.written, said.segments, said.is_closed, said.is_running) == (700, 500, 1, False, False)

@@ -177,7 +177,7 @@ class Writer:
         if self._batches:
             self._drop_held()
         with self._lock:
-            if self._counters is not None and not self._given_up:
+            if self._counters is not None:  # who gave up has settled everything, too
                 self._counters.cells[CLOSED] = 1
                 try:
                     self._counters.flush()
