@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import stat
@@ -28,13 +29,15 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 BOOT = Boot("gw-1", "692937a000c0ffee")
 CHILD = """
-import os, signal, sys
+import os, pathlib, signal, sys
+from turnout_server.journal import counters
+counters.SHARED = pathlib.Path(sys.argv[2])
 from tests.journal.records import record
 from turnout_server.config import JournalConfig
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.writer import Writer
-ring = Ring(1000)
+ring = Ring(1000, counters.Cells("gw-1-692937a000c0ffee"))
 writer = Writer(JournalConfig(path=sys.argv[1], rotate_s=1.0), Boot("gw-1", "692937a000c0ffee"), ring, [b"k" * 16])
 writer.turn(0.0)
 for seq in range(700):
@@ -42,7 +45,6 @@ for seq in range(700):
     if seq == 499:
         writer.turn(0.0)
         writer.turn(1.0)
-writer.store()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -77,8 +79,10 @@ def test_after_a_clean_end_all_of_it_is_there(tmp_path: Path) -> None:
     assert journal.counts().waiting == 0
 
 
-def test_after_kill_9_the_counters_are_as_they_were_stored_and_segments_can_be_read(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", CHILD, tmp_path], capture_output=True, timeout=60)
+def test_after_kill_9_the_counters_are_exact_and_segments_can_be_read(tmp_path: Path, memory_of_its_own: Path) -> None:
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the code under test, whatever is installed
+    command = [sys.executable, "-c", CHILD, tmp_path, memory_of_its_own]
+    ended = subprocess.run(command, capture_output=True, timeout=60, env=here)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     said = counters_of(tmp_path / BOOTS / BOOT.name)
     assert (said.offered, said.written, said.segments, said.is_closed, said.is_running) == (700, 500, 1, False, False)

@@ -102,7 +102,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatc
     def fail(_: Path) -> None:
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr("turnout_server.journal.segments._sync", fail)
+    monkeypatch.setattr("turnout_server.journal.segments.sync", fail)
     with pytest.raises(OSError, match="broken"):
         staged(tmp_path)
     assert list((tmp_path / STAGING).iterdir()) == []

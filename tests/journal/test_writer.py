@@ -295,6 +295,7 @@ def failing(number: int) -> Callable[..., Any]:
 @example(first=[("counter file", errno.ENOSPC)], steps=[("append", 3), ("turn", 3)], ending="crash")
 @example(first=[("key", errno.EROFS)], steps=[("append", 12), ("append", 12), ("turn", 3)], ending="close")
 @example(first=[("finish", errno.EIO)], steps=[("append", 3), ("turn", 3), ("append", 3), ("turn", 1)], ending="crash")
+@example(first=[("counter file", errno.ENOSPC)], steps=[("append", 3), ("recover", 0)], ending="give up")
 @example(first=[], steps=[("append", 3), ("flush", errno.EIO), ("turn", 3)], ending="close")
 def test_offered_is_written_and_lost_and_what_is_still_there(
     first: list[tuple[str, int]], steps: list[tuple[str, int]], ending: str

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 
 from turnout_server.journal.boot import BOOTS
 from turnout_server.journal.schema import CAUSES
+from turnout_server.journal.sync import sync
 
 COUNTERS: Final = struct.Struct(f"<8s4Q{len(CAUSES)}Q")
 MAGIC: Final = b"TURNOUT1"
@@ -72,6 +73,9 @@ class CounterFile:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             os.pwrite(self._descriptor, self._stored, 0)
             draft.rename(self._file)
+            with contextlib.suppress(OSError):  # it is there; only a power cut could still take it
+                sync(folder)
+                sync(journal)
         except BaseException:
             os.close(self._descriptor)
             draft.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from turnout_server.journal.accounts import RUNNING, accounts, footers
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.keys import KEY, hashed, key_id, keys_in
 from turnout_server.journal.schema import STAGING
+from turnout_server.journal.sync import sync
 from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 from turnout_server.vocabulary.units import check_unit
 
@@ -142,17 +143,9 @@ def _rewrite(
 
 def _swap(staged: Path, file: Path) -> None:
     shutil.copymode(file, staged)
-    _sync(staged)
+    sync(staged)
     staged.replace(file)
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(file.parent)
 
 
 def _members(said: Mapping[str, str]) -> str:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import structlog
 
+from turnout_server.journal.sync import sync
 from turnout_server.vocabulary.errors import ConfigurationError
 
 KEY = ".key"
 """The journal's own key file, where it was given no other."""
+_MOST_KEYS = 2
 _LEAST_KEY = 16
 _MOST_KEY = 64
 """BLAKE2b takes no longer ones."""
-_MOST_KEYS = 2
 _log = structlog.get_logger("turnout.journal")
 
 
@@ -29,7 +30,7 @@ def keys_in(file: Path) -> tuple[bytes, ...]:
     """Return the keys in *file*, newest first.
 
     Raises:
-        ConfigurationError: it cannot be read, or has no key in it, or more than two.
+        ConfigurationError: it cannot be read, or has no key in it.
     """
     try:
         lines = file.read_text(encoding="ascii").split()
@@ -74,6 +75,7 @@ def own_keys(journal: Path) -> tuple[bytes, ...]:
                 os.fsync(writer.fileno())
             with contextlib.suppress(FileExistsError):
                 os.link(draft, file)
+                sync(journal)  # a power cut must not take the key of rows that stay
                 _log.warning(
                     "a key for units was made; gateways that share experiments have to share it", file=str(file)
                 )

@@ -19,6 +19,7 @@ from turnout_server.journal.boot import BOOTS, Boot
 from turnout_server.journal.columns import SCHEMA, own_columns
 from turnout_server.journal.counters import counters_of, settle
 from turnout_server.journal.schema import COLUMNS, STAGING, VERSION
+from turnout_server.journal.sync import sync
 
 _CAUSES: Final = {
     errno.ENOSPC: "no_space",
@@ -102,7 +103,7 @@ class SegmentFiles:
                 )
             finally:
                 database.unregister("batches")
-            _sync(staged)
+            sync(staged)
         except BaseException:
             discard(staged)
             raise
@@ -116,10 +117,12 @@ class SegmentFiles:
         """
         size = staged.stat().st_size
         folder = self._journal / datetime.fromtimestamp(arrived_us / 1e6, UTC).strftime("date=%Y-%m-%d/hour=%H")
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         staged.rename(folder / staged.name)
         with contextlib.suppress(OSError):  # it is there; only a power cut could still take it
-            _sync(folder)
+            for named in (folder, folder.parent, self._journal) if is_new else (folder,):
+                sync(named)
         return size
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -171,14 +174,6 @@ def discard(path: Path) -> None:
     """Remove a file, if that can be done."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _value(value: str | int | None) -> str:

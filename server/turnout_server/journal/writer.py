@@ -189,7 +189,7 @@ class Writer:
         if self._batches:
             self._drop_held()
         with self._lock:
-            if self._counters is not None and not self._given_up:
+            if self._counters is not None:  # who gave up has settled everything, too
                 self._ring.cells[CLOSED] = 1
                 try:
                     self._flush()
