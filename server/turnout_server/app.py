@@ -96,6 +96,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
         mirrored = config.limits.mirrors_in_flight
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
+        stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
         catalog = Catalog(store, names, reconciler, manager)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -315,6 +317,16 @@ async def test_the_callback_is_called_once_and_never_for_a_flight_that_was_cance
     flights[2].cancel()
     await slow.run_held(2)
     assert len(answers) == 1
+    assert slow.leases() == 0
+
+
+async def test_a_call_that_is_cancelled_for_its_deadline_is_no_caller_who_went(slow: World) -> None:
+    asked = query("cost", deadline=time.monotonic() + 3600.0)
+    flight = slow.data_plane.start(asked, lambda *answer: None)
+    msgspec.structs.force_setattr(asked, "deadline", 0.0)
+    flight.cancel()
+    assert [record.code for record in slow.ended] == ["DEADLINE_EXPIRED"]
+    await slow.run_held(1)
     assert slow.leases() == 0
 
 

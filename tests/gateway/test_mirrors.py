@@ -155,3 +155,30 @@ async def test_a_copy_that_waits_for_too_long_is_dropped(tmp_path: Path) -> None
     assert mirrors is not None
     mirrors._look()
     assert outcomes(world) == {"dropped": 1}
+
+
+async def test_copies_that_run_or_wait_at_the_end_are_recorded_and_counted_before_it(tmp_path: Path) -> None:
+    world = await busy_world(tmp_path, patience_s=60.0)
+    mirrors = world.data_plane._mirrors
+    assert mirrors is not None
+    mirrors.close()
+    assert outcomes(world) == {"dropped": 1}
+    assert not mirrors._waiting
+
+
+async def test_a_copy_that_runs_at_the_end_has_one_record_and_gives_its_version_back(tmp_path: Path) -> None:
+    world = await world_of(tmp_path, Comparer(), slow=True)
+    asked = asyncio.ensure_future(ask(world))
+    await turns()
+    world.runs.release()
+    await asked
+    mirrors = world.data_plane._mirrors
+    assert mirrors is not None
+    assert len(mirrors._running) == 1
+    mirrors.close()
+    assert [(one.code, one.copy_of) for one in world.ended] == [("OK", -1), ("CANCELLED", 0)]
+    world.runs.release()
+    await turns()
+    assert len(world.ended) == 2
+    assert outcomes(world) == {"failed": 1}
+    assert world.leases() == 0

@@ -75,3 +75,10 @@ def test_nothing_is_entered_where_there_is_no_trace() -> None:
     token: Any = spans.enter(Spans().start("a.B/C", {}))
     assert token is None
     spans.leave(token)
+
+
+def test_callers_cannot_fill_the_log_with_headers_that_are_too_long(caplog: pytest.LogCaptureFixture) -> None:
+    assert not parse_traceparent("0" * 513).is_valid
+    assert not parse_traceparent(SAMPLED, "a=1," * 200).trace_state
+    assert parse_traceparent("01" + SAMPLED[2:], "a=1," * 200).is_valid
+    assert not caplog.records

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.journal.journals import BOOT, INSTANCE, OTHER_BOOT, row, write_counters, write_segment
+from turnout_server.journal import accounts as module
 from turnout_server.journal.accounts import Account, Segment, account, accounts, boot_of, ranges
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.counters import Counters
@@ -183,3 +186,23 @@ def test_a_counter_file_that_is_being_made_is_no_stranger(tmp_path: Path) -> Non
     ledger = accounts(tmp_path)
     assert ledger.is_accounted
     assert len(ledger.accounts) == 1
+
+
+def test_a_segment_that_is_replaced_between_footer_and_rows_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_segment(tmp_path, [row(0), row(1)])
+    write_counters(tmp_path, offered=2, written=2, segments=1, closed=True)
+    looks: list[int] = []
+
+    def footers(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[Path, dict[str, str]]:
+        said = original(connection, files)
+        looks.append(len(said))
+        if len(looks) == 1:
+            write_segment(tmp_path, [row(0)], written=2, forgotten=1)
+        return said
+
+    original = module.footers
+    monkeypatch.setattr(module, "footers", footers)
+    [account] = module.accounts(tmp_path).accounts
+    assert (account.is_accounted, account.forgotten, len(looks)) == (True, 1, 2)

@@ -138,3 +138,22 @@ def test_a_query_reads_no_other_file_than_segments(tmp_path: Path) -> None:
 def test_the_connections_settings_are_locked(tmp_path: Path) -> None:
     with reading.connect(tmp_path) as connection, pytest.raises(duckdb.Error, match="locked"):
         connection.execute("SET enable_external_access = true")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_segment_that_is_replaced_while_it_is_read_is_read_again(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_segment(tmp_path, [row(0), row(1)])
+    reads: list[str] = []
+
+    def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+        reads.append(sql)
+        if len(reads) == 1:
+            write_segment(tmp_path, [row(0)])
+            if fails:
+                raise duckdb.InvalidInputException("don't know what type: ")
+
+    monkeypatch.setattr(reading, "check_statement", check)
+    answer = reading.query(tmp_path, "SELECT count(*) FROM records")
+    assert (answer.rows, len(reads)) == ([(1,)], 2)

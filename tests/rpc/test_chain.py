@@ -68,6 +68,22 @@ def test_who_refuses_is_the_last_to_see_the_call_and_only_those_before_hear_of_i
     assert all(each[-1] == end for each in happened if each[0] == "leave")
 
 
+def test_an_element_that_fails_on_the_way_out_keeps_no_other_from_hearing_of_it() -> None:
+    class Broken(Check):
+        def leave(self, entered: None, method: str, end: End) -> None:
+            raise ZeroDivisionError
+
+        def enter(self, method: str, call: Any) -> None:
+            pass
+
+    happened: list[Any] = []
+    passage = Passage(Chain("a.B/C", [Element("gate", happened), Broken()]), Call())
+    passage.enter()
+    with pytest.raises(ZeroDivisionError):
+        passage.leave(OK)
+    assert [each[:2] for each in happened] == [("enter", "gate"), ("leave", "gate")]
+
+
 def test_authentication_and_authorisation_are_one_element_each() -> None:
     class Identify(Check):
         def enter(self, method: str, call: Any) -> None:

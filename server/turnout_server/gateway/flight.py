@@ -11,7 +11,7 @@ from turnout_server.gateway.records import Records
 from turnout_server.scheduling.item import Item, level_of
 from turnout_server.serving.harness import Lease
 from turnout_server.vocabulary.decision import Decision
-from turnout_server.vocabulary.errors import TaskMismatchError, TurnoutError
+from turnout_server.vocabulary.errors import DeadlineExpiredError, TaskMismatchError, TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
 from turnout_server.vocabulary.record import CANCELLED, OK, Record, Timing
 from turnout_server.vocabulary.task import Task
@@ -85,13 +85,18 @@ class Flight:
                 self._item = item
 
     def cancel(self) -> None:
-        """Give up: nobody is told. A request that runs already goes on running, for nobody."""
+        """Give up: nobody is told. A request that runs already goes on running, for nobody.
+
+        The caller has gone, or the deadline has passed: transports cancel calls for both.
+        """
         self._done = _nobody
         self.on_answered = None
         item = self._item
         if self.record is not None or item is None:
             return
-        self._settle(CANCELLED, rows=item.rows)
+        deadline = self._query.deadline
+        expired = deadline is not None and deadline <= time.monotonic()
+        self._settle(DeadlineExpiredError.reason if expired else CANCELLED, rows=item.rows)
         assert self._lease is not None
         if self._lease.servable.cancel(item):
             self._let_go()

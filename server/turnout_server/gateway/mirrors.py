@@ -26,7 +26,7 @@ from turnout_server.serving.manager import Manager
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
-from turnout_server.vocabulary.record import OK, Comparison, Record, Timing
+from turnout_server.vocabulary.record import CANCELLED, OK, Comparison, Record, Timing
 from turnout_server.vocabulary.tensors import Array, Arrays
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -112,7 +112,8 @@ class Mirrors:
         self._draw = draw
         self._comparer = comparer
         self._patience_s = patience_s
-        self._running = 0
+        self._running: set[_Copy] = set()
+        self._is_closed = False
         self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -121,10 +122,25 @@ class Mirrors:
         for mirror in route.mirrors:
             if mirror.fraction >= 1.0 or self._draw() < mirror.fraction:
                 waiting = _Waiting(query, route, mirror, prediction, record, time.monotonic() + self._patience_s)
-                if self._running + len(self._waiting) >= self._limit:
+                if self._is_closed or len(self._running) + len(self._waiting) >= self._limit:
                     self._count(route, mirror, "dropped")
                 elif not self._start(waiting):
                     self._wait(waiting)
+
+    def close(self) -> None:
+        """Drop what waits and send nothing more; what runs goes on for nobody, and its record is made now.
+
+        Afterwards nobody may be there to read records.
+        """
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            copy = self._waiting.popleft()
+            self._count(copy.route, copy.mirror, "dropped")
+        for running in list(self._running):
+            running.abandon()
 
     def _start(self, copy: _Waiting) -> bool:
         """Start a copy, or settle that it cannot be sent; return False where it would be in somebody's way now."""
@@ -141,7 +157,6 @@ class Mirrors:
         if not has_room(lease.servable.load, cheap=cheap):
             lease.release()
             return False
-        self._running += 1
         _Copy(self, route, mirror, prediction, record, lease, key).depart(query, inline=cheap)
         return True
 
@@ -174,7 +189,17 @@ class Mirrors:
 class _Copy:
     """One copy under way."""
 
-    __slots__ = ("_decision", "_lease", "_mirror", "_mirrors", "_original", "_prediction", "_route", "_started_ns")
+    __slots__ = (
+        "_decision",
+        "_is_abandoned",
+        "_lease",
+        "_mirror",
+        "_mirrors",
+        "_original",
+        "_prediction",
+        "_route",
+        "_started_ns",
+    )
 
     def __init__(
         self,
@@ -194,6 +219,14 @@ class _Copy:
         self._lease = lease
         self._decision = prediction.decision._replace(target="", model=key.model, version=key.version)
         self._started_ns = time.monotonic_ns()
+        self._is_abandoned = False
+        mirrors._running.add(self)
+
+    def abandon(self) -> None:
+        """End as failed, because the gateway does; what runs holds its version until it is done."""
+        self._is_abandoned = True
+        self._mirrors._count(self._route, self._mirror, "failed")
+        self._ended(CANCELLED, time.monotonic_ns(), 0, None, Comparison(note=COPY_FAILED))
 
     def depart(self, query: Query, *, inline: bool) -> None:
         """Hand the copy to its version's runner."""
@@ -220,6 +253,8 @@ class _Copy:
         mirrors = self._mirrors
         names = item.outputs or self._lease.servable.output_names
         self._let_go()
+        if self._is_abandoned:
+            return
         mirrors._count(self._route, self._mirror, "sent" if error is None else "failed")
         if outputs is None:
             assert error is not None
@@ -250,7 +285,7 @@ class _Copy:
             then(Comparison(note=why_not))
 
     def _let_go(self) -> None:
-        self._mirrors._running -= 1
+        self._mirrors._running.discard(self)
         self._lease.release()
 
     def _ended(self, code: str, ended_ns: int, rows: int, timing: Timing | None, comparison: Comparison | None) -> None:

@@ -45,6 +45,9 @@ _ROOT = Context()
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
+_LONGEST = 512
+"""Characters of a header of trace context. Of longer ones the library writes a line into the log, for each call."""
+
 
 class Recorder(Protocol):
     """Takes spans that are over."""
@@ -190,8 +193,12 @@ def parse_traceparent(traceparent: str, tracestate: str = "") -> SpanContext:
 
     The version of today, in its one spelling, is read here at a tenth of what the library takes; it reads all others.
     """
+    if len(tracestate) > _LONGEST:
+        tracestate = ""
     found = _TRACEPARENT.fullmatch(traceparent)
     if found is None:
+        if len(traceparent) > _LONGEST:
+            return INVALID_SPAN.get_span_context()
         carrier = {"traceparent": traceparent, "tracestate": tracestate}
         return trace.get_current_span(_PROPAGATOR.extract(carrier, _ROOT)).get_span_context()
     trace_id, span_id, flags = found.groups()

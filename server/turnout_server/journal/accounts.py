@@ -14,6 +14,7 @@ import duckdb
 from turnout_server.journal import reading
 from turnout_server.journal.boot import BOOTS, Boot
 from turnout_server.journal.counters import Counters, counters_of
+from turnout_server.journal.schema import SEGMENTS
 
 RUNNING, CLEAN, UNCLEAN, UNKNOWN = "running", "clean", "unclean", "unknown"
 
@@ -194,6 +195,17 @@ def accounts(journal: Path, *, is_thorough: bool = False) -> Ledger:
         journal: its directory.
         is_thorough: read every byte of every segment; otherwise only footers and the column `seq`.
     """
+    for _ in range(reading.ATTEMPTS):
+        files = sorted(journal.glob(SEGMENTS))
+        stamps = reading.stamps_of(files)
+        ledger = _accounts(journal, is_thorough=is_thorough)
+        # A segment that `forget` replaces between its footer and its rows looks damaged, and is not.
+        if ledger.is_accounted or reading.stamps_of(files) == stamps:
+            break
+    return ledger
+
+
+def _accounts(journal: Path, *, is_thorough: bool) -> Ledger:
     # Counters first: a segment that they count is then there when the segments are listed.
     counters, strangers = _counters(journal)
     segments: dict[Boot, list[Segment]] = defaultdict(list)

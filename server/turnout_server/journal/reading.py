@@ -16,7 +16,8 @@ from turnout_server.journal.schema import COLUMNS, FOLDERS, SEGMENTS
 from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 
 _MAGIC = b"PAR1"
-_ATTEMPTS = 3
+ATTEMPTS = 10
+"""How often is read again what somebody replaces meanwhile."""
 
 
 class JournalQueryError(InvalidRequestError):
@@ -251,20 +252,41 @@ def query(
         JournalReadError: files kept vanishing.
     """
     found = _unknown(segments(journal), known)
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
+        # The database opens a file more than once: one that `forget` replaces in between is read as two halves.
+        stamps = stamps_of(found.readable)
         try:
             with connect_to(found.readable) as connection:
                 check_statement(connection, sql)
                 cursor = connection.execute(sql, dict(parameters) if parameters else None)
                 names = tuple(column[0] for column in cursor.description or ())
-                return Answer(names, cursor.fetchall(), found.readable, found.unreadable)
+                answer = Answer(names, cursor.fetchall(), found.readable, found.unreadable)
+            if stamps_of(found.readable) == stamps:
+                return answer
+            found = _unknown(segments(journal), known)
         except duckdb.Error as error:
+            if stamps_of(found.readable) != stamps:
+                found = _unknown(segments(journal), known)
+                continue
             # Either the query is wrong, or a file is. Reading them all tells, and is done only now.
             again = _sifted(_unknown(segments(journal), known))
-            if again.readable == found.readable:
+            if again.readable == found.readable and stamps_of(found.readable) == stamps:
                 raise JournalQueryError(first_line(error)) from error
             found = again
     raise JournalReadError(f"{journal}: files keep changing; try again")
+
+
+def stamps_of(files: Sequence[Path]) -> list[tuple[int, int, int] | None]:
+    """Return what tells whether somebody has replaced one of *files* meanwhile."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for file in files:
+        try:
+            now = file.stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((now.st_ino, now.st_mtime_ns, now.st_size))
+    return stamps
 
 
 def _unknown(found: Segments, known: Collection[Path]) -> Segments:

@@ -96,8 +96,17 @@ class Passage:
             entered.append(element.enter(chain.method, call))
 
     def leave(self, end: End) -> None:
-        """Tell the elements that let the call in, the innermost first, how it ended. Once."""
+        """Tell the elements that let the call in, the innermost first, how it ended. Once.
+
+        One that raises keeps no other from hearing of it, or calls would stay counted and admitted for ever.
+        """
         chain, entered = self._chain, self._entered
         elements = chain.elements
+        failure: Exception | None = None
         for index in range(len(entered) - 1, -1, -1):
-            elements[index].leave(entered[index], chain.method, end)
+            try:
+                elements[index].leave(entered[index], chain.method, end)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
