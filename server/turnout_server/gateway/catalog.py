@@ -28,7 +28,6 @@ class Description(NamedTuple):
     """What a name stands for: a route or a model, with the versions that can answer for it now."""
 
     name: str
-    is_route: bool
     versions: tuple[int, ...]
     """The versions available now that a request for the name may get, ascending."""
     manifest: Manifest
@@ -94,7 +93,7 @@ class Catalog:
             versions = self._manager.available(first.model)
         runner = self._manager.peek(first.key)
         assert runner is not None, "it is available"
-        return Description(name, bool(first.route), versions, runner.manifest)
+        return Description(name, versions, runner.manifest)
 
     def is_ready(self, name: str, version: str = "") -> bool:
         """Say whether a request for *name* would be answered now; False for what does not exist."""
