@@ -59,6 +59,17 @@ def test_a_table_outside_the_store_needs_no_store(run: Run, tmp_path: Path) -> N
     assert run("assign", "price", "vip", "--routes", table, "--json").json["assignments"][0]["target"] == "control"
 
 
+def test_without_a_store_a_label_is_no_reason_to_fall_back(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "labels.yaml"
+    table.write_text(
+        "routes: {r: {task: price, salt: s, fallback: b, targets: ["
+        "{name: a, model: m, version: champion, weight: 1}, {name: b, model: m, version: 1, weight: 1}]}}"
+    )
+    found = run("assign", "r", *(f"u{number}" for number in range(20)), "--routes", str(table), "--json").json
+    assert {one["reason"] for one in found["assignments"]} == {"SPLIT"}
+    assert {(one["target"], one["resolved"]) for one in found["assignments"]} == {("a", None), ("b", 1)}
+
+
 def test_an_unknown_route_is_told_the_known_ones(run: Run, store: Path) -> None:
     ran = run("assign", "prize", "u")
     assert ran.code == 66

@@ -136,6 +136,12 @@ class _Enough(Exception):  # noqa: N818
     pass
 
 
+@pytest.mark.parametrize("which", [["--unit", "nobody"], ["--route", "nowhere"]])
+def test_tail_says_when_there_is_nothing_to_show(run: Run, journal: Path, which: list[str]) -> None:
+    ran = run("journal", "tail", *which)
+    assert (ran.code, ran.out, ran.err) == (0, "", "no such records\n")
+
+
 def test_tail_follows_what_new_segments_bring(journal: Path) -> None:
     def wait(seconds: float) -> None:
         waits.append(seconds)
@@ -154,7 +160,7 @@ def test_tail_follows_what_new_segments_bring(journal: Path) -> None:
 
 def test_forget_says_how_many_went_and_what_it_could_not_look_into(run: Run, journal: Path) -> None:
     ran = run("journal", "forget", "ann")
-    assert (ran.code, ran.out, ran.err) == (0, "forgot 1 records in 1 segments\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, "forgot 1 record in 1 segment\n", "")
     assert run("journal", "query", "SELECT count(*) AS n FROM records", "--json").json == [{"n": 2}]
     assert json.loads((journal / "audit.jsonl").read_text())["rows"] == 1
     (journal / f"date=2026-11-28/hour=06/{INSTANCE}-{BOOT}-1.parquet").write_bytes(b"x")

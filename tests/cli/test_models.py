@@ -19,6 +19,12 @@ def test_models_lists_versions_newest_first_with_their_labels(run: Run, store: P
     ]
 
 
+def test_a_model_that_was_unloaded_is_listed_as_suspended(run: Run, store: Path) -> None:
+    DirectoryStore(store).suspend("ranking")
+    states = {(row["model"], row["state"]) for row in run("models", "--json").json}
+    assert {("ranking", "SUSPENDED"), ("price", "")} <= states
+
+
 def test_one_models_signature_is_shown(run: Run, store: Path) -> None:
     shown = run("models", "ranking")
     assert "price, discount, hour" in shown.out

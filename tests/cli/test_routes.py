@@ -18,6 +18,16 @@ def test_routes_are_shown_with_shares_and_versions(run: Run, store: Path) -> Non
     assert "price: override x-qa=on -> canary" in run("routes", "show").out
 
 
+def test_a_model_that_was_unloaded_serves_nothing(run: Run, store: Path) -> None:
+    DirectoryStore(store).suspend("ranking")
+    served = {
+        route["name"]: [arm["resolved"] for arm in route["targets"]]
+        for route in run("routes", "show", "--json").json["routes"]
+    }
+    assert set(served["ranking"]) == {0}
+    assert 0 not in served["price"]
+
+
 def test_apply_says_what_changes(run: Run, store: Path, tmp_path: Path) -> None:
     table = tmp_path / "new.yaml"
     text = (

@@ -10,6 +10,7 @@ import pytest
 
 from tests.gateway.world import World, table, turns
 from turnout_server.gateway.administration import Administration
+from turnout_server.gateway.names import UNLOADED
 from turnout_server.serving.state import State
 from turnout_server.vocabulary.errors import (
     ChangesDisabledError,
@@ -97,6 +98,9 @@ async def test_what_is_unloaded_stays_so_for_every_gateway_on_the_store(world: W
     other = await World(world.root).start()
     assert other.names.suspended == {"price"}
     assert other.states() == {}
+    assert [status.detail for status in other.catalog.status("price")] == [UNLOADED, UNLOADED]
+    with pytest.raises(VersionUnavailableError, match=UNLOADED):
+        await other.version(name="price")
     await other.administration.load("price")
     await world.look()
     await world.reconciler.settle()

@@ -16,4 +16,5 @@ def test_everything_in_the_store_counts_as_available() -> None:
 def test_without_a_store_at_hand_every_version_is_taken_to_be_there() -> None:
     names = StoredNames()
     assert names.is_available(VersionKey("any", 7))
-    assert names.key_of("any", "champion") is None
+    assert names.key_of("any", "champion") == VersionKey("any", 0)
+    assert StoredNames(versions={}).key_of("any", "champion") is None

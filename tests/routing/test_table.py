@@ -175,8 +175,8 @@ def test_an_override_needs_all_that_it_states() -> None:
 
 def test_a_request_without_a_unit_is_unsticky() -> None:
     route = parse(GOOD).require("price")
-    assert route.assign("", {}, 0.5)[1:3] == (route.route.targets[0], Reason.UNSTICKY)
-    assert route.assign("", {}, 0.95)[1:3] == (route.route.targets[1], Reason.UNSTICKY)
+    assert route.assign("", {}, 0.5)[:2] == (route.route.targets[0], Reason.UNSTICKY)
+    assert route.assign("", {}, 0.95)[:2] == (route.route.targets[1], Reason.UNSTICKY)
 
 
 def test_selectors_are_all_that_the_table_refers_to() -> None:

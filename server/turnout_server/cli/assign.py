@@ -6,7 +6,7 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
+from turnout_server.cli.table import names_in
 from turnout_server.routing.decide import Names, decide
 from turnout_server.routing.route import Route
 from turnout_server.routing.split import shares, uniform
@@ -23,7 +24,6 @@ from turnout_server.routing.text import parse
 from turnout_server.vocabulary.ask import Ask
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError
-from turnout_server.vocabulary.versions import Labels
 
 
 def assign(
@@ -69,8 +69,7 @@ def assign(
 
 def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, Names]:
     """Return the route, and what names mean in the store (unknown where the table comes from a file)."""
-    labels: Labels = {}
-    versions: Mapping[str, Sequence[int]] | None = None
+    directory = None
     if table is not None:
         text, place = options.read_text(table), str(table)
     else:
@@ -79,9 +78,6 @@ def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, N
         if found is None:
             raise CommandError(f"{place}: there is no route table; --routes names another one", exits.NOT_FOUND)
         text = found
-        models = directory.snapshot().models
-        labels = {model: state.labels for model, state in models.items()}
-        versions = {model: state.versions for model, state in models.items()}
     try:
         parsed = parse(text)
     except InvalidRouteTableError as error:
@@ -90,7 +86,7 @@ def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, N
     if compiled is None:
         known = ", ".join(one.name for one in parsed) or "none"
         raise CommandError(f"{place}: there is no route {name!r}; it has {known}", exits.NOT_FOUND)
-    return compiled, StoredNames(parsed, versions, labels)
+    return compiled, StoredNames(parsed) if directory is None else names_in(directory, parsed)
 
 
 def _units(given: Sequence[str]) -> Iterator[str]:
@@ -108,7 +104,9 @@ def _why(decision: Decision) -> str:
         case Reason.UNSTICKY:
             return "there is no unit, so each request is drawn at random by weight"
         case Reason.FALLBACK:
-            return f"{decision.assigned} was assigned, but its version is not in the store; this is the fallback"
+            return (
+                f"{decision.assigned} was assigned, but nothing in the store answers for it now; this is the fallback"
+            )
         case _:
             return "of all targets it has the lowest score for this unit"
 

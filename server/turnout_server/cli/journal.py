@@ -149,6 +149,8 @@ def tail(
         else:
             for one in results.objects(columns, rows):
                 results.say(_line(one))
+            if not rows and count and not follow:
+                output.note("no such records" if unit is not None or route is not None else "no records yet")
         note_unreadable(unreadable)
 
 
@@ -207,6 +209,10 @@ def _line(one: Mapping[str, Any]) -> str:
     return "  ".join(output.plain(part) for part in parts if part)
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 # ---------------------------------------------------------------- forgetting
 
 
@@ -224,7 +230,7 @@ def forget(
     if json:
         output.json({**done._asdict(), "running": [boot._asdict() for boot in done.running]})
     else:
-        results.say(f"forgot {done.rows} records in {len(done.segments)} segments")
+        results.say(f"forgot {_counted(done.rows, 'record')} in {_counted(len(done.segments), 'segment')}")
     for boot in done.running:
         output.note(
             f"note: {boot.instance}-{boot.boot} is running: forget again when it has written what it holds (rotate_s)"

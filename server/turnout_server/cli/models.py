@@ -25,7 +25,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     task: str = ""
     labels: tuple[str, ...] = ()
     state: str = ""
-    """A gateway's state of it; from a store, empty, or BROKEN when its manifest cannot be read."""
+    """A gateway's state of it; from a store, empty, SUSPENDED when the model was unloaded for every gateway, or BROKEN
+    when the manifest cannot be read."""
     detail: str = ""
     created_at: str = ""
     size: int | None = None
@@ -51,7 +52,12 @@ def models(
     """List models and their versions: in a store, or as a gateway serves them."""
     if target is None:
         directory = options.opened(store)
-        rows = [row for name in ([model] if model else directory.models()) for row in _stored(directory, name)]
+        unloaded = {name for name, one in directory.snapshot().models.items() if one.suspended}
+        rows = [
+            row
+            for name in ([model] if model else directory.models())
+            for row in _stored(directory, name, "SUSPENDED" if name in unloaded else "")
+        ]
     else:
         with options.connected(target, timeout=timeout) as client:
             found = client.models() if model is None else (client.model(model),)
@@ -107,7 +113,7 @@ def _signature(row: Row) -> None:
     )
 
 
-def _stored(directory: DirectoryStore, model: str) -> Iterator[Row]:
+def _stored(directory: DirectoryStore, model: str, state: str) -> Iterator[Row]:
     versions = directory.versions(model)
     try:
         labels = directory.labels(model)
@@ -127,6 +133,7 @@ def _stored(directory: DirectoryStore, model: str) -> Iterator[Row]:
             version=version,
             task=manifest.task,
             labels=named,
+            state=state,
             created_at=manifest.created_at,
             size=sum(entry.size for entry in manifest.files),
             framework=manifest.lineage.framework,

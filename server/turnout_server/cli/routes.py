@@ -9,7 +9,6 @@ import typer
 
 from turnout_server.cli import exits, options, output, table
 from turnout_server.cli.exits import CommandError
-from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.table import EMPTY, RouteTable
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
@@ -54,10 +53,7 @@ def show(
             parsed = parse(text) if text is not None else EMPTY
         except InvalidRouteTableError as error:
             raise CommandError(f"{store}/routes.yaml: {error.message}", exits.INVALID) from error
-        models = directory.snapshot().models
-        versions = {name: one.versions for name, one in models.items()}
-        names = StoredNames(parsed, versions, {name: one.labels for name, one in models.items()})
-        listed = table.from_table(parsed, names)
+        listed = table.from_table(parsed, table.names_in(directory, parsed))
         digest = parsed.digest
     else:
         with options.connected(target, timeout=timeout) as client:

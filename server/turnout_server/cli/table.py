@@ -11,7 +11,9 @@ from turnout_server.cli import output
 from turnout_server.routing.decide import Names, answers_for
 from turnout_server.routing.route import When
 from turnout_server.routing.split import shares
+from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.table import RouteTable
+from turnout_server.store.store import DirectoryStore
 
 if TYPE_CHECKING:
     import turnout
@@ -57,6 +59,13 @@ class Listed(msgspec.Struct, frozen=True):
     overrides: tuple[Rule, ...] = ()
     mirrors: tuple[Copy, ...] = ()
     fallback: str | None = None
+
+
+def names_in(store: DirectoryStore, parsed: RouteTable) -> StoredNames:
+    """Return what names mean to routes of a store; nothing of a model that was unloaded can answer."""
+    models = store.snapshot().models
+    versions = {name: () if one.suspended else one.versions for name, one in models.items()}
+    return StoredNames(parsed, versions, {name: one.labels for name, one in models.items()})
 
 
 def from_table(table: RouteTable, names: Names | None = None) -> list[Listed]:

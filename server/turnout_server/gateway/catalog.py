@@ -15,7 +15,7 @@ from turnout_server.routing.decide import answers_for, candidates, decide, unava
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import RouteTable
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import State, VersionStatus
+from turnout_server.serving.state import VersionStatus
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import ModelStore
 from turnout_server.vocabulary.ask import Ask
@@ -28,7 +28,6 @@ class Description(NamedTuple):
     """What a name stands for: a route or a model, with the versions that can answer for it now."""
 
     name: str
-    is_route: bool
     versions: tuple[int, ...]
     """The versions available now that a request for the name may get, ascending."""
     manifest: Manifest
@@ -94,7 +93,7 @@ class Catalog:
             versions = self._manager.available(first.model)
         runner = self._manager.peek(first.key)
         assert runner is not None, "it is available"
-        return Description(name, bool(first.route), versions, runner.manifest)
+        return Description(name, versions, runner.manifest)
 
     def is_ready(self, name: str, version: str = "") -> bool:
         """Say whether a request for *name* would be answered now; False for what does not exist."""
@@ -147,9 +146,9 @@ class Catalog:
     def status(self, model: str = "") -> tuple[VersionStatus, ...]:
         """Return every version in the store or still loaded, by name and number; of one model, if *model* is given."""
         found = {
-            VersionKey(name, version): VersionStatus(VersionKey(name, version), State.STORED)
+            key: self._names.status_of(key)
             for name in ([model] if model else self._names.stored_models())
-            for version in self._names.stored(name)
+            for key in (VersionKey(name, version) for version in self._names.stored(name))
         }
         found.update(
             {status.key: status for status in self._manager.status() if not model or status.key.model == model}

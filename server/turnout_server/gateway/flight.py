@@ -13,7 +13,7 @@ from turnout_server.serving.harness import Lease
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import DeadlineExpiredError, TaskMismatchError, TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
-from turnout_server.vocabulary.record import CANCELLED, OK, Record, Timing
+from turnout_server.vocabulary.record import CANCELLED, OK, Record, Timing, code_of
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array
 
@@ -77,7 +77,7 @@ class Flight:
                 inputs, outputs, query.deadline, self._ran, rows=rows, priority=priority, input_ns=input_ns, span=span
             )
         except Exception as error:
-            self._settle(_code_of(error), rows=rows)
+            self._settle(code_of(error), rows=rows)
             self._let_go()
             self._done(None, error)
         else:
@@ -110,7 +110,7 @@ class Flight:
             return
         if outputs is None:
             assert error is not None
-            self._settle(_code_of(error), rows=item.rows, timing=timing)
+            self._settle(code_of(error), rows=item.rows, timing=timing)
             self._let_go()
             self._done(None, error)
             return
@@ -142,10 +142,6 @@ def _check_task(query: Query, runner: Runner) -> None:
     if query.task is not None and runner.manifest.task != query.task:
         task = runner.manifest.task
         raise TaskMismatchError(query.name, "" if task is Task.TENSORS else task, query.task)
-
-
-def _code_of(error: BaseException) -> str:
-    return error.reason if isinstance(error, TurnoutError) else "INTERNAL"
 
 
 def _nobody(prediction: Prediction | None, error: Exception | None) -> None:

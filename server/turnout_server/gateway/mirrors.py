@@ -24,9 +24,8 @@ from turnout_server.scheduling.item import LOWEST_PRIORITY, Item
 from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.vocabulary.decision import Decision
-from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
-from turnout_server.vocabulary.record import CANCELLED, OK, Comparison, Record, Timing
+from turnout_server.vocabulary.record import CANCELLED, OK, Comparison, Record, Timing, code_of
 from turnout_server.vocabulary.tensors import Array, Arrays
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -246,7 +245,7 @@ class _Copy:
         except Exception as error:  # whatever is wrong with a copy, nobody is to notice
             self._let_go()
             self._mirrors._count(self._route, self._mirror, "failed")
-            self._ended(_code_of(error), time.monotonic_ns(), 0, None, Comparison(note=COPY_FAILED))
+            self._ended(code_of(error), time.monotonic_ns(), 0, None, Comparison(note=COPY_FAILED))
 
     def _ran(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
         ended_ns = time.monotonic_ns()
@@ -258,7 +257,7 @@ class _Copy:
         mirrors._count(self._route, self._mirror, "sent" if error is None else "failed")
         if outputs is None:
             assert error is not None
-            self._ended(_code_of(error), ended_ns, item.rows, timing, Comparison(note=COPY_FAILED))
+            self._ended(code_of(error), ended_ns, item.rows, timing, Comparison(note=COPY_FAILED))
             return
         prediction = self._prediction
         if mirrors._comparer is None or prediction is None:
@@ -299,7 +298,3 @@ class _Copy:
             timing=timing,
             comparison=comparison,
         )
-
-
-def _code_of(error: BaseException) -> str:
-    return error.reason if isinstance(error, TurnoutError) else "INTERNAL"

@@ -8,9 +8,12 @@ from turnout_server.execution.runner import Runner
 from turnout_server.routing.table import RouteTable
 from turnout_server.routing.view import View
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import State
+from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.snapshot import ModelState
 from turnout_server.vocabulary.versions import Labels, VersionKey
+
+UNLOADED = "an operator unloaded the model"
+"""Why nothing of a model is loaded, though the store has it."""
 
 
 class LiveNames:
@@ -56,10 +59,16 @@ class LiveNames:
 
     def state_of(self, key: VersionKey) -> str:
         """Say where a version that is not available is, in words."""
-        status = self._manager.status_of(key)
-        if status is None:
-            return State.STORED.value
+        status = self.status_of(key)
         return f"{status.state.value} ({status.detail})" if status.detail else status.state.value
+
+    def status_of(self, key: VersionKey) -> VersionStatus:
+        """Return where a version is; STORED, and why where there is a reason, for one that nothing asks for."""
+        status = self._manager.status_of(key)
+        if status is not None:
+            return status
+        model = self.models.get(key.model)
+        return VersionStatus(key, State.STORED, UNLOADED if model is not None and model.suspended else "")
 
     # ------------------------------------------------------------ what the store has
 

@@ -75,7 +75,7 @@ def decide(names: Names, ask: Ask, draw: float) -> Decision:
         if route is not None:
             if ask.task is not None and route.route.task != ask.task:
                 raise TaskMismatchError(ask.name, route.route.task, ask.task)
-            _, target, reason, override = route.assign(ask.unit, ask.headers, draw)
+            target, reason, override = route.assign(ask.unit, ask.headers, draw)
             return _served(names, route, target, reason, override)
     return _named(names, ask.name, ask.version)
 

@@ -35,8 +35,12 @@ class StoredNames:
         return self._view.table
 
     def key_of(self, model: str, selector: int | str) -> VersionKey | None:
-        """Return the version that a number or a label stands for; None for a label that is gone."""
-        return self._view.key_of(model, selector)
+        """Return the version that a number or a label stands for; None for a label that is gone.
+
+        Where no store is at hand, a label is taken to name a version that is not known, 0.
+        """
+        key = self._view.key_of(model, selector)
+        return VersionKey(model, 0) if key is None and self._versions is None else key
 
     def epoch_of(self, route: str) -> str:
         """Return the digest of what is constant in an epoch of *route*; see `View.epoch_of`."""

@@ -30,7 +30,6 @@ _KINDS: Mapping[str, type[msgspec.Struct]] = {
 class Assignment(NamedTuple):
     """Which target a request gets, and why."""
 
-    route: str
     target: Target
     reason: Reason
     override_index: int = -1
@@ -65,10 +64,10 @@ class CompiledRoute:
         """
         for index, override in enumerate(self.route.overrides):
             if override.when.matches(unit, headers):
-                return Assignment(self.name, self._named(override), Reason.OVERRIDE, index)
+                return Assignment(self._named(override), Reason.OVERRIDE, index)
         if unit:
-            return Assignment(self.name, self._splitter.pick(unit), Reason.SPLIT)
-        return Assignment(self.name, self._splitter.draw(u), Reason.UNSTICKY)
+            return Assignment(self._splitter.pick(unit), Reason.SPLIT)
+        return Assignment(self._splitter.draw(u), Reason.UNSTICKY)
 
     def _named(self, override: Override) -> Target:
         target = self.route.target(override.target)

@@ -24,6 +24,7 @@ from turnout_server.transport.gate import Gate
 from turnout_server.transport.method import CallFailed, Methods
 from turnout_server.transport.status import INTERNAL, Status, status_of
 from turnout_server.vocabulary.errors import InvalidRequestError, TurnoutError
+from turnout_server.vocabulary.record import code_of
 
 _log = structlog.get_logger("turnout.rpc")
 
@@ -156,4 +157,4 @@ class Handler:
 
 
 def _end_of(status: Status, error: Exception) -> End:
-    return End(status.code.name, error.reason if isinstance(error, TurnoutError) else "INTERNAL")
+    return End(status.code.name, code_of(error))

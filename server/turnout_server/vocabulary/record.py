@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from turnout_server.vocabulary.decision import Decision
+from turnout_server.vocabulary.errors import TurnoutError
 
 OK = "OK"
 """The code of a request that was answered."""
 CANCELLED = "CANCELLED"
 """The code of a request whose caller went before it was answered."""
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code of a request that ended with *error*: what nobody foresaw has no reason of its own."""
+    return error.reason if isinstance(error, TurnoutError) else TurnoutError.reason
 
 
 class Timing(NamedTuple):
