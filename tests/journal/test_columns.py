@@ -196,3 +196,7 @@ def test_a_copy_has_its_comparison_beside_it() -> None:
 )
 def test_the_id_of_a_trace(traceparent: str, expected: str | None) -> None:
     assert trace_id(traceparent) == expected
+
+
+def test_rows_beyond_reason_cost_their_batch_nothing() -> None:
+    assert [row["rows"] for row in encoded(record(0, rows=2**40), record(1, rows=3))] == [2**31 - 1, 3]

@@ -30,6 +30,8 @@ _ARROW: Final = {name: _TYPES[kind] for name, kind in COLUMNS.items() if name no
 SCHEMA: Final = Schema([Field(name, kind, nullable=True) for name, kind in _ARROW.items()])
 _SHADOW: Final = tuple(name for name in COLUMNS if name.startswith("shadow_"))
 _NOT_COMPARED: Final = (None,) * len(_SHADOW)
+_MOST_ROWS: Final = 2**31 - 1
+"""Tensors without bytes may claim to have more; the column cannot."""
 _NO_TRACE: Final = "0" * 32
 _HEXADECIMAL: Final = "0123456789abcdef"
 
@@ -60,7 +62,7 @@ class Encoder:
             "code": _often_equal("code", codes),
             "took_us": [ns // 1000 for ns in took],
             "queue_us": [timing and timing[0] // 1000 for timing in timings],
-            "rows": _often_equal("rows", rows),
+            "rows": _often_equal("rows", rows if max(rows) <= _MOST_ROWS else [min(one, _MOST_ROWS) for one in rows]),
         }
         if None not in hashes:
             columns["unit_key_id"] = _constant(len(records), "unit_key_id", self._key_id)

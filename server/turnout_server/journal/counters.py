@@ -163,7 +163,8 @@ def counters_of(file: Path) -> Counters:
         OSError: it cannot be read.
         ValueError: it is none.
     """
-    with file.open("rb") as opened:
+    # Not blocking: a pipe in its place would keep everybody waiting who looks at the journal.
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
             is_running = False

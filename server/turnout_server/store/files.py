@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,6 +135,19 @@ def make_dirs(path: Path) -> None:
     make_dirs(path.parent)
     path.mkdir(exist_ok=True)
     sync_dir(path.parent)
+
+
+def read(path: Path) -> bytes:
+    """Return what is in a plain file; a pipe would keep its reader waiting for ever.
+
+    Raises:
+        OSError: it cannot be read, or is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as reader:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return reader.read()
 
 
 def sync_dir(path: Path) -> None:

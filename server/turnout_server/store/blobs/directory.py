@@ -151,7 +151,7 @@ class DirectoryBlobs:
 
     def _get(self, key: str) -> Blob | None:
         try:
-            content = (self._root / key).read_bytes()
+            content = files.read(self._root / key)
         except _MISSING:
             return None
         return Blob(content, _tag(content))
