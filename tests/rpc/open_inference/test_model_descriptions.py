@@ -17,7 +17,7 @@ X, K, Y = (TensorSpec(name, DType.FP32, shape) for name, shape in (("x", (-1, 4)
 
 def described(*inputs: TensorSpec) -> Description:
     manifest = Manifest(1, "m", 2, Task.PRICE, "2026-01-01T00:00:00Z", (), Signature(inputs, (Y,)))
-    return Description("r", True, (1, 2), manifest)
+    return Description("r", (1, 2), manifest)
 
 
 def test_metadata_shapes_include_the_batch_axis() -> None:

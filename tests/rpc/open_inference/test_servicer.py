@@ -53,7 +53,7 @@ class FakeCatalog:
         if name != "price":
             raise RouteNotFoundError(name)
         manifest = Manifest(1, "diamonds", 7, Task.PRICE, "2026-11-01T00:00:00Z", (), self.signature)
-        return Description("price", True, (6, 7), manifest)
+        return Description("price", (6, 7), manifest)
 
     def is_ready(self, name: str, version: str = "") -> bool:
         return name == "price"
