@@ -29,7 +29,7 @@ from tests.soak.models import MODELS, Model
 from tests.soak.shelf import ROUTES, Shelf
 from tests.soak.vandals import Vandal
 from turnout.v1 import route_service_pb2 as pb
-from turnout_server.app import FEWEST_THREADS
+from turnout_server.execution.workers import FEWEST_THREADS
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
 _DUMP = "Fatal Python error: Aborted"

@@ -52,8 +52,9 @@ class ServerProtocol(asyncio.Protocol):
         if not self._everyone.add(self):
             self._transport.abort()
             return
-        host, port = transport.get_extra_info("peername")[:2]
-        self.peer.address = format_address(host, port)
+        address = transport.get_extra_info("peername")  # None for a client that has gone already
+        if address:
+            self.peer.address = format_address(*address[:2])
         _tune(transport.get_extra_info("socket"))
         self._timer = self._loop.call_later(PREFACE_S, self._too_slow)
         self.peer.on_output = self._flush_soon  # our SETTINGS wait for its first bytes, which may not be HTTP/2
