@@ -336,3 +336,17 @@ async def test_clients_that_vanish_without_a_word_are_found_out(server: Served, 
     for name, value in module._KEEPALIVE:
         if hasattr(socket, name):
             assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+
+
+async def test_a_client_that_has_gone_before_it_is_greeted_raises_nothing(server: Served) -> None:
+    class Gone:
+        """Knows neither its peer nor its socket any more."""
+
+        def get_extra_info(self, name: str) -> None:
+            return None
+
+    connection = server.transport._protocol()
+    connection.connection_made(Gone())  # type: ignore[arg-type]
+    assert (connection.peer.address, server.connections) == ("", 1)
+    connection.connection_lost(None)
+    assert server.connections == 0
