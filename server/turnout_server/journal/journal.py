@@ -18,7 +18,6 @@ from turnout_server.journal.keys import keys_in
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.writer import Writer
 from turnout_server.vocabulary.errors import ConfigurationError
-from turnout_server.vocabulary.record import Record
 
 TURN_S = 0.1
 """How often the writer looks at what waits, in seconds."""
@@ -59,10 +58,6 @@ class Journal:
         self._writer = writer
         self.append = ring.append
         """Take a record; never waits, never fails."""
-
-    def read(self, record: Record) -> None:
-        """Take a record; see `append`."""
-        self._ring.append(record)
 
     def counts(self) -> Counts:
         """Return how it is doing."""
