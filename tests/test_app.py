@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from tests.e2e.tiny_store import make_store
 from tests.gateway.world import query
 from tests.records import DECISION
+from turnout_server import app
 from turnout_server.app import _recording
-from turnout_server.config import JournalConfig
+from turnout_server.config import Config, JournalConfig, StoreConfig
+from turnout_server.gateway.catalog import Catalog
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.journal.reading import query as ask
 
@@ -30,3 +38,29 @@ async def test_without_a_journal_there_is_none_to_read_of() -> None:
     async with contextlib.AsyncExitStack() as stack:
         _recording(JournalConfig(), instruments, stack)
         assert not any(family.name.startswith("turnout.journal") for family in instruments.families())
+
+
+async def test_a_port_is_bound_when_the_names_of_the_store_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks a gateway that starts is told to try elsewhere, never that a route does not exist."""
+    routes: list[str] = []
+    services_of = app.services_of
+
+    def services(data_plane: Any, catalog: Catalog, *more: Any) -> Any:
+        routes.extend(route.name for route in catalog.table)
+        return services_of(data_plane, catalog, *more)
+
+    @contextlib.asynccontextmanager
+    async def listening(*anything: Any) -> AsyncIterator[None]:
+        bound.extend(routes)
+        raise OSError("enough seen")
+        yield
+
+    bound: list[str] = []
+    monkeypatch.setattr(app, "services_of", services)
+    monkeypatch.setattr(app, "listening", listening)
+    make_store(tmp_path)
+    with pytest.raises(OSError, match="enough seen"):
+        await app.serve(Config(store=StoreConfig(path=str(tmp_path))), lambda started: None, asyncio.Event())
+    assert "price" in bound

@@ -76,7 +76,6 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         reports = stack.enter_context(telemetry(config.telemetry, release()))
         instruments, spans = reports.instruments, reports.spans
         store = DirectoryStore(Path(config.store.path))
-        await asyncio.to_thread(store.snapshot)  # an unreadable store should end the process before a port is bound
         workers = stack.enter_context(working(config.scheduling.workers, lambda: instruments.in_flight <= 1))
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
@@ -101,12 +100,14 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         catalog = Catalog(store, names, reconciler, manager)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
+        # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
+        # does not exist because nobody has looked yet.
+        await reconciler.look()
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, administration, config, ready.is_set)
         server = await stack.enter_async_context(
             listening(config.listen, services, instruments, spans, config.limits, config.grace_s, config.transport)
         )
-        await reconciler.look()
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
