@@ -1,0 +1,51 @@
+//! A call, as those see it who answer it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+
+/// What stands before the first message.
+#[derive(Debug)]
+pub struct Head {
+    /// `package.Service/Method`, without a leading slash.
+    pub path: String,
+    /// Names in lower case, as `transport.call.Call.metadata` has them: text values only, the last of several, without
+    /// HTTP/2's and gRPC's own fields. In the order in which they came.
+    pub metadata: Vec<(String, String)>,
+    /// HOST:PORT of the caller.
+    pub peer: Arc<str>,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+impl Head {
+    /// Returns the value of a metadata key in lower case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.metadata.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// How a native handler ends a unary call that it was given.
+pub enum Outcome {
+    /// With one message.
+    Answer(Bytes),
+    /// With a status.
+    Refused(Error),
+    /// Not at all: Python has to. Nothing was counted, recorded or run.
+    Declined,
+}
+
+/// Answers unary calls of one shard without Python. Lives on the shard's thread.
+///
+/// Dropping the future cancels the call: its caller has gone, its deadline has passed, or the server ends.
+pub trait Unary: 'static {
+    /// Says whether calls of this path are offered to `answer` at all.
+    fn takes(&self, path: &str) -> bool;
+
+    /// Answers `message`, which is whole and not compressed.
+    fn answer(&self, head: &Head, message: &Bytes) -> impl Future<Output = Outcome>;
+}

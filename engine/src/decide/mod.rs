@@ -1,0 +1,1 @@
+//! Who answers: the route table as a snapshot, and the split. The twin of `routing/`.

@@ -1,0 +1,1 @@
+//! ModelInfer without Python: decide, lease, decode, batch, run, encode, record.

@@ -1,0 +1,22 @@
+//! Turnout's data plane. What Python sees of it is in `contract` and written down in `turnout_engine.pyi`.
+//!
+//! Reactors, one thread each, own connections and run what is cheap; nothing on them ever waits for Python's lock.
+#![deny(unsafe_code)]
+
+pub mod call;
+pub mod decide;
+pub mod error;
+pub mod infer;
+pub mod net;
+pub mod oip;
+#[allow(unsafe_code)]
+pub mod ort;
+pub mod tensor;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! The Open Inference Protocol's messages, straight from and to bytes.

@@ -1,0 +1,1 @@
+//! ONNX Runtime's C API. The one place with `unsafe` in it.
