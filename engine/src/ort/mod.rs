@@ -1,1 +1,20 @@
 //! ONNX Runtime's C API. The one place with `unsafe` in it.
+//!
+//! What leaves this room is safe: a `Runtime` for the process, a `Session` a version, `Output`s that own their memory.
+
+mod element;
+mod few;
+mod handle;
+mod output;
+pub mod python;
+mod reaper;
+mod run;
+mod runtime;
+mod session;
+
+pub use element::item_size;
+pub use output::Output;
+pub use reaper::{free_later, trim};
+pub use run::{ALIGNMENT, Elements, Input, RunError, RunErrorKind, RunOptions};
+pub use runtime::{Failure, Runtime};
+pub use session::{Argument, Optimization, Options, Session, Size};

@@ -1,0 +1,108 @@
+//! Where sessions go to be freed: a thread that may take its time.
+
+use std::any::Any;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How long others may still hold what is to be freed before it is looked at again.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+type Thing = Arc<dyn Any + Send + Sync>;
+
+static REAPER: Mutex<Option<Sender<Thing>>> = Mutex::new(None);
+
+/// Frees `thing` on a thread of its own, once nobody else holds it, and gives the memory back to the system.
+///
+/// Whoever still holds it may therefore let go of it anywhere.
+pub fn free_later<T: Any + Send + Sync>(thing: Arc<T>) {
+    let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let thing: Thing = thing;
+    let left = match reaper.as_ref().map(|sender| sender.send(thing.clone())) {
+        Some(Ok(())) => return,
+        _ => thing,
+    };
+    let (sender, receiver) = mpsc::channel();
+    // Where no thread can be had, what is sent is freed with the receiver: here, late rather than never.
+    if thread::Builder::new().name("ort-reaper".to_owned()).spawn(move || reap(&receiver, trim)).is_ok() {
+        let _ = sender.send(left);
+        *reaper = Some(sender);
+    }
+}
+
+/// Frees what it receives until nobody can send any more, and calls `trim` after each lot.
+fn reap(receiver: &Receiver<Thing>, trim: impl Fn()) {
+    let mut held: Vec<Thing> = Vec::new();
+    loop {
+        let next = if held.is_empty() {
+            receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            receiver.recv_timeout(PATIENCE)
+        };
+        match next {
+            Ok(thing) => {
+                held.push(thing);
+                held.extend(receiver.try_iter());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let before = held.len();
+        held.retain(|thing| Arc::strong_count(thing) > 1);
+        if held.len() < before {
+            trim();
+        }
+    }
+}
+
+/// Lets the C library return freed memory to the system, where it can.
+pub fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: glibc's own, callable at any time from any thread.
+        unsafe { malloc_trim(0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Told(Sender<thread::ThreadId>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    #[test]
+    fn a_thing_is_freed_on_another_thread_whoever_lets_go_of_it_last() {
+        let (sender, receiver) = mpsc::channel();
+        let thing = Arc::new(Told(sender.clone()));
+        free_later(thing.clone());
+        drop(thing);
+        assert_ne!(receiver.recv().unwrap(), thread::current().id());
+        let again = Arc::new(Told(sender));
+        free_later(again);
+        assert_ne!(receiver.recv().unwrap(), thread::current().id());
+    }
+
+    #[test]
+    fn what_waits_together_is_trimmed_once() {
+        let (sender, receiver) = mpsc::channel();
+        let (told, freed) = mpsc::channel();
+        for _ in 0..3 {
+            let thing: Thing = Arc::new(Told(told.clone()));
+            sender.send(thing).unwrap();
+        }
+        drop(sender);
+        let trims = Mutex::new(0);
+        reap(&receiver, || *trims.lock().unwrap() += 1);
+        assert_eq!((freed.try_iter().count(), *trims.lock().unwrap()), (3, 1));
+    }
+}
