@@ -3,6 +3,7 @@
 //! Reactors, one thread each, own connections and run what is cheap; nothing on them ever waits for Python's lock.
 #![deny(unsafe_code)]
 
+pub mod batch;
 pub mod call;
 pub mod decide;
 pub mod error;
