@@ -19,5 +19,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    decide::python::register(module)?;
+    oip::python::register(module)?;
     Ok(())
 }
