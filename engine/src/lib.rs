@@ -3,6 +3,7 @@
 //! Reactors, one thread each, own connections and run what is cheap; nothing on them ever waits for Python's lock.
 #![deny(unsafe_code)]
 
+pub mod batch;
 pub mod call;
 pub mod decide;
 pub mod error;
@@ -18,6 +19,8 @@ use pyo3::prelude::*;
 #[pymodule]
 fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    decide::python::register(module)?;
+    oip::python::register(module)?;
     ort::python::register(module)?;
     Ok(())
 }

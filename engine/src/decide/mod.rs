@@ -1,1 +1,12 @@
 //! Who answers: the route table as a snapshot, and the split. The twin of `routing/`.
+
+pub mod ask;
+pub mod decision;
+pub mod document;
+pub mod python;
+pub mod snapshot;
+pub mod split;
+
+pub use ask::Ask;
+pub use decision::{Decision, Reason};
+pub use snapshot::{Snapshot, decide};

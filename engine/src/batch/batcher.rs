@@ -1,0 +1,387 @@
+//! The queue of one version on one shard: what runs next, and who does not.
+
+use std::sync::Arc;
+
+use super::Ns;
+use super::admission::Admission;
+use super::cost::CostModel;
+use super::waiting::{Item, Ticket, Waiting};
+use crate::error::{Error, Kind};
+
+const NS: f64 = 1e9;
+const SMOOTHING: f64 = 0.1;
+const STRONGEST: f64 = 0.5;
+
+/// How one version's requests are put together.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Rows of a batch; a request with more runs alone.
+    pub max_rows: u64,
+    /// How long a request may be kept waiting for company, though it could run.
+    pub max_delay: Ns,
+    /// What is expected to run for less runs on the reactor.
+    pub inline_below: f64,
+    /// How many batches may run at once: for the first estimate of waits, before any is measured.
+    pub parallel: u64,
+}
+
+/// Requests that run together.
+#[derive(Debug)]
+pub struct Batch<T> {
+    pub items: Vec<Item<T>>,
+    /// Whether it is to run on the reactor.
+    pub inline: bool,
+}
+
+impl<T> Batch<T> {
+    /// Returns the size of all its requests.
+    pub fn size(&self) -> u64 {
+        self.items.iter().map(|item| item.size).sum()
+    }
+}
+
+/// What is to be done now.
+#[derive(Debug)]
+pub struct Choice<T> {
+    /// To be run.
+    pub batch: Option<Batch<T>>,
+    /// To be told that their deadline has passed.
+    pub dropped: Vec<Item<T>>,
+    /// Whether there is a batch for which a thread has to be free first.
+    pub blocked: bool,
+    /// When to ask again even if nothing happens.
+    pub wake_at: Option<Ns>,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Batcher<T> {
+    admission: Arc<Admission>,
+    pub costs: CostModel,
+    rules: Rules,
+    waiting: Waiting<T>,
+    /// Seconds that a waiting row has taken lately, from one batch's end to the next; 0 while unknown.
+    pace_s: f64,
+    /// When the last batch ended, or the queue began to form; None without a queue.
+    pace_mark: Option<Ns>,
+    running: usize,
+}
+
+impl<T> Batcher<T> {
+    /// Makes an empty queue.
+    pub fn new(admission: Arc<Admission>, costs: CostModel, rules: Rules) -> Self {
+        Self { admission, costs, rules, waiting: Waiting::default(), pace_s: 0.0, pace_mark: None, running: 0 }
+    }
+
+    /// Says whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Says whether a run of `size` on a reactor that took `ns` was too long for it.
+    pub fn overran(&self, ns: Ns) -> bool {
+        ns as f64 > 4.0 * self.rules.inline_below
+    }
+
+    /// Returns how long a request of priority `level` would have to wait if it came now, in seconds, as estimated.
+    pub fn wait_s(&self, level: u8) -> f64 {
+        let rows = self.waiting.rows_ahead(level);
+        if rows == 0 {
+            return 0.0;
+        }
+        if self.pace_s > 0.0 {
+            return rows as f64 * self.pace_s;
+        }
+        self.costs.estimate(rows) / NS / self.rules.parallel.max(1) as f64
+    }
+
+    /// Refuses a request of which only its priority `level` is known, if there is certainly no room for it.
+    ///
+    /// # Errors
+    /// `QUEUE_FULL`.
+    pub fn check_wait(&self, level: u8) -> Result<(), Error> {
+        if self.waiting.is_empty() { Ok(()) } else { self.admission.check(1, 0, self.wait_s(level)) }
+    }
+
+    /// Says whether a lone request is to run on the reactor at once; if so it counts as running until `finish`.
+    ///
+    /// # Errors
+    /// `DEADLINE_EXPIRED`, `DEADLINE_UNREACHABLE`: as `offer`.
+    pub fn at_once(&mut self, size: u64, deadline: Option<Ns>, now: Ns) -> Result<bool, Error> {
+        if self.running > 0 || !self.waiting.is_empty() || self.rules.max_delay > 0 {
+            return Ok(false);
+        }
+        if !self.costs.is_cheap(size, self.rules.inline_below) {
+            return Ok(false);
+        }
+        self.check_deadline(size, deadline, now, 0.0)?;
+        self.running += 1;
+        Ok(true)
+    }
+
+    /// Takes `item` in.
+    ///
+    /// # Errors
+    /// `DEADLINE_EXPIRED`: its deadline has passed. `DEADLINE_UNREACHABLE`: it will have passed before its run is
+    /// over, by the current estimate. `QUEUE_FULL`: there is no room.
+    pub fn offer(&mut self, item: Item<T>, now: Ns) -> Result<Ticket, (Error, Item<T>)> {
+        // What can run at once does not wait, so the bounds on waiting are not for it.
+        let busy = self.running > 0 || !self.waiting.is_empty();
+        let wait_s = if busy { self.wait_s(item.priority) } else { 0.0 };
+        if let Err(error) = self.check_deadline(item.size, item.deadline, now, wait_s) {
+            return Err((error, item));
+        }
+        if busy {
+            if let Err(error) = self.admission.check(item.room(), item.nbytes, wait_s) {
+                return Err((error, item));
+            }
+            self.pace_mark.get_or_insert(now);
+        }
+        self.admission.enter(item.room(), item.nbytes);
+        Ok(self.waiting.add(item, now))
+    }
+
+    /// Decides what to run now; a batch that is returned counts as running until `finish`.
+    ///
+    /// `thread_free`: whether a batch that is too long for the reactor could start.
+    pub fn next_batch(&mut self, now: Ns, thread_free: impl FnOnce() -> bool) -> Choice<T> {
+        let mut choice = Choice { batch: None, dropped: Vec::new(), blocked: false, wake_at: None };
+        let (head, rows, size, inline) = loop {
+            let Some(ticket) = self.waiting.head() else { return choice };
+            let Some(head) = self.waiting.get(ticket) else { return choice };
+            if self.is_too_late(head, now) {
+                self.drop_late(ticket, &mut choice.dropped);
+                continue;
+            }
+            let (rows, mut size) = self.waiting.group_of(head);
+            if rows > self.rules.max_rows {
+                size = (size.saturating_mul(self.rules.max_rows) / rows).max(head.size);
+            } else if self.rules.max_delay > 0 && head.key.is_some() && rows < self.rules.max_rows {
+                let due = head.offered + self.rules.max_delay;
+                if now < due {
+                    choice.wake_at = Some(due);
+                    return choice;
+                }
+            }
+            break (ticket, rows, size, self.costs.is_cheap(size, self.rules.inline_below));
+        };
+        let _ = (rows, size);
+        if !inline && !thread_free() {
+            choice.blocked = true;
+            return choice;
+        }
+        let items = self.take(head, now, &mut choice.dropped);
+        if !items.is_empty() {
+            self.running += 1;
+            choice.batch = Some(Batch { items, inline });
+        }
+        choice
+    }
+
+    /// Notes that a batch of so many rows, as `room` counts them, has run.
+    pub fn finish(&mut self, rows: u64, now: Ns) {
+        self.running -= 1;
+        if let Some(mark) = self.pace_mark {
+            let rows = rows.max(1) as f64;
+            let pace = now.saturating_sub(mark) as f64 / NS / rows;
+            // What is to be known is the pace of the batches to come, which are as large as the queue makes them.
+            let weight = if self.pace_s > 0.0 { (SMOOTHING * rows).min(STRONGEST) } else { 1.0 };
+            self.pace_s += (pace - self.pace_s) * weight;
+            self.pace_mark = if self.waiting.is_empty() { None } else { Some(now) };
+        }
+    }
+
+    /// Drops a request; None if it no longer waits.
+    pub fn cancel(&mut self, ticket: Ticket) -> Option<Item<T>> {
+        let item = self.leave(ticket)?;
+        self.forget_pace();
+        Some(item)
+    }
+
+    /// Takes the head, and whoever waits and fits, out of the queue.
+    fn take(&mut self, head: Ticket, now: Ns, dropped: &mut Vec<Item<T>>) -> Vec<Item<T>> {
+        let Some(first) = self.leave(head) else { return Vec::new() };
+        let (key, mut rows) = (first.key.clone(), first.rows);
+        let mut taken = vec![first];
+        let Some(key) = key else { return taken };
+        while let Some(ticket) = self.waiting.first_of(&key) {
+            let Some(mate) = self.waiting.get(ticket) else { break };
+            if rows + mate.rows > self.rules.max_rows {
+                break;
+            }
+            if self.is_too_late(mate, now) {
+                self.drop_late(ticket, dropped);
+                continue;
+            }
+            rows += mate.rows;
+            taken.extend(self.leave(ticket));
+        }
+        taken
+    }
+
+    fn leave(&mut self, ticket: Ticket) -> Option<Item<T>> {
+        let item = self.waiting.remove(ticket)?;
+        self.admission.leave(item.room(), item.nbytes);
+        Some(item)
+    }
+
+    fn drop_late(&mut self, ticket: Ticket, dropped: &mut Vec<Item<T>>) {
+        dropped.extend(self.leave(ticket));
+        self.forget_pace();
+    }
+
+    /// Else the idle time that follows would count as the next batch's.
+    fn forget_pace(&mut self) {
+        if self.running == 0 && self.waiting.is_empty() {
+            self.pace_mark = None;
+        }
+    }
+
+    /// Says whether even a run as fast as any so far would end after the deadline.
+    fn is_too_late(&self, item: &Item<T>, now: Ns) -> bool {
+        item.deadline.is_some_and(|deadline| deadline as f64 <= now as f64 + self.costs.least(item.size))
+    }
+
+    fn check_deadline(&mut self, size: u64, deadline: Option<Ns>, now: Ns, wait_s: f64) -> Result<(), Error> {
+        let Some(deadline) = deadline else { return Ok(()) };
+        if deadline <= now {
+            return Err(deadline_expired());
+        }
+        let left_s = (deadline - now) as f64 / NS;
+        // With nobody ahead the best time counts: an estimate may be out of date, and only a run can put it right.
+        let run_ns = if wait_s > 0.0 { self.costs.estimate(size) } else { self.costs.least(size) };
+        let needed_s = wait_s + run_ns / NS;
+        if left_s > needed_s {
+            return Ok(());
+        }
+        if wait_s == 0.0 {
+            self.costs.doubt(size);
+        }
+        Err(deadline_unreachable(left_s, needed_s))
+    }
+}
+
+impl<T> Drop for Batcher<T> {
+    fn drop(&mut self) {
+        while let Some(ticket) = self.waiting.head() {
+            self.leave(ticket);
+        }
+    }
+}
+
+/// Returns the error of a request whose deadline passed before it ran.
+pub fn deadline_expired() -> Error {
+    Error::new(Kind::Expired, "DEADLINE_EXPIRED", "the deadline passed before the model ran")
+}
+
+fn deadline_unreachable(left_s: f64, needed_s: f64) -> Error {
+    let (left, needed) = (left_s * 1000.0, needed_s * 1000.0);
+    let text = format!("{left:.0} ms are left, and the wait and the run should take {needed:.0} ms");
+    Error {
+        details: vec![("left_ms", format!("{left:.1}")), ("needed_ms", format!("{needed:.1}"))],
+        ..Error::new(Kind::Expired, "DEADLINE_UNREACHABLE", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::admission::{Bounds, Room};
+    use super::*;
+
+    const MS: Ns = 1_000_000;
+
+    fn batcher(rules: Rules) -> Batcher<u32> {
+        let bounds = Bounds { rows: 1000, nbytes: 1 << 20 };
+        let total = Arc::new(Room::new(bounds));
+        let admission = Arc::new(Admission::new("m".into(), 1, bounds, total, 0.05, 64));
+        Batcher::new(admission, CostModel::new(&[(1, MS), (64, 2 * MS)]), rules)
+    }
+
+    fn rules() -> Rules {
+        Rules { max_rows: 4, max_delay: 0, inline_below: 200_000.0, parallel: 1 }
+    }
+
+    fn item(load: u32, rows: u64) -> Item<u32> {
+        Item { load, rows, nbytes: 4, size: rows, deadline: None, key: Some(vec![]), priority: 2, offered: 0 }
+    }
+
+    fn loads(batch: Option<Batch<u32>>) -> Vec<u32> {
+        batch.map(|batch| batch.items.iter().map(|item| item.load).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_waits_while_a_batch_runs_is_the_next_one() {
+        let mut queue = batcher(rules());
+        queue.offer(item(0, 1), 0).unwrap();
+        assert_eq!(loads(queue.next_batch(0, || true).batch), [0]);
+        for load in 1..=5 {
+            queue.offer(item(load, 1), 0).unwrap();
+        }
+        queue.finish(1, MS);
+        assert_eq!(loads(queue.next_batch(MS, || true).batch), [1, 2, 3, 4]);
+        assert_eq!(loads(queue.next_batch(MS, || true).batch), [5]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_dear_batch_waits_for_a_thread_and_a_cheap_one_does_not() {
+        let mut dear = batcher(rules());
+        dear.offer(item(0, 1), 0).unwrap();
+        assert!(dear.next_batch(0, || false).blocked);
+        let mut cheap = batcher(Rules { inline_below: 1e9, ..rules() });
+        assert!(cheap.at_once(1, None, 0).unwrap());
+        assert!(!cheap.at_once(1, None, 0).unwrap(), "one runs");
+        cheap.offer(item(1, 1), 0).unwrap();
+        assert!(cheap.next_batch(0, || false).batch.unwrap().inline);
+    }
+
+    #[test]
+    fn requests_of_another_key_or_with_too_many_rows_do_not_go_along() {
+        let mut queue = batcher(rules());
+        queue.offer(item(0, 3), 0).unwrap();
+        queue.offer(item(1, 2), 1).unwrap();
+        queue.offer(Item { key: Some(vec![1]), ..item(2, 1) }, 2).unwrap();
+        queue.offer(Item { key: None, ..item(3, 1) }, 3).unwrap();
+        let batches: Vec<_> = (0..4).map(|_| loads(queue.next_batch(4, || true).batch)).collect();
+        assert_eq!(batches, [vec![0], vec![1], vec![2], vec![3]]);
+    }
+
+    #[test]
+    fn a_delay_waits_for_company_and_no_longer() {
+        let mut queue = batcher(Rules { max_delay: MS, ..rules() });
+        queue.offer(item(0, 1), 0).unwrap();
+        assert_eq!(queue.next_batch(0, || true).wake_at, Some(MS));
+        assert_eq!(loads(queue.next_batch(MS, || true).batch), [0]);
+    }
+
+    #[test]
+    fn deadlines_drop_what_is_late_and_refuse_what_is_hopeless() {
+        let mut queue = batcher(rules());
+        assert_eq!(queue.offer(Item { deadline: Some(5), ..item(0, 1) }, 5).unwrap_err().0.reason, "DEADLINE_EXPIRED");
+        let hopeless = queue.offer(Item { deadline: Some(MS / 2), ..item(0, 1) }, 0).unwrap_err().0;
+        assert_eq!(hopeless.reason, "DEADLINE_UNREACHABLE");
+        assert_eq!(hopeless.details, [("left_ms", "0.5".to_string()), ("needed_ms", "1.0".to_string())]);
+        queue.offer(Item { deadline: Some(3 * MS), ..item(1, 1) }, 0).unwrap();
+        let choice = queue.next_batch(3 * MS, || true);
+        assert!(choice.batch.is_none());
+        assert_eq!(choice.dropped[0].load, 1);
+    }
+
+    #[test]
+    fn who_is_cancelled_leaves_and_gives_the_room_back() {
+        let mut queue = batcher(rules());
+        let ticket = queue.offer(item(0, 1), 0).unwrap();
+        assert_eq!(queue.cancel(ticket).unwrap().load, 0);
+        assert!(queue.cancel(ticket).is_none());
+        assert_eq!((queue.admission.rows(), queue.next_batch(0, || true).batch.is_none()), (0, true));
+    }
+
+    #[test]
+    fn a_queue_that_is_dropped_gives_its_room_back() {
+        let mut queue = batcher(rules());
+        queue.offer(item(0, 1), 0).unwrap();
+        let admission = queue.admission.clone();
+        drop(queue);
+        assert_eq!(admission.rows(), 0);
+    }
+}

@@ -1,0 +1,53 @@
+//! Who answers a request, and why: the twin of `vocabulary/decision.py`.
+
+/// Why a target answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    Split,
+    Override,
+    Pinned,
+    Named,
+    Unsticky,
+    Fallback,
+}
+
+impl Reason {
+    /// Returns the name that Python and the wire have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Split => "SPLIT",
+            Reason::Override => "OVERRIDE",
+            Reason::Pinned => "PINNED",
+            Reason::Named => "NAMED",
+            Reason::Unsticky => "UNSTICKY",
+            Reason::Fallback => "FALLBACK",
+        }
+    }
+}
+
+/// All that routing said of a request. There is one object for all requests that are decided alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Its place in its snapshot, `Snapshot::decisions`: what is kept for each decision can be kept in a list.
+    pub index: usize,
+    /// Empty where a model was named outright.
+    pub route: String,
+    /// The target that answers; empty likewise.
+    pub target: String,
+    pub model: String,
+    /// At least 1, and available.
+    pub version: i64,
+    pub reason: Reason,
+    /// The target that the unit was assigned to, whoever answers; empty where a model was named outright.
+    pub assigned: String,
+    /// The override that matched, counted from 0.
+    pub override_index: Option<usize>,
+    /// The probability with which the assigned target would be drawn; None where nothing was drawn.
+    pub propensity: Option<f64>,
+    /// Of the route table, in hexadecimal; empty where a model was named outright.
+    pub table_digest: String,
+    /// What the route's salt, targets, weights and resolved versions were, as a digest; empty likewise.
+    pub epoch: String,
+    /// Whether the route sends copies of its requests elsewhere.
+    pub mirrored: bool,
+}

@@ -1,0 +1,101 @@
+//! The codec, for the tests that hold this twin against Python's. Nothing serves through it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::{InferRequest, Output, Signature, dtypes, prepare, response};
+use crate::call;
+use crate::decide::{Decision, Reason};
+use crate::tensor::Data;
+
+/// dtype, shape and bytes of an input.
+type Tensor<'py> = (&'static str, Vec<i64>, Bound<'py, PyBytes>);
+/// name, version, unit, id, request id, timeout in µs (None for none), priority's level, inputs in the signature's
+/// order, rows, size, and the outputs wanted.
+type Fields<'py> = (String, String, String, String, String, Option<u64>, u8, Vec<Tensor<'py>>, u64, u64, Vec<String>);
+/// route, target, model, version, reason, assigned, propensity.
+type Decided = (String, String, String, i64, String, String, Option<f64>);
+
+/// Reads a `ModelInferRequest` against a signature that `turnout_server.engine.snapshot.signature` wrote.
+///
+/// None where Python has to look at it.
+#[pyfunction]
+fn parse_infer<'py>(
+    py: Python<'py>,
+    message: Vec<u8>,
+    metadata: HashMap<String, String>,
+    signature: &[u8],
+) -> PyResult<Option<Fields<'py>>> {
+    let signature = Signature::from_json(signature).map_err(PyValueError::new_err)?;
+    let message = Bytes::from(message);
+    let metadata = metadata.into_iter().collect();
+    let head = call::Head { path: String::new(), metadata, peer: "".into(), deadline: None };
+    let Some(request) = InferRequest::parse(&message, &head) else { return Ok(None) };
+    let Some(prepared) = prepare(&request, &signature) else { return Ok(None) };
+    let inputs = prepared.inputs.into_iter().filter_map(|tensor| match tensor.data {
+        Data::Raw(data) => Some((dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))),
+        Data::Texts(_) => None,
+    });
+    Ok(Some((
+        request.name.to_owned(),
+        request.version.to_owned(),
+        request.unit.clone().into_owned(),
+        request.id.to_owned(),
+        request.request_id.to_owned(),
+        request.timeout_us,
+        request.level(),
+        inputs.collect(),
+        prepared.rows,
+        prepared.size,
+        prepared.outputs.iter().map(|&index| signature.outputs[index].name.clone()).collect(),
+    )))
+}
+
+/// Writes a `ModelInferResponse` with raw outputs, each a name, a dtype, a shape and bytes.
+#[pyfunction]
+fn encode_infer<'py>(
+    py: Python<'py>,
+    decision: Decided,
+    id: &str,
+    request_id: &str,
+    outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (route, target, model, version, reason, assigned, propensity) = decision;
+    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
+    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
+    let decision = Decision {
+        index: 0,
+        route,
+        target,
+        model,
+        version,
+        reason,
+        assigned,
+        override_index: None,
+        propensity,
+        table_digest: String::new(),
+        epoch: String::new(),
+        mirrored: false,
+    };
+    let mut tensors = Vec::with_capacity(outputs.len());
+    for (name, dtype, dims, data) in &outputs {
+        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
+        tensors.push(Output { name, dtype, dims, data });
+    }
+    let message = response::encode(&response::Head::of(&decision), id, request_id, &tensors);
+    message.map(|message| PyBytes::new(py, &message)).ok_or_else(|| PyValueError::new_err("too long for a message"))
+}
+
+fn unknown(found: &str) -> PyErr {
+    PyValueError::new_err(format!("{found:?} is not known"))
+}
+
+/// Adds this file's functions to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(parse_infer, module)?)?;
+    module.add_function(wrap_pyfunction!(encode_infer, module)?)
+}

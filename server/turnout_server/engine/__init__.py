@@ -1,0 +1,1 @@
+"""Drives the native data plane: the contract's Python side."""

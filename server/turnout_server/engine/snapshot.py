@@ -1,0 +1,100 @@
+"""What the native data plane has to know, as JSON: what names mean at one moment, and what a version takes and gives.
+
+Everything is resolved here, so that the engine reads no labels, adds no weights and hashes no constants. Its side is
+`engine/src/decide/document.rs` and `engine/src/oip/signature.rs`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from turnout_server.routing.route import Target
+from turnout_server.routing.table import CompiledRoute
+from turnout_server.routing.view import View
+from turnout_server.vocabulary.signature import Signature, TensorSpec
+
+
+def names(view: View, stored: Collection[str], available: Mapping[str, Sequence[int]]) -> bytes:
+    """Return what names mean now: all that deciding needs.
+
+    Args:
+        view: the route table, and the version that each label gets.
+        stored: the names of the store's models.
+        available: the versions that can answer, by model.
+    """
+    known = sorted({*stored, *(model for model, versions in available.items() if versions)})
+    return msgspec.json.encode(
+        {
+            "digest": view.table.digest,
+            "routes": [_route(view, route) for route in view.table],
+            "models": [
+                {
+                    "name": model,
+                    "available": sorted(available.get(model, ())),
+                    "labels": dict(view.labels.get(model, {})),
+                }
+                for model in known
+            ],
+        }
+    )
+
+
+def signature(given: Signature) -> bytes:
+    """Return what a version takes and gives."""
+    return msgspec.json.encode(
+        {
+            "inputs": [_tensor(spec) for spec in given.inputs],
+            "outputs": [_tensor(spec) for spec in given.outputs],
+            "batched": given.batched,
+        }
+    )
+
+
+def _route(view: View, compiled: CompiledRoute) -> dict[str, Any]:
+    route = compiled.route
+    places = {target.name: index for index, target in enumerate(route.targets)}
+    return {
+        "name": compiled.name,
+        "salt": route.salt,
+        "epoch": view.epoch_of(compiled.name),
+        "mirrored": any(mirror.fraction > 0 for mirror in route.mirrors),
+        "total": math.fsum(target.weight for target in route.targets if target.weight > 0),
+        "targets": [_target(view, compiled, target) for target in route.targets],
+        "overrides": [
+            {
+                "headers": {name: _sendable(value) for name, value in rule.when.header.items()},
+                "units": [_sendable(unit) for unit in rule.when.unit],
+                "target": places[rule.target],
+            }
+            for rule in route.overrides
+        ],
+        "fallback": None if compiled.fallback is None else places[compiled.fallback.name],
+    }
+
+
+def _target(view: View, compiled: CompiledRoute, target: Target) -> dict[str, Any]:
+    key = view.key_of(target.model, target.version)
+    return {
+        "name": target.name,
+        "model": target.model,
+        "version": None if key is None else key.version,
+        "weight": target.weight,
+        "propensity": compiled.propensities[target.name],
+    }
+
+
+def _sendable(text: str) -> str | None:
+    """Return *text*; None for one with half a surrogate pair, which YAML can hold and no request."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None
+    return text
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype.value, "shape": spec.shape}
