@@ -22,5 +22,6 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     decide::python::register(module)?;
     oip::python::register(module)?;
     ort::python::register(module)?;
+    infer::python::register(module)?;
     Ok(())
 }

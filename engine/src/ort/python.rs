@@ -83,10 +83,10 @@ impl PyRunOptions {
 }
 
 #[pyclass(frozen, name = "Session", module = "turnout_engine")]
-struct PySession(Mutex<Option<Arc<Session>>>);
+pub struct PySession(Mutex<Option<Arc<Session>>>);
 
 impl PySession {
-    fn session(&self) -> PyResult<Arc<Session>> {
+    pub fn session(&self) -> PyResult<Arc<Session>> {
         let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         session.ok_or_else(|| OnnxRuntimeError::new_err("the session is closed"))
     }
