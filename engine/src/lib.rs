@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod call;
+mod contract;
 pub mod decide;
 pub mod error;
 pub mod infer;
@@ -18,5 +19,6 @@ use pyo3::prelude::*;
 #[pymodule]
 fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<contract::Engine>()?;
     Ok(())
 }
