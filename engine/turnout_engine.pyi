@@ -48,3 +48,114 @@ def encode_infer(
     Raises:
         ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
     """
+"""The contract between the two planes: what Python sees of the engine.
+
+The engine listens, speaks HTTP/2 and gRPC, and carries calls on threads of its own. Those that it does not answer by
+itself it hands to Python: as events, which an event loop takes from `Engine.events` when `Engine.fileno` is readable.
+Python speaks of a call by its number. No method here waits for a call, a client or a thread, and none may be called
+from more than one thread at once with a meaning that depends on the order.
+
+A call, as Python sees it::
+
+    ("call", ...)                    it begins
+    more() -> ("message", ...)       where the client streams: the next message, when it is asked for,
+           or ("half_closed", ...)     or that there is none
+    send() -> ("sent", ...)          where the server streams
+    answer() or end()                the last word: the handler has ended
+
+Every call gets a last word, also one that is over before ("gone"): until then it counts as running, and a client that
+resets calls faster than their handlers end gets no more of them. To anything else that is said to a call that is over,
+nothing happens.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, final
+
+__version__: str
+
+CallEvent = tuple[Literal["call"], int, str, dict[str, str], str, float | None, bytes | None]
+"""A call begins: its number; its path (`package.Service/Method`, one of those that the engine was told of); metadata
+(names in lower case, text only, the last of several values, `tracestate` joined); HOST:PORT of the client; when
+it stops waiting, on the clock of `time.monotonic`, in seconds; and the message, or None where the client streams."""
+MessageEvent = tuple[Literal["message"], int, bytes]
+"""The next message of a client that streams, once for each `Engine.more`."""
+HalfClosedEvent = tuple[Literal["half_closed"], int]
+"""The answer to `Engine.more` where the client has no more messages."""
+SentEvent = tuple[Literal["sent"], int, int]
+"""So many bytes of what was given to `Engine.send` have found room with the client or the socket, messages counted with
+the 5 bytes before each. It comes for every 32 KiB or more."""
+GoneEvent = tuple[Literal["gone"], int]
+"""The call is over, and its handler is to be cancelled: the client has reset it or gone, its deadline has passed, it
+has broken a rule, or the server ends. The client has been told, if there still is one."""
+ClosedEvent = tuple[Literal["closed"]]
+"""After `Engine.close`: the last connection has ended, and this is the last event."""
+Event = CallEvent | MessageEvent | HalfClosedEvent | SentEvent | GoneEvent | ClosedEvent
+
+@final
+class Engine:
+    """A server. Its threads run from the beginning; they end after `close`, or when nobody has it any more."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, tuple[bool, bool]],
+        *,
+        shards: int,
+        max_message_bytes: int,
+        max_connections: int,
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            methods: every method by its path; whether its clients stream, and whether its server does.
+            shards: how many threads carry calls.
+            max_message_bytes: the longest message that is taken, as sent and when inflated.
+            max_connections: how many may be open at once; for one more, an idle one is closed.
+
+        Raises:
+            ValueError: a number is out of its range.
+            OSError: threads or file descriptors are not to be had.
+        """
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+
+    def listen(self, fds: Sequence[int]) -> None:
+        """Take connections on sockets that listen. They are duplicated: the caller closes its own.
+
+        Raises:
+            OSError: one is no socket.
+        """
+
+    def fileno(self) -> int:
+        """Return the file descriptor that is readable while there are events."""
+
+    def events(self) -> list[Event]:
+        """Take all events, in the order in which they came."""
+
+    def answer(self, id: int, message: bytes) -> None:
+        """Answer a call with one message and OK: its last word."""
+
+    def send(self, id: int, message: bytes) -> None:
+        """Send one message of several. Whoever has much unsent waits for `SentEvent` before it sends more."""
+
+    def end(self, id: int, code: int, message: str = "", trailers: Sequence[tuple[str, str | bytes]] = ()) -> None:
+        """End a call with a status of gRPC's: its last word. Values of names with `-bin` are bytes.
+
+        Raises:
+            ValueError: *code* is none.
+        """
+
+    def more(self, id: int) -> None:
+        """Ask for the next message of a client that streams."""
+
+    def drain(self) -> None:
+        """Begin the end: take no connections, and tell clients to go elsewhere; calls on their way are still taken."""
+
+    def close(self, timeout_s: float) -> None:
+        """End every call in progress with UNAVAILABLE, and each connection when its answers have been read, or
+        *timeout_s* have passed. A second call may shorten the time.
+
+        Raises:
+            ValueError: *timeout_s* is no length of time.
+        """

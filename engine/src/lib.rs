@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod call;
+mod contract;
 pub mod decide;
 pub mod error;
 pub mod infer;
@@ -23,5 +24,6 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     oip::python::register(module)?;
     ort::python::register(module)?;
     infer::python::register(module)?;
+    module.add_class::<contract::Engine>()?;
     Ok(())
 }

@@ -13,7 +13,7 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-TransportName = Literal["native", "grpcio"]
+TransportName = Literal["native", "grpcio", "engine"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +103,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8001"
     """HOST:PORT for gRPC; port 0 picks a free one."""
     transport: TransportName = "native"
-    """What carries calls: our own HTTP/2, or grpcio's."""
+    """What carries calls: our own HTTP/2, grpcio's, or the engine's where that is installed."""
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()

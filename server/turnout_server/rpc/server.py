@@ -19,6 +19,7 @@ from turnout_server.rpc.chain import Element
 from turnout_server.rpc.door import Door, methods_of
 from turnout_server.rpc.elements import Admit, Count, Trace
 from turnout_server.rpc.health import Health
+from turnout_server.transport.engine import EngineTransport
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.grpcio import GrpcioTransport
 from turnout_server.transport.method import Methods
@@ -61,6 +62,7 @@ class Transport(Protocol):
 _TRANSPORTS: Final[Mapping[TransportName, Callable[[Methods, LimitsConfig], Transport]]] = {
     "native": NativeTransport,
     "grpcio": GrpcioTransport,
+    "engine": EngineTransport,
 }
 
 
