@@ -9,6 +9,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::infer::Shard;
+use crate::infer::python::Plane;
 use crate::net::{Event, Methods, Nothing, Reply, Server, Settings, Status, Streaming, Value, framed};
 
 /// gRPC's codes are 0 to 16.
@@ -31,19 +33,26 @@ enum Trailer {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (methods, *, shards, max_message_bytes, max_connections))]
+    #[pyo3(signature = (methods, *, shards, max_message_bytes, max_connections, plane = None))]
     fn new(
         methods: HashMap<String, (bool, bool)>,
         shards: usize,
         max_message_bytes: usize,
         max_connections: usize,
+        plane: Option<&Plane>,
     ) -> PyResult<Self> {
         if shards == 0 || max_connections == 0 || u32::try_from(max_message_bytes).is_err() {
-            return Err(PyValueError::new_err("shards and max_connections are 1 or more, max_message_bytes below 2^32"));
+            return Err(PyValueError::new_err(
+                "shards and max_connections are 1 or more, max_message_bytes below 2^32",
+            ));
         }
         let methods: Methods =
             methods.into_iter().map(|(path, (client, server))| (path, Streaming { client, server })).collect();
-        let server = Server::start(Settings { shards, max_connections, max_message_bytes }, methods, |_| Nothing)?;
+        let settings = Settings { shards, max_connections, max_message_bytes };
+        let server = match plane.map(|plane| plane.inner.clone()) {
+            Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
+            None => Server::start(settings, methods, |_| Nothing)?,
+        };
         Ok(Self { server })
     }
 
@@ -129,8 +138,10 @@ fn told<'py>(py: Python<'py>, event: Event, clock: &mut Option<(f64, Instant)>) 
                         Some(known) => known,
                         None => *clock.insert((monotonic(py)?, Instant::now())),
                     };
-                    Some(seconds + at.saturating_duration_since(now).as_secs_f64()
-                        - now.saturating_duration_since(at).as_secs_f64())
+                    Some(
+                        seconds + at.saturating_duration_since(now).as_secs_f64()
+                            - now.saturating_duration_since(at).as_secs_f64(),
+                    )
                 }
                 None => None,
             };

@@ -21,7 +21,7 @@ use crate::net::carry::carry;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
 use crate::net::wire::{PREFACE, Watched, Wire};
-use crate::net::{Settings, STREAMS, WINDOW};
+use crate::net::{STREAMS, Settings, WINDOW};
 
 /// How long a client may take to say that it speaks HTTP/2.
 const PREFACE_TIME: Duration = Duration::from_secs(20);
@@ -45,8 +45,7 @@ const REMEMBERED: usize = 2_000;
 /// Streams that the client opened and reset before we looked at them.
 const RESET_UNSEEN: usize = 1_000;
 
-const HTTP1: [&[u8]; 9] =
-    [b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"];
+const HTTP1: [&[u8]; 9] = [b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"];
 const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 47\r\n\r\nThis port speaks gRPC, over HTTP/2 without TLS.\n";
 /// SETTINGS of nothing, and GOAWAY of stream 0 with PROTOCOL_ERROR.

@@ -45,9 +45,7 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
     };
     let encoding = match last(fields, "grpc-encoding") {
         None => Encoding::Identity,
-        Some(name) => {
-            Encoding::named(name.as_bytes()).ok_or_else(|| Refusal::Status(status::unknown_encoding()))?
-        }
+        Some(name) => Encoding::named(name.as_bytes()).ok_or_else(|| Refusal::Status(status::unknown_encoding()))?,
     };
     let deadline = match last(fields, "grpc-timeout") {
         None => None,

@@ -131,8 +131,8 @@ fn runtime() -> io::Result<Runtime> {
 /// Runs one shard on its thread.
 fn run<U: Unary>(runtime: Runtime, inbox: UnboundedReceiver<Order>, make: impl FnOnce() -> Shard<U>) {
     let local = LocalSet::new();
-    let shard = Rc::new(make());
-    local.block_on(&runtime, shard.run(inbox));
+    // Inside, since what answers natively may have tasks of its own.
+    local.block_on(&runtime, async move { Rc::new(make()).run(inbox).await });
     drop(local); // with calls that have not heard yet that their client has gone
     runtime.shutdown_background();
 }
