@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.field.scenarios import Scenario
 from benchmarks.field.servers import Running
 from benchmarks.processes import METHOD, ServerFailedError
-from turnout_server.onnx.session import open_session
+from turnout_server.onnx.binding import open_session
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays

@@ -17,7 +17,7 @@ from benchmarks.field import answers, results, scenarios
 from benchmarks.field.measurement import Measurement
 from benchmarks.field.report import Run, ServerFacts, as_json, as_markdown
 from benchmarks.field.results import Cell, Sample, Spread, Target
-from turnout_server.onnx.session import open_session
+from turnout_server.onnx.binding import open_session
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec

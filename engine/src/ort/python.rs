@@ -244,6 +244,9 @@ fn dtype_of(format: &CStr, size: usize) -> Option<DType> {
     })
 }
 
+/// NumPy's own choice among the formats of 8 bytes.
+const LONG: bool = size_of::<std::ffi::c_long>() == 8;
+
 /// Returns the format and the name by which Python knows a dtype.
 fn words_of(dtype: DType) -> (&'static CStr, &'static str) {
     match dtype {
@@ -251,11 +254,11 @@ fn words_of(dtype: DType) -> (&'static CStr, &'static str) {
         DType::Uint8 => (c"B", "UINT8"),
         DType::Uint16 => (c"H", "UINT16"),
         DType::Uint32 => (c"I", "UINT32"),
-        DType::Uint64 => (c"Q", "UINT64"),
+        DType::Uint64 => (if LONG { c"L" } else { c"Q" }, "UINT64"),
         DType::Int8 => (c"b", "INT8"),
         DType::Int16 => (c"h", "INT16"),
         DType::Int32 => (c"i", "INT32"),
-        DType::Int64 => (c"q", "INT64"),
+        DType::Int64 => (if LONG { c"l" } else { c"q" }, "INT64"),
         DType::Fp16 => (c"e", "FP16"),
         // Python has no such format: its bits, as numbers.
         DType::Bf16 => (c"H", "BF16"),

@@ -15,7 +15,8 @@ from turnout_server.execution.batch_run import Predictor
 from turnout_server.execution.runner import OnRun, Runner
 from turnout_server.execution.workers import Workers, most_runs, usable_cores
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.onnx.loader import load
+from turnout_server.onnx.loader import binding, load
+from turnout_server.onnx.session import OpenSession
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
@@ -43,12 +44,18 @@ Raises a `TurnoutError` that says what is wrong with the version.
 """
 
 
-def opening(local: LocalFiles) -> Open:
-    """Return what opens the versions in *local* with ONNX Runtime, after their files were verified."""
+def opening(local: LocalFiles, open_session: OpenSession | None = None) -> Open:
+    """Return what opens the versions in *local* with ONNX Runtime, after their files were verified.
+
+    Args:
+        local: the versions' files.
+        open_session: opens a graph; None for ONNX Runtime's own binding, which is imported now.
+    """
+    open_session = open_session or binding()
 
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
-        loaded = load(directory, manifest)
+        loaded = load(directory, manifest, open_session)
         return Opened(loaded.servable, loaded.measured, loaded.independent)
 
     return open_version

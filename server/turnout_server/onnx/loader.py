@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from turnout_server.onnx.session import OnnxServable, open_session
+from turnout_server.onnx.session import OnnxServable, OpenSession
 from turnout_server.onnx.signature import check_signature, read_signature
 from turnout_server.store.manifest import MODEL_FILE, Manifest, RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
@@ -45,15 +45,30 @@ class Loaded(NamedTuple):
     """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
 
 
-def load(directory: Path, manifest: Manifest) -> Loaded:
+def binding() -> OpenSession:
+    """Return what opens sessions of ONNX Runtime's own Python binding, which is imported only where it is wanted.
+
+    A process with the engine in it has an ONNX Runtime already; the binding would map another.
+    """
+    from turnout_server.onnx.binding import open_session
+
+    return open_session
+
+
+def load(directory: Path, manifest: Manifest, open_session: OpenSession | None = None) -> Loaded:
     """Load a version whose digests have been verified.
+
+    Args:
+        directory: with its files.
+        manifest: what it claims.
+        open_session: opens the graph; None for ONNX Runtime's own binding.
 
     Raises:
         InvalidModelError: the graph is broken, differs from the manifest, or fails in the warm-up.
     """
     path = directory / MODEL_FILE
     check_graph(path)
-    session = open_session(path, manifest.runtime)
+    session = (open_session or binding())(path, manifest.runtime)
     check_signature(manifest.signature, read_signature(session))
     servable = OnnxServable(manifest, session)
     measured = warm_up(servable)
@@ -84,14 +99,19 @@ def check_graph(path: Path) -> None:
         raise InvalidModelError(f"{path.name} is not a valid ONNX model ({type(error).__name__})") from error
 
 
-def inspect(path: Path, batched: bool | None = None) -> Signature:
+def inspect(path: Path, batched: bool | None = None, open_session: OpenSession | None = None) -> Signature:
     """Return the signature of the graph at *path*, for publishing a bare file; see `read_signature`.
+
+    Args:
+        path: the graph.
+        batched: whether rows are independent; None for a guess.
+        open_session: opens the graph; None for ONNX Runtime's own binding.
 
     Raises:
         InvalidModelError: the graph is broken or has inputs or outputs that cannot be served.
     """
     check_graph(path)
-    return read_signature(open_session(path, RuntimeOptions()), batched)
+    return read_signature((open_session or binding())(path, RuntimeOptions()), batched)
 
 
 def warm_up(servable: OnnxServable) -> dict[int, int]:

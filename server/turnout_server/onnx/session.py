@@ -1,32 +1,69 @@
-"""A servable over one ONNX Runtime session."""
+"""A servable over one ONNX Runtime session, whoever opened it: ONNX Runtime's own binding or the engine."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from typing import Protocol
 
 from turnout_server.store.manifest import Manifest, RuntimeOptions
-from turnout_server.vocabulary.errors import InvalidModelError, ModelFailedError, ModelRejectedInputError
+from turnout_server.vocabulary.errors import ModelFailedError, ModelRejectedInputError
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 
-_FATAL_ONLY = 4
+
+class Argument(Protocol):
+    """An input or output of a graph."""
+
+    @property
+    def name(self) -> str:
+        """What the graph calls it."""
+
+    @property
+    def type(self) -> str:
+        """As ONNX Runtime writes it, such as `tensor(float)`."""
+
+    @property
+    def shape(self) -> Sequence[int | str | None]:
+        """The axes' sizes; a free one is a name, or None where it has none."""
+
+
+class Session(Protocol):
+    """A graph, ready to run from any thread."""
+
+    @property
+    def rejections(self) -> tuple[type[Exception], ...]:
+        """What `run` raises where values or sizes do not fit the graph; anything else is the graph's own failure."""
+
+    def get_inputs(self) -> Sequence[Argument]:
+        """Return what must be given, in the graph's order."""
+
+    def get_outputs(self) -> Sequence[Argument]:
+        """Return what comes out, in the graph's order."""
+
+    def run(self, outputs: Sequence[str], inputs: Arrays, /) -> list[Array]:
+        """Run the graph once, on the calling thread, and return the outputs in the order wanted."""
+
+    def close(self) -> None:
+        """Give its memory back to the system. No run may be under way."""
+
+
+OpenSession = Callable[[Path, RuntimeOptions], Session]
+"""Makes a session for the graph in a file; raises `InvalidModelError` where ONNX Runtime cannot load it."""
 
 
 class OnnxServable:
     """One version, able to predict. `run` may be called from several threads at once."""
 
-    __slots__ = ("_session", "manifest", "output_names", "signature")
+    __slots__ = ("_rejections", "_session", "manifest", "output_names", "signature")
 
-    def __init__(self, manifest: Manifest, session: ort.InferenceSession) -> None:
+    def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
         self.signature: Signature = manifest.signature
         self.output_names = tuple(spec.name for spec in manifest.signature.outputs)
-        self._session: Any = session
+        self._session: Session | None = session
+        self._rejections = session.rejections
 
     def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
         """Run the graph once, on the calling thread.
@@ -42,44 +79,25 @@ class OnnxServable:
             ModelRejectedInputError: the graph refused the values.
             ModelFailedError: it failed in another way; the cause is chained.
         """
-        manifest = self.manifest
+        manifest, session = self.manifest, self._session
+        if session is None:
+            raise ModelFailedError(manifest.model, manifest.version)
         try:
-            result: list[Array] = self._session.run(outputs or self.output_names, inputs)
-        except (ort_errors.InvalidArgument, ort_errors.Fail) as error:
-            # Values out of range are the former, sizes that don't fit each other the latter; no memory is neither.
+            return session.run(outputs or self.output_names, inputs)
+        except self._rejections as error:
+            # Values out of range, and sizes that don't fit each other; running out of memory is neither.
             # ONNX Runtime's text names nodes and files of the graph: it goes to the log through the chain, not out.
             raise ModelRejectedInputError(
                 manifest.model, manifest.version, "values or sizes do not fit the graph"
             ) from error
         except Exception as error:
             raise ModelFailedError(manifest.model, manifest.version) from error
-        return result
 
     def close(self) -> None:
         """Give the session's memory back to the system. No run may be under way."""
-        self._session = None
-        trim_memory()
-
-
-def open_session(path: Path, options: RuntimeOptions) -> ort.InferenceSession:
-    """Make a session for the graph at *path*.
-
-    Raises:
-        InvalidModelError: ONNX Runtime cannot load it.
-    """
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.intra_op_threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = _FATAL_ONLY
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
-    # A memory pattern is kept for every shape ever seen, and callers choose the shapes.
-    settings.enable_mem_pattern = False
-    # An arena never shrinks: one huge request would hold its memory for as long as the version lives.
-    settings.enable_cpu_mem_arena = False
-    try:
-        return ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise InvalidModelError(f"ONNX Runtime cannot load {path.name} ({type(error).__name__})") from error
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def trim_memory() -> None:

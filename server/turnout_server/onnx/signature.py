@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import onnxruntime as ort
-
+from turnout_server.onnx.session import Argument, Session
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
@@ -26,7 +23,7 @@ _DTYPES = {
 }
 
 
-def read_signature(session: ort.InferenceSession, batched: bool | None = None) -> Signature:
+def read_signature(session: Session, batched: bool | None = None) -> Signature:
     """Return the signature that a session's graph has.
 
     Args:
@@ -48,7 +45,7 @@ def read_signature(session: ort.InferenceSession, batched: bool | None = None) -
     )
 
 
-def _spec(argument: Any) -> TensorSpec:
+def _spec(argument: Argument) -> TensorSpec:
     dtype = _DTYPES.get(argument.type)
     if dtype is None:
         # skl2onnx and onnxmltools end classifiers so, unless told otherwise.
