@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 from engine.building.decision import Build, Cargo, Install, Wheel, Without, blame, decide, first_error
-from engine.building.progress import Ended, watched
+from engine.building.progress import Ended, end_with_what_was_started, watched
 from engine.building.tree import Tree, digest_of, write_json
 
 PORTABLE = "serving with the portable data plane"
@@ -177,6 +177,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         print(f"usage: build.py {' | '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    end_with_what_was_started()
     with Path(__file__).open() as own_source:
         fcntl.flock(own_source, fcntl.LOCK_EX)  # two `make`s at once take turns
         try:

@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 TICK_S = 1.0
 LINE_EVERY_S = 15.0
@@ -77,7 +78,7 @@ def watched(
         start_new_session=True,
     )
     try:
-        with log.open("wb") as file:
+        with log.open("wb", buffering=0) as file:
             output = _listen(process, progress, file, silent_s)
         return Ended(process.wait(), output)
     finally:
@@ -90,7 +91,12 @@ def watched(
             process.wait()
 
 
-def _listen(process: subprocess.Popen[bytes], progress: Progress, log: BinaryIO, silent_s: float | None) -> str:
+def end_with_what_was_started() -> None:
+    """Have SIGTERM end what runs under `watched` before it ends this process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def _listen(process: subprocess.Popen[bytes], progress: Progress, log: FileIO, silent_s: float | None) -> str:
     """Return all that the process says until it closes its output, or has been silent for too long and is stopped."""
     assert process.stdout is not None
     started = heard_s = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -369,6 +370,27 @@ def test_a_command_that_says_nothing_for_long_is_stopped(tmp_path: Path) -> None
     ended = watched("Waiting", command, tmp_path, {"PATH": os.defpath}, tmp_path / "log", silent_s=0.0)
     assert (ended.code, ended.output) == (-9, "stopped: it said nothing for 0 s\n")
     assert (tmp_path / "log").read_text() == ended.output
+
+
+STARTED = """
+import sys
+from pathlib import Path
+from engine.building.progress import end_with_what_was_started, watched
+
+end_with_what_was_started()
+place = Path(sys.argv[1])
+watched("Waiting", ["sh", "-c", "echo $$ > pipe; exec sleep 1000"], place, {"PATH": "/usr/bin:/bin"}, place / "log")
+"""
+
+
+def test_whoever_ends_a_build_ends_what_it_started(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen([sys.executable, "-c", STARTED, tmp_path], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        child = int((tmp_path / "pipe").read_text())
+        process.terminate()
+    assert process.returncode == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
 
 
 # ---------------------------------------------------------------- what belongs together
