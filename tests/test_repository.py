@@ -157,6 +157,14 @@ def test_the_image_says_the_version_of_the_project() -> None:
     assert ("ARG", f"VERSION={PROJECT['version']}") in instructions()
 
 
+def test_the_images_rust_can_build_the_engine() -> None:
+    package = tomllib.loads((ROOT / "engine/Cargo.toml").read_text(encoding="utf-8"))["package"]
+    (rust,) = (rest.split("=")[1] for word, rest in instructions() if word == "ARG" and rest.startswith("RUST="))
+    found, oldest = (tuple(map(int, text.split("-")[0].split("."))) for text in (rust, package["rust-version"]))
+    assert found >= oldest
+    assert rust.partition("-")[2] == "slim-bookworm", "the same Debian as Python's image, and so the same C library"
+
+
 def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
     copied = {
