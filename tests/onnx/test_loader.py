@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from tests.onnx.graphs import FLOAT, INT64, LINEAR, LOOKUP, graph, heavy, linear, lookup, manifest, saved, value
 from turnout_server.onnx import loader
 from turnout_server.onnx.loader import inspect, load, made_up
+from turnout_server.onnx.session import OpenSession
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 
@@ -26,8 +27,8 @@ def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
     return Signature(specs(inputs), specs(outputs), batched)
 
 
-def test_a_good_version_loads_and_its_run_times_are_measured(tmp_path: Path) -> None:
-    servable, times, independent = load(saved(tmp_path, linear()), manifest())
+def test_a_good_version_loads_and_its_run_times_are_measured(open_session: OpenSession, tmp_path: Path) -> None:
+    servable, times, independent = load(saved(tmp_path, linear()), manifest(), open_session)
     assert sorted(times) == [1, 64]
     assert all(ns > 0 for ns in times.values())
     assert independent
@@ -35,20 +36,20 @@ def test_a_good_version_loads_and_its_run_times_are_measured(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("raw", [b"", b"garbage", b"\x00" * 1000, b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f"])
-def test_what_is_no_model_is_refused(tmp_path: Path, raw: bytes) -> None:
+def test_what_is_no_model_is_refused(open_session: OpenSession, tmp_path: Path, raw: bytes) -> None:
     with pytest.raises(InvalidModelError, match=r"model\.onnx is not a valid ONNX model"):
-        load(saved(tmp_path, raw), manifest())
+        load(saved(tmp_path, raw), manifest(), open_session)
 
 
-def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_model_is_refused(open_session: OpenSession, tmp_path: Path) -> None:
     raw = linear().SerializeToString()
     with pytest.raises(InvalidModelError):
-        load(saved(tmp_path, raw[: len(raw) // 2]), manifest())
+        load(saved(tmp_path, raw[: len(raw) // 2]), manifest(), open_session)
 
 
-def test_a_version_without_a_graph_is_refused(tmp_path: Path) -> None:
+def test_a_version_without_a_graph_is_refused(open_session: OpenSession, tmp_path: Path) -> None:
     with pytest.raises(InvalidModelError, match=r"has no model\.onnx"):
-        load(tmp_path, manifest())
+        load(tmp_path, manifest(), open_session)
 
 
 def test_a_graph_that_goes_away_while_it_is_looked_at_is_refused(
@@ -63,12 +64,12 @@ def test_a_graph_that_goes_away_while_it_is_looked_at_is_refused(
 
 
 @pytest.mark.parametrize("dims", [[2**40], [2**33, 2**33], [-5], [10**9]])
-def test_a_weight_that_claims_to_be_huge_is_refused(tmp_path: Path, dims: list[int]) -> None:
+def test_a_weight_that_claims_to_be_huge_is_refused(open_session: OpenSession, tmp_path: Path, dims: list[int]) -> None:
     weight = TensorProto(name="w", data_type=FLOAT, dims=dims, raw_data=b"\0" * 8)
     nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, ["n"])], [value("y", FLOAT, ["n"])], [weight])
     with pytest.raises(InvalidModelError, match="not a valid ONNX model"):
-        load(saved(tmp_path, model), manifest())
+        load(saved(tmp_path, model), manifest(), open_session)
 
 
 @pytest.mark.parametrize(
@@ -85,46 +86,54 @@ def test_a_weight_that_claims_to_be_huge_is_refused(tmp_path: Path, dims: list[i
     ],
 )
 def test_a_graph_that_does_not_do_what_its_manifest_says_is_refused(
-    tmp_path: Path, signature: Signature, problem: str
+    open_session: OpenSession, tmp_path: Path, signature: Signature, problem: str
 ) -> None:
     with pytest.raises(InvalidModelError, match=problem):
-        load(saved(tmp_path, linear()), manifest(signature))
+        load(saved(tmp_path, linear()), manifest(signature), open_session)
 
 
-def test_a_size_that_the_graph_leaves_open_may_be_fixed_by_the_manifest(tmp_path: Path) -> None:
+def test_a_size_that_the_graph_leaves_open_may_be_fixed_by_the_manifest(
+    open_session: OpenSession, tmp_path: Path
+) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, ["n", "m"])], [value("y", FLOAT, ["n", "m"])])
-    servable, _, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")))
+    servable, _, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")), open_session)
     assert servable.signature.inputs[0].shape == (-1, 7)
 
 
-def test_a_graph_that_fails_in_the_warm_up_is_refused_without_its_text(tmp_path: Path) -> None:
+def test_a_graph_that_fails_in_the_warm_up_is_refused_without_its_text(
+    open_session: OpenSession, tmp_path: Path
+) -> None:
     spec = TensorSpec("i", DType.INT64, (-1,), default=99)
     with pytest.raises(InvalidModelError, match="the warm-up run with 1 made-up rows failed") as caught:
-        load(saved(tmp_path, lookup()), manifest(Signature((spec,), LOOKUP.outputs)))
+        load(saved(tmp_path, lookup()), manifest(Signature((spec,), LOOKUP.outputs)), open_session)
     assert "secret_node" not in caught.value.message
 
 
-def test_a_graph_of_one_fixed_row_is_no_batched_model(tmp_path: Path) -> None:
+def test_a_graph_of_one_fixed_row_is_no_batched_model(open_session: OpenSession, tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, [1, 2])], [value("y", FLOAT, [1, 2])])
     with pytest.raises(InvalidModelError, match="warm-up run with 64"):
-        load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")))
-    _, times, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)))
+        load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")), open_session)
+    _, times, _ = load(
+        saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)), open_session
+    )
     assert list(times) == [1]
 
 
-def test_a_row_of_absurd_size_is_refused_before_it_is_made(tmp_path: Path) -> None:
+def test_a_row_of_absurd_size_is_refused_before_it_is_made(open_session: OpenSession, tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, ["n", "m"])], [value("y", FLOAT, ["n", "m"])])
     size = 10**12
     with pytest.raises(InvalidModelError, match=f"take {4 * size} bytes"):
-        load(saved(tmp_path, model), manifest(signature_of(f"x FP32 -1 {size}", f"y FP32 -1 {size}")))
+        load(saved(tmp_path, model), manifest(signature_of(f"x FP32 -1 {size}", f"y FP32 -1 {size}")), open_session)
 
 
-def test_large_rows_are_warmed_up_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_rows_are_warmed_up_one_at_a_time(
+    open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loader, "MANY_ROWS_BYTES", 64 * 8 - 1)
-    _, times, _ = load(saved(tmp_path, linear()), manifest())
+    _, times, _ = load(saved(tmp_path, linear()), manifest(), open_session)
     assert list(times) == [1]
 
 
@@ -149,41 +158,48 @@ LESS_THE_MEAN = NODE("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), NODE("Su
     ],
     ids=["relu", "softmax of a row", "softmax of the batch", "sum so far", "less the mean of all"],
 )
-def test_rows_that_change_each_others_answers_are_noticed(tmp_path: Path, model: ModelProto, independent: bool) -> None:
+def test_rows_that_change_each_others_answers_are_noticed(
+    open_session: OpenSession, tmp_path: Path, model: ModelProto, independent: bool
+) -> None:
     """Whatever the manifest says: requests of such a version must not run together."""
-    assert load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2"))).independent is independent
+    assert (
+        load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")), open_session).independent
+        is independent
+    )
 
 
-def test_a_version_without_a_batch_axis_has_no_independent_rows(tmp_path: Path) -> None:
-    loaded = load(saved(tmp_path, linear()), manifest(signature_of("x FP32 -1 2", "y FP32 -1 1", batched=False)))
+def test_a_version_without_a_batch_axis_has_no_independent_rows(open_session: OpenSession, tmp_path: Path) -> None:
+    loaded = load(
+        saved(tmp_path, linear()), manifest(signature_of("x FP32 -1 2", "y FP32 -1 1", batched=False)), open_session
+    )
     assert not loaded.independent
 
 
 @pytest.mark.parametrize("elements", ["STRING", "FLOAT16", "BOOL", "UINT8", "INT16", "UINT64", "DOUBLE"])
-def test_every_dtype_loads_and_runs(tmp_path: Path, elements: str) -> None:
+def test_every_dtype_loads_and_runs(open_session: OpenSession, tmp_path: Path, elements: str) -> None:
     number = getattr(TensorProto, elements)
     dtype = {"STRING": "BYTES", "FLOAT16": "FP16", "DOUBLE": "FP64"}.get(elements, elements)
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", number, ["n"])], [value("y", number, ["n"])])
     signature = signature_of(f"x {dtype} -1", f"y {dtype} -1")
-    assert inspect(saved(tmp_path, model) / "model.onnx") == signature
-    servable, _, _ = load(tmp_path, manifest(signature))
+    assert inspect(saved(tmp_path, model) / "model.onnx", open_session=open_session) == signature
+    servable, _, _ = load(tmp_path, manifest(signature), open_session)
     made = made_up(signature.inputs[0], 3)
     (back,) = servable.run({"x": made})
     assert back.tolist() == made.tolist()
     assert back.dtype == made.dtype
 
 
-def test_weights_in_a_file_of_their_own_are_found_beside_the_graph(tmp_path: Path) -> None:
+def test_weights_in_a_file_of_their_own_are_found_beside_the_graph(open_session: OpenSession, tmp_path: Path) -> None:
     model = linear()
     raw = numpy_helper.to_array(model.graph.initializer[0]) * 10
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(raw, "w"))
     onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
-    servable, _, _ = load(tmp_path, manifest())
+    servable, _, _ = load(tmp_path, manifest(), open_session)
     assert servable.run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[20]]
 
 
-def test_weights_outside_the_version_are_refused(tmp_path: Path) -> None:
+def test_weights_outside_the_version_are_refused(open_session: OpenSession, tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(np.ones((2, 1), np.float32).tobytes())
     version = tmp_path / "3"
     version.mkdir()
@@ -192,7 +208,7 @@ def test_weights_outside_the_version_are_refused(tmp_path: Path) -> None:
     weight.external_data.add(key="location", value="../weights.bin")
     model.graph.initializer[0].CopyFrom(weight)
     with pytest.raises(InvalidModelError):
-        load(saved(version, model), manifest())
+        load(saved(version, model), manifest(), open_session)
 
 
 @pytest.mark.parametrize(("good"), [True, False])
@@ -212,12 +228,12 @@ def test_a_large_graph_is_checked_outside_this_process(
             loader.check_graph(path)
 
 
-def test_an_output_that_is_no_tensor_cannot_be_served(tmp_path: Path) -> None:
+def test_an_output_that_is_no_tensor_cannot_be_served(open_session: OpenSession, tmp_path: Path) -> None:
     nodes = [helper.make_node("SequenceConstruct", ["x"], ["y"])]
     sequence = helper.make_tensor_sequence_value_info("y", FLOAT, None)
     model = graph(nodes, [value("x", FLOAT, ["n"])], [sequence])
     with pytest.raises(InvalidModelError, match="'y' is a seq"):
-        inspect(saved(tmp_path, model) / "model.onnx")
+        inspect(saved(tmp_path, model) / "model.onnx", open_session=open_session)
 
 
 @pytest.mark.parametrize(
@@ -228,11 +244,11 @@ def test_an_output_that_is_no_tensor_cannot_be_served(tmp_path: Path) -> None:
     ],
 )
 def test_rows_are_taken_as_independent_where_all_begin_with_the_same_axis(
-    tmp_path: Path, model: onnx.ModelProto, batched: bool
+    open_session: OpenSession, tmp_path: Path, model: onnx.ModelProto, batched: bool
 ) -> None:
     path = saved(tmp_path, model) / "model.onnx"
-    assert inspect(path).batched is batched
-    assert inspect(path, batched=not batched).batched is not batched
+    assert inspect(path, open_session=open_session).batched is batched
+    assert inspect(path, batched=not batched, open_session=open_session).batched is not batched
 
 
 @pytest.mark.parametrize(
@@ -255,5 +271,5 @@ def test_a_default_that_its_dtype_cannot_hold_is_told() -> None:
         made_up(TensorSpec("x", DType.INT8, (-1,), default=300), 1)
 
 
-def test_the_signature_that_was_read_is_the_one_that_was_meant(tmp_path: Path) -> None:
-    assert inspect(saved(tmp_path, linear()) / "model.onnx") == LINEAR
+def test_the_signature_that_was_read_is_the_one_that_was_meant(open_session: OpenSession, tmp_path: Path) -> None:
+    assert inspect(saved(tmp_path, linear()) / "model.onnx", open_session=open_session) == LINEAR

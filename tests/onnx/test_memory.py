@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import pytest
+
+from tests.onnx import conftest
 from tests.onnx.graphs import heavy, saved
 
 MEGABYTES = 3
@@ -16,7 +19,8 @@ WARM_UP = 20
 BOUND = 8
 
 
-def test_a_hundred_loads_and_unloads_leave_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opener", conftest.OPENERS)
+def test_a_hundred_loads_and_unloads_leave_nothing_behind(tmp_path: Path, opener: str) -> None:
     """Memory grows by less than eight versions over seventy-five loads, and would by seventy-five had they been kept.
 
     The C library's allocator keeps some of what it was given back, in one arena a thread: 12 MiB more at the end than
@@ -26,7 +30,11 @@ def test_a_hundred_loads_and_unloads_leave_nothing_behind(tmp_path: Path) -> Non
     script = Path(__file__).with_name("load_and_unload.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, script, tmp_path, str(ROUNDS)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, script, tmp_path, str(ROUNDS), opener],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     kib = [int(line) for line in done.stdout.split()]

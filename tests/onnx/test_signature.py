@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 import pytest
 
 from tests.onnx import graphs
+from turnout_server.onnx.session import OpenSession
 from turnout_server.onnx.signature import check_signature, read_signature
+from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
@@ -17,8 +19,8 @@ def spec(name: str, dtype: DType = DType.FP32, shape: tuple[int, ...] = (-1, 2))
     return TensorSpec(name, dtype, shape)
 
 
-def test_a_graphs_signature_is_read() -> None:
-    session = ort.InferenceSession(graphs.linear().SerializeToString(), providers=["CPUExecutionProvider"])
+def test_a_graphs_signature_is_read(open_session: OpenSession, tmp_path: Path) -> None:
+    session = open_session(graphs.saved(tmp_path, graphs.linear()) / "model.onnx", RuntimeOptions())
     assert read_signature(session) == graphs.LINEAR
     assert read_signature(session, batched=False).batched is False
 

@@ -11,6 +11,7 @@ mod reaper;
 mod run;
 mod runtime;
 mod session;
+mod view;
 
 pub use element::item_size;
 pub use output::Output;

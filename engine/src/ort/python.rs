@@ -2,11 +2,9 @@
 
 use std::ffi::{CStr, CString, c_int};
 use std::path::PathBuf;
-use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -18,6 +16,7 @@ use super::reaper;
 use super::run::{Elements, Input, RunError, RunErrorKind, RunOptions};
 use super::runtime::{Failure, Runtime};
 use super::session::{Argument, Options, Session, Size};
+use super::view::View;
 use crate::tensor::DType;
 
 create_exception!(turnout_engine, OnnxRuntimeError, pyo3::exceptions::PyException, "ONNX Runtime failed.");
@@ -178,15 +177,15 @@ struct Given {
 }
 
 enum Held {
-    Numbers(PyUntypedBuffer),
+    Numbers(View),
     Texts(Vec<Bytes>),
 }
 
 impl Given {
     fn of(index: usize, argument: &Argument, array: Bound<'_, PyAny>) -> PyResult<Self> {
-        let mut buffer = PyUntypedBuffer::get(&array)?;
-        let shape = buffer.shape().iter().map(|&size| size as i64).collect();
-        if matches!(buffer.format().to_bytes().last(), Some(b'O' | b'w')) {
+        let mut view = View::of(&array)?;
+        let shape = view.shape().iter().map(|&size| size as i64).collect();
+        if matches!(view.format().to_bytes().last(), Some(b'O' | b'w')) {
             let elements = array.call_method0("ravel")?.call_method0("tolist")?;
             let texts = elements
                 .try_iter()?
@@ -194,27 +193,22 @@ impl Given {
                 .collect::<PyResult<_>>()?;
             return Ok(Self { index, dtype: DType::Bytes, shape, held: Held::Texts(texts) });
         }
-        let Some(mut dtype) = dtype_of(buffer.format(), buffer.item_size()) else {
-            return Err(PyTypeError::new_err(format!("an array of {:?}", buffer.format())));
+        let Some(mut dtype) = dtype_of(view.format(), view.item_size()) else {
+            return Err(PyTypeError::new_err(format!("an array of {:?}", view.format())));
         };
         if argument.dtype == Some(DType::Bf16) && dtype == DType::Uint16 {
             // NumPy has no such dtype; its bits come as numbers.
             dtype = DType::Bf16;
         }
-        if !buffer.is_c_contiguous() {
-            buffer = PyUntypedBuffer::get(&array.call_method1("copy", ("C",))?)?;
+        if view.bytes().is_none() {
+            view = View::of(&array.call_method1("copy", ("C",))?)?;
         }
-        Ok(Self { index, dtype, shape, held: Held::Numbers(buffer) })
+        Ok(Self { index, dtype, shape, held: Held::Numbers(view) })
     }
 
     fn as_input(&self) -> Input<'_> {
         let elements = match &self.held {
-            // SAFETY: the buffer is contiguous, has so many bytes, and stays while it is held. Whoever writes to an
-            // array while it is read gets what NumPy gives: some of both.
-            Held::Numbers(buffer) if buffer.len_bytes() > 0 => {
-                Elements::Raw(unsafe { slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes()) })
-            }
-            Held::Numbers(_) => Elements::Raw(&[]),
+            Held::Numbers(view) => Elements::Raw(view.bytes().unwrap_or_default()),
             Held::Texts(texts) => Elements::Texts(texts),
         };
         Input { index: self.index, dtype: self.dtype, shape: &self.shape, elements }
