@@ -1,53 +1,3 @@
-from typing import Any
-
-# ---------------------------------------------------------------- twins, for the tests that hold them against Python's
-
-def uniform(salt: str, target: str, unit: str) -> float:
-    """Return `routing.split.uniform` of the same."""
-
-def decide(
-    snapshot: bytes, name: str, version: str, unit: str, headers: dict[str, str], draw: float
-) -> tuple[str, str, str, int, str, str, int, float | None, str, str, bool] | None:
-    """Return who answers by a snapshot from `turnout_server.engine.snapshot.names`, or None: Python has to say.
-
-    Returns:
-        Route, target, model, version, reason, assigned target, override or -1, propensity, table digest, epoch, and
-        whether the route has mirrors.
-
-    Raises:
-        ValueError: the snapshot cannot be read.
-    """
-
-def parse_infer(
-    message: bytes, metadata: dict[str, str], signature: bytes
-) -> tuple[str, str, str, str, str, int | None, int, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
-    """Read a `ModelInferRequest` for a signature from `turnout_server.engine.snapshot.signature`, or None.
-
-    Returns:
-        Name, version, unit, the request's own id, the request id, timeout in microseconds, the priority's level, inputs
-        in the signature's order (dtype, shape, bytes), rows, size, and the outputs wanted.
-
-    Raises:
-        ValueError: the signature cannot be read.
-    """
-
-def encode_infer(
-    decision: tuple[str, str, str, int, str, str, float | None],
-    id: str,
-    request_id: str,
-    outputs: list[tuple[str, str, list[int], bytes]],
-) -> bytes:
-    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, bytes.
-
-    Args:
-        decision: route, target, model, version, reason, assigned target, propensity.
-        id: the request's own.
-        request_id: the one in our records.
-        outputs: numbers only.
-
-    Raises:
-        ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
-    """
 """The contract between the two planes: what Python sees of the engine.
 
 The engine listens, speaks HTTP/2 and gRPC, and carries calls on threads of its own. Those that it does not answer by
@@ -69,7 +19,7 @@ nothing happens.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 __version__: str
 
@@ -102,6 +52,7 @@ class Engine:
         shards: int,
         max_message_bytes: int,
         max_connections: int,
+        plane: Plane | None = None,
     ) -> None:
         """Start the threads.
 
@@ -110,6 +61,7 @@ class Engine:
             shards: how many threads carry calls.
             max_message_bytes: the longest message that is taken, as sent and when inflated.
             max_connections: how many may be open at once; for one more, an idle one is closed.
+            plane: answers what it can by itself; None for nothing.
 
         Raises:
             ValueError: a number is out of its range.
@@ -160,6 +112,71 @@ class Engine:
             ValueError: *timeout_s* is no length of time.
         """
 
+# ---------------------------------------------------------------- the data plane: inferences without Python
+
+@final
+class Plane:
+    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, of numbers sent raw.
+
+    Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
+    """
+
+    def __init__(self, settings: bytes) -> None:
+        """Make a plane that serves nothing yet.
+
+        Args:
+            settings: JSON, as `turnout_server.engine.plane` writes it.
+
+        Raises:
+            ValueError: the settings cannot be read.
+        """
+
+    def serve(self, snapshot: bytes, servables: Sequence[Servable]) -> None:
+        """Answer by *snapshot*, from `turnout_server.engine.snapshot.names`, with *servables* from now on.
+
+        Raises:
+            ValueError: the snapshot cannot be read.
+        """
+
+    def ended(self) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]:
+        """Return what has ended since this or `number` was asked: decisions, requests, and runs of graphs.
+
+        `turnout_server.engine.records` says what is in them. A request names its decision by its place. Requests come
+        in the order of their numbers.
+        """
+
+    def number(
+        self,
+    ) -> tuple[tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]], int]:
+        """Return what `ended` does, and the number of the next end, for a request that Python has served."""
+
+    def close(self) -> None:
+        """Hand every call to Python from now on."""
+
+    @property
+    def inside(self) -> int:
+        """How many calls are in progress here."""
+
+@final
+class Servable:
+    """A version that the plane can answer for."""
+
+    def __init__(self, plane: Plane, settings: bytes, signature: bytes, session: Session) -> None:
+        """Make a servable.
+
+        Args:
+            plane: where it is to serve.
+            settings: JSON, as `turnout_server.engine.plane` writes it.
+            signature: JSON from `turnout_server.engine.snapshot.signature`.
+            session: runs it.
+
+        Raises:
+            ValueError: JSON that cannot be read, or a session without such inputs and outputs.
+        """
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for it."""
 
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 
@@ -252,3 +269,52 @@ class Tensor:
         """
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+# ---------------------------------------------------------------- twins, for the tests that hold them against Python's
+
+def uniform(salt: str, target: str, unit: str) -> float:
+    """Return `routing.split.uniform` of the same."""
+
+def decide(
+    snapshot: bytes, name: str, version: str, unit: str, headers: dict[str, str], draw: float
+) -> tuple[str, str, str, int, str, str, int, float | None, str, str, bool] | None:
+    """Return who answers by a snapshot from `turnout_server.engine.snapshot.names`, or None: Python has to say.
+
+    Returns:
+        Route, target, model, version, reason, assigned target, override or -1, propensity, table digest, epoch, and
+        whether the route has mirrors.
+
+    Raises:
+        ValueError: the snapshot cannot be read.
+    """
+
+def parse_infer(
+    message: bytes, metadata: dict[str, str], signature: bytes
+) -> tuple[str, str, str, str, str, int | None, int, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
+    """Read a `ModelInferRequest` for a signature from `turnout_server.engine.snapshot.signature`, or None.
+
+    Returns:
+        Name, version, unit, the request's own id, the request id, timeout in microseconds, the priority's level, inputs
+        in the signature's order (dtype, shape, bytes), rows, size, and the outputs wanted.
+
+    Raises:
+        ValueError: the signature cannot be read.
+    """
+
+def encode_infer(
+    decision: tuple[str, str, str, int, str, str, float | None],
+    id: str,
+    request_id: str,
+    outputs: list[tuple[str, str, list[int], bytes]],
+) -> bytes:
+    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, bytes.
+
+    Args:
+        decision: route, target, model, version, reason, assigned target, propensity.
+        id: the request's own.
+        request_id: the one in our records.
+        outputs: numbers only.
+
+    Raises:
+        ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
+    """

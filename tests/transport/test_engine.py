@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
-import itertools
 import socket
 import time
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -19,7 +16,7 @@ pytest.importorskip("turnout_engine")
 
 from tests.transport.native.fakes import Behaviour, count, echo, echo_each, failing, forever
 from tests.transport.native.raw import opening, request
-from tests.transport.native.serving import MIB, PATIENCE_S, Served, until
+from tests.transport.native.serving import MIB, PATIENCE_S, Served
 from tests.transport.native.wire import prefixed
 from turnout_server.config import LimitsConfig
 from turnout_server.http2 import frames

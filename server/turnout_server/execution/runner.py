@@ -87,7 +87,9 @@ class Runner:
         """How requests are put together."""
         self._runs = runs if runs is not None else Runs()
         self.statistics: VersionStatistics = self._runs.statistics
-        self._runs.waiting_rows = lambda: batcher.rows
+        self.rows_elsewhere: Callable[[], int] = int
+        """How many rows wait in another data plane."""
+        self._runs.waiting_rows = lambda: batcher.rows + self.rows_elsewhere()
         self._on_run = on_run
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None

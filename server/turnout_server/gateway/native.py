@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
@@ -26,10 +29,10 @@ METHOD = "inference.GRPCInferenceService/ModelInfer"
 """What the engine answers by itself."""
 EVERY_S = 0.05
 """How often the engine is asked what has ended, in seconds."""
+PATIENCE_S = 0.25
+"""How long somebody who reads metrics waits for the event loop to do so, in seconds."""
 SOON_S = 0.02
 """How long a version that has come or gone may be kept from the engine, in seconds: until then Python answers."""
-Session = Callable[[Runner], object | None]
-"""Returns the engine's session of a version; None for one that only Python can run."""
 
 
 class NativePlane:
@@ -43,7 +46,7 @@ class NativePlane:
         instruments: Instruments,
         status_of: Callable[[str], str],
     ) -> None:
-        """Make a driver; `records` is to be set before anything is served.
+        """Make a driver of a plane that serves nothing yet.
 
         Args:
             plane: what is driven.
@@ -60,6 +63,7 @@ class NativePlane:
         self._servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
         self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
         self._due: asyncio.TimerHandle | None = None
+        instruments.in_flight_elsewhere = lambda: plane.inside
         manager.subscribe(lambda status, error: self._version_changed(status.state))
         names.subscribe(self.publish)
 
@@ -73,7 +77,7 @@ class NativePlane:
         servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
         for status in self._manager.status():
             runner = self._manager.peek(status.key) if status.state is State.AVAILABLE else None
-            if runner is not None:
+            if runner is not None and runner.predictor.native is not None:
                 known = self._servables.get(status.key)
                 servables[status.key] = known if known is not None and known[0] is runner else self._made(runner)
         self._servables = servables
@@ -95,8 +99,9 @@ class NativePlane:
         manifest = runner.manifest
         key = VersionKey(manifest.model, manifest.version)
         terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
-        servable = self.plane.servable(terms, runner.predictor.session)
+        servable = self.plane.servable(terms, runner.predictor.native)
         self._runners[servable.id] = runner
+        runner.rows_elsewhere = partial(getattr, servable, "waiting_rows")
         return runner, servable
 
     # ------------------------------------------------------------ what has ended
@@ -107,10 +112,12 @@ class NativePlane:
         return self._counted(ended), number
 
     async def follow(self, records: Records) -> None:
-        """Show *records* what has ended, again and again, until cancelled."""
+        """Show *records* what has ended, again and again and whenever metrics are read, until cancelled."""
+        deed = partial(self.catch_up, records)
+        self._instruments.before_reading = partial(_on_thread, asyncio.get_running_loop(), threading.get_ident(), deed)
         while True:
             await asyncio.sleep(EVERY_S)
-            self.catch_up(records)
+            deed()
 
     def catch_up(self, records: Records) -> None:
         """Show *records* what has ended until now."""
@@ -126,6 +133,24 @@ class NativePlane:
             if record.code in _OURS:
                 _log.error("call failed", method=METHOD, reason=record.code, problem=problem)
         return [end.record for end in ended.ends]
+
+
+def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], None]) -> None:
+    """Do something on the event loop's *thread*: called there, at once; from another thread, and waited for."""
+    if threading.get_ident() == thread:
+        deed()
+        return
+    done = threading.Event()
+
+    def perform() -> None:
+        try:
+            deed()
+        finally:
+            done.set()
+
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(perform)
+        done.wait(PATIENCE_S)
 
 
 _OURS = {ModelFailedError.reason, TurnoutError.reason}

@@ -25,7 +25,7 @@ from turnout_server.transport.stepper import Stepper
 from turnout_server.vocabulary.errors import ConfigurationError, ShuttingDownError
 
 if TYPE_CHECKING:
-    from turnout_engine import CallEvent, Engine, Event
+    from turnout_engine import CallEvent, Engine, Event, Plane
 
 _log = structlog.get_logger("turnout.rpc")
 _IN_TRANSIT_S: Final = 0.05
@@ -48,8 +48,13 @@ _GOING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down
 class EngineTransport:
     """The engine's server, with an orderly end."""
 
-    def __init__(self, methods: Methods, limits: LimitsConfig) -> None:
+    def __init__(self, methods: Methods, limits: LimitsConfig, plane: Plane | None = None) -> None:
         """Make a server that does not listen yet.
+
+        Args:
+            methods: what calls are handed to.
+            limits: how large messages may be.
+            plane: answers what it can of them by itself; None for nothing.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -59,6 +64,7 @@ class EngineTransport:
             shards=os.cpu_count() or 1,
             max_message_bytes=limits.max_message_bytes,
             max_connections=most_connections(),
+            plane=plane,
         )
         self._methods = methods
         self._loop = asyncio.get_running_loop()
