@@ -39,7 +39,9 @@ impl Engine {
         max_connections: usize,
     ) -> PyResult<Self> {
         if shards == 0 || max_connections == 0 || u32::try_from(max_message_bytes).is_err() {
-            return Err(PyValueError::new_err("shards and max_connections are 1 or more, max_message_bytes below 2^32"));
+            return Err(PyValueError::new_err(
+                "shards and max_connections are 1 or more, max_message_bytes below 2^32",
+            ));
         }
         let methods: Methods =
             methods.into_iter().map(|(path, (client, server))| (path, Streaming { client, server })).collect();
@@ -129,8 +131,10 @@ fn told<'py>(py: Python<'py>, event: Event, clock: &mut Option<(f64, Instant)>) 
                         Some(known) => known,
                         None => *clock.insert((monotonic(py)?, Instant::now())),
                     };
-                    Some(seconds + at.saturating_duration_since(now).as_secs_f64()
-                        - now.saturating_duration_since(at).as_secs_f64())
+                    Some(
+                        seconds + at.saturating_duration_since(now).as_secs_f64()
+                            - now.saturating_duration_since(at).as_secs_f64(),
+                    )
                 }
                 None => None,
             };

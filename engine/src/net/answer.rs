@@ -230,8 +230,7 @@ mod tests {
             ("x-bad".into(), Value::Text("a\nb".into())),
         ];
         let trailers = trailers_of(&status);
-        let all: Vec<(&str, &[u8])> =
-            trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let all: Vec<(&str, &[u8])> = trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let expected: [(&str, &[u8]); 4] =
             [("grpc-status", b"10"), ("grpc-message", b"no"), ("x-text", b"t\xe9"), ("x-bin", b"AAECAw")];
         assert_eq!(all, expected);

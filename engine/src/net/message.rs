@@ -63,14 +63,7 @@ pub struct Cutter {
 impl Cutter {
     /// Begins before messages of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            piece: Bytes::new(),
-            prefix: [0; PREFIX_SIZE],
-            prefix_size: 0,
-            need: 0,
-            body: BytesMut::new(),
-        }
+        Self { limit, piece: Bytes::new(), prefix: [0; PREFIX_SIZE], prefix_size: 0, need: 0, body: BytesMut::new() }
     }
 
     /// Takes the next piece; the one before has been cut up.

@@ -51,6 +51,10 @@ pub fn unknown_encoding() -> Status {
     status
 }
 
+pub fn too_many_fields() -> Status {
+    Status::new(RESOURCE_EXHAUSTED, "the metadata is larger than allowed")
+}
+
 pub fn bad_timeout() -> Status {
     Status::new(INTERNAL, "malformed grpc-timeout")
 }
@@ -83,8 +87,7 @@ pub fn internal() -> Status {
 /// The words are those of gRPC's own servers, by which clients tell it from a lack of room. There is no use in trying it
 /// again.
 pub fn too_large(size: usize, limit: usize) -> Status {
-    let mut status =
-        Status::new(RESOURCE_EXHAUSTED, format!("Received message larger than max ({size} vs. {limit})"));
+    let mut status = Status::new(RESOURCE_EXHAUSTED, format!("Received message larger than max ({size} vs. {limit})"));
     status.trailers.push((PUSHBACK_KEY.into(), Value::Text("-1".into())));
     status
 }
