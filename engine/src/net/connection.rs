@@ -178,16 +178,27 @@ async fn begin(mut stream: TcpStream, state: &State) -> Option<Connection<Wire, 
             return None;
         }
         if HTTP1.iter().any(|method| first.starts_with(method)) {
-            let _ = stream.write_all(PLAIN_ANSWER).await;
-            return None;
+            return turn_away(stream, PLAIN_ANSWER).await;
         }
         let may_be = |whole: &[u8]| whole.starts_with(&first);
         if !may_be(PREFACE) && !HTTP1.iter().any(|method| may_be(method)) {
-            let _ = stream.write_all(NOT_HTTP2).await;
-            return None;
+            return turn_away(stream, NOT_HTTP2).await;
         }
     }
     builder().handshake(Wire::new(stream, first, state.watched.clone())).await.ok()
+}
+
+/// Says `words`, and reads on until the client has gone: what was left unread would take the words with it.
+async fn turn_away<T>(mut stream: TcpStream, words: &[u8]) -> Option<T> {
+    let _ = timeout(LAST_WORDS, async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+    None
 }
 
 fn builder() -> Builder {

@@ -178,14 +178,20 @@ impl AsyncRead for Wire {
             replay.drain(..some);
             self.replay = (!replay.is_empty()).then_some(replay);
         } else {
-            if self.watched.fault.get().is_some() {
-                return Poll::Pending; // nothing more is taken; whoever saw the fault ends the connection
+            loop {
+                if self.watched.read.get() >= A_TURN {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+                let size = buffer.filled().len() - before;
+                if self.watched.fault.get().is_none() || size == 0 {
+                    break;
+                }
+                // It is of no use any more. Left unread, it would take our last words with it when the socket is closed.
+                self.watched.read.set(self.watched.read.get() + size);
+                buffer.set_filled(before);
             }
-            if self.watched.read.get() >= A_TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         }
         let came = &buffer.filled()[before..];
         self.watched.read.set(self.watched.read.get() + came.len());
