@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
+import hpack
 import pytest
 
 pytest.importorskip("turnout_engine")
@@ -379,7 +380,14 @@ async def test_at_the_end_answers_wait_for_clients_that_read_slowly(
     writer.write(opening(window=0) + request(1, b"slow") + request(3, b"", "/test.Fake/Forever"))
     await server.behaviour.methods["test.Fake/Forever"].begun.wait()
     goodbye = asyncio.create_task(server.transport.say_goodbye())
-    await reader.readuntil(b"the server is shutting down")  # that is the other call
+    decoder = hpack.Decoder()
+    while True:
+        length_and_kind, _, stream = frames.HEADER.unpack(await reader.readexactly(frames.HEADER_SIZE))
+        payload = await reader.readexactly(length_and_kind >> 8)
+        fields = dict(decoder.decode(payload)) if length_and_kind & 0xFF == frames.HEADERS else {}
+        if stream == 3:
+            assert fields["grpc-message"] == "the server is shutting down"
+            break
     writer.write(frames.window_update(1, 100))
     assert prefixed(b"slow") in await reader.read()
     await goodbye

@@ -160,6 +160,11 @@ impl Handle {
         }
     }
 
+    /// Says whether Python has said its last word, which may not have been taken yet.
+    pub fn ended(&self) -> bool {
+        !self.bridge.calls.borrow().contains_key(&self.id)
+    }
+
     pub fn message(&self, message: Bytes) {
         self.bridge.events.push(Event::Message(self.id, message));
     }

@@ -12,10 +12,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::Request;
 
-use crate::call::{Head, Outcome, Unary};
+use crate::call::{Outcome, Unary};
 use crate::net::STREAMS;
 use crate::net::answer::Answer;
-use crate::net::connection::State;
+use crate::net::connection::{Counted, State};
 use crate::net::ends::{Ends, Over};
 use crate::net::head::{Opening, opening};
 use crate::net::inflate::{Encoding, inflated};
@@ -27,45 +27,37 @@ use crate::net::status;
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
 
-/// Carries one call of a connection's.
-pub async fn carry<U: Unary>(
-    shard: Rc<Shard<U>>,
-    connection: Rc<State>,
+/// Begins one call of a connection's, or refuses it. What only the head says is looked at here and now: a client whose
+/// heads are of no use has none of them kept.
+pub fn begin<U: Unary>(
+    shard: &Rc<Shard<U>>,
+    connection: &Rc<State>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let _counted = connection.enter();
+    let counted = connection.enter();
     let mut answer = Answer::new(respond);
     if connection.calls.get() + connection.lingering.get() > STREAMS {
         return answer.reset(Reason::REFUSED_STREAM);
     }
     let (parts, body) = request.into_parts();
+    // Where a client has gone while it is refused, that is its own matter.
     let opening = match opening(&parts, &shard.methods, &connection.peer, Instant::now()) {
         Ok(opening) => opening,
-        Err(refusal) => {
-            let _ = answer.refuse(&refusal); // the client may have gone, which is its own matter
-            return;
-        }
+        Err(refusal) => return drop(answer.refuse(&refusal)),
     };
     if connection.crowded() {
-        let _ = answer.status(&status::crowded());
-        return;
+        return drop(answer.status(&status::crowded()));
     }
-    let mut call = Call {
+    let call = Call {
         ends: Ends::new(shard.ending.clone(), opening.head.deadline),
         reader: Reader::new(body, shard.settings.max_message_bytes, connection.room.clone()),
         encoding: opening.encoding,
         answer,
-        connection,
-        shard,
+        connection: connection.clone(),
+        shard: shard.clone(),
     };
-    match call.run(opening).await {
-        Ok(()) => call.connection.earn(),
-        Err(Over::Gone) => {}
-        Err(Over::Status(status)) => {
-            let _ = call.answer.status(&status);
-        }
-    }
+    tokio::task::spawn_local(call.carry(opening, counted));
 }
 
 /// A call that is carried.
@@ -79,6 +71,14 @@ pub struct Call<U: Unary> {
 }
 
 impl<U: Unary> Call<U> {
+    async fn carry(mut self, opening: Opening, _counted: Counted) {
+        match self.run(opening).await {
+            Ok(()) => self.connection.earn(),
+            Err(Over::Gone) => {}
+            Err(Over::Status(status)) => drop(self.answer.status(&status)),
+        }
+    }
+
     async fn run(&mut self, opening: Opening) -> Result<(), Over> {
         let Opening { head, streaming, .. } = opening;
         if streaming.client {
@@ -103,7 +103,7 @@ impl<U: Unary> Call<U> {
 
     async fn answer_with(&mut self, message: Bytes) -> Result<(), Over> {
         let _unsent = self.connection.unsent(message.len());
-        self.ends.send(self.answer.answer(message)).await
+        Ok(self.answer.answer(message).await?)
     }
 }
 
@@ -141,9 +141,4 @@ async fn unpanicked(answering: impl Future<Output = Outcome>) -> Option<Outcome>
         Err(_) => Poll::Ready(None),
     })
     .await
-}
-
-/// Hands a call to Python; see `Bridge::begin`.
-pub fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> crate::net::bridge::Handle {
-    call.shard.bridge.begin(head, message, &call.connection)
 }

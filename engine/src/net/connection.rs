@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::call::Unary;
-use crate::net::carry::carry;
+use crate::net::carry;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
 use crate::net::wire::{PREFACE, Watched, Wire};
@@ -31,8 +31,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const LAST_WORDS_AT_END: Duration = Duration::from_millis(200);
 /// How many of the largest messages may be on their way to us on one connection.
 const ROOM: usize = 2;
-/// Bytes of header fields of a request, decoded.
-const FIELDS: u32 = 16 * 1024;
+/// Bytes of header fields of a request that are decoded. Far fewer are taken, see `head`: but h2 answers what it does not
+/// decode by itself, not as gRPC does, and ends the connection for a block of a quarter more.
+const FIELDS: u32 = 1024 * 1024;
 /// Bytes of answers that the client has no window for; with more, new calls are refused.
 const MOST_UNSENT: usize = 128 * 1024 * 1024;
 /// Bytes of a stream's answers that wait in h2 for the socket.
@@ -177,16 +178,27 @@ async fn begin(mut stream: TcpStream, state: &State) -> Option<Connection<Wire, 
             return None;
         }
         if HTTP1.iter().any(|method| first.starts_with(method)) {
-            let _ = stream.write_all(PLAIN_ANSWER).await;
-            return None;
+            return turn_away(stream, PLAIN_ANSWER).await;
         }
         let may_be = |whole: &[u8]| whole.starts_with(&first);
         if !may_be(PREFACE) && !HTTP1.iter().any(|method| may_be(method)) {
-            let _ = stream.write_all(NOT_HTTP2).await;
-            return None;
+            return turn_away(stream, NOT_HTTP2).await;
         }
     }
     builder().handshake(Wire::new(stream, first, state.watched.clone())).await.ok()
+}
+
+/// Says `words`, and reads on until the client has gone: what was left unread would take the words with it.
+async fn turn_away<T>(mut stream: TcpStream, words: &[u8]) -> Option<T> {
+    let _ = timeout(LAST_WORDS, async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+    None
 }
 
 fn builder() -> Builder {
@@ -236,9 +248,7 @@ async fn take_calls<U: Unary>(
         })
         .await;
         match next {
-            Next::Call(request, respond) => {
-                tokio::task::spawn_local(carry(shard.clone(), state.clone(), request, respond));
-            }
+            Next::Call(request, respond) => carry::begin(shard, state, request, respond),
             Next::Over => return true,
             Next::Drain => {
                 drained = true;
@@ -262,6 +272,7 @@ fn poll_next<U: Unary>(
     if !drained && shard.ending.draining() {
         return Poll::Ready(Next::Drain);
     }
+    state.watched.turn();
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Next::Call(request, respond)),
         Poll::Ready(_) => return Poll::Ready(Next::Over),

@@ -51,22 +51,29 @@ impl Ends {
 
     /// Waits for `work`, which is dropped where the call ends before.
     pub async fn race<F: Future>(&mut self, answer: &mut Answer, work: F) -> Result<F::Output, Over> {
-        self.race_with(work, |cx| answer.poll_gone(cx)).await
+        self.race_with(work, |cx| answer.poll_gone(cx), || false).await
     }
 
-    /// Waits for what is sent, which fails by itself when the client has gone.
-    pub async fn send(&mut self, sending: impl Future<Output = Result<(), Gone>>) -> Result<(), Over> {
-        Ok(self.race_with(sending, |_| Poll::Pending).await??)
+    /// Waits for what is sent, which fails by itself when the client has gone. Where the handler has `ended`, what it
+    /// said last is still read when the server ends.
+    pub async fn send(
+        &mut self,
+        sending: impl Future<Output = Result<(), Gone>>,
+        ended: impl Fn() -> bool,
+    ) -> Result<(), Over> {
+        Ok(self.race_with(sending, |_| Poll::Pending, ended).await??)
     }
 
     async fn race_with<F: Future>(
         &mut self,
         work: F,
         mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
+        ended: impl Fn() -> bool,
     ) -> Result<F::Output, Over> {
         let Self { ending, deadline, timer } = self;
         let mut work = pin!(work);
-        let mut cancelled = pin!(ending.cancelled());
+        let mut told = pin!(ending.cancelled());
+        let mut cancelled = false;
         poll_fn(|cx| {
             // Work that is done is taken, and most is at once: then nothing else is looked at, or set up.
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
@@ -81,7 +88,8 @@ impl Ends {
                     return Poll::Ready(Err(Over::Status(status::expired())));
                 }
             }
-            if cancelled.as_mut().poll(cx).is_ready() {
+            cancelled = cancelled || told.as_mut().poll(cx).is_ready();
+            if cancelled && !ended() {
                 return Poll::Ready(Err(Over::Status(status::going())));
             }
             Poll::Pending

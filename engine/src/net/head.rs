@@ -29,9 +29,19 @@ pub enum Refusal {
     Status(Status),
 }
 
+/// Bytes of header fields that a request may have, as SETTINGS_MAX_HEADER_LIST_SIZE counts them.
+const FIELDS: usize = 16 * 1024;
+/// What a field counts beyond its name and value (RFC 9113, section 6.5.2).
+const OVERHEAD: usize = 32;
+/// The names of the four fields that every request has, `POST` and `http`.
+const PSEUDO: usize = 4 * OVERHEAD + 37;
+
 /// Returns what a request begins with.
 pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) -> Result<Opening, Refusal> {
     let fields = &parts.headers;
+    if size(parts) > FIELDS {
+        return Err(Refusal::Status(status::too_many_fields()));
+    }
     if parts.method != Method::POST {
         return Err(Refusal::NotPost);
     }
@@ -56,6 +66,14 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
     };
     let head = Head { path: path.to_owned(), metadata: metadata(fields), peer: peer.clone(), deadline };
     Ok(Opening { head, streaming, encoding })
+}
+
+/// Returns how large a request's list of fields is.
+fn size(parts: &Parts) -> usize {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
+    PSEUDO + target + authority + fields.sum::<usize>()
 }
 
 fn last<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
@@ -187,6 +205,14 @@ mod tests {
             assert_eq!(timeout(bad.as_bytes()), None, "{bad}");
         }
         assert!(open("/a.B/C", &[("grpc-timeout", b"99999999H")]).is_ok());
+    }
+
+    #[test]
+    fn sixteen_kilobytes_of_fields_are_taken_and_no_more() {
+        let most = FIELDS - PSEUDO - "/a.B/Cx".len() - "content-typeapplication/grpcx-a".len() - 2 * OVERHEAD;
+        assert!(open("/a.B/C", &[("x-a", &vec![b'a'; most])]).is_ok());
+        let refused = open("/a.B/C", &[("x-a", &vec![b'a'; most + 1])]).err().unwrap();
+        assert_eq!(refused, Refusal::Status(status::too_many_fields()));
     }
 
     #[test]

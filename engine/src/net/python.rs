@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::call::{Head, Unary};
 use crate::net::bridge::{Handle, Reply};
-use crate::net::carry::{Call, begin, plain};
+use crate::net::carry::{Call, plain};
 use crate::net::ends::Over;
-use crate::net::message::{Broken, Reader};
+use crate::net::message::{Broken, Message};
 use crate::net::status::OK;
 
 /// Python hears of what was sent when it is so many bytes; it waits when twice as many have not been.
@@ -19,7 +19,7 @@ pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> 
         match call.ends.race(&mut call.answer, handle.reply()).await? {
             Reply::Answer(data) => {
                 let _unsent = call.connection.unsent(data.len());
-                return call.ends.send(call.answer.answer_framed(data)).await;
+                return Ok(call.answer.answer_framed(data).await?);
             }
             Reply::End(status) => return Err(Over::Status(status)),
             Reply::Send(_) | Reply::More => {} // there is nothing of the kind in such a call
@@ -51,7 +51,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                 tokio::select! {
                     biased;
                     reply = handle.reply() => Next::Reply(reply),
-                    message = next_of(reader), if wanted => Next::Message(message),
+                    message = reader.next(), if wanted => Next::Message(message),
                 }
             };
             match call.ends.race(&mut call.answer, work).await? {
@@ -82,14 +82,14 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     }
 }
 
-enum Next {
-    Reply(Reply),
-    Message(Result<Option<crate::net::message::Message>, Broken>),
-    Plain(Bytes),
+fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> Handle {
+    call.shard.bridge.begin(head, message, &call.connection)
 }
 
-async fn next_of(reader: &mut Reader) -> Result<Option<crate::net::message::Message>, Broken> {
-    reader.next().await
+enum Next {
+    Reply(Reply),
+    Message(Result<Option<Message>, Broken>),
+    Plain(Bytes),
 }
 
 #[derive(PartialEq)]
@@ -104,7 +104,7 @@ async fn said<U: Unary>(call: &mut Call<U>, handle: &Handle, reply: Reply, sent:
         Reply::Send(data) => {
             let size = data.len();
             let _unsent = call.connection.unsent(size);
-            call.ends.send(call.answer.send(data)).await?;
+            call.ends.send(call.answer.send(data), || handle.ended()).await?;
             *sent += size;
             if *sent >= SENT_EVERY {
                 handle.sent(std::mem::take(sent));
@@ -112,7 +112,7 @@ async fn said<U: Unary>(call: &mut Call<U>, handle: &Handle, reply: Reply, sent:
             Ok(Said::Some)
         }
         Reply::Answer(data) => {
-            call.ends.send(call.answer.answer_framed(data)).await?;
+            call.answer.answer_framed(data).await?;
             Ok(Said::All)
         }
         Reply::End(status) if status.code == OK => {

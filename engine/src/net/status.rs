@@ -51,6 +51,10 @@ pub fn unknown_encoding() -> Status {
     status
 }
 
+pub fn too_many_fields() -> Status {
+    Status::new(RESOURCE_EXHAUSTED, "the metadata is larger than allowed")
+}
+
 pub fn bad_timeout() -> Status {
     Status::new(INTERNAL, "malformed grpc-timeout")
 }

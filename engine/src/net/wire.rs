@@ -27,6 +27,10 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
+/// Bytes of trailers, compressed. gRPC's clients send none, and what stands there is kept as long as the call is.
+const TRAILERS: usize = 1024;
+/// Bytes read before other connections have their turn.
+const A_TURN: usize = 256 * 1024;
 /// Frames that bring nothing (PING, SETTINGS, empty DATA, PRIORITY, unknown ones) that a client may send at once.
 const IDLE_FRAMES: f64 = 10_000.0;
 const IDLE_FRAMES_PER_S: f64 = 200.0;
@@ -41,6 +45,8 @@ pub struct Scanner {
     have: usize,
     skip: usize,
     begun: bool,
+    last_stream: u32,
+    in_trailers: bool,
     idle_frames: Budget,
     resets: Budget,
 }
@@ -53,6 +59,8 @@ impl Scanner {
             have: 0,
             skip: 0,
             begun: false,
+            last_stream: 0,
+            in_trailers: false,
             idle_frames: Budget::new(IDLE_FRAMES_PER_S, IDLE_FRAMES),
             resets: Budget::new(RESETS_PER_S, RESETS),
         }
@@ -83,7 +91,7 @@ impl Scanner {
     }
 
     fn frame(&mut self) -> Result<(), Reason> {
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         let size = u32::from_be_bytes([0, a, b, c]) as usize;
         self.skip = size;
         if !self.begun {
@@ -91,7 +99,14 @@ impl Scanner {
             return if kind == SETTINGS { Ok(()) } else { Err(Reason::PROTOCOL_ERROR) };
         }
         let allowed = match kind {
-            HEADERS | PUSH_PROMISE | WINDOW_UPDATE | CONTINUATION => true,
+            HEADERS => {
+                let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+                self.in_trailers = stream <= self.last_stream;
+                self.last_stream = self.last_stream.max(stream);
+                !self.in_trailers || size <= TRAILERS
+            }
+            CONTINUATION => !self.in_trailers,
+            PUSH_PROMISE | WINDOW_UPDATE => true,
             DATA if size > 0 || flags & END_STREAM != 0 => true,
             RST_STREAM => self.resets.spend(Instant::now()),
             _ => self.idle_frames.spend(Instant::now()),
@@ -104,11 +119,12 @@ impl Scanner {
 pub struct Watched {
     scanner: RefCell<Scanner>,
     fault: Cell<Option<Reason>>,
+    read: Cell<usize>,
 }
 
 impl Watched {
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { scanner: RefCell::new(Scanner::new()), fault: Cell::new(None) })
+        Rc::new(Self { scanner: RefCell::new(Scanner::new()), fault: Cell::new(None), read: Cell::new(0) })
     }
 
     /// Says whether the client's SETTINGS have come.
@@ -119,6 +135,11 @@ impl Watched {
     /// Returns why the connection has to end, if so.
     pub fn fault(&self) -> Option<Reason> {
         self.fault.get()
+    }
+
+    /// The connection has its turn.
+    pub fn turn(&self) {
+        self.read.set(0);
     }
 
     /// A call has ended well.
@@ -157,12 +178,24 @@ impl AsyncRead for Wire {
             replay.drain(..some);
             self.replay = (!replay.is_empty()).then_some(replay);
         } else {
-            if self.watched.fault.get().is_some() {
-                return Poll::Pending; // nothing more is taken; whoever saw the fault ends the connection
+            loop {
+                if self.watched.read.get() >= A_TURN {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+                let size = buffer.filled().len() - before;
+                if self.watched.fault.get().is_none() || size == 0 {
+                    break;
+                }
+                // It is of no use any more. Left unread, it would take our last words with it when the socket is closed.
+                self.watched.read.set(self.watched.read.get() + size);
+                buffer.set_filled(before);
             }
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         }
-        self.watched.scan(&buffer.filled()[before..]);
+        let came = &buffer.filled()[before..];
+        self.watched.read.set(self.watched.read.get() + came.len());
+        self.watched.scan(came);
         Poll::Ready(Ok(()))
     }
 }
@@ -234,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_short() {
+        for (size, end) in [(1024, Ok(())), (1025, Err(Reason::ENHANCE_YOUR_CALM))] {
+            let mut scanner = Scanner::new();
+            scanner.scan(&[opened(), frame(HEADERS, 4, 5_000)].concat()).unwrap();
+            assert_eq!(scanner.scan(&frame(HEADERS, 4, size)), end);
+        }
+        let mut scanner = Scanner::new();
+        let two = [frame(HEADERS, 0, 10), frame(CONTINUATION, 4, 10)].concat();
+        scanner.scan(&[opened(), two.clone()].concat()).unwrap();
+        assert_eq!(scanner.scan(&two), Err(Reason::ENHANCE_YOUR_CALM));
+    }
+
+    #[test]
     fn a_flood_of_what_brings_nothing_is_told_to_calm_down() {
         for idle in [frame(6, 0, 8), frame(SETTINGS, 0, 0), frame(DATA, 0, 0), frame(2, 0, 5), frame(77, 0, 1)] {
             let mut scanner = Scanner::new();
@@ -259,8 +305,10 @@ mod tests {
     fn work_is_no_offence() {
         let mut scanner = Scanner::new();
         scanner.scan(&opened()).unwrap();
-        for _ in 0..50_000 {
-            let call = [frame(HEADERS, 4, 10), frame(DATA, END_STREAM, 0), frame(WINDOW_UPDATE, 0, 4)].concat();
+        for number in 0..50_000u32 {
+            let mut head = frame(HEADERS, 4, 2_000);
+            head[5..9].copy_from_slice(&(2 * number + 1).to_be_bytes());
+            let call = [head, frame(DATA, END_STREAM, 0), frame(WINDOW_UPDATE, 0, 4)].concat();
             assert_eq!(scanner.scan(&call), Ok(()));
         }
     }
