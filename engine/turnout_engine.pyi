@@ -18,9 +18,7 @@ def decide(
 
 def parse_infer(
     message: bytes, metadata: dict[str, str], signature: bytes
-) -> (
-    tuple[str, str, str, str, str, int | None, int, list[tuple[str, list[int], bytes]], int, int, list[str]] | None
-):
+) -> tuple[str, str, str, str, str, int | None, int, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
     """Read a `ModelInferRequest` for a signature from `turnout_server.engine.snapshot.signature`, or None.
 
     Returns:
