@@ -74,9 +74,7 @@ class World:
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 """What a request can hold: no half of a surrogate pair."""
-units = st.one_of(
-    st.just(""), st.sampled_from(["u", "ü", "日本語", "🚉"]), texts, st.text("ab", min_size=500, max_size=1030)
-)
+units = st.one_of(st.sampled_from(["", "u", "ü", "日本語", "🚉", "long " * 110, "x" * 1024]), texts)
 weights = st.one_of(
     st.just(0.0),
     st.integers(1, 100).map(float),
@@ -110,11 +108,7 @@ def routes(draw: st.DrawFn) -> Route:
 def worlds(draw: st.DrawFn) -> World:
     versions = st.lists(st.integers(1, 4), unique=True).map(sorted)
     table = RouteTable(draw(st.dictionaries(st.sampled_from(NAMES[1:-1]), routes(), max_size=3)), draw(texts))
-    labels = draw(
-        st.dictionaries(
-            st.sampled_from(MODELS), st.dictionaries(st.sampled_from(LABELS), st.integers(1, 4)), max_size=3
-        )
-    )
+    labels = draw(st.dictionaries(st.sampled_from(MODELS), st.dictionaries(st.sampled_from(LABELS), st.integers(1, 4))))
     stored = draw(st.dictionaries(st.sampled_from(MODELS), versions.filter(bool)))
     return World(View(table, labels), stored, draw(st.dictionaries(st.sampled_from(MODELS), versions)))
 
@@ -202,5 +196,5 @@ def test_the_engine_refuses_nobody_whom_python_serves() -> None:
 
 @pytest.mark.parametrize("wrong", [b"", b"{}", b"[]", b'{"digest": 1, "routes": [], "models": []}', b"\xff"])
 def test_a_snapshot_that_cannot_be_read_says_so(wrong: bytes) -> None:
-    with pytest.raises(ValueError, match="(expected|missing|invalid)"):
+    with pytest.raises(ValueError, match=r"line 1 column"):
         engine.decide(wrong, "m", "", "", {}, 0.0)
