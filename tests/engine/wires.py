@@ -30,12 +30,14 @@ def _rewrite(wire: bytes, messages: dict[int, dict], dice: random.Random, change
 
 
 def _change(fields: list[Field], messages: dict[int, dict], dice: random.Random) -> None:
-    inner = [index for index, (number, kind, _) in enumerate(fields) if kind == 2 and number in messages]
+    inner = [
+        (index, number, value)
+        for index, (number, kind, value) in enumerate(fields)
+        if kind == 2 and number in messages and isinstance(value, bytes)
+    ]
     if inner and dice.random() < 0.6:
-        index = dice.choice(inner)
-        number, kind, value = fields[index]
-        assert isinstance(value, bytes)
-        fields[index] = number, kind, _rewrite(value, messages[number], dice, 1)
+        index, number, inside = dice.choice(inner)
+        fields[index] = number, 2, _rewrite(inside, messages[number], dice, 1)
         return
     if not fields:
         fields.append(_any(dice))
@@ -53,8 +55,7 @@ def _change(fields: list[Field], messages: dict[int, dict], dice: random.Random)
             dice.shuffle(fields)
         case 4:
             fields[index] = dice.randint(1, 8), kind, value
-        case 5 if kind == 2:  # a packed field, unpacked
-            assert isinstance(value, bytes)
+        case 5 if isinstance(value, bytes):  # a packed field, unpacked
             fields[index : index + 1] = [(number, 0, byte) for byte in value[:9]]
         case 6 if kind == 2:
             fields[index] = number, 2, dice.choice([b"", b"\xff", "ü".encode(), b"\xed\xa0\x80", b"u", b"\x80\x00"])
