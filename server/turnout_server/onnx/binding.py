@@ -19,6 +19,7 @@ class BindingSession(ort.InferenceSession):  # type: ignore[misc]
 
     # Values out of range are the former, sizes that don't fit each other the latter; no memory is neither.
     rejections = (ort_errors.InvalidArgument, ort_errors.Fail)
+    native = None
 
     def close(self) -> None:
         """Give its memory back to the system. No run may be under way."""

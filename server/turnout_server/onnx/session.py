@@ -36,6 +36,10 @@ class Session(Protocol):
     def rejections(self) -> tuple[type[Exception], ...]:
         """What `run` raises where values or sizes do not fit the graph; anything else is the graph's own failure."""
 
+    @property
+    def native(self) -> object | None:
+        """The engine's own session, which runs without Python; None where something else opened the graph."""
+
     def get_inputs(self) -> Sequence[Argument]:
         """Return what must be given, in the graph's order."""
 
@@ -64,6 +68,11 @@ class OnnxServable:
         self.output_names = tuple(spec.name for spec in manifest.signature.outputs)
         self._session: Session | None = session
         self._rejections = session.rejections
+
+    @property
+    def session(self) -> object | None:
+        """The engine's own session, which runs without Python; None where something else opened it, or once closed."""
+        return None if self._session is None else self._session.native
 
     def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
         """Run the graph once, on the calling thread.
