@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from tests.onnx.graphs import FLOAT, INT64, graph, linear, lookup, saved, value
+from tests.onnx.graphs import FLOAT, INT64, graph, linear, lookup, manifest, saved, value
 from turnout_server.onnx.binding import open_session as open_with_binding
 from turnout_server.onnx.loader import made_up
 from turnout_server.onnx.session import OnnxServable
@@ -75,14 +75,14 @@ class TestAgreement:
     @pytest.mark.parametrize("model", ["price", "ranking", "recommendation"])
     @pytest.mark.parametrize("version", [1, 2])
     def test_the_stores_models_answer_the_same(self, model: str, version: int) -> None:
-        manifest, directory = LocalFiles(DirectoryStore(STORE)).verified(model, version)
+        found, directory = LocalFiles(DirectoryStore(STORE)).verified(model, version)
         ours, theirs = (
-            OnnxServable(manifest, one(directory / "model.onnx", manifest.runtime))
+            OnnxServable(found, one(directory / "model.onnx", found.runtime))
             for one in (open_session, open_with_binding)
         )
         random = np.random.default_rng(version)
         for rows in (1, 2, 3, 16, 65):
-            inputs = {spec.name: made_up(spec, rows) for spec in manifest.signature.inputs}
+            inputs = {spec.name: made_up(spec, rows) for spec in found.signature.inputs}
             for name, array in inputs.items():
                 if array.dtype.kind == "f":
                     inputs[name] = array + random.standard_normal(array.shape).astype(array.dtype)
@@ -231,17 +231,25 @@ class TestMemory:
 
     def test_outputs_are_not_copied_and_not_written_to(self, tmp_path: Path) -> None:
         session = opened(tmp_path, linear())
-        made = session._session.run({"x": np.ones((3, 2), np.float32)}, ("y",))[0]
+        made = session.native.run({"x": np.ones((3, 2), np.float32)}, ("y",))[0]
         one, other = np.asarray(made), np.asarray(made)
         assert one.ctypes.data == other.ctypes.data
         assert not one.flags.writeable
         del made, other
         assert one.tolist() == [[2], [2], [2]]
 
+    def test_a_servable_shows_the_engine_its_own_session(self, tmp_path: Path) -> None:
+        session = opened(tmp_path, linear())
+        servable = OnnxServable(manifest(), session)
+        assert isinstance(servable.session, turnout_engine.Session)
+        assert OnnxServable(manifest(), open_with_binding(tmp_path / "model.onnx", RuntimeOptions())).session is None
+        servable.close()
+        assert servable.session is None
+
     def test_bfloat16_travels_as_its_bits(self, tmp_path: Path) -> None:
         session = opened(tmp_path, handed_on(TensorProto.BFLOAT16))
         bits = np.array([0x3F80, 0xC000, 0x7FC0], np.uint16)
-        made = session._session.run({"x": bits}, ("y",))[0]
+        made = session.native.run({"x": bits}, ("y",))[0]
         assert (made.dtype, np.asarray(made).tolist()) == ("BF16", bits.tolist())
 
 

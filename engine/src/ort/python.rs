@@ -81,10 +81,15 @@ impl PyRunOptions {
     }
 }
 
+/// A session that Python opened and closes; natives may hold it too.
 #[pyclass(frozen, name = "Session", module = "turnout_engine")]
 pub struct PySession(Mutex<Option<Arc<Session>>>);
 
 impl PySession {
+    /// Returns the session, which whoever holds it last should hand to `free_later`.
+    ///
+    /// # Errors
+    /// It is closed.
     pub fn session(&self) -> PyResult<Arc<Session>> {
         let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         session.ok_or_else(|| OnnxRuntimeError::new_err("the session is closed"))
@@ -138,10 +143,23 @@ impl PySession {
 
     fn close(&self, py: Python<'_>) {
         let session = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| {
-            drop(session);
-            reaper::trim();
+        py.detach(|| match session {
+            // Whoever holds it may be a reactor.
+            Some(session) if Arc::strong_count(&session) > 1 => reaper::free_later(session),
+            session => {
+                drop(session);
+                reaper::trim();
+            }
         });
+    }
+}
+
+impl Drop for PySession {
+    fn drop(&mut self) {
+        // The interpreter's lock is held.
+        if let Some(session) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            reaper::free_later(session);
+        }
     }
 }
 

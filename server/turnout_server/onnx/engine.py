@@ -29,12 +29,12 @@ class EngineArgument(NamedTuple):
 class EngineSession:
     """A session of the engine's, as `turnout_server.onnx.session.Session`."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("native",)
 
     rejections = (turnout_engine.InputRejectedError,)
 
     def __init__(self, session: turnout_engine.Session) -> None:
-        self._session = session
+        self.native = session
 
     @property
     def native(self) -> turnout_engine.Session:
@@ -43,11 +43,11 @@ class EngineSession:
 
     def get_inputs(self) -> list[EngineArgument]:
         """Return what must be given, in the graph's order."""
-        return [EngineArgument(*each) for each in self._session.inputs]
+        return [EngineArgument(*each) for each in self.native.inputs]
 
     def get_outputs(self) -> list[EngineArgument]:
         """Return what comes out, in the graph's order."""
-        return [EngineArgument(*each) for each in self._session.outputs]
+        return [EngineArgument(*each) for each in self.native.outputs]
 
     def run(
         self, outputs: Sequence[str], inputs: Arrays, options: turnout_engine.RunOptions | None = None, /
@@ -59,12 +59,12 @@ class EngineSession:
             inputs: every input.
             options: to end the run with; None where nobody will.
         """
-        made = self._session.run(dict(inputs), tuple(outputs), options)
+        made = self.native.run(dict(inputs), tuple(outputs), options)
         return [np.asarray(one) if one.dtype != "BYTES" else _texts(one) for one in made]
 
     def close(self) -> None:
         """Give its memory back to the system; other threads run meanwhile."""
-        self._session.close()
+        self.native.close()
 
 
 def _texts(tensor: turnout_engine.Tensor) -> Array:

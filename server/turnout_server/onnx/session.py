@@ -38,7 +38,7 @@ class Session(Protocol):
 
     @property
     def native(self) -> object | None:
-        """The engine's own session, which it can run without Python; None where there is none."""
+        """The engine's own session, which runs without Python; None where something else opened the graph."""
 
     def get_inputs(self) -> Sequence[Argument]:
         """Return what must be given, in the graph's order."""
@@ -71,7 +71,7 @@ class OnnxServable:
 
     @property
     def native(self) -> object | None:
-        """See `Session.native`."""
+        """The engine's own session, which runs without Python; None where something else opened it, or once closed."""
         return None if self._session is None else self._session.native
 
     def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
