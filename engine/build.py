@@ -136,7 +136,7 @@ def check(tree: Tree) -> int:
     return with_cargo(
         tree,
         ("fmt", "--check"),
-        ("clippy", "--quiet", "--all-targets", "--locked", "--offline", "--", "-D", "warnings"),
+        ("clippy", "--all-targets", "--locked", "--offline", "--", "-D", "warnings"),
     )
 
 
@@ -151,7 +151,7 @@ def test(tree: Tree) -> int:
         name = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
         places = [sysconfig.get_config_var("LIBDIR"), tree.environment.get(name)]
         tree.environment[name] = os.pathsep.join(place for place in places if place)
-    return with_cargo(tree, ("test", "--quiet", "--locked", "--offline"))
+    return with_cargo(tree, ("test", "--locked", "--offline"))
 
 
 def with_cargo(tree: Tree, *commands: tuple[str, ...]) -> int:
@@ -179,7 +179,11 @@ def main(arguments: list[str]) -> int:
         return 2
     end_with_what_was_started()
     with Path(__file__).open() as own_source:
-        fcntl.flock(own_source, fcntl.LOCK_EX)  # two `make`s at once take turns
+        try:
+            fcntl.flock(own_source, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another make, which is at the engine", flush=True)
+            fcntl.flock(own_source, fcntl.LOCK_EX)
         try:
             return COMMANDS[arguments[0]](Tree(Path(__file__).resolve().parent.parent, os.environ))
         except subprocess.CalledProcessError as error:

@@ -81,6 +81,13 @@ def test_locks_hold_what_the_project_asks_for(extra: str, lock: str) -> None:
             assert all(requirement.specifier.contains(version) for version in pins[requirement.name]), requirement
 
 
+def test_the_locked_maturin_is_one_that_the_engine_asks_for() -> None:
+    build = tomllib.loads((ROOT / "engine/pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    (requirement,) = map(Requirement, build["requires"])
+    (locked,) = pins_of(ROOT / "requirements/engine.txt")[requirement.name]
+    assert requirement.specifier.contains(locked)
+
+
 def test_both_locks_of_torch_hold_the_same_release() -> None:
     (cpu,), (registry,) = (pins_of(ROOT / "requirements" / name)["torch"] for name in ("torch-cpu.txt", "torch.txt"))
     assert cpu == f"{registry}+cpu"
