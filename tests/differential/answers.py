@@ -19,6 +19,8 @@ from turnout_server.rpc.stubs import open_inference_pb2 as pb
 DETAILS_KEY = "grpc-status-details-bin"
 KNOWN_DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo)
 SHOWN_CHARACTERS = 1500
+TOO_LONG = "Received message larger than max"
+"""What transports say by themselves, each with numbers, trailers and a prefix of its own."""
 _RETRIED = re.compile(r"(is not available: )(?:FAILED|LOADING)\b.*")
 _RETRIED_STATES = (model_service_pb2.MODEL_STATE_LOADING, model_service_pb2.MODEL_STATE_FAILED)
 
@@ -57,6 +59,8 @@ def ask(channel: grpc.Channel, call: Call) -> Answer:
             responses.append(response)
     except grpc.RpcError as error:
         rpc = error
+    if TOO_LONG in (rpc.details() or ""):
+        return Answer(rpc.code().name, TOO_LONG)
     trailers = [(key, value) for key, value in rpc.trailing_metadata() or () if key != DETAILS_KEY]
     return Answer(
         rpc.code().name,

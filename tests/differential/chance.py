@@ -43,7 +43,7 @@ def propensities(world: World, route: str) -> Mapping[str, float]:
 
 def record_problem(world: World, record: Record) -> str:
     """Say what is wrong with the record of a request without a unit; empty for nothing."""
-    if record["reason"] not in DRAWN:
+    if record["reason"] not in DRAWN or record["override"] is not None:
         return ""
     expected = propensities(world, record["route"]).get(record["assigned"])
     return "" if record["propensity"] == expected else f"propensity is {record['propensity']}; expected {expected}"

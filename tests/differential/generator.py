@@ -78,7 +78,7 @@ def _is_drawn(request: pb.ModelInferRequest, call: Call, world: World) -> bool:
 def _name(random: Random, world: World) -> str:
     if random.random() < 0.08:
         return MIRRORED
-    return random.choice((*world.models, *world.routes, *world.routes))
+    return random.choice((*world.models, *tuple(world.routes) * 4))
 
 
 def _inference(random: Random, world: World) -> Call:
@@ -93,11 +93,13 @@ def _inference(random: Random, world: World) -> Call:
 def _stream(random: Random, world: World) -> Call:
     parts = [_inference(random, world) for _ in range(random.randint(1, 8))]
     if not all(_is_whole(part.messages[0]) for part in parts):
-        parts = parts[:1]  # what is broken ends the stream, and how far the others have come by then is chance
+        parts = parts[:1]  # one that cannot be read ends the stream, and how far the others have come is chance
     return Call(STREAM, tuple(part.messages[0] for part in parts), about=" | ".join(part.about for part in parts))
 
 
 def _is_whole(message: bytes) -> bool:
+    if len(message) > wire.MOST_BYTES:
+        return False
     try:
         pb.ModelInferRequest.FromString(message)
     except DecodeError:
@@ -112,7 +114,7 @@ def _metadata(random: Random, index: int, *, certain: bool) -> tuple[tuple[str, 
     """
     found: list[tuple[str, str | bytes]] = []
     for key, values in HEADERS.items():
-        if random.random() < 0.15:
+        if random.random() < 0.4:
             found += [(key, random.choice(values)) for _ in range(random.choice((1, 1, 2)))]
     if random.random() < 0.5:
         # A list of lists beyond printable ASCII is not for metadata to carry.

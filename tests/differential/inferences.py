@@ -247,6 +247,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "text-unit": _parameter("unit_id", string=UNITS),
     # parameters
     "timeout": _parameter("timeout", int64=(LONG_ENOUGH_US, EXPIRED_US, 0, -1), uint64=(2**64 - 1,), string=("5",)),
+    "expired": _parameter("timeout", int64=(EXPIRED_US,)),
     "priority": _parameter("priority", **ANYTHING),
     "binary": _parameter("binary_data_output", bool=(True, False)),
     "binary-wrong": _parameter("binary_data_output", **ANYTHING),

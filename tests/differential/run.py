@@ -20,6 +20,7 @@ from tests.differential.answers import Answer, ask
 from tests.differential.calls import Call
 from tests.differential.generator import Kind, kind_of
 from tests.differential.planes import Plane, variables
+from tests.differential.wire import MOST_BYTES
 from tests.differential.world import World
 from tests.e2e.conftest import Gateway
 from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, serving
@@ -29,7 +30,12 @@ from turnout_server.rpc.stubs import open_inference_pb2 as pb
 CALLERS = 8
 CONFIGURATION = {
     # Nobody is refused, and no copy is dropped, because the machine is busy.
-    "limits": {"queue_wait_ms": 1e6, "queue_requests": 10_000, "mirrors_in_flight": 1000},
+    "limits": {
+        "queue_wait_ms": 1e6,
+        "queue_requests": 10_000,
+        "mirrors_in_flight": 1000,
+        "max_message_bytes": MOST_BYTES,
+    },
     "scheduling": {"inline_below_us": 1e6},
 }
 COUNTERS = re.compile(

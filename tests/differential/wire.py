@@ -7,6 +7,8 @@ from random import Random
 
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 
+MOST_BYTES = 200_000
+"""The longest message that the gateways take."""
 Rewrite = Callable[[Random, bytes], bytes]
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = 0, 1, 2, 3, 4, 5
 
@@ -108,6 +110,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "end-of-nothing": lambda random, message: message + tag(1000, _END_GROUP),
     "deep": lambda random, message: message + tag(1000, _GROUP) * 200 + tag(1000, _END_GROUP) * 200,
     "long-varint": lambda random, message: message + tag(1000, _VARINT) + b"\xff" * 10 + b"\x01",
+    "too-long": lambda random, message: message + delimited(1000, bytes(MOST_BYTES)),
     "past-the-end": lambda random, message: message + tag(7, _LENGTH) + varint(2**31),
     # what every reader takes, and makes the same of
     "as-it-is": lambda random, message: message,
