@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.e2e.conftest import environment
-from turnout_server.config import Config
 
 
 class Plane(NamedTuple):
@@ -26,11 +25,11 @@ class Plane(NamedTuple):
 
 
 def _engine_is_there() -> bool:
-    return "data_plane" in Config.__struct_fields__ and importlib.util.find_spec("turnout_engine") is not None
+    return importlib.util.find_spec("turnout_engine") is not None
 
 
-GRPCIO = Plane("grpcio", ("transport=grpcio",))
-NATIVE = Plane("native", ("transport=native",))
+GRPCIO = Plane("grpcio", ("data_plane=python", "transport=grpcio"))
+NATIVE = Plane("native", ("data_plane=python", "transport=native"))
 ENGINE = Plane("engine", ("data_plane=engine",), _engine_is_there)
 
 PAIRS = ((GRPCIO, NATIVE), (GRPCIO, ENGINE))

@@ -36,11 +36,6 @@ class EngineSession:
     def __init__(self, session: turnout_engine.Session) -> None:
         self.native = session
 
-    @property
-    def native(self) -> turnout_engine.Session:
-        """What the engine's data plane runs."""
-        return self._session
-
     def get_inputs(self) -> list[EngineArgument]:
         """Return what must be given, in the graph's order."""
         return [EngineArgument(*each) for each in self.native.inputs]
