@@ -19,7 +19,7 @@ FROM rust:${RUST} AS engine
 WORKDIR /src/engine
 
 COPY --from=tools /opt/build/bin/maturin /usr/local/bin/maturin
-COPY engine/Cargo.toml engine/Cargo.lock engine/pyproject.toml ./
+COPY engine/Cargo.toml engine/Cargo.lock engine/LICENSES.md engine/pyproject.toml ./
 COPY engine/src src
 RUN maturin build --release --locked --out /wheels
 

@@ -76,20 +76,34 @@ def build(tree: Tree, cargo: Cargo) -> Wheel | Without:
     if unfit is not None:
         return unfit
     sources, started = tree.sources(), time.monotonic()
+    if not has_maturin(tree):
+        return Without(f"maturin could not be installed ({relative(tree.log)})", wrong=True)
     maturin = tree.venv / "bin" / "maturin"
-    subprocess.run([tree.python, tree.root / "requirements" / "install.py", "engine"], env=tree.environment, check=True)
-    for old in tree.wheels.glob("*.whl"):
-        old.unlink()
+    new = tree.wheels / "new"  # beside the old one, which sources that go back to what they were need again
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
     profile = ["--profile", tree.profile]
-    command = [maturin, "build", "--locked", "--offline", *profile, "--interpreter", tree.python, "--out", tree.wheels]
+    command = [maturin, "build", "--locked", "--offline", *profile, "--interpreter", tree.python, "--out", new]
     ended = perform(tree, f"Building the engine {tree.package['version']} ({tree.profile})", *command)
-    made = sorted(tree.wheels.glob("*.whl"))
+    made = sorted(new.glob("*.whl"))
     if ended.code != 0 or not made:
         return Without(f"the engine did not build, {first_error(ended.output)} ({relative(tree.log)})", wrong=True)
-    wheel = Wheel(made[-1], digest_of(made[-1]))
+    for old in tree.wheels.glob("*.whl"):
+        old.unlink()
+    path = made[-1].rename(tree.wheels / made[-1].name)
+    wheel = Wheel(path, digest_of(path))
     write_json(tree.wheels / "made.json", tree.made() | {wheel.digest: sources})
     print(f"Built the engine {tree.package['version']} in {time.monotonic() - started:.0f} s", flush=True)
     return wheel
+
+
+def has_maturin(tree: Tree) -> bool:
+    """Have the locked maturin installed; return whether it is. Nobody else needs it."""
+    hasty = {} if tree.in_ci else {"PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "15"}
+    command = [tree.python, tree.root / "requirements" / "install.py", "engine"]
+    done = subprocess.run(command, env=hasty | tree.environment, stderr=subprocess.PIPE, check=False)
+    tree.log.write_bytes(done.stderr)
+    return done.returncode == 0
 
 
 def fetched(tree: Tree, cargo: Cargo) -> Without | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 TICK_S = 1.0
+ENDING = {signal.SIGINT, signal.SIGTERM}
 LINE_EVERY_S = 15.0
 """How often a line is printed where no terminal can show it change, in seconds."""
 
@@ -67,28 +68,42 @@ def watched(
 ) -> Ended:
     """Run *command* in *place*, shown as *what*; stop it when it says nothing for *silent_s* seconds."""
     progress = Progress(what, sys.stdout)
-    # A session of its own, so that all that it started ends with it.
-    process = subprocess.Popen(
-        command,
-        cwd=place,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = None
     try:
+        # A signal that came while the process is made would leave it behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that all that it starts ends with it
+            preexec_fn=_hear_signals,
+        )
+        _hear_signals()
         with log.open("wb", buffering=0) as file:
             output = _listen(process, progress, file, silent_s)
         return Ended(process.wait(), output)
     finally:
+        _hear_signals()
         progress.close()
-        if process.stdout is not None:
-            process.stdout.close()
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        if process is not None:
+            _end(process)
+
+
+def _hear_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.stdout is not None:
+        process.stdout.close()
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def end_with_what_was_started() -> None:

@@ -58,6 +58,7 @@ PYTHON = """#!/bin/sh
 echo "python $*" >> "$CALLS"
 place="$VENV/lib/python3/site-packages/turnout_engine-1.dist-info"
 case "$*" in
+    *install.py*) test -z "$NO_MATURIN" || { echo "$NO_MATURIN" >&2; exit 1; } ;;
     *"pip install"*) mkdir -p "$place" ;;
     *"pip uninstall"*) rmdir "$place" ;;
 esac
@@ -273,6 +274,13 @@ def test_a_build_that_fails_is_one_line_and_fails_in_ci(
     assert install(checkout.tree(**failure, CI="true")) == 1
 
 
+def test_without_maturin_one_line_says_so(checkout: Checkout, said: Callable[[], str]) -> None:
+    assert install(checkout.tree(NO_MATURIN="no such host")) == 0
+    assert said().splitlines()[-1].startswith("maturin could not be installed (engine/target/build.log): serving")
+    assert checkout.calls()[-1] == "python install.py"
+    assert (checkout.root / "engine/target/build.log").read_text() == "no such host\n"
+
+
 def test_an_engine_of_older_sources_does_not_stay(checkout: Checkout) -> None:
     install(checkout.tree())
     checkout.source.write_text("broken")
@@ -280,6 +288,9 @@ def test_an_engine_of_older_sources_does_not_stay(checkout: Checkout) -> None:
     install(checkout.tree(BUILD_FAILS="error: broken"))
     assert checkout.calls()[-1] == "python uninstall"
     assert checkout.tree().installed() is None
+    checkout.source.write_text("first")
+    install(checkout.tree())
+    assert checkout.calls() == ["cargo --version", "python install"]
 
 
 def test_an_engine_that_was_taken_out_by_hand_is_put_back(checkout: Checkout) -> None:
