@@ -275,6 +275,9 @@ class Tensor:
 def uniform(salt: str, target: str, unit: str) -> float:
     """Return `routing.split.uniform` of the same."""
 
+def score(salt: str, target: str, unit: str, weight: float) -> float:
+    """Return a target's score for a unit, of which the lowest of a route's wins: `-log(uniform) / weight`."""
+
 def decide(
     snapshot: bytes, name: str, version: str, unit: str, headers: dict[str, str], draw: float
 ) -> tuple[str, str, str, int, str, str, int, float | None, str, str, bool] | None:

@@ -149,9 +149,16 @@ def test_every_unit_gets_the_same_target_from_both(route: Route, units: list[str
 
 
 @given(st.lists(st.tuples(texts, texts, st.text(st.characters(exclude_categories=["Cs"]), max_size=700)), min_size=20))
+@settings(max_examples=50)
 def test_both_draw_the_same_number(triples: list[tuple[str, str, str]]) -> None:
     for triple in triples:
         assert engine.uniform(*triple) == uniform(*triple)
+
+
+def test_both_have_the_same_logarithm_to_the_last_bit() -> None:
+    for number in range(20_000):
+        unit, weight = f"u{number}", 1.0 + number % 7
+        assert engine.score("salt", "target", unit, weight) == -math.log(uniform("salt", "target", unit)) / weight
 
 
 def test_both_draw_what_has_always_been_drawn() -> None:
@@ -159,8 +166,7 @@ def test_both_draw_what_has_always_been_drawn() -> None:
         assert engine.uniform(draw["salt"], draw["target"], draw["unit"]).hex() == draw["uniform"]
 
 
-def test_hundreds_of_units_are_split_alike() -> None:
-    """Scores of many arms come close to each other; a logarithm that rounds otherwise would show."""
+def test_hundreds_of_units_are_split_alike_over_many_arms() -> None:
     targets = tuple(Target(f"t{n}", "price", 1, 1.0 + n % 3) for n in range(64))
     route = Route("tensors", "salt", targets)
     world = World(View(RouteTable({"cost": route})), {"price": [1]}, {"price": [1]})

@@ -23,8 +23,9 @@ from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.scheduling.item import level_of
 from turnout_server.vocabulary.decision import Decision, Reason
+from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
-from turnout_server.vocabulary.tensors import Array
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 engine = pytest.importorskip("turnout_engine")
 
@@ -167,6 +168,46 @@ def test_what_is_taken_of_requests_with_changes_is_read_alike(
         for _ in range(dice.randint(1, 2)):
             mutate(changed, dice)
         check(changed.SerializeToString(), METADATA, signature)
+
+
+@st.composite
+def misfits(draw: st.DrawFn) -> tuple[pb.ModelInferRequest, Signature]:
+    """Return a raw request that may fit its signature nearly: rows, sizes, dtypes, names and BOOLs are anybody's."""
+    signature = draw(signatures())
+    request = pb.ModelInferRequest(model_name="m")
+    for spec in draw(st.permutations(signature.inputs)):
+        odd = draw(st.sampled_from(["", "", "", "", "", "name", "dtype", "rank", "bytes"]))
+        sizes = [draw(st.integers(-1, 3)) if draw(st.integers(0, 9)) == 0 else size for size in spec.shape]
+        shape = [draw(st.sampled_from([0, 1, 2, 2, 2])) if size < 0 else size for size in sizes]
+        count = int(np.prod(shape)) * NUMPY_DTYPES[spec.dtype.value].itemsize
+        data = draw(st.sampled_from([b"\0", b"\1", b"\1", b"\2"])) * count
+        request.inputs.add(
+            name=draw(st.sampled_from([one.name for one in signature.inputs])) if odd == "name" else spec.name,
+            datatype=draw(st.sampled_from(WIDE)) if odd == "dtype" else spec.dtype.value,
+            shape=[*shape, 1] if odd == "rank" else shape,
+        )
+        request.raw_input_contents.append(data[1:] if odd == "bytes" else data)
+    for spec in signature.outputs[: draw(st.integers(0, 2))]:
+        request.outputs.add(name=draw(st.sampled_from([spec.name, spec.name, signature.outputs[0].name])))
+    return request, signature
+
+
+@given(misfits())
+@settings(max_examples=200)
+def test_a_raw_request_is_taken_exactly_where_python_takes_it(given: tuple[pb.ModelInferRequest, Signature]) -> None:
+    request, signature = given
+    wire = request.SerializeToString()
+    try:
+        wanted = in_python(wire, METADATA, signature)
+    except TurnoutError:
+        wanted = None
+    assert natively(wire, METADATA, signature) == wanted
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_inputs_with_rows_have_the_same_number_of_them(rows: int) -> None:
+    arrays = {"a": np.ones((rows, 2), np.float32), "b": np.ones(1, np.bool_)}
+    assert check(request_of(arrays, datatypes_of(PAIR)).SerializeToString(), {}, PAIR) == (rows == 1)
 
 
 def flipped(wire: bytes, dice: random.Random) -> bytes:

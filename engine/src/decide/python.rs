@@ -49,8 +49,15 @@ fn uniform(salt: &str, target: &str, unit: &str) -> f64 {
     super::split::uniform_of(&super::split::prefix(salt, target), unit)
 }
 
+/// Returns a target's score for a unit: the lowest of a route's wins.
+#[pyfunction]
+fn score(salt: &str, target: &str, unit: &str, weight: f64) -> f64 {
+    super::split::score(uniform(salt, target, unit), weight)
+}
+
 /// Adds this file's functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(decide, module)?)?;
-    module.add_function(wrap_pyfunction!(uniform, module)?)
+    module.add_function(wrap_pyfunction!(uniform, module)?)?;
+    module.add_function(wrap_pyfunction!(score, module)?)
 }

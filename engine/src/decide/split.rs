@@ -25,6 +25,13 @@ pub fn uniform_of(prefix: &[u8], unit: &str) -> f64 {
     ((hash >> 12) * 2 + 1) as f64 * SCALE
 }
 
+/// Returns a target's score: `u`, uniform in (0, 1), as a draw from the exponential distribution of rate `weight`.
+///
+/// The logarithm is the platform's, as Python's is: they agree to the last bit.
+pub fn score(u: f64, weight: f64) -> f64 {
+    -u.ln() / weight
+}
+
 /// A target that can be drawn.
 #[derive(Debug)]
 struct Arm {
@@ -63,7 +70,7 @@ impl Splitter {
         }
         let mut lowest = f64::INFINITY;
         for arm in &self.arms {
-            let score = -uniform_of(&arm.prefix, unit).ln() / arm.weight;
+            let score = score(uniform_of(&arm.prefix, unit), arm.weight);
             if score < lowest {
                 (lowest, best) = (score, arm.target);
             }
