@@ -40,15 +40,19 @@ test: setup-dev ## Set up, then run every test but the tools' and show the cover
 test-tools: setup-dev ## Set up, then run the tests of load generator, benchmarks, pipelines and soak; adds to the coverage
 	$(BIN)/python -m pytest --cov --cov-append --cov-report=term $(TOOLS) $(PYTEST_ARGS)
 
+.PHONY: test-engine
+test-engine: setup-dev ## Set up, then run the engine's own tests, with cargo
+	@$(BUILD_ENGINE) test
+
 .PHONY: soak
 soak: setup-dev ## Set up, then try a server with everything at once, for a minute (SOAK_ARGS="--seconds 600")
 	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 # Every check runs, also after one has failed; what failed is listed at the end.
-CHECKS := ruff format types imports protos breaking stubs docker
+CHECKS := ruff format types imports protos breaking stubs docker rust
 
 .PHONY: check
-check: setup-dev ## Set up, then run every check: style, types, imports, protos and what they broke, stubs, Dockerfile
+check: setup-dev ## Set up, then run every check: style, types, imports, protos and what they broke, stubs, Dockerfile, Rust
 	@failed=; for check in $(CHECKS); do \
 	    echo "== $$check"; $(MAKE) --no-print-directory check-$$check || failed="$$failed $$check"; \
 	done; \
@@ -73,11 +77,15 @@ check-stubs:
 	@$(BIN)/python protos/generate.py --check
 check-docker:
 	@$(BIN)/hadolint Dockerfile
+check-rust:
+	@$(BIN)/python -m engine.licenses --check
+	@$(BUILD_ENGINE) check
 
 .PHONY: fmt
 fmt: setup-dev ## Sort imports, fix what can be fixed, format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+	@$(BUILD_ENGINE) format
 
 ##@ Measure
 
@@ -123,28 +131,42 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: setup-dev ## Lock the requirements again, after a change in pyproject.toml or requirements/*.in (LOCK_ARGS)
 	$(COMPILE) pyproject.toml --extra server -o requirements/server.txt
 	$(COMPILE) requirements/build.in -c requirements/server.txt -o requirements/build.txt
+	$(COMPILE) requirements/engine.in -c requirements/build.txt -o requirements/engine.txt
 	$(COMPILE) pyproject.toml --extra pipelines --no-emit-package torch requirements/build.in requirements/dev.in \
 	    -c requirements/server.txt -c requirements/build.txt -o requirements/dev.txt
 	$(COMPILE) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	$(COMPILE) pyproject.toml --extra pipelines -c requirements/dev.txt --no-emit-package torch \
 	    -o requirements/pipelines.txt
 	$(COMPILE) --no-config requirements/torch.in -c requirements/pipelines.txt -o requirements/torch.txt
+	$(BIN)/python -m engine.licenses
+
+# A wheel of the engine in dist/, else one that cargo builds, else none: engine/build.py.
+BUILD_ENGINE = $(BIN)/python -m engine.build
+
+.PHONY: wheel
+wheel: setup-dev ## Set up, then make the wheels of Turnout and of its engine in dist/
+	@$(BIN)/python -m pip wheel -qq --no-deps --no-index --no-build-isolation --wheel-dir dist .
+	@$(BUILD_ENGINE) wheel
 
 .PHONY: setup
 setup:
 	@$(PYTHON) requirements/install.py server
+	@$(BUILD_ENGINE) install
 
 .PHONY: setup-dev
 setup-dev:
 	@$(PYTHON) requirements/install.py dev
+	@$(BUILD_ENGINE) install
 
 .PHONY: setup-bench
 setup-bench:
 	@$(PYTHON) requirements/install.py dev bench
+	@$(BUILD_ENGINE) install
 
 .PHONY: clean
 clean: ## Remove what was generated here, .venv included
-	rm -rf .venv .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist \
+	    engine/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

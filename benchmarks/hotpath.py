@@ -223,7 +223,7 @@ def mlp_steps(behind: Gateway, metadata: Mapping[str, str]) -> Steps:
         "data plane, all of it": lambda: finished(behind.data_plane.infer(query)),
         "encode": lambda: codec.encode(request, prediction, shared),
         "write the message": lambda: codec.encode(request, prediction, shared).SerializeToString(),
-        "onnx runtime": lambda: runner._predictor.run(arrays, runner.output_names),
+        "onnx runtime": lambda: runner.predictor.run(arrays, runner.output_names),
         "whole": traced(behind.spans, metadata, whole),
     }
 
@@ -258,7 +258,7 @@ def ranking_steps(behind: Gateway, metadata: Mapping[str, str]) -> Steps:
         "parse the message": lambda: ranking_service_pb2.RankRequest.FromString(raw),
         "columns to a matrix": lambda: seen[0].prepare(runner.signature),
         "data plane with the matrix": lambda: finished(behind.data_plane.infer(seen[0])),
-        "onnx runtime": lambda: runner._predictor.run(arrays, runner.output_names),
+        "onnx runtime": lambda: runner.predictor.run(arrays, runner.output_names),
         "whole": traced(behind.spans, metadata, whole),
     }
 

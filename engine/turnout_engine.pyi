@@ -1,53 +1,182 @@
-from typing import Any
+"""The contract between the two planes: what Python sees of the engine.
 
-# ---------------------------------------------------------------- twins, for the tests that hold them against Python's
+The engine listens, speaks HTTP/2 and gRPC, and carries calls on threads of its own. Those that it does not answer by
+itself it hands to Python: as events, which an event loop takes from `Engine.events` when `Engine.fileno` is readable.
+Python speaks of a call by its number. No method here waits for a call, a client or a thread, and none may be called
+from more than one thread at once with a meaning that depends on the order.
 
-def uniform(salt: str, target: str, unit: str) -> float:
-    """Return `routing.split.uniform` of the same."""
+A call, as Python sees it::
 
-def decide(
-    snapshot: bytes, name: str, version: str, unit: str, headers: dict[str, str], draw: float
-) -> tuple[str, str, str, int, str, str, int, float | None, str, str, bool] | None:
-    """Return who answers by a snapshot from `turnout_server.engine.snapshot.names`, or None: Python has to say.
+    ("call", ...)                    it begins
+    more() -> ("message", ...)       where the client streams: the next message, when it is asked for,
+           or ("half_closed", ...)     or that there is none
+    send() -> ("sent", ...)          where the server streams
+    answer() or end()                the last word: the handler has ended
 
-    Returns:
-        Route, target, model, version, reason, assigned target, override or -1, propensity, table digest, epoch, and
-        whether the route has mirrors.
+Every call gets a last word, also one that is over before ("gone"): until then it counts as running, and a client that
+resets calls faster than their handlers end gets no more of them. To anything else that is said to a call that is over,
+nothing happens.
+"""
 
-    Raises:
-        ValueError: the snapshot cannot be read.
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, final
+
+__version__: str
+
+CallEvent = tuple[Literal["call"], int, str, dict[str, str], str, float | None, bytes | None]
+"""A call begins: its number; its path (`package.Service/Method`, one of those that the engine was told of); metadata
+(names in lower case, text only, the last of several values, `tracestate` joined); HOST:PORT of the client; when
+it stops waiting, on the clock of `time.monotonic`, in seconds; and the message, or None where the client streams."""
+MessageEvent = tuple[Literal["message"], int, bytes]
+"""The next message of a client that streams, once for each `Engine.more`."""
+HalfClosedEvent = tuple[Literal["half_closed"], int]
+"""The answer to `Engine.more` where the client has no more messages."""
+SentEvent = tuple[Literal["sent"], int, int]
+"""So many bytes of what was given to `Engine.send` have found room with the client or the socket, messages counted with
+the 5 bytes before each. It comes for every 32 KiB or more."""
+GoneEvent = tuple[Literal["gone"], int]
+"""The call is over, and its handler is to be cancelled: the client has reset it or gone, its deadline has passed, it
+has broken a rule, or the server ends. The client has been told, if there still is one."""
+ClosedEvent = tuple[Literal["closed"]]
+"""After `Engine.close`: the last connection has ended, and this is the last event."""
+Event = CallEvent | MessageEvent | HalfClosedEvent | SentEvent | GoneEvent | ClosedEvent
+
+@final
+class Engine:
+    """A server. Its threads run from the beginning; they end after `close`, or when nobody has it any more."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, tuple[bool, bool]],
+        *,
+        shards: int,
+        max_message_bytes: int,
+        max_connections: int,
+        plane: Plane | None = None,
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            methods: every method by its path; whether its clients stream, and whether its server does.
+            shards: how many threads carry calls.
+            max_message_bytes: the longest message that is taken, as sent and when inflated.
+            max_connections: how many may be open at once; for one more, an idle one is closed.
+            plane: answers what it can by itself; None for nothing.
+
+        Raises:
+            ValueError: a number is out of its range.
+            OSError: threads or file descriptors are not to be had.
+        """
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+
+    def listen(self, fds: Sequence[int]) -> None:
+        """Take connections on sockets that listen. They are duplicated: the caller closes its own.
+
+        Raises:
+            OSError: one is no socket.
+        """
+
+    def fileno(self) -> int:
+        """Return the file descriptor that is readable while there are events."""
+
+    def events(self) -> list[Event]:
+        """Take all events, in the order in which they came."""
+
+    def answer(self, id: int, message: bytes) -> None:
+        """Answer a call with one message and OK: its last word."""
+
+    def send(self, id: int, message: bytes) -> None:
+        """Send one message of several. Whoever has much unsent waits for `SentEvent` before it sends more."""
+
+    def end(self, id: int, code: int, message: str = "", trailers: Sequence[tuple[str, str | bytes]] = ()) -> None:
+        """End a call with a status of gRPC's: its last word. Values of names with `-bin` are bytes.
+
+        Raises:
+            ValueError: *code* is none.
+        """
+
+    def more(self, id: int) -> None:
+        """Ask for the next message of a client that streams."""
+
+    def drain(self) -> None:
+        """Begin the end: take no connections, and tell clients to go elsewhere; calls on their way are still taken."""
+
+    def close(self, timeout_s: float) -> None:
+        """End every call in progress with UNAVAILABLE, and each connection when its answers have been read, or
+        *timeout_s* have passed. A second call may shorten the time.
+
+        Raises:
+            ValueError: *timeout_s* is no length of time.
+        """
+
+# ---------------------------------------------------------------- the data plane: inferences without Python
+
+@final
+class Plane:
+    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, of numbers sent raw.
+
+    Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
     """
 
-def parse_infer(
-    message: bytes, metadata: dict[str, str], signature: bytes
-) -> tuple[str, str, str, str, str, int | None, int, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
-    """Read a `ModelInferRequest` for a signature from `turnout_server.engine.snapshot.signature`, or None.
+    def __init__(self, settings: bytes) -> None:
+        """Make a plane that serves nothing yet.
 
-    Returns:
-        Name, version, unit, the request's own id, the request id, timeout in microseconds, the priority's level, inputs
-        in the signature's order (dtype, shape, bytes), rows, size, and the outputs wanted.
+        Args:
+            settings: JSON, as `turnout_server.engine.plane` writes it.
 
-    Raises:
-        ValueError: the signature cannot be read.
-    """
+        Raises:
+            ValueError: the settings cannot be read.
+        """
 
-def encode_infer(
-    decision: tuple[str, str, str, int, str, str, float | None],
-    id: str,
-    request_id: str,
-    outputs: list[tuple[str, str, list[int], bytes]],
-) -> bytes:
-    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, bytes.
+    def serve(self, snapshot: bytes, servables: Sequence[Servable]) -> None:
+        """Answer by *snapshot*, from `turnout_server.engine.snapshot.names`, with *servables* from now on.
 
-    Args:
-        decision: route, target, model, version, reason, assigned target, propensity.
-        id: the request's own.
-        request_id: the one in our records.
-        outputs: numbers only.
+        Raises:
+            ValueError: the snapshot cannot be read.
+        """
 
-    Raises:
-        ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
-    """
+    def ended(self) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]:
+        """Return what has ended since this or `number` was asked: decisions, requests, and runs of graphs.
+
+        `turnout_server.engine.records` says what is in them. A request names its decision by its place. Requests come
+        in the order of their numbers.
+        """
+
+    def number(
+        self,
+    ) -> tuple[tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]], int]:
+        """Return what `ended` does, and the number of the next end, for a request that Python has served."""
+
+    def close(self) -> None:
+        """Hand every call to Python from now on."""
+
+    @property
+    def inside(self) -> int:
+        """How many calls are in progress here."""
+
+@final
+class Servable:
+    """A version that the plane can answer for."""
+
+    def __init__(self, plane: Plane, settings: bytes, signature: bytes, session: Session) -> None:
+        """Make a servable.
+
+        Args:
+            plane: where it is to serve.
+            settings: JSON, as `turnout_server.engine.plane` writes it.
+            signature: JSON from `turnout_server.engine.snapshot.signature`.
+            session: runs it.
+
+        Raises:
+            ValueError: JSON that cannot be read, or a session without such inputs and outputs.
+        """
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for it."""
 
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 
@@ -140,3 +269,52 @@ class Tensor:
         """
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+# ---------------------------------------------------------------- twins, for the tests that hold them against Python's
+
+def uniform(salt: str, target: str, unit: str) -> float:
+    """Return `routing.split.uniform` of the same."""
+
+def decide(
+    snapshot: bytes, name: str, version: str, unit: str, headers: dict[str, str], draw: float
+) -> tuple[str, str, str, int, str, str, int, float | None, str, str, bool] | None:
+    """Return who answers by a snapshot from `turnout_server.engine.snapshot.names`, or None: Python has to say.
+
+    Returns:
+        Route, target, model, version, reason, assigned target, override or -1, propensity, table digest, epoch, and
+        whether the route has mirrors.
+
+    Raises:
+        ValueError: the snapshot cannot be read.
+    """
+
+def parse_infer(
+    message: bytes, metadata: dict[str, str], signature: bytes
+) -> tuple[str, str, str, str, str, int | None, int, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
+    """Read a `ModelInferRequest` for a signature from `turnout_server.engine.snapshot.signature`, or None.
+
+    Returns:
+        Name, version, unit, the request's own id, the request id, timeout in microseconds, the priority's level, inputs
+        in the signature's order (dtype, shape, bytes), rows, size, and the outputs wanted.
+
+    Raises:
+        ValueError: the signature cannot be read.
+    """
+
+def encode_infer(
+    decision: tuple[str, str, str, int, str, str, float | None],
+    id: str,
+    request_id: str,
+    outputs: list[tuple[str, str, list[int], bytes]],
+) -> bytes:
+    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, bytes.
+
+    Args:
+        decision: route, target, model, version, reason, assigned target, propensity.
+        id: the request's own.
+        request_id: the one in our records.
+        outputs: numbers only.
+
+    Raises:
+        ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
+    """

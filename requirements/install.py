@@ -4,6 +4,7 @@
     python3.11 requirements/install.py dev               that, and what tests and checks need
     python3.11 requirements/install.py pipelines         that, and what training needs
     python3.11 requirements/install.py dev bench         what benchmarks need
+    python3.11 requirements/install.py engine            what builds the engine; engine/build.py asks for it
 
 Needs only the standard library. What was installed is remembered in `.venv/turnout-setup.json`, by the content of the
 requirement files. A venv that was left half made, that was moved, or whose Python has gone, is made anew.
@@ -30,6 +31,7 @@ SETS = {
     "dev": ["dev.txt"],
     "pipelines": ["build.txt", "pipelines.txt"],
     "bench": ["bench.txt"],
+    "engine": ["engine.txt"],
 }
 TORCH = ["torch-cpu.txt", "torch.txt"]
 """The CPU build if pip can find it, else what the registry has: on Linux that is a CUDA build, with its libraries."""

@@ -30,6 +30,7 @@ def test_what_is_typed_wins_over_the_file_and_the_file_over_the_defaults(tmp_pat
         ("limits: 3", {"limits.queue_rows": 1}, r"\$.limits: expected a mapping"),
         ("limits: {queue_rows: 0}", {}, r"\$.limits.queue_rows"),
         ("nonsense: 1", {}, "nonsense"),
+        ("data_plane: rust", {}, r"Invalid enum value 'rust' - at `\$.data_plane`"),
         ("", {"listen": "nowhere"}, "listen: found 'nowhere'; expected HOST:PORT"),
         ("", {"telemetry.metrics": "x:y"}, "metrics: found"),
     ],

@@ -81,6 +81,13 @@ def test_locks_hold_what_the_project_asks_for(extra: str, lock: str) -> None:
             assert all(requirement.specifier.contains(version) for version in pins[requirement.name]), requirement
 
 
+def test_the_locked_maturin_is_one_that_the_engine_asks_for() -> None:
+    build = tomllib.loads((ROOT / "engine/pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    (requirement,) = map(Requirement, build["requires"])
+    (locked,) = pins_of(ROOT / "requirements/engine.txt")[requirement.name]
+    assert requirement.specifier.contains(locked)
+
+
 def test_both_locks_of_torch_hold_the_same_release() -> None:
     (cpu,), (registry,) = (pins_of(ROOT / "requirements" / name)["torch"] for name in ("torch-cpu.txt", "torch.txt"))
     assert cpu == f"{registry}+cpu"
@@ -155,6 +162,14 @@ def test_the_image_does_not_run_as_root() -> None:
 
 def test_the_image_says_the_version_of_the_project() -> None:
     assert ("ARG", f"VERSION={PROJECT['version']}") in instructions()
+
+
+def test_the_images_rust_can_build_the_engine() -> None:
+    package = tomllib.loads((ROOT / "engine/Cargo.toml").read_text(encoding="utf-8"))["package"]
+    (rust,) = (rest.split("=")[1] for word, rest in instructions() if word == "ARG" and rest.startswith("RUST="))
+    found, oldest = (tuple(map(int, text.split("-")[0].split("."))) for text in (rust, package["rust-version"]))
+    assert found >= oldest
+    assert rust.partition("-")[2] == "slim-bookworm", "the same Debian as Python's image, and so the same C library"
 
 
 def test_what_the_dockerfile_copies_is_there_and_not_ignored() -> None:

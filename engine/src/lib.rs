@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod call;
+mod contract;
 pub mod decide;
 pub mod error;
 pub mod infer;
@@ -22,5 +23,7 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     decide::python::register(module)?;
     oip::python::register(module)?;
     ort::python::register(module)?;
+    infer::python::register(module)?;
+    module.add_class::<contract::Engine>()?;
     Ok(())
 }

@@ -7,6 +7,7 @@ import contextlib
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +15,16 @@ import structlog
 import uvloop
 
 from turnout_server.config import Config, JournalConfig
+from turnout_server.engine import choice
 from turnout_server.execution.loading import Loading, opening
 from turnout_server.execution.runner import Runner
-from turnout_server.execution.workers import working
+from turnout_server.execution.workers import most_runs, most_threads, working
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
+from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Reader, Records
 from turnout_server.gateway.shadow import Comparer
@@ -29,7 +32,8 @@ from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.shadow import ShadowInstruments
-from turnout_server.journal.boot import identify
+from turnout_server.journal.boot import Boot, identify
+from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
@@ -40,6 +44,7 @@ from turnout_server.serving.version_policy import Latest
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import telemetry
+from turnout_server.transport.status import name_of_reason
 from turnout_server.vocabulary.errors import TurnoutError
 
 _log = structlog.get_logger("turnout.app")
@@ -79,9 +84,14 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         workers = stack.enter_context(working(config.scheduling.workers, lambda: instruments.in_flight <= 1))
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
-        loading = Loading(opening(local), workers, instruments, config.limits, config.scheduling, on_run)
+        chosen = choice.chosen(config, choice.find())
+        _log.info("data plane", name=chosen.name, why=chosen.why)
+        open_version = opening(local, _engine_sessions() if chosen.name == "engine" else None)
+        loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run)
         manager = await stack.enter_async_context(_managing(loading, config.store.loaders, instruments))
         names = LiveNames(manager)
+        boot = identify(config.journal.instance)
+        native = _native(config, boot, names, manager, instruments) if chosen.name == "engine" else None
         reconciler = Reconciler(
             store,
             names,
@@ -91,13 +101,14 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             on_table=instruments.record_reload,
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
-        records = _recording(config.journal, instruments, stack)
+        records = _recording(config.journal, boot, instruments, stack, native)
         comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
         mirrored = config.limits.mirrors_in_flight
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
-        catalog = Catalog(store, names, reconciler, manager)
+        catch_up = (lambda: None) if native is None else partial(native.catch_up, records)
+        catalog = Catalog(store, names, reconciler, manager, before_statistics=catch_up)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
@@ -106,8 +117,19 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, administration, config, ready.is_set)
         server = await stack.enter_async_context(
-            listening(config.listen, services, instruments, spans, config.limits, config.grace_s, config.transport)
+            listening(
+                config.listen,
+                services,
+                instruments,
+                spans,
+                config.limits,
+                config.grace_s,
+                config.transport if native is None else "engine",
+                native=native,
+            )
         )
+        if native is not None:
+            await stack.enter_async_context(_background(native.follow(records)))
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
@@ -146,9 +168,32 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
         uvloop.run(main())
 
 
-def _recording(config: JournalConfig, instruments: Instruments, stack: contextlib.AsyncExitStack) -> Records:
+def _engine_sessions() -> OpenSession:
+    # Only where it was chosen, as below.
+    from turnout_server.onnx.engine import open_session
+
+    return open_session
+
+
+def _native(
+    config: Config, boot: Boot, names: LiveNames, manager: Manager[Runner], instruments: Instruments
+) -> NativePlane:
+    # Only where it was chosen: the engine is an extra.
+    from turnout_server.engine.plane import EnginePlane
+
+    runs = most_runs(config.scheduling.workers)
+    plane = EnginePlane(config.limits, runs, most_threads(runs), boot.boot)
+    return NativePlane(plane, names, manager, instruments, name_of_reason)
+
+
+def _recording(
+    config: JournalConfig,
+    boot: Boot,
+    instruments: Instruments,
+    stack: contextlib.AsyncExitStack,
+    native: NativePlane | None = None,
+) -> Records:
     """Return what makes records, with everybody who reads them; *stack* ends those."""
-    boot = identify(config.instance)
     shadow = ShadowInstruments()
     instruments.include(shadow)
     readers: list[Reader] = [instruments.read, shadow.read]
@@ -159,7 +204,10 @@ def _recording(config: JournalConfig, instruments: Instruments, stack: contextli
         journal = stack.enter_context(journaling(config, boot))
         instruments.include(JournalInstruments(journal.counts))
         readers.append(journal.append)
-    return Records(readers, boot.boot)
+    records = Records(readers, boot.boot, native)
+    if native is not None:
+        stack.callback(native.catch_up, records)
+    return records
 
 
 @contextlib.asynccontextmanager

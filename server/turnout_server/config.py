@@ -14,6 +14,7 @@ from turnout_server.vocabulary.errors import ConfigurationError
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 TransportName = Literal["native", "grpcio"]
+DataPlaneName = Literal["auto", "engine", "python"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +104,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8001"
     """HOST:PORT for gRPC; port 0 picks a free one."""
     transport: TransportName = "native"
-    """What carries calls: our own HTTP/2, or grpcio's."""
+    """What carries calls where Python is the data plane: our own HTTP/2, or grpcio's."""
+    data_plane: DataPlaneName = "auto"
+    """What carries calls and inferences: the engine, or Python; `auto` is the engine where it is installed."""
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 from tests.e2e.tiny_store import ROUTES
+from turnout_server.cli import doctor
+from turnout_server.engine.choice import NOT_INSTALLED, Engine
 
 
 def test_doctor_is_content_with_a_good_store(run: Run, store: Path) -> None:
@@ -24,3 +28,20 @@ def test_doctor_names_each_thing_that_is_wrong(run: Run, store: Path) -> None:
     assert found.keys() == {"price version 1", "model ranking", "routes"}
     assert "no model 'gone'" in found["routes"]["found"]
     assert all(one["advice"] for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("engine", "result", "found"),
+    [
+        (Engine("0.1.0"), "ok", "engine: turnout-engine 0.1.0"),
+        (Engine(problem=NOT_INSTALLED), "ok", "python: turnout-engine is not installed"),
+        (Engine("9", "turnout-engine is 9, and this is Turnout 1"), "warn", "python: turnout-engine is 9"),
+    ],
+)
+def test_doctor_says_which_data_plane_would_serve(
+    run: Run, store: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, result: str, found: str
+) -> None:
+    monkeypatch.setattr(doctor, "find", lambda: engine)
+    (one,) = (one for one in run("doctor", "--json").json if one["what"] == "data plane")
+    assert (one["result"], one["found"][: len(found)]) == (result, found)
+    assert ("docs/engine.md" in one["advice"]) == found.startswith("python")

@@ -39,6 +39,13 @@ def test_any_setting_can_be_set(run: Run, served: list[Config]) -> None:
     assert (served[0].limits.queue_rows, served[0].telemetry.otlp_endpoint, served[0].transport) == (7, None, "grpcio")
 
 
+def test_the_data_plane_can_be_chosen(run: Run, served: list[Config]) -> None:
+    assert run("serve").code == 0
+    assert run("serve", "--data-plane", "python").code == 0
+    assert run("serve", "--data-plane", "rust").code == 2
+    assert [one.data_plane for one in served] == ["auto", "python"]
+
+
 def test_metrics_can_be_off(run: Run, served: list[Config]) -> None:
     assert run("serve", "--metrics", "off").code == 0
     assert served[0].telemetry.metrics is None

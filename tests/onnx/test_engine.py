@@ -241,10 +241,10 @@ class TestMemory:
     def test_a_servable_shows_the_engine_its_own_session(self, tmp_path: Path) -> None:
         session = opened(tmp_path, linear())
         servable = OnnxServable(manifest(), session)
-        assert isinstance(servable.session, turnout_engine.Session)
-        assert OnnxServable(manifest(), open_with_binding(tmp_path / "model.onnx", RuntimeOptions())).session is None
+        assert isinstance(servable.native, turnout_engine.Session)
+        assert OnnxServable(manifest(), open_with_binding(tmp_path / "model.onnx", RuntimeOptions())).native is None
         servable.close()
-        assert servable.session is None
+        assert servable.native is None
 
     def test_bfloat16_travels_as_its_bits(self, tmp_path: Path) -> None:
         session = opened(tmp_path, handed_on(TensorProto.BFLOAT16))

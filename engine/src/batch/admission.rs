@@ -71,7 +71,7 @@ impl Room {
 #[derive(Debug)]
 pub struct Admission {
     model: String,
-    version: u64,
+    version: i64,
     own: Room,
     total: Arc<Room>,
     wait_s: f64,
@@ -80,7 +80,7 @@ pub struct Admission {
 
 impl Admission {
     /// Sets the bounds; model and version are named in errors, `wait_s` is in seconds.
-    pub fn new(model: String, version: u64, own: Bounds, total: Arc<Room>, wait_s: f64, patient: u64) -> Self {
+    pub fn new(model: String, version: i64, own: Bounds, total: Arc<Room>, wait_s: f64, patient: u64) -> Self {
         Self { model, version, own: Room::new(own), total, wait_s, patient }
     }
 
@@ -119,7 +119,7 @@ impl Admission {
 }
 
 /// Returns the error of a request for which a version's queue has no room.
-pub fn queue_full(model: &str, version: u64, retry_s: f64) -> Error {
+pub fn queue_full(model: &str, version: i64, retry_s: f64) -> Error {
     Error {
         details: vec![("model", model.to_string()), ("version", version.to_string())],
         retry_after: Some(Duration::from_secs_f64(retry_s)),

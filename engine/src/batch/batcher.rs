@@ -78,7 +78,12 @@ impl<T> Batcher<T> {
         self.waiting.is_empty()
     }
 
-    /// Says whether a run of `size` on a reactor that took `ns` was too long for it.
+    /// Says whether nothing waits and nothing runs.
+    pub fn is_idle(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty()
+    }
+
+    /// Says whether a run that took `ns` was too long for a reactor.
     pub fn overran(&self, ns: Ns) -> bool {
         ns as f64 > 4.0 * self.rules.inline_below
     }
@@ -124,17 +129,13 @@ impl<T> Batcher<T> {
     /// # Errors
     /// `DEADLINE_EXPIRED`: its deadline has passed. `DEADLINE_UNREACHABLE`: it will have passed before its run is
     /// over, by the current estimate. `QUEUE_FULL`: there is no room.
-    pub fn offer(&mut self, item: Item<T>, now: Ns) -> Result<Ticket, (Error, Item<T>)> {
+    pub fn offer(&mut self, item: Item<T>, now: Ns) -> Result<Ticket, Error> {
         // What can run at once does not wait, so the bounds on waiting are not for it.
         let busy = self.running > 0 || !self.waiting.is_empty();
         let wait_s = if busy { self.wait_s(item.priority) } else { 0.0 };
-        if let Err(error) = self.check_deadline(item.size, item.deadline, now, wait_s) {
-            return Err((error, item));
-        }
+        self.check_deadline(item.size, item.deadline, now, wait_s)?;
         if busy {
-            if let Err(error) = self.admission.check(item.room(), item.nbytes, wait_s) {
-                return Err((error, item));
-            }
+            self.admission.check(item.room(), item.nbytes, wait_s)?;
             self.pace_mark.get_or_insert(now);
         }
         self.admission.enter(item.room(), item.nbytes);
@@ -357,8 +358,8 @@ mod tests {
     #[test]
     fn deadlines_drop_what_is_late_and_refuse_what_is_hopeless() {
         let mut queue = batcher(rules());
-        assert_eq!(queue.offer(Item { deadline: Some(5), ..item(0, 1) }, 5).unwrap_err().0.reason, "DEADLINE_EXPIRED");
-        let hopeless = queue.offer(Item { deadline: Some(MS / 2), ..item(0, 1) }, 0).unwrap_err().0;
+        assert_eq!(queue.offer(Item { deadline: Some(5), ..item(0, 1) }, 5).unwrap_err().reason, "DEADLINE_EXPIRED");
+        let hopeless = queue.offer(Item { deadline: Some(MS / 2), ..item(0, 1) }, 0).unwrap_err();
         assert_eq!(hopeless.reason, "DEADLINE_UNREACHABLE");
         assert_eq!(hopeless.details, [("left_ms", "0.5".to_string()), ("needed_ms", "1.0".to_string())]);
         queue.offer(Item { deadline: Some(3 * MS), ..item(1, 1) }, 0).unwrap();

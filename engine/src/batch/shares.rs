@@ -24,7 +24,8 @@ pub struct Shares {
     total: usize,
     now: f64,
     tags: HashMap<Id, f64>,
-    wanting: Vec<Place>,
+    /// With the nanoseconds that the run should take.
+    wanting: Vec<(Place, f64)>,
 }
 
 impl Shares {
@@ -46,7 +47,7 @@ impl Shares {
         if self.total >= self.threads {
             return false;
         }
-        let mut others = self.wanting.iter().filter(|&&other| other != place);
+        let mut others = self.wanting.iter().map(|(other, _)| other).filter(|&&other| other != place);
         if !self.runs(place.0) {
             // Those without any run wait for the very thread that has come free.
             return others.all(|other| self.runs(other.0));
@@ -54,27 +55,30 @@ impl Shares {
         self.total < self.limit && others.next().is_none()
     }
 
-    /// Notes that `place` has work for which it may not start a run yet.
-    pub fn want(&mut self, place: Place) {
-        if !self.wanting.contains(&place) {
-            self.wanting.push(place);
+    /// Notes that `place` has work for which it may not start a run yet, which should take `cost` nanoseconds.
+    pub fn want(&mut self, place: Place, cost: f64) {
+        if !self.wanting.iter().any(|(other, _)| *other == place) {
+            self.wanting.push((place, cost));
         }
     }
 
     /// Notes that it has none any more.
     pub fn forgo(&mut self, place: Place) {
-        self.wanting.retain(|&other| other != place);
+        self.wanting.retain(|(other, _)| *other != place);
     }
 
-    /// Returns which of those that want it may start a run now, and takes it off the list.
-    pub fn take_next(&mut self) -> Option<Place> {
+    /// Returns which of those that want it may start a run now. It counts as started, until `finish`.
+    pub fn start_next(&mut self) -> Option<Place> {
         if self.total >= self.threads {
             return None;
         }
-        let able = self.wanting.iter().filter(|place| self.total < self.limit || !self.runs(place.0));
+        let able = self.wanting.iter().filter(|(place, _)| self.total < self.limit || !self.runs(place.0));
         let rank = |place: &Place| (self.runs(place.0), self.tags.get(&place.0).copied().unwrap_or(0.0));
-        let chosen = able.min_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal)).copied()?;
+        let (chosen, cost) = able
+            .min_by(|(a, _), (b, _)| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal))
+            .copied()?;
         self.forgo(chosen);
+        self.start(chosen.0, cost);
         Some(chosen)
     }
 
@@ -134,23 +138,23 @@ mod tests {
         let mut shares = Shares::new(1, 8);
         shares.start(1, 100.0);
         shares.start(2, 1.0);
-        shares.want((1, 0));
-        shares.want((2, 0));
-        assert_eq!(shares.take_next(), None);
+        shares.want((1, 0), 100.0);
+        shares.want((2, 0), 1.0);
+        assert_eq!(shares.start_next(), None);
         shares.finish(1);
         shares.finish(2);
-        assert_eq!(shares.take_next(), Some((2, 0)));
-        shares.start(2, 1.0);
-        assert_eq!(shares.take_next(), Some((1, 0)), "it has no run under way");
+        assert_eq!(shares.start_next(), Some((2, 0)));
+        assert_eq!(shares.start_next(), Some((1, 0)), "it has no run under way");
+        assert_eq!(shares.total(), 2);
     }
 
     #[test]
     fn nobody_who_waits_is_passed_over() {
         let mut shares = Shares::new(2, 2);
         shares.start(1, 1.0);
-        shares.want((2, 0));
+        shares.want((2, 0), 1.0);
         assert!(!shares.may_start((1, 0)));
         assert!(!shares.may_start((3, 1)));
-        assert_eq!(shares.take_next(), Some((2, 0)));
+        assert_eq!(shares.start_next(), Some((2, 0)));
     }
 }

@@ -1,1 +1,14 @@
-//! ModelInfer without Python: decide, lease, decode, batch, run, encode, record.
+//! ModelInfer without Python: decide, prepare, wait, run, answer, record.
+//!
+//! What it cannot do it declines before it has counted anything, and Python does it.
+
+pub mod plane;
+pub mod python;
+pub mod record;
+pub mod run;
+pub mod servable;
+pub mod shard;
+pub mod threads;
+
+pub use plane::Plane;
+pub use shard::Shard;

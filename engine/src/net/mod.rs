@@ -1,1 +1,76 @@
 //! HTTP/2 and gRPC: shards, connections, calls, and what of them Python answers.
+//!
+//! An acceptor hands sockets to shards, one thread each. A connection is a task of its shard, and so is each call. A call
+//! that a native handler takes never leaves its shard; the others go over the `bridge` to Python and come back.
+
+mod answer;
+mod bridge;
+mod budget;
+mod carry;
+mod connection;
+mod ends;
+mod head;
+mod inflate;
+mod message;
+mod python;
+mod server;
+mod shard;
+mod sockets;
+mod status;
+mod wire;
+
+use std::collections::HashMap;
+
+pub use bridge::{Event, Reply};
+pub use message::framed;
+pub use server::Server;
+pub use sockets::listener;
+pub use status::{Status, Value};
+
+use crate::call::{Head, Outcome, Unary};
+
+/// Bytes on a stream before any was taken. A client that has not heard of it yet goes by 65,535.
+pub const WINDOW: usize = 256 * 1024;
+/// Streams open at once on a connection, and calls that still run in Python though theirs was reset.
+pub const STREAMS: usize = 256;
+
+/// What a server is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads that carry calls.
+    pub shards: usize,
+    /// Connections open at once, on all shards together.
+    pub max_connections: usize,
+    /// The longest message that is taken, in bytes, as sent and when inflated.
+    pub max_message_bytes: usize,
+}
+
+/// Of a method, who may send more than one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streaming {
+    pub client: bool,
+    pub server: bool,
+}
+
+impl Streaming {
+    /// Says whether there is one message each way.
+    pub fn unary(self) -> bool {
+        !self.client && !self.server
+    }
+}
+
+/// Every method by its path (`package.Service/Method`).
+pub type Methods = HashMap<String, Streaming>;
+
+/// A native answerer that takes nothing.
+pub struct Nothing;
+
+impl Unary for Nothing {
+    fn takes(&self, _path: &str) -> bool {
+        false
+    }
+
+    async fn answer(&self, _head: &Head, _message: &bytes::Bytes) -> Outcome {
+        Outcome::Declined
+    }
+}

@@ -82,6 +82,12 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self, longest: usize) -> Result<u64, Odd> {
+        if let Some((&byte, rest)) = self.rest.split_first()
+            && byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(u64::from(byte));
+        }
         let mut value = 0;
         for (index, &byte) in self.rest.iter().take(longest).enumerate() {
             if index == LONG - 1 && byte > 1 {

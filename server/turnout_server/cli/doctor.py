@@ -17,7 +17,8 @@ import typer
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.models import findings
-from turnout_server.config import parse_address
+from turnout_server.config import Config, parse_address
+from turnout_server.engine.choice import HOW_TO_GET_IT, NOT_INSTALLED, Engine, chosen, find
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore, StoreSnapshot
 from turnout_server.vocabulary.errors import TurnoutError
@@ -53,8 +54,8 @@ def doctor(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Check Python, packages, the store, ports and a gateway; exit with 1 if anything fails."""
-    checks = [*_python(), *_store(store)]
+    """Check Python, packages, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
+    checks = [*_python(), _data_plane(find()), *_store(store)]
     checks += [_port("listen", listen)] if listen is not None else []
     checks += [_port("metrics", metrics)] if metrics is not None else []
     checks += [_gateway(target)] if target is not None else []
@@ -84,6 +85,15 @@ def _python() -> Iterator[Check]:
         yield Check("imports", Result.FAIL, output.one_line(error), "install the locked requirements afresh")
     else:
         yield Check("imports", Result.OK, "the stubs and ONNX Runtime can be imported")
+
+
+def _data_plane(engine: Engine) -> Check:
+    choice = chosen(Config(), engine)
+    if choice.name == "engine":
+        return Check("data plane", Result.OK, f"engine: {choice.why}")
+    # Serving without it is in order; an engine that is there and can't be used is somebody's mistake.
+    absent = engine == Engine(problem=NOT_INSTALLED)
+    return Check("data plane", Result.OK if absent else Result.WARN, f"python: {choice.why}", HOW_TO_GET_IT)
 
 
 def _store(path: Path) -> Iterator[Check]:

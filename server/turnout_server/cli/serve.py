@@ -26,6 +26,14 @@ class LogLevel(enum.StrEnum):
     ERROR = "error"
 
 
+class DataPlane(enum.StrEnum):
+    """What carries inferences."""
+
+    AUTO = "auto"
+    ENGINE = "engine"
+    PYTHON = "python"
+
+
 class LogFormat(enum.StrEnum):
     """How logs look."""
 
@@ -54,6 +62,10 @@ def serve(
     ] = None,
     routes: Annotated[
         str | None, typer.Option(metavar="FILE", help="A route table to use in place of the store's.")
+    ] = None,
+    data_plane: Annotated[
+        DataPlane | None,
+        typer.Option(help="What carries inferences; auto, the default, is the engine where it is installed."),
     ] = None,
     allow_changes: Annotated[
         bool | None,
@@ -98,6 +110,7 @@ def serve(
         "store.path": store,
         "store.routes": routes,
         "listen": listen,
+        "data_plane": data_plane and data_plane.value,
         "telemetry.metrics": metrics,
         "telemetry.log_level": log_level and log_level.value,
         "telemetry.log_format": log_format and log_format.value,

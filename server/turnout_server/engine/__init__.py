@@ -1,1 +1,1 @@
-"""Drives the native data plane: the contract's Python side."""
+"""The native data plane, as Python drives it; the engine itself is the Rust crate in `engine/`."""

@@ -23,6 +23,10 @@ class Predictor(Protocol):
     def manifest(self) -> Manifest:
         """The version's manifest."""
 
+    @property
+    def native(self) -> object | None:
+        """The engine's session, where it is one; else None, and only Python can run it."""
+
     def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
         """Run the graph once; may be called from several threads."""
 

@@ -70,19 +70,26 @@ class Runner:
             if (axes := tuple(axis for axis, size in enumerate(spec.shape) if size < 0))
         )
         rowwise = self.signature.rowwise
-        self._batched = batched and self.signature.has_batch_axis
+        self.batched = batched and self.signature.has_batch_axis
+        """Whether requests may run together."""
         self._varying = tuple(spec.name for spec in self.signature.inputs if any(size < 0 for size in spec.shape[1:]))
         self._shared = tuple(spec.name for spec in self.signature.inputs if spec.name not in rowwise)
         self._texts = tuple(spec.name for spec in self.signature.inputs if spec.dtype is DType.BYTES)
         leading = rowwise or tuple(spec.name for spec in self.signature.inputs)
         self._leading = leading[0] if leading else ""
-        self._predictor = predictor
+        self.predictor = predictor
+        """The loaded version."""
         self._batcher = batcher
-        self._costs = costs
+        self.costs = costs
+        """Says how long runs take."""
         self._workers = workers
+        self.rules = batcher.rules
+        """How requests are put together."""
         self._runs = runs if runs is not None else Runs()
         self.statistics: VersionStatistics = self._runs.statistics
-        self._runs.waiting_rows = lambda: batcher.rows
+        self.rows_elsewhere: Callable[[], int] = int
+        """How many rows wait in another data plane."""
+        self._runs.waiting_rows = lambda: batcher.rows + self.rows_elsewhere()
         self._on_run = on_run
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -163,7 +170,7 @@ class Runner:
                 self._run_here(batch)
                 return item
         item.nbytes = self._nbytes_of(inputs)
-        if together and self._batched and rows:
+        if together and self.batched and rows:
             item.key = self._key_of(inputs, outputs)
         self._batcher.offer(item, now_ns / _NS)
         if alone:
@@ -184,7 +191,7 @@ class Runner:
 
     def close(self) -> None:
         """Give the version's memory back. Nothing may wait or run."""
-        self._predictor.close()
+        self.predictor.close()
 
     # ------------------------------------------------------------ driving
 
@@ -230,7 +237,7 @@ class Runner:
         self.pump()
 
     def _submit(self, batch: Batch) -> None:
-        self._workers.shares.start(self, self._costs.estimate(batch.size))
+        self._workers.shares.start(self, self.costs.estimate(batch.size))
         handed_over = [batch]
         try:
             self._workers.executor.submit(self._run_in_worker, handed_over)
@@ -248,7 +255,7 @@ class Runner:
             batch = handed_over.pop()
         except IndexError:  # the executor had queued it, and then said that it could not
             return
-        executions = execute(self._predictor, batch.items)
+        executions = execute(self.predictor, batch.items)
         self._workers.loop.call_soon_threadsafe(self._worker_finished, batch, executions)
 
     def _worker_finished(self, batch: Batch, executions: list[Execution]) -> None:
@@ -263,25 +270,20 @@ class Runner:
         self._answer(executions)
 
     def _run_here(self, batch: Batch) -> None:
-        executions = execute(self._predictor, batch.items)
+        executions = execute(self.predictor, batch.items)
         self._batcher.finish(batch, time.monotonic_ns() / _NS)
         self._answer(executions)
 
     # ------------------------------------------------------------ counting and telling
 
     def _answer(self, executions: Sequence[Execution]) -> None:
-        runs = self._runs
         for execution in executions:
             items, started, input_ns, infer_ns, output_ns, answers, error = execution
             if len(items) == 1:
                 rows, size = items[0].rows, items[0].size
             else:
                 rows, size = sum([item.rows for item in items]), sum([item.size for item in items])
-            runs.run.add(infer_ns)
-            runs.rows.add(rows)
-            if error is None:
-                self._costs.observe(size, infer_ns)
-                self._count(rows, input_ns, infer_ns, output_ns)
+            self.ran(rows, size, input_ns, infer_ns, output_ns, failed=error is not None)
             if self._on_run is not None:
                 self._on_run(execution, rows)
             for index, item in enumerate(items):
@@ -296,7 +298,22 @@ class Runner:
             context = {"message": "what waited for an answer failed on it", "exception": failure}
             self._workers.loop.call_exception_handler(context)
 
-    def _count(self, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
+    def ran(self, rows: int, size: int, input_ns: int, infer_ns: int, output_ns: int, *, failed: bool) -> None:
+        """Count a run of the graph, whichever data plane performed it, and learn from it how long runs take.
+
+        Args:
+            rows: how many rows it had.
+            size: what its run time grows with.
+            input_ns: to put the inputs together, in nanoseconds.
+            infer_ns: in the graph.
+            output_ns: to take the outputs apart.
+            failed: whether it gave nothing.
+        """
+        self._runs.run.add(infer_ns)
+        self._runs.rows.add(rows)
+        if failed:
+            return
+        self.costs.observe(size, infer_ns)
         statistics = self.statistics
         statistics.execution_count += 1
         of_size = statistics.of_batches(rows)

@@ -37,7 +37,7 @@ def working(runs: int = 0, alone: Callable[[], bool] = lambda: True) -> Iterator
         alone: see `Workers.alone`.
     """
     limit = most_runs(runs)
-    threads = max(limit * THREADS_A_RUN, FEWEST_THREADS)
+    threads = most_threads(limit)
     with ThreadPoolExecutor(threads, "worker") as executor:
         yield Workers(asyncio.get_running_loop(), executor, Shares(usable_cores(), limit, threads), alone)
 
@@ -48,6 +48,11 @@ def most_runs(configured: int) -> int:
     One more: from the end of a run until the next has been handed over, its core would have nothing to do.
     """
     return configured or usable_cores() + 1
+
+
+def most_threads(runs: int) -> int:
+    """Return how many runs of all versions may be under way at once, where one alone may have so many."""
+    return max(runs * THREADS_A_RUN, FEWEST_THREADS)
 
 
 def usable_cores() -> int:

@@ -45,6 +45,7 @@ class Catalog:
         manager: Manager[Runner],
         *,
         draw: Callable[[], float] = random.random,
+        before_statistics: Callable[[], object] = lambda: None,
     ) -> None:
         """Make a catalogue.
 
@@ -54,12 +55,14 @@ class Catalog:
             reconciler: knows what is wrong with the store's route table.
             manager: what is loaded.
             draw: a source of numbers uniform in [0, 1).
+            before_statistics: called before statistics are read: what was counted elsewhere comes in.
         """
         self._store = store
         self._names = names
         self._reconciler = reconciler
         self._manager = manager
         self._draw = draw
+        self._before_statistics = before_statistics
 
     @property
     def table(self) -> RouteTable:
@@ -127,6 +130,7 @@ class Catalog:
         Raises:
             RouteNotFoundError, ModelNotFoundError, VersionNotFoundError, LabelNotFoundError: there is no such thing.
         """
+        self._before_statistics()
         if not name:
             keys = [status.key for status in self._manager.status()]
         else:

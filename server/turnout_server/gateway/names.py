@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from turnout_server.execution.runner import Runner
 from turnout_server.routing.table import RouteTable
@@ -27,7 +27,23 @@ class LiveNames:
         self._manager = manager
         self.models: dict[str, ModelState] = {}
         """The store's models, as last seen."""
-        self.view = View()
+        self._view = View()
+        self._listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Have *listener* called whenever the view has been swapped."""
+        self._listeners.append(listener)
+
+    @property
+    def view(self) -> View:
+        """The routes and labels that are being served."""
+        return self._view
+
+    @view.setter
+    def view(self, view: View) -> None:
+        self._view = view
+        for listener in self._listeners:
+            listener()
 
     # ------------------------------------------------------------ what deciding needs
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Protocol
 
 import structlog
 
@@ -21,21 +23,42 @@ TRACEPARENT_LIMIT = 64
 _log = structlog.get_logger("turnout.records")
 
 
+class Numbers(Protocol):
+    """Numbers the ends of a process's requests, whichever data plane served them."""
+
+    def next(self) -> tuple[Sequence[Record], int]:
+        """Return the number of an end, and the records with lower ones that nobody here has seen yet."""
+
+
+class Counting:
+    """Numbers for a process with one data plane."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def next(self) -> tuple[Sequence[Record], int]:
+        """See `Numbers.next`."""
+        return (), next(self._numbers)
+
+
 class Records:
     """The records of one process since it started. The event loop's thread only."""
 
-    __slots__ = ("_boot", "_next", "_readers")
+    __slots__ = ("_numbers", "_readers", "boot")
 
-    def __init__(self, readers: Sequence[Reader] = (), boot: str = "") -> None:
+    def __init__(self, readers: Sequence[Reader] = (), boot: str = "", numbers: Numbers | None = None) -> None:
         """Begin at number 0.
 
         Args:
             readers: told of every record.
             boot: what this start of the process is called; made up where it is empty.
+            numbers: numbers the ends; None where no other data plane makes records too.
         """
         self._readers = tuple(readers)
-        self._boot = boot or secrets.token_hex(8)
-        self._next = 0
+        self.boot = boot or secrets.token_hex(8)
+        self._numbers: Numbers = numbers or Counting()
 
     def ended(
         self,
@@ -63,11 +86,10 @@ class Records:
         number = -1
         request_id = query.request_id
         if decision is not None:
-            number = self._next
-            self._next = number + 1
+            number = self._next()
             route = decision.route
             if not request_id:
-                request_id = f"{self._boot}-{number}"
+                request_id = f"{self.boot}-{number}"
         record = Record(
             number,
             time.time_ns() - took_ns,
@@ -109,8 +131,7 @@ class Records:
             timing: where its time went, if it got as far as a queue.
             comparison: how its answer differs.
         """
-        number = self._next
-        self._next = number + 1
+        number = self._next()
         arrived_ns = time.time_ns() - (time.monotonic_ns() - started_ns)
         self._show(
             original._replace(
@@ -125,6 +146,17 @@ class Records:
                 comparison=comparison,
             )
         )
+
+    def show(self, records: Sequence[Record]) -> None:
+        """Show the readers records that another data plane has made, in the order of their numbers."""
+        for record in records:
+            self._show(record)
+
+    def _next(self) -> int:
+        earlier, number = self._numbers.next()
+        # Readers count on the order: a journal's segments say from which number to which they go.
+        self.show(earlier)
+        return number
 
     def _show(self, record: Record) -> None:
         for read in self._readers:

@@ -88,6 +88,10 @@ class Instruments:
     def __init__(self) -> None:
         self.in_flight = 0
         """Calls in progress: whoever starts one adds 1 and takes it away again."""
+        self.before_reading: Callable[[], None] = _nothing
+        """Called before anything is read, on the reader's thread: what was counted elsewhere comes in."""
+        self.in_flight_elsewhere: Callable[[], int] = int
+        """How many are in progress that Python knows nothing of."""
         self.loop_lag = Histogram(RUN_BOUNDS_NS)
         """How late the event loop was."""
         self._answers: dict[tuple[str, str, str, int, Reason], _Answers] = {}
@@ -192,7 +196,9 @@ class Instruments:
 
     def families(self) -> tuple[Family, ...]:
         """Return every metric as it is now. Durations are in seconds."""
+        self.before_reading()
         served, version = (ROUTE, TARGET, MODEL, VERSION), (MODEL, VERSION)
+        in_flight = [((), self.in_flight + self.in_flight_elsewhere())]
         durations = [(key, duration.read(NS_PER_S)) for key, duration in list(self._durations.items())]
         rpcs = [(key, duration.read(NS_PER_S)) for key, duration in list(self._rpcs.items())]
         runs = list(self._runs.items())
@@ -204,7 +210,13 @@ class Instruments:
         return (
             counter("turnout.requests", "{request}", _REQUESTS, (*served, REASON, CODE), self._requests()),
             histogram("turnout.request.duration", "s", _DURATION, served, durations),
-            gauge("turnout.requests.in_flight", "{request}", _IN_FLIGHT, (), [((), self.in_flight)]),
+            gauge(
+                "turnout.requests.in_flight",
+                "{request}",
+                _IN_FLIGHT,
+                (),
+                in_flight,
+            ),
             histogram("turnout.queue.duration", "s", "How long requests waited for their run.", version, queue),
             histogram("turnout.run.duration", "s", "How long runs of the model took.", version, run),
             histogram("turnout.batch.rows", "{row}", "How many rows runs had.", version, rows),
@@ -236,6 +248,10 @@ _MIRRORS = "Copies of requests: sent, dropped because of other work, failed, or 
 _STATE = "1 for the state that a version is in."
 _LOADS = "Attempts to load a version that have ended: ok or failed."
 _RELOADS = "New route tables: ok or refused."
+
+
+def _nothing() -> None:
+    """There is nothing to do."""
 
 
 def _copy(counts: dict[Labels, int]) -> list[tuple[Labels, int]]:

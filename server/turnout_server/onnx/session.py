@@ -70,7 +70,7 @@ class OnnxServable:
         self._rejections = session.rejections
 
     @property
-    def session(self) -> object | None:
+    def native(self) -> object | None:
         """The engine's own session, which runs without Python; None where something else opened it, or once closed."""
         return None if self._session is None else self._session.native
 

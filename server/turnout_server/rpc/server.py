@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
@@ -12,13 +14,15 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from turnout_server.config import LimitsConfig, TransportName, format_address, parse_address
+from turnout_server.config import LimitsConfig, format_address, parse_address
+from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.rpc.chain import Element
 from turnout_server.rpc.door import Door, methods_of
 from turnout_server.rpc.elements import Admit, Count, Trace
 from turnout_server.rpc.health import Health
+from turnout_server.transport.engine import EngineTransport
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.grpcio import GrpcioTransport
 from turnout_server.transport.method import Methods
@@ -27,6 +31,7 @@ from turnout_server.transport.native.transport import NativeTransport
 _log = structlog.get_logger("turnout.rpc")
 _LAST_WORDS_S = 0.2
 """What handlers get to end once they were cancelled, in seconds."""
+_LOOK_EVERY_S = 0.005
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """Its messages are those of v1alpha, field by field."""
 
@@ -58,9 +63,12 @@ class Transport(Protocol):
         """Send every client elsewhere, cancel what is left, and end."""
 
 
-_TRANSPORTS: Final[Mapping[TransportName, Callable[[Methods, LimitsConfig], Transport]]] = {
+Carrier = Literal["native", "grpcio", "engine"]
+"""Our own HTTP/2, grpcio's, and the engine's."""
+_TRANSPORTS: Final[Mapping[Carrier, Callable[[Methods, LimitsConfig], Transport]]] = {
     "native": NativeTransport,
     "grpcio": GrpcioTransport,
+    "engine": EngineTransport,
 }
 
 
@@ -72,8 +80,9 @@ async def listening(
     spans: Spans,
     limits: LimitsConfig,
     grace_s: float,
-    transport: TransportName = "native",
+    transport: Carrier = "native",
     checks: Sequence[Element] = (),
+    native: NativePlane | None = None,
 ) -> AsyncIterator[Listening]:
     """Serve *services*, health and reflection on *address* until the context ends.
 
@@ -84,10 +93,14 @@ async def listening(
     and then looked at by the *checks* in their order: who it is, and what they may do. What is refused shows too, so
     counting comes first.
 
+    With a *native* data plane, which only the engine's transport can have, most inferences never come to a handler.
+    It has no checks and makes no spans, so where there are any it is left out.
+
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    gate = Gate(limits.concurrent_calls)
+    inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
+    gate = Gate(limits.concurrent_calls, inside)
     health = Health(service.full_name for service in services)
     everything = {**services, _descriptor(health_pb2, "Health"): health}
     trace, count = Trace(spans), Count(instruments)
@@ -98,7 +111,10 @@ async def listening(
     methods = _reflection(tuple(service.full_name for service in everything), door)
     for service, servicer in everything.items():
         methods |= methods_of(service, servicer, health_door if servicer is health else door)
-    server = _TRANSPORTS[transport](methods, limits)
+    if native is not None and not checks and not spans.enabled:
+        server: Transport = EngineTransport(methods, limits, native.plane.inner)
+    else:
+        server = _TRANSPORTS[transport](methods, limits)
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
     try:
@@ -106,14 +122,28 @@ async def listening(
     finally:
         health.set_serving(False)
         gate.close()
-        _log.info("draining", calls=gate.inside, grace_s=grace_s)
+        if native is not None:
+            native.plane.close()
+        _log.info("draining", calls=gate.inside + inside(), grace_s=grace_s)
         try:
-            if not await gate.empty(grace_s):
-                _log.warning("the grace period is over; cancelling calls", calls=gate.inside)
+            if not await _drained(gate, inside, grace_s):
+                _log.warning("the grace period is over; cancelling calls", calls=gate.inside + inside())
         finally:
             await server.say_goodbye()
             # Handlers hear of their cancellation a little later, and hold models until then.
             await gate.empty(_LAST_WORDS_S)
+
+
+async def _drained(gate: Gate, elsewhere: Callable[[], int], timeout_s: float) -> bool:
+    """Wait until no call is in progress, by whichever way it came in; return False if *timeout_s* passed first."""
+    ends = time.monotonic() + timeout_s
+    if not await gate.empty(timeout_s):
+        return False
+    while elsewhere():
+        if time.monotonic() >= ends:
+            return False
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return True
 
 
 def _descriptor(module: Any, name: str) -> ServiceDescriptor:

@@ -83,6 +83,11 @@ class Batcher:
         return self._admission.rows
 
     @property
+    def rules(self) -> Rules:
+        """How requests are put together."""
+        return self._rules
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return not self.running and not self.waiting.count

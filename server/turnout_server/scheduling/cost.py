@@ -20,6 +20,10 @@ class CostModel:
         self._trust: dict[int, float] = {}
         """By size class, what `doubt` has left of `least`; all of it where nothing is noted."""
 
+    def learnt(self) -> dict[int, int]:
+        """Return what is known: nanoseconds by number of rows, of the smallest number of each size class."""
+        return {1 << max(size - 1, 0): round(ns) for size, ns in self._classes.items()}
+
     def estimate(self, rows: int) -> float:
         """Return the expected run time in nanoseconds.
 

@@ -26,9 +26,15 @@ class TooManyCallsError(TurnoutError):
 class Gate:
     """Counts calls in and out. The event loop's thread only."""
 
-    def __init__(self, limit: int) -> None:
-        """Open the gate for at most *limit* calls at once."""
+    def __init__(self, limit: int, elsewhere: Callable[[], int] = int) -> None:
+        """Open the gate.
+
+        Args:
+            limit: how many calls may be in progress at once.
+            elsewhere: how many are that came in by another way.
+        """
         self._limit = limit
+        self._elsewhere = elsewhere
         self._inside = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -50,7 +56,7 @@ class Gate:
         """
         if self.closing.is_set():
             raise ShuttingDownError
-        if self._inside >= self._limit:
+        if self._inside + self._elsewhere() >= self._limit:
             raise TooManyCallsError(self._limit)
         self._inside += 1
         self._idle.clear()

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from turnout_server.vocabulary.errors import Kind, TurnoutError
+from turnout_server.vocabulary.errors import (
+    DeadlineExpiredError,
+    DeadlineUnreachableError,
+    Kind,
+    ModelFailedError,
+    ModelRejectedInputError,
+    QueueFullError,
+    TurnoutError,
+)
+from turnout_server.vocabulary.record import CANCELLED, OK
 
 DOMAIN = "turnout"
 """The domain of every reason; see google.rpc.ErrorInfo."""
@@ -38,6 +48,21 @@ CODES = {
     Kind.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     Kind.INTERNAL: grpc.StatusCode.INTERNAL,
 }
+
+
+_NATIVE: Final[Sequence[type[TurnoutError]]] = (
+    DeadlineExpiredError,
+    DeadlineUnreachableError,
+    ModelFailedError,
+    ModelRejectedInputError,
+    QueueFullError,
+)
+_NAMES: Final = {OK: "OK", CANCELLED: "CANCELLED"} | {error.reason: CODES[error.kind].name for error in _NATIVE}
+
+
+def name_of_reason(reason: str) -> str:
+    """Return the gRPC code's name of a request that the engine served, by its record's code."""
+    return _NAMES.get(reason, grpc.StatusCode.INTERNAL.name)
 
 
 class Status(NamedTuple):

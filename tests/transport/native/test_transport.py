@@ -414,14 +414,3 @@ async def test_every_address_of_a_host_is_listened_on_at_the_same_port(behaviour
                 assert await unary(channel)(b"x") == b"x"
     finally:
         await transport.say_goodbye()
-
-
-@pytest.mark.parametrize(
-    ("files", "connections"),
-    [(1024, 768), (300, 150), (65_536, 10_000), (module.resource.RLIM_INFINITY, 10_000)],
-)
-def test_connections_leave_files_to_the_rest_of_the_server(
-    monkeypatch: pytest.MonkeyPatch, files: int, connections: int
-) -> None:
-    monkeypatch.setattr(module.resource, "getrlimit", lambda which: (files, files))
-    assert module._most_connections() == connections

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
-import socket
 import time
 from collections.abc import Callable
 from typing import Final
 
-from turnout_server.config import LimitsConfig, format_address
+from turnout_server.config import LimitsConfig
 from turnout_server.http2.server import Limits
+from turnout_server.transport.listeners import BACKLOG, listeners, most_connections
 from turnout_server.transport.method import Methods
 from turnout_server.transport.native.connections import Connections
 from turnout_server.transport.native.deadlines import Deadlines
 from turnout_server.transport.native.protocol import ServerProtocol
 from turnout_server.transport.native.service import Service
-from turnout_server.vocabulary.errors import ConfigurationError
 
 _IN_TRANSIT_S: Final = 0.05
 """What calls that are on their way get to arrive, and the server's goodbye to be read, in seconds."""
@@ -26,10 +24,6 @@ _LAST_WORDS_S: Final = 0.2
 """What last answers get to be read, in seconds."""
 _ANSWERS_S: Final = 5.0
 """What answers get that clients are still reading, in seconds."""
-_BACKLOG: Final = 1024
-_MOST_CONNECTIONS: Final = 10_000
-_OTHER_FILES: Final = 256
-"""File descriptors that connections leave to the rest of the server."""
 
 
 class NativeTransport:
@@ -40,7 +34,7 @@ class NativeTransport:
         loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(loop, time.monotonic)
         self._service = Service(loop, methods, self._deadlines, limits.max_message_bytes, Limits())
-        self._connections: Connections[ServerProtocol] = Connections(_most_connections())
+        self._connections: Connections[ServerProtocol] = Connections(most_connections())
         self._servers: list[asyncio.Server] = []
 
     async def start(self, host: str, port: int) -> int:
@@ -50,17 +44,11 @@ class NativeTransport:
             ConfigurationError: the address cannot be listened on.
         """
         loop = self._service.loop
-        try:
-            listeners = await _listeners(host, port)
-        except OSError as error:
-            address = format_address(host, port)
-            raise ConfigurationError(
-                f"cannot listen on {address}: is the port in use, or the host not this machine's?"
-            ) from error
-        for listener in listeners:
-            server = await loop.create_server(self._protocol, sock=listener, backlog=_BACKLOG)
+        sockets = await listeners(host, port)
+        for listener in sockets:
+            server = await loop.create_server(self._protocol, sock=listener, backlog=BACKLOG)
             self._servers.append(server)
-        picked: int = listeners[0].getsockname()[1]
+        picked: int = sockets[0].getsockname()[1]
         return picked
 
     def _protocol(self) -> ServerProtocol:
@@ -96,47 +84,3 @@ async def _until(done: Callable[[], bool], timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
             while not done():
                 await asyncio.sleep(_LOOK_EVERY_S)
-
-
-def _most_connections() -> int:
-    """Return how many connections there may be, with as many files as this process may open."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return _MOST_CONNECTIONS
-    return min(max(files - _OTHER_FILES, files // 2), _MOST_CONNECTIONS)
-
-
-async def _listeners(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen on every address of *host*, all on the same port.
-
-    Raises:
-        OSError: one of them cannot be had.
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listeners: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            listener = _bound(family, str(address[0]), port)
-            listeners.append(listener)
-            port = listener.getsockname()[1]
-    except OSError:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners
-
-
-def _bound(family: int, host: str, port: int) -> socket.socket:
-    """Return one socket that listens. The wildcard of IPv6 takes IPv4 too; no two servers share a port."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener

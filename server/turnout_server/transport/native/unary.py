@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from turnout_server.transport.native import answers
 from turnout_server.transport.native.call import NativeCall
 from turnout_server.transport.native.messages import PREFIX_SIZE, MessageError, inflated
-from turnout_server.transport.native.stepper import Stepper
+from turnout_server.transport.stepper import Stepper
 
 if TYPE_CHECKING:
     from turnout_server.transport.native.head import Head

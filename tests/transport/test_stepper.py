@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from turnout_server.transport.native.stepper import Stepper
+from turnout_server.transport.stepper import Stepper
 
 WHERE: ContextVar[str] = ContextVar("WHERE", default="outside")
 

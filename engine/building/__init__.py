@@ -1,0 +1,1 @@
+"""How the engine is built: what is decided, what is looked at, and what is shown meanwhile."""

@@ -1,0 +1,193 @@
+//! What the shards and Python share: what is served now, who may come in, and what has ended.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use serde::Deserialize;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::record::{Ledger, Run};
+use super::servable::Servable;
+use super::threads::Threads;
+use crate::batch::Ns;
+use crate::batch::admission::{Bounds, Room};
+use crate::batch::shares::{Id, Place, Shares};
+use crate::decide::{Decision, Snapshot};
+use crate::oip::Head;
+
+/// What Python's configuration says of inferring.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Settings {
+    /// Calls in progress at once.
+    pub concurrent_calls: usize,
+    pub queue_total_rows: u64,
+    pub queue_total_bytes: u64,
+    /// Runs in threads at once when one version alone has work.
+    pub runs: usize,
+    /// Runs in threads at once, whatever happens.
+    pub threads: usize,
+    /// What this start of the process is called.
+    pub boot: String,
+}
+
+/// What is served at one moment. Never changed: it is swapped as a whole.
+pub struct View {
+    pub snapshot: Snapshot,
+    /// What answers begin with, by the decision's index.
+    heads: Vec<Head>,
+    /// Which version answers, by the decision's index; None for one that Python has not handed over.
+    answerers: Vec<Option<Arc<Servable>>>,
+    servables: Vec<Arc<Servable>>,
+}
+
+impl View {
+    /// Makes a view of a snapshot and of the versions that are loaded.
+    pub fn new(snapshot: Snapshot, servables: Vec<Arc<Servable>>) -> Self {
+        let by_key: HashMap<(&str, i64), &Arc<Servable>> =
+            servables.iter().map(|each| ((&*each.settings.model, each.settings.version), each)).collect();
+        let decisions = snapshot.decisions();
+        let heads = decisions.iter().map(|decision| Head::of(decision)).collect();
+        let answerer = |decision: &Arc<Decision>| by_key.get(&(&*decision.model, decision.version)).copied().cloned();
+        let answerers = decisions.iter().map(answerer).collect();
+        Self { heads, answerers, servables, snapshot }
+    }
+
+    /// Returns what answers by `decision`, which is of this view, begin with.
+    pub fn head(&self, decision: &Decision) -> Option<&Head> {
+        self.heads.get(decision.index)
+    }
+
+    /// Returns the version that answers by `decision`, which is of this view.
+    pub fn answerer(&self, decision: &Decision) -> Option<&Arc<Servable>> {
+        self.answerers.get(decision.index)?.as_ref()
+    }
+
+    /// Says whether a version is served.
+    pub fn has(&self, id: Id) -> bool {
+        self.servables.iter().any(|each| each.settings.id == id)
+    }
+}
+
+/// What a shard is told of its queues, by the version's number.
+pub enum Nudge {
+    /// A run counts as started for the version, which wanted one.
+    Chosen(Id),
+    /// A batch of the version, of so many rows by `Item::room`, has ended, in these runs.
+    Finished(Id, u64, Vec<Run>),
+}
+
+/// Shared by all shards.
+pub struct Plane {
+    pub settings: Settings,
+    pub ledger: Ledger,
+    pub threads: Threads,
+    pub total: Arc<Room>,
+    view: ArcSwapOption<View>,
+    shares: Mutex<Shares>,
+    shards: Mutex<HashMap<usize, UnboundedSender<Nudge>>>,
+    inside: AtomicUsize,
+    open: AtomicBool,
+    started: Instant,
+}
+
+impl Plane {
+    /// Makes a plane that serves nothing yet. Its clock counts from `started`.
+    pub fn new(settings: Settings, started: Instant) -> Self {
+        let bounds = Bounds { rows: settings.queue_total_rows, nbytes: settings.queue_total_bytes };
+        Self {
+            ledger: Ledger::default(),
+            threads: Threads::new(settings.threads),
+            total: Arc::new(Room::new(bounds)),
+            view: ArcSwapOption::empty(),
+            shares: Mutex::new(Shares::new(settings.runs, settings.threads)),
+            shards: Mutex::default(),
+            inside: AtomicUsize::new(0),
+            open: AtomicBool::new(true),
+            started,
+            settings,
+        }
+    }
+
+    /// Returns the plane's time.
+    pub fn now(&self) -> Ns {
+        self.at(Instant::now())
+    }
+
+    /// Returns an instant on the plane's clock; 0 for one from before it.
+    pub fn at(&self, instant: Instant) -> Ns {
+        instant.saturating_duration_since(self.started).as_nanos() as Ns
+    }
+
+    /// Returns what is served now; None before Python has said so.
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.view.load_full()
+    }
+
+    /// Serves `view` from now on.
+    pub fn serve(&self, view: View) {
+        self.view.store(Some(Arc::new(view)));
+    }
+
+    /// Takes nobody in any more: Python refuses those who still come.
+    pub fn close(&self) {
+        self.open.store(false, Relaxed);
+    }
+
+    /// Returns how many calls are in progress.
+    pub fn inside(&self) -> usize {
+        self.inside.load(Relaxed)
+    }
+
+    /// Lets a call in while the result is kept; None where Python has to look at it.
+    pub fn enter(self: &Arc<Self>) -> Option<Inside> {
+        if !self.open.load(Relaxed) || self.ledger.is_full() {
+            return None;
+        }
+        let inside = Inside { plane: self.clone() };
+        let others = self.inside.fetch_add(1, Relaxed);
+        (others < self.settings.concurrent_calls).then_some(inside)
+    }
+
+    /// Returns what divides the run threads.
+    pub fn shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has shard number `index` told by `nudges`.
+    pub fn join(&self, index: usize, nudges: UnboundedSender<Nudge>) {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).insert(index, nudges);
+    }
+
+    /// Tells a shard.
+    pub fn nudge(&self, index: usize, nudge: Nudge) {
+        if let Some(shard) = self.shards.lock().unwrap_or_else(PoisonError::into_inner).get(&index) {
+            let _ = shard.send(nudge); // a shard that has ended runs nothing any more
+        }
+    }
+
+    /// Notes that a run of a version is over, and tells those who may start one now.
+    pub fn thread_freed(&self, servable: Id) {
+        let chosen: Vec<Place> = {
+            let mut shares = self.shares();
+            shares.finish(servable);
+            std::iter::from_fn(|| shares.start_next()).collect()
+        };
+        for (servable, shard) in chosen {
+            self.nudge(shard, Nudge::Chosen(servable));
+        }
+    }
+}
+
+/// A call in progress.
+pub struct Inside {
+    plane: Arc<Plane>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.plane.inside.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,489 @@
+//! ModelInfer on one shard: decide, prepare, wait, run, answer, and record the end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::plane::{Inside, Nudge, Plane, View};
+use super::record::{CANCELLED, OK, Record, Run, Timing};
+use super::run::{self, Answer, Ended, Failure, Runs};
+use super::servable::{Servable, raw_of};
+use crate::batch::Ns;
+use crate::batch::batcher::{Batch, Batcher, deadline_expired};
+use crate::batch::shares::Id;
+use crate::batch::waiting::{Item, Ticket};
+use crate::call::{self, Outcome, Unary};
+use crate::decide::{Decision, decide};
+use crate::error::Error;
+use crate::oip::{self, InferRequest, Output, Prepared};
+
+/// The one method that is answered here.
+pub const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
+/// How long one version's runs may keep the reactor from all else in one turn.
+const INLINE_TURN: Ns = 5_000_000;
+/// Characters of a caller's `traceparent` that are kept; the W3C's has 55.
+const TRACEPARENT_LIMIT: usize = 64;
+
+/// One shard's part of the data plane. It lives on the shard's thread.
+pub struct Shard {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    index: usize,
+    plane: Arc<Plane>,
+    queues: RefCell<HashMap<Id, Rc<Queue>>>,
+    inside: Cell<usize>,
+    random: Cell<u64>,
+}
+
+/// One version's queue on this shard.
+struct Queue {
+    id: Id,
+    batcher: RefCell<Batcher<Load>>,
+    pump_due: Cell<bool>,
+}
+
+/// What waits: enough to run it, and to say how that went.
+struct Load {
+    servable: Arc<Servable>,
+    prepared: Prepared,
+    input_ns: Ns,
+    done: oneshot::Sender<Ended>,
+}
+
+impl Runs for Load {
+    fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+}
+
+impl Unary for Shard {
+    fn takes(&self, path: &str) -> bool {
+        path == METHOD
+    }
+
+    async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
+        let inner = &self.inner;
+        let came = Instant::now();
+        let Some(inside) = inner.plane.enter() else { return Outcome::Declined };
+        let Some((request, flight, load)) = inner.depart(head, message, came, inside) else { return Outcome::Declined };
+        let ended = match load {
+            Ok(ready) => inner.run(ready).await,
+            Err(error) => Err(error),
+        };
+        flight.land(&request, ended)
+    }
+}
+
+impl Shard {
+    /// Makes shard number `index` of `plane`; on the thread that it is to live on, inside its `LocalSet`.
+    pub fn new(plane: Arc<Plane>, index: usize) -> Self {
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
+        let random = Cell::new((seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
+        let (nudges, mut nudged) = mpsc::unbounded_channel();
+        plane.join(index, nudges);
+        let inner = Rc::new(Inner { index, plane, queues: RefCell::default(), inside: Cell::new(0), random });
+        let weak = Rc::downgrade(&inner);
+        tokio::task::spawn_local(async move {
+            while let Some(nudge) = nudged.recv().await {
+                let Some(inner) = weak.upgrade() else { return };
+                inner.nudged(nudge);
+            }
+        });
+        Self { inner }
+    }
+}
+
+/// A request that is ready to run.
+struct Ready {
+    servable: Arc<Servable>,
+    prepared: Prepared,
+    input_ns: Ns,
+    level: u8,
+    deadline: Option<Ns>,
+}
+
+impl Inner {
+    /// Decides, and makes the inputs. None where Python has to answer; then nothing has been counted.
+    #[allow(clippy::type_complexity)]
+    fn depart<'a>(
+        self: &Rc<Self>,
+        head: &'a call::Head,
+        message: &'a Bytes,
+        came: Instant,
+        inside: Inside,
+    ) -> Option<(InferRequest<'a>, Flight, Result<Ready, Error>)> {
+        let request = InferRequest::parse(message, head)?;
+        let view = self.plane.view()?;
+        let decision = decide(&view.snapshot, &request.ask(head)?, self.draw())?;
+        if decision.mirrored {
+            return None;
+        }
+        let servable = view.answerer(&decision)?.clone();
+        let deadline = request.deadline(head.deadline, came).map(|deadline| self.plane.at(deadline));
+        let level = request.level();
+        let mut flight = Flight::new(self, view, decision, (came, deadline), Draft::of(head, &request), inside);
+        // Before anything is spent on the tensors of a request for which there is no room.
+        let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
+        if let Some(error) = full {
+            return Some((request, flight, Err(error)));
+        }
+        let began = Instant::now();
+        let Some(prepared) = oip::prepare(&request, &servable.signature) else {
+            flight.forget();
+            return None;
+        };
+        flight.rows = prepared.rows;
+        flight.wanted.clone_from(&prepared.outputs);
+        let input_ns = began.elapsed().as_nanos() as Ns;
+        Some((request, flight, Ok(Ready { servable, prepared, input_ns, level, deadline })))
+    }
+
+    /// Runs a request now, or when it is its turn.
+    async fn run(self: &Rc<Self>, ready: Ready) -> Result<Ended, Error> {
+        let Ready { servable, prepared, input_ns, level, deadline } = ready;
+        let queue = self.queue_of(&servable);
+        let now = self.plane.now();
+        let alone = self.inside.get() <= 1;
+        if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
+            let (mut ended, run) = run::alone(&servable, &prepared, |instant| self.plane.at(instant));
+            ended.timing.input += input_ns;
+            self.ran(&queue, prepared.rows.max(1), &[run], true);
+            return Ok(ended);
+        }
+        let (done, outcome) = oneshot::channel();
+        let nbytes = prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum();
+        let key = servable.key_of(&prepared);
+        let (rows, size) = (prepared.rows, prepared.size);
+        let load = Load { servable, prepared, input_ns, done };
+        let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
+        let ticket = queue.batcher.borrow_mut().offer(item, now)?;
+        let _waits = Waits { inner: self, queue: &queue, ticket };
+        if alone {
+            self.pump(&queue, false);
+        } else {
+            // At the end of this turn: what else the turn brings is company.
+            self.pump_soon(&queue);
+        }
+        outcome.await.map_err(|_| crashed())
+    }
+
+    fn queue_of(self: &Rc<Self>, servable: &Arc<Servable>) -> Rc<Queue> {
+        let id = servable.settings.id;
+        if let Some(queue) = self.queues.borrow().get(&id) {
+            return queue.clone();
+        }
+        let view = self.plane.view();
+        let mut queues = self.queues.borrow_mut();
+        // Versions that are gone have left their queues here; those whose runs are still under way go another time.
+        queues.retain(|&id, queue| view.as_ref().is_some_and(|view| view.has(id)) || !queue.batcher.borrow().is_idle());
+        let queue = Rc::new(Queue { id, batcher: RefCell::new(servable.batcher()), pump_due: Cell::new(false) });
+        queues.insert(id, queue.clone());
+        queue
+    }
+
+    // ------------------------------------------------------------ driving
+
+    fn pump_soon(self: &Rc<Self>, queue: &Rc<Queue>) {
+        if !queue.pump_due.replace(true) {
+            let (inner, queue) = (self.clone(), queue.clone());
+            tokio::task::spawn_local(async move {
+                queue.pump_due.set(false);
+                inner.pump(&queue, false);
+            });
+        }
+    }
+
+    /// Runs what can run now; where a run counts as started already (`chosen`), a dear one uses that.
+    fn pump(self: &Rc<Self>, queue: &Rc<Queue>, chosen: bool) {
+        let place = (queue.id, self.index);
+        let turn_ends = self.plane.now() + INLINE_TURN;
+        let mut reserved = chosen;
+        loop {
+            let choice = queue.batcher.borrow_mut().next_batch(self.plane.now(), || reserved || self.may_start(place));
+            for item in choice.dropped {
+                let timing = Timing { queue: self.plane.now().saturating_sub(item.offered), ..Timing::default() };
+                let answer = Err(Failure { error: deadline_expired(), problem: String::new() });
+                let _ = item.load.done.send(Ended { answer, timing });
+            }
+            let Some(batch) = choice.batch else {
+                if choice.blocked {
+                    self.plane.shares().want(place, 0.0);
+                } else if !reserved {
+                    self.forgo(place);
+                }
+                if let Some(due) = choice.wake_at {
+                    self.wake_at(queue, due);
+                }
+                break;
+            };
+            if !batch.inline {
+                let cost = queue.batcher.borrow().costs.estimate(batch.size());
+                if !std::mem::take(&mut reserved) {
+                    self.plane.shares().start(queue.id, cost);
+                }
+                self.run_in_thread(batch, place);
+                continue;
+            }
+            self.run_here(queue, batch);
+            if self.plane.now() >= turn_ends {
+                if !queue.batcher.borrow().is_empty() {
+                    // What has piled up must not hold up the reactor: the other calls get their turn in between.
+                    self.pump_soon(queue);
+                }
+                break;
+            }
+        }
+        if reserved {
+            self.plane.thread_freed(queue.id);
+        }
+    }
+
+    fn may_start(&self, place: (Id, usize)) -> bool {
+        self.plane.shares().may_start(place)
+    }
+
+    fn forgo(&self, place: (Id, usize)) {
+        self.plane.shares().forgo(place);
+    }
+
+    fn wake_at(self: &Rc<Self>, queue: &Rc<Queue>, due: Ns) {
+        let wait = std::time::Duration::from_nanos(due.saturating_sub(self.plane.now()));
+        let (inner, queue) = (self.clone(), queue.clone());
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(wait).await;
+            inner.pump(&queue, false);
+        });
+    }
+
+    fn run_here(&self, queue: &Queue, batch: Batch<Load>) {
+        let rows = batch.items.iter().map(Item::room).sum();
+        let (began, loads) = apart(batch);
+        let Some(first) = loads.first() else { return };
+        let servable = first.servable.clone();
+        let (ended, runs) = run::execute(&servable, &loads, |instant| self.plane.at(instant));
+        self.ran(queue, rows, &runs, true);
+        tell(loads, began, ended);
+    }
+
+    fn run_in_thread(&self, batch: Batch<Load>, place: (Id, usize)) {
+        let plane = self.plane.clone();
+        let rows = batch.items.iter().map(Item::room).sum();
+        self.plane.threads.submit(move || {
+            let freed = Freed { plane: plane.clone(), place, rows, runs: RefCell::default() };
+            let (began, loads) = apart(batch);
+            let Some(first) = loads.first() else { return };
+            let servable = first.servable.clone();
+            let (ended, runs) = run::execute(&servable, &loads, |instant| plane.at(instant));
+            freed.runs.replace(runs);
+            // The thread first, the answers then: it need not be idle while they are written.
+            drop(freed);
+            tell(loads, began, ended);
+        });
+    }
+
+    fn ran(&self, queue: &Queue, rows: u64, runs: &[Run], here: bool) {
+        let mut batcher = queue.batcher.borrow_mut();
+        for run in runs {
+            if !run.failed {
+                let overran = here && batcher.overran(run.infer);
+                batcher.costs.observe(run.size, run.infer, overran);
+            }
+            self.plane.ledger.ran(*run);
+        }
+        batcher.finish(rows, self.plane.now());
+    }
+
+    fn nudged(self: &Rc<Self>, nudge: Nudge) {
+        match nudge {
+            Nudge::Chosen(id) => {
+                let queue = self.queues.borrow().get(&id).cloned();
+                match queue {
+                    Some(queue) => self.pump(&queue, true),
+                    None => self.plane.thread_freed(id),
+                }
+            }
+            Nudge::Finished(id, rows, runs) => {
+                let queue = self.queues.borrow().get(&id).cloned();
+                if let Some(queue) = queue {
+                    self.ran(&queue, rows, &runs, false);
+                    self.pump(&queue, false);
+                }
+            }
+        }
+    }
+
+    /// Returns a number uniform in [0, 1): xorshift64*, which is good enough for a draw that nobody has to repeat.
+    /// (S. Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016.)
+    fn draw(&self) -> f64 {
+        let mut state = self.random.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.random.set(state);
+        (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 * 2f64.powi(-53)
+    }
+}
+
+/// Gives a run thread back when the run is over, however it ended.
+struct Freed {
+    plane: Arc<Plane>,
+    place: (Id, usize),
+    rows: u64,
+    runs: RefCell<Vec<Run>>,
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.plane.nudge(self.place.1, Nudge::Finished(self.place.0, self.rows, self.runs.take()));
+        self.plane.thread_freed(self.place.0);
+    }
+}
+
+/// Takes a request out of its queue when nobody waits for it any more.
+struct Waits<'a> {
+    inner: &'a Rc<Inner>,
+    queue: &'a Rc<Queue>,
+    ticket: Ticket,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let left = self.queue.batcher.borrow_mut().cancel(self.ticket).is_some();
+        if left && self.queue.batcher.borrow().is_empty() {
+            self.inner.forgo((self.queue.id, self.inner.index));
+        }
+    }
+}
+
+fn apart(batch: Batch<Load>) -> (Vec<Ns>, Vec<Load>) {
+    batch.items.into_iter().map(|item| (item.offered, item.load)).unzip()
+}
+
+fn tell(loads: Vec<Load>, offered: Vec<Ns>, ended: Vec<Ended>) {
+    for ((load, offered), mut ended) in loads.into_iter().zip(offered).zip(ended) {
+        ended.timing.queue = ended.timing.started.saturating_sub(offered);
+        ended.timing.input += load.input_ns;
+        let _ = load.done.send(ended); // its caller may have gone
+    }
+}
+
+/// Returns the error of a request whose run ended without a word, as when it panicked.
+fn crashed() -> Error {
+    Error::new(crate::error::Kind::Internal, "INTERNAL", "internal error; the server's log has the details")
+}
+
+// ---------------------------------------------------------------- one request under way
+
+/// One request under way: it ends in one record, also when it is dropped.
+struct Flight {
+    inner: Rc<Inner>,
+    view: Arc<View>,
+    decision: Arc<Decision>,
+    came: Instant,
+    deadline: Option<Ns>,
+    rows: u64,
+    /// The outputs wanted, as indexes into the signature's.
+    wanted: Vec<usize>,
+    draft: Cell<Option<Draft>>,
+    _inside: Inside,
+}
+
+/// What the record will say of the caller.
+struct Draft {
+    unit: String,
+    request_id: String,
+    traceparent: String,
+}
+
+impl Draft {
+    fn of(head: &call::Head, request: &InferRequest<'_>) -> Self {
+        let traceparent = head.get("traceparent").unwrap_or_default().chars().take(TRACEPARENT_LIMIT).collect();
+        Self { unit: request.unit.to_string(), request_id: request.request_id.to_string(), traceparent }
+    }
+}
+
+impl Flight {
+    fn new(
+        inner: &Rc<Inner>,
+        view: Arc<View>,
+        decision: Arc<Decision>,
+        (came, deadline): (Instant, Option<Ns>),
+        draft: Draft,
+        inside: Inside,
+    ) -> Self {
+        inner.inside.set(inner.inside.get() + 1);
+        let (inner, draft) = (inner.clone(), Cell::new(Some(draft)));
+        Self { inner, view, decision, came, deadline, rows: 0, wanted: Vec::new(), draft, _inside: inside }
+    }
+
+    /// Ends without a trace: Python does it all again.
+    fn forget(&mut self) {
+        self.draft.set(None);
+    }
+
+    /// Ends with an answer, or with what kept it from being answered.
+    fn land(self, request: &InferRequest<'_>, ended: Result<Ended, Error>) -> Outcome {
+        match ended {
+            Ok(Ended { answer: Ok(answer), timing }) => {
+                let number = self.settle(OK, Some(timing), String::new()).unwrap_or_default();
+                self.encode(request, &answer, number).map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
+            }
+            Ok(Ended { answer: Err(Failure { error, problem }), timing }) => {
+                self.settle(error.reason, Some(timing), problem);
+                Outcome::Refused(error)
+            }
+            Err(error) => {
+                self.settle(error.reason, None, String::new());
+                Outcome::Refused(error)
+            }
+        }
+    }
+
+    fn settle(&self, code: &'static str, timing: Option<Timing>, problem: String) -> Option<u64> {
+        let Draft { unit, request_id, traceparent } = self.draft.take()?;
+        let took = self.came.elapsed().as_nanos() as Ns;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let (decision, rows) = (self.decision.clone(), self.rows);
+        let arrived = now.saturating_sub(took);
+        let record = Record { arrived, took, code, decision, unit, request_id, rows, timing, traceparent, problem };
+        Some(self.inner.plane.ledger.record(record))
+    }
+
+    fn encode(&self, request: &InferRequest<'_>, answer: &Answer, number: u64) -> Option<Bytes> {
+        let made;
+        let request_id = if request.request_id.is_empty() {
+            made = format!("{}-{number}", self.inner.plane.settings.boot);
+            &made
+        } else {
+            request.request_id
+        };
+        let specs = &self.view.answerer(&self.decision)?.signature.outputs;
+        let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
+        let pieces = self.wanted.iter().zip(&*answer.outputs).zip(&shapes);
+        let outputs: Vec<Output<'_>> = pieces
+            .map(|((&index, output), dims)| Output {
+                name: &specs[index].name,
+                dtype: specs[index].dtype,
+                dims,
+                data: answer.rows_of(output),
+            })
+            .collect();
+        oip::encode(self.view.head(&self.decision)?, request.id, request_id, &outputs)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.inner.inside.set(self.inner.inside.get() - 1);
+        // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both.
+        let expired = self.deadline.is_some_and(|deadline| deadline <= self.inner.plane.now());
+        self.settle(if expired { "DEADLINE_EXPIRED" } else { CANCELLED }, None, String::new());
+    }
+}

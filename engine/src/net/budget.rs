@@ -1,0 +1,66 @@
+//! How often a peer may do what costs us and brings nothing.
+
+use std::time::Instant;
+
+/// A bucket of tokens that fills at a steady rate. The clock is handed in.
+#[derive(Debug)]
+pub struct Budget {
+    rate: f64,
+    burst: f64,
+    tokens: f64,
+    filled_at: Option<Instant>,
+}
+
+impl Budget {
+    /// Begins full. `rate` tokens come in a second; there may be `burst`.
+    pub fn new(rate: f64, burst: f64) -> Self {
+        Self { rate, burst, tokens: burst, filled_at: None }
+    }
+
+    /// Takes one token; returns false when there is none.
+    pub fn spend(&mut self, now: Instant) -> bool {
+        if let Some(before) = self.filled_at {
+            let passed = now.saturating_duration_since(before).as_secs_f64();
+            self.tokens = (self.tokens + passed * self.rate).min(self.burst);
+        }
+        self.filled_at = Some(now);
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+
+    /// Puts one token back, for something useful that was done.
+    pub fn earn(&mut self) {
+        if self.tokens < self.burst {
+            self.tokens += 1.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_burst_is_free_and_then_the_rate_holds() {
+        let start = Instant::now();
+        let mut budget = Budget::new(2.0, 3.0);
+        assert_eq!([true, true, true, false], [0; 4].map(|_| budget.spend(start)));
+        assert!(!budget.spend(start + Duration::from_millis(400)));
+        assert!(budget.spend(start + Duration::from_millis(500)));
+        assert!(!budget.spend(start + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn what_is_earned_can_be_spent_and_no_more_than_the_burst() {
+        let now = Instant::now();
+        let mut budget = Budget::new(0.0, 2.0);
+        budget.earn();
+        assert!(budget.spend(now) && budget.spend(now) && !budget.spend(now));
+        budget.earn();
+        assert!(budget.spend(now) && !budget.spend(now));
+    }
+}

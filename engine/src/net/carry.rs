@@ -1,0 +1,144 @@
+//! A call, from its head to its status.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::Request;
+
+use crate::call::{Outcome, Unary};
+use crate::net::STREAMS;
+use crate::net::answer::Answer;
+use crate::net::connection::{Counted, State};
+use crate::net::ends::{Ends, Over};
+use crate::net::head::{Opening, opening};
+use crate::net::inflate::{Encoding, inflated};
+use crate::net::message::{Broken, Message, Reader};
+use crate::net::python;
+use crate::net::shard::Shard;
+use crate::net::status;
+
+/// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
+const INFLATED_AT_ONCE: usize = 128 * 1024;
+
+/// Begins one call of a connection's, or refuses it. What only the head says is looked at here and now: a client whose
+/// heads are of no use has none of them kept.
+pub fn begin<U: Unary>(
+    shard: &Rc<Shard<U>>,
+    connection: &Rc<State>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let counted = connection.enter();
+    let mut answer = Answer::new(respond);
+    if connection.calls.get() + connection.lingering.get() > STREAMS {
+        return answer.reset(Reason::REFUSED_STREAM);
+    }
+    let (parts, body) = request.into_parts();
+    // Where a client has gone while it is refused, that is its own matter.
+    let opening = match opening(&parts, &shard.methods, &connection.peer, Instant::now()) {
+        Ok(opening) => opening,
+        Err(refusal) => return drop(answer.refuse(&refusal)),
+    };
+    if connection.crowded() {
+        return drop(answer.status(&status::crowded()));
+    }
+    let call = Call {
+        ends: Ends::new(shard.ending.clone(), opening.head.deadline),
+        reader: Reader::new(body, shard.settings.max_message_bytes, connection.room.clone()),
+        encoding: opening.encoding,
+        answer,
+        connection: connection.clone(),
+        shard: shard.clone(),
+    };
+    tokio::task::spawn_local(call.carry(opening, counted));
+}
+
+/// A call that is carried.
+pub struct Call<U: Unary> {
+    pub ends: Ends,
+    pub reader: Reader,
+    pub encoding: Encoding,
+    pub answer: Answer,
+    pub connection: Rc<State>,
+    pub shard: Rc<Shard<U>>,
+}
+
+impl<U: Unary> Call<U> {
+    async fn carry(mut self, opening: Opening, _counted: Counted) {
+        match self.run(opening).await {
+            Ok(()) => self.connection.earn(),
+            Err(Over::Gone) => {}
+            Err(Over::Status(status)) => drop(self.answer.status(&status)),
+        }
+    }
+
+    async fn run(&mut self, opening: Opening) -> Result<(), Over> {
+        let Opening { head, streaming, .. } = opening;
+        if streaming.client {
+            return python::conversation(self, head).await;
+        }
+        let limit = self.shard.settings.max_message_bytes;
+        let message = self.ends.race(&mut self.answer, only(&mut self.reader, self.encoding, limit)).await??;
+        if streaming.server {
+            return python::answers(self, head, message).await;
+        }
+        if self.shard.unary.takes(&head.path) {
+            let answering = unpanicked(self.shard.unary.answer(&head, &message));
+            match self.ends.race(&mut self.answer, answering).await? {
+                Some(Outcome::Answer(answer)) => return self.answer_with(answer).await,
+                Some(Outcome::Refused(error)) => return Err(Over::Status(status::status_of(&error))),
+                Some(Outcome::Declined) => {}
+                None => return Err(Over::Status(status::internal())),
+            }
+        }
+        python::unary(self, head, message).await
+    }
+
+    async fn answer_with(&mut self, message: Bytes) -> Result<(), Over> {
+        let _unsent = self.connection.unsent(message.len());
+        Ok(self.answer.answer(message).await?)
+    }
+}
+
+/// Returns the message of a client that has to send exactly one, as it was before it was compressed.
+async fn only(reader: &mut Reader, encoding: Encoding, limit: usize) -> Result<Bytes, Broken> {
+    plain(reader.only().await?, encoding, limit).await
+}
+
+/// Returns a message as it was before it was compressed. Taking it apart may take long, so that is done elsewhere.
+pub async fn plain(message: Message, encoding: Encoding, limit: usize) -> Result<Bytes, Broken> {
+    let Message { compressed, payload } = message;
+    if !compressed {
+        return Ok(payload);
+    }
+    if payload.len() <= INFLATED_AT_ONCE {
+        let some = limit.min(INFLATED_AT_ONCE);
+        match inflated(&payload, encoding, some) {
+            Ok(message) => return Ok(message.into()),
+            Err(refused) if some == limit || refused.code != status::RESOURCE_EXHAUSTED => return Err(refused.into()),
+            Err(_) => {}
+        }
+    }
+    match tokio::task::spawn_blocking(move || inflated(&payload, encoding, limit)).await {
+        Ok(message) => Ok(message?.into()),
+        Err(_) => Err(status::internal().into()),
+    }
+}
+
+/// Returns what a native handler does, or None where it panics: that is its call's end, and no other's.
+async fn unpanicked(answering: impl Future<Output = Outcome>) -> Option<Outcome> {
+    let mut answering = pin!(answering);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
+        Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}

@@ -1,0 +1,290 @@
+//! A client's connection: a task that takes its calls, and ends it.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::call::Unary;
+use crate::net::carry;
+use crate::net::shard::Shard;
+use crate::net::sockets::tune;
+use crate::net::wire::{PREFACE, Watched, Wire};
+use crate::net::{STREAMS, Settings, WINDOW};
+
+/// How long a client may take to say that it speaks HTTP/2.
+const PREFACE_TIME: Duration = Duration::from_secs(20);
+/// How long a client may take to read our last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same when the server ends.
+const LAST_WORDS_AT_END: Duration = Duration::from_millis(200);
+/// How many of the largest messages may be on their way to us on one connection.
+const ROOM: usize = 2;
+/// Bytes of header fields of a request that are decoded. Far fewer are taken, see `head`: but h2 answers what it does not
+/// decode by itself, not as gRPC does, and ends the connection for a block of a quarter more.
+const FIELDS: u32 = 1024 * 1024;
+/// Bytes of answers that the client has no window for; with more, new calls are refused.
+const MOST_UNSENT: usize = 128 * 1024 * 1024;
+/// Bytes of a stream's answers that wait in h2 for the socket.
+const SEND_BUFFER: usize = 256 * 1024;
+/// What a connection may make us hold in small DATA frames beyond their bytes.
+const FRAME_BUDGET: usize = 64 * 1024 * 1024;
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+/// Streams that were reset by us and are remembered: what was on its way to them is no fault of the client's.
+const REMEMBERED: usize = 2_000;
+/// Streams that the client opened and reset before we looked at them.
+const RESET_UNSEEN: usize = 1_000;
+
+const HTTP1: [&[u8]; 9] = [b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"];
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 47\r\n\r\nThis port speaks gRPC, over HTTP/2 without TLS.\n";
+/// SETTINGS of nothing, and GOAWAY of stream 0 with PROTOCOL_ERROR.
+const NOT_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+
+/// What is known of a connection while it lasts.
+pub struct State {
+    pub peer: Arc<str>,
+    pub room: Arc<Semaphore>,
+    /// Calls in progress.
+    pub calls: Cell<usize>,
+    /// Calls that still run in Python though their stream is gone (CVE-2023-44487).
+    pub lingering: Cell<usize>,
+    unsent: Cell<usize>,
+    watched: Rc<Watched>,
+    ended: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl State {
+    pub fn new(peer: Arc<str>, settings: &Settings) -> Rc<Self> {
+        let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
+        Rc::new(Self {
+            peer,
+            room: Arc::new(Semaphore::new(room)),
+            calls: Cell::new(0),
+            lingering: Cell::new(0),
+            unsent: Cell::new(0),
+            watched: Watched::new(),
+            ended: Cell::new(false),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// Says whether the client has said that it speaks HTTP/2.
+    pub fn begun(&self) -> bool {
+        self.watched.begun()
+    }
+
+    /// Says whether the client has no call in progress.
+    pub fn idle(&self) -> bool {
+        self.calls.get() == 0 && self.lingering.get() == 0
+    }
+
+    /// Says whether so much waits for this client's windows that it should not ask for more.
+    pub fn crowded(&self) -> bool {
+        self.unsent.get() > MOST_UNSENT
+    }
+
+    /// A call has ended well.
+    pub fn earn(&self) {
+        self.watched.earn();
+    }
+
+    /// Counts a call as long as what is returned lives.
+    pub fn enter(self: &Rc<Self>) -> Counted {
+        Counted::new(self.clone(), 1, |state| &state.calls)
+    }
+
+    /// Counts bytes that wait to be sent as long as what is returned lives.
+    pub fn unsent(self: &Rc<Self>, size: usize) -> Counted {
+        Counted::new(self.clone(), size, |state| &state.unsent)
+    }
+
+    /// Ends the connection soon.
+    pub fn end(&self) {
+        self.ended.set(true);
+        self.wake();
+    }
+
+    /// Makes the connection's task look at what has changed.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Something that is counted while this lives.
+pub struct Counted {
+    state: Rc<State>,
+    size: usize,
+    counter: fn(&State) -> &Cell<usize>,
+}
+
+impl Counted {
+    fn new(state: Rc<State>, size: usize, counter: fn(&State) -> &Cell<usize>) -> Self {
+        counter(&state).set(counter(&state).get() + size);
+        Self { state, size, counter }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let counter = (self.counter)(&self.state);
+        counter.set(counter.get() - self.size);
+        if counter.get() == 0 {
+            self.state.wake(); // it may have waited for the last
+        }
+    }
+}
+
+/// Serves one connection until it ends.
+pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shard<U>>) {
+    tune(&stream);
+    let begun = timeout(PREFACE_TIME, begin(stream, &state));
+    let first = poll_fn(|cx| {
+        state.waker.replace(Some(cx.waker().clone()));
+        if state.ended.get() || shard.ending.closing() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let connection = tokio::select! {
+        begun = begun => begun,
+        () = first => return,
+    };
+    let Ok(Some(mut connection)) = connection else { return };
+    if !take_calls(&mut connection, &state, &shard).await {
+        let time = if shard.ending.closing() { LAST_WORDS_AT_END } else { LAST_WORDS };
+        let _ = timeout(time, poll_fn(|cx| connection.poll_closed(cx))).await;
+    }
+}
+
+/// Looks at the client's first bytes, and begins if they are HTTP/2's.
+async fn begin(mut stream: TcpStream, state: &State) -> Option<Connection<Wire, Bytes>> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() {
+        let before = first.len();
+        let mut rest = (&mut stream).take((PREFACE.len() - before) as u64);
+        if rest.read_buf(&mut first).await.ok()? == 0 {
+            return None;
+        }
+        if HTTP1.iter().any(|method| first.starts_with(method)) {
+            return turn_away(stream, PLAIN_ANSWER).await;
+        }
+        let may_be = |whole: &[u8]| whole.starts_with(&first);
+        if !may_be(PREFACE) && !HTTP1.iter().any(|method| may_be(method)) {
+            return turn_away(stream, NOT_HTTP2).await;
+        }
+    }
+    builder().handshake(Wire::new(stream, first, state.watched.clone())).await.ok()
+}
+
+/// Says `words`, and reads on until the client has gone: what was left unread would take the words with it.
+async fn turn_away<T>(mut stream: TcpStream, words: &[u8]) -> Option<T> {
+    let _ = timeout(LAST_WORDS, async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+    None
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(WINDOW as u32)
+        // What a client may make us hold is bounded stream by stream: one window for all of them would let a stream that
+        // nobody reads stop the others.
+        .initial_connection_window_size(MAX_WINDOW)
+        .max_concurrent_streams(STREAMS as u32)
+        .max_header_list_size(FIELDS)
+        .max_concurrent_reset_streams(REMEMBERED)
+        .max_pending_accept_reset_streams(RESET_UNSEEN)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(FRAME_BUDGET);
+    builder
+}
+
+enum Next {
+    Call(Request<RecvStream>, SendResponse<Bytes>),
+    /// It is over.
+    Over,
+    /// It has to be ended, for this reason.
+    End(Reason),
+    /// The server goes away.
+    Drain,
+}
+
+/// Takes calls until the connection is over, and returns true; or until it has to be ended, and returns false.
+async fn take_calls<U: Unary>(
+    connection: &mut Connection<Wire, Bytes>,
+    state: &Rc<State>,
+    shard: &Rc<Shard<U>>,
+) -> bool {
+    let mut drained = false;
+    let mut slow = std::pin::pin!(tokio::time::sleep(PREFACE_TIME));
+    let mut slow_over = false;
+    loop {
+        let next = poll_fn(|cx| {
+            if !slow_over && slow.as_mut().poll(cx).is_ready() {
+                slow_over = true;
+                if !state.begun() {
+                    return Poll::Ready(Next::Over);
+                }
+            }
+            poll_next(connection, state, shard, drained, cx)
+        })
+        .await;
+        match next {
+            Next::Call(request, respond) => carry::begin(shard, state, request, respond),
+            Next::Over => return true,
+            Next::Drain => {
+                drained = true;
+                connection.graceful_shutdown();
+            }
+            Next::End(reason) => {
+                connection.abrupt_shutdown(reason);
+                return false;
+            }
+        }
+    }
+}
+
+fn poll_next<U: Unary>(
+    connection: &mut Connection<Wire, Bytes>,
+    state: &State,
+    shard: &Shard<U>,
+    drained: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Next> {
+    if !drained && shard.ending.draining() {
+        return Poll::Ready(Next::Drain);
+    }
+    state.watched.turn();
+    match connection.poll_accept(cx) {
+        Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Next::Call(request, respond)),
+        Poll::Ready(_) => return Poll::Ready(Next::Over),
+        Poll::Pending => {}
+    }
+    if let Some(reason) = state.watched.fault() {
+        return Poll::Ready(Next::End(reason));
+    }
+    let all_said = || state.calls.get() == 0 && !connection.has_streams();
+    if state.ended.get() || shard.ending.over() || (shard.ending.closing() && all_said()) {
+        return Poll::Ready(Next::End(Reason::NO_ERROR));
+    }
+    state.waker.replace(Some(cx.waker().clone()));
+    Poll::Pending
+}

@@ -1,0 +1,99 @@
+//! What ends a call early: its client, its deadline, or the server's end.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::Sleep;
+
+use crate::net::answer::{Answer, Gone};
+use crate::net::message::Broken;
+use crate::net::shard::Ending;
+use crate::net::status::{self, Status};
+
+/// How a call ends other than by its handler's answer.
+#[derive(Debug, PartialEq)]
+pub enum Over {
+    /// The client has gone, or only this call of its.
+    Gone,
+    /// With this.
+    Status(Status),
+}
+
+impl From<Gone> for Over {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Broken> for Over {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Gone => Self::Gone,
+            Broken::Refused(status) => Self::Status(status),
+        }
+    }
+}
+
+/// Watches for the end of one call.
+pub struct Ends {
+    ending: Rc<Ending>,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Ends {
+    pub fn new(ending: Rc<Ending>, deadline: Option<Instant>) -> Self {
+        Self { ending, deadline, timer: None }
+    }
+
+    /// Waits for `work`, which is dropped where the call ends before.
+    pub async fn race<F: Future>(&mut self, answer: &mut Answer, work: F) -> Result<F::Output, Over> {
+        self.race_with(work, |cx| answer.poll_gone(cx), || false).await
+    }
+
+    /// Waits for what is sent, which fails by itself when the client has gone. Where the handler has `ended`, what it
+    /// said last is still read when the server ends.
+    pub async fn send(
+        &mut self,
+        sending: impl Future<Output = Result<(), Gone>>,
+        ended: impl Fn() -> bool,
+    ) -> Result<(), Over> {
+        Ok(self.race_with(sending, |_| Poll::Pending, ended).await??)
+    }
+
+    async fn race_with<F: Future>(
+        &mut self,
+        work: F,
+        mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
+        ended: impl Fn() -> bool,
+    ) -> Result<F::Output, Over> {
+        let Self { ending, deadline, timer } = self;
+        let mut work = pin!(work);
+        let mut told = pin!(ending.cancelled());
+        let mut cancelled = false;
+        poll_fn(|cx| {
+            // Work that is done is taken, and most is at once: then nothing else is looked at, or set up.
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if gone(cx).is_ready() {
+                return Poll::Ready(Err(Over::Gone));
+            }
+            if let Some(at) = *deadline {
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+                if timer.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(Over::Status(status::expired())));
+                }
+            }
+            cancelled = cancelled || told.as_mut().poll(cx).is_ready();
+            if cancelled && !ended() {
+                return Poll::Ready(Err(Over::Status(status::going())));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

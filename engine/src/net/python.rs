@@ -1,0 +1,125 @@
+//! Calls that Python answers.
+
+use bytes::Bytes;
+
+use crate::call::{Head, Unary};
+use crate::net::bridge::{Handle, Reply};
+use crate::net::carry::{Call, plain};
+use crate::net::ends::Over;
+use crate::net::message::{Broken, Message};
+use crate::net::status::OK;
+
+/// Python hears of what was sent when it is so many bytes; it waits when twice as many have not been.
+const SENT_EVERY: usize = 32 * 1024;
+
+/// One message each way.
+pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
+    let mut handle = begin(call, head, Some(message));
+    loop {
+        match call.ends.race(&mut call.answer, handle.reply()).await? {
+            Reply::Answer(data) => {
+                let _unsent = call.connection.unsent(data.len());
+                return Ok(call.answer.answer_framed(data).await?);
+            }
+            Reply::End(status) => return Err(Over::Status(status)),
+            Reply::Send(_) | Reply::More => {} // there is nothing of the kind in such a call
+        }
+    }
+}
+
+/// One message in, any number out.
+pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
+    let mut handle = begin(call, head, Some(message));
+    let mut sent = 0;
+    loop {
+        let reply = call.ends.race(&mut call.answer, handle.reply()).await?;
+        if said(call, &handle, reply, &mut sent).await? == Said::All {
+            return Ok(());
+        }
+    }
+}
+
+/// Any number of messages each way. The next message is read when it is asked for.
+pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
+    let mut handle = begin(call, head, None);
+    let limit = call.shard.settings.max_message_bytes;
+    let (mut sent, mut wanted) = (0, false);
+    loop {
+        let next = {
+            let (reader, encoding) = (&mut call.reader, call.encoding);
+            let work = async {
+                tokio::select! {
+                    biased;
+                    reply = handle.reply() => Next::Reply(reply),
+                    message = reader.next(), if wanted => Next::Message(message),
+                }
+            };
+            match call.ends.race(&mut call.answer, work).await? {
+                Next::Message(Ok(Some(message))) => {
+                    let message = call.ends.race(&mut call.answer, plain(message, encoding, limit)).await??;
+                    Next::Plain(message)
+                }
+                other => other,
+            }
+        };
+        match next {
+            Next::Reply(Reply::More) => wanted = true,
+            Next::Reply(reply) => {
+                if said(call, &handle, reply, &mut sent).await? == Said::All {
+                    return Ok(());
+                }
+            }
+            Next::Plain(message) => {
+                wanted = false;
+                handle.message(message);
+            }
+            Next::Message(Ok(_)) => {
+                wanted = false;
+                handle.half_closed();
+            }
+            Next::Message(Err(broken)) => return Err(broken.into()),
+        }
+    }
+}
+
+fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> Handle {
+    call.shard.bridge.begin(head, message, &call.connection)
+}
+
+enum Next {
+    Reply(Reply),
+    Message(Result<Option<Message>, Broken>),
+    Plain(Bytes),
+}
+
+#[derive(PartialEq)]
+enum Said {
+    Some,
+    All,
+}
+
+/// Does what Python says to a call that has many answers.
+async fn said<U: Unary>(call: &mut Call<U>, handle: &Handle, reply: Reply, sent: &mut usize) -> Result<Said, Over> {
+    match reply {
+        Reply::Send(data) => {
+            let size = data.len();
+            let _unsent = call.connection.unsent(size);
+            call.ends.send(call.answer.send(data), || handle.ended()).await?;
+            *sent += size;
+            if *sent >= SENT_EVERY {
+                handle.sent(std::mem::take(sent));
+            }
+            Ok(Said::Some)
+        }
+        Reply::Answer(data) => {
+            call.answer.answer_framed(data).await?;
+            Ok(Said::All)
+        }
+        Reply::End(status) if status.code == OK => {
+            call.answer.ok()?;
+            Ok(Said::All)
+        }
+        Reply::End(status) => Err(Over::Status(status)),
+        Reply::More => Ok(Said::Some),
+    }
+}

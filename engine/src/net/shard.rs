@@ -1,0 +1,198 @@
+//! One thread's share of a server: its connections, and what they need.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::call::Unary;
+use crate::net::bridge::{Bridge, Reply};
+use crate::net::connection::{State, serve};
+use crate::net::{Methods, Settings};
+
+/// What other threads tell a shard.
+pub enum Order {
+    /// A client has connected.
+    Connection(std::net::TcpStream, SocketAddr),
+    /// Python has said something to a call.
+    Reply(u64, Reply),
+    /// Tell every client to go elsewhere with new calls; those on their way are still taken.
+    Drain,
+    /// End every call in progress, let answers be read for so long, and end.
+    Close(Duration),
+}
+
+/// How far the server's end has come.
+#[derive(Default)]
+pub struct Ending {
+    draining: Cell<bool>,
+    closing: Cell<bool>,
+    over: Cell<bool>,
+    cancelled: Notify,
+}
+
+impl Ending {
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Says whether calls are cancelled, and what is left to be read is waited for.
+    pub fn closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Says whether nothing is waited for any more.
+    pub fn over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Waits until calls are cancelled.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + '_ {
+        let told = self.cancelled.notified();
+        async move {
+            if !self.closing() {
+                told.await;
+            }
+        }
+    }
+}
+
+/// One thread's share of a server.
+pub struct Shard<U: Unary> {
+    pub settings: Settings,
+    pub methods: Arc<Methods>,
+    pub unary: U,
+    pub bridge: Rc<Bridge>,
+    pub ending: Rc<Ending>,
+    /// The connections that are open, the oldest first.
+    connections: RefCell<BTreeMap<u64, Rc<State>>>,
+    next: Cell<u64>,
+    most: usize,
+    /// How many there are, for those who choose a shard.
+    open: Arc<AtomicUsize>,
+    changed: Notify,
+}
+
+impl<U: Unary> Shard<U> {
+    pub fn new(settings: Settings, methods: Arc<Methods>, unary: U, bridge: Bridge, open: Arc<AtomicUsize>) -> Self {
+        let most = settings.max_connections.div_ceil(settings.shards.max(1)).max(1);
+        Self {
+            settings,
+            methods,
+            unary,
+            bridge: Rc::new(bridge),
+            ending: Rc::default(),
+            connections: RefCell::default(),
+            next: Cell::new(0),
+            most,
+            open,
+            changed: Notify::new(),
+        }
+    }
+
+    /// Does what it is told until the server has ended.
+    pub async fn run(self: Rc<Self>, mut orders: UnboundedReceiver<Order>) {
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.follow(order),
+                    None => return, // whoever had the server has let it go
+                },
+                () = self.changed.notified() => {}
+            }
+            if self.ending.closing() && self.connections.borrow().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn follow(self: &Rc<Self>, order: Order) {
+        match order {
+            Order::Connection(stream, peer) => self.take(stream, peer),
+            Order::Reply(id, reply) => self.bridge.reply(id, reply),
+            Order::Drain => {
+                self.ending.draining.set(true);
+                self.wake_all();
+            }
+            Order::Close(time) => {
+                self.ending.draining.set(true);
+                self.ending.closing.set(true);
+                self.ending.cancelled.notify_waiters();
+                self.wake_all();
+                tokio::task::spawn_local(self.clone().end_after(time));
+            }
+        }
+    }
+
+    async fn end_after(self: Rc<Self>, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.ending.over.set(true);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for state in self.connections.borrow().values() {
+            state.wake();
+        }
+    }
+
+    /// Begins a connection.
+    ///
+    /// Each costs a file descriptor, and a server without any can do nothing at all. So when there are as many as may
+    /// be, one that brings nothing makes room: one that never began, or else one without calls, whose client only has to
+    /// connect again. A client that opens connections in vain thereby ends its own.
+    fn take(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        if self.ending.draining() {
+            return self.left();
+        }
+        let mut connections = self.connections.borrow_mut();
+        if connections.len() >= self.most {
+            let dispensable = connections
+                .iter()
+                .find(|(_, state)| !state.begun())
+                .or_else(|| connections.iter().find(|(_, state)| state.idle()))
+                .map(|(&number, _)| number);
+            match dispensable.and_then(|number| connections.remove(&number)) {
+                Some(state) => state.end(),
+                None => return self.left(),
+            }
+        }
+        let Ok(stream) = TcpStream::from_std(stream) else { return self.left() };
+        let state = State::new(peer.to_string().into(), &self.settings);
+        let number = self.next.get();
+        self.next.set(number + 1);
+        connections.insert(number, state.clone());
+        tokio::task::spawn_local(self.clone().keep(number, stream, state));
+    }
+
+    async fn keep(self: Rc<Self>, number: u64, stream: TcpStream, state: Rc<State>) {
+        let _leaving = Leaving { shard: self.clone(), number };
+        serve(stream, state, self).await;
+    }
+
+    fn left(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Forgets a connection when it is dropped, however its task ends.
+struct Leaving<U: Unary> {
+    shard: Rc<Shard<U>>,
+    number: u64,
+}
+
+impl<U: Unary> Drop for Leaving<U> {
+    fn drop(&mut self) {
+        self.shard.connections.borrow_mut().remove(&self.number);
+        self.shard.left();
+        self.shard.changed.notify_one();
+    }
+}

@@ -1,0 +1,42 @@
+//! Sockets: those that Python listens on, and what is set on those that clients open.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// Clients that vanish without a word are found out, in two minutes. So are those that read nothing for so long: HTTP/2
+/// has windows for a client that wants less, and what it does not read, it leaves with us.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_COUNT: u32 = 3;
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Returns a listener of our own on the socket that `fd` is, which stays its owner's.
+#[allow(unsafe_code)]
+pub fn listener(fd: RawFd) -> io::Result<TcpListener> {
+    if fd < 0 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: the number is not -1, and it is used for one `dup` before this function returns, while the caller holds
+    // the socket open. A number that is not open makes `dup` fail.
+    let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
+    let ours = TcpListener::from(theirs.try_clone_to_owned()?);
+    ours.set_nonblocking(true)?;
+    Ok(ours)
+}
+
+/// Sets what every connection has. A client that has gone already is found out later, so what fails here is no matter.
+pub fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_COUNT);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}

@@ -1,0 +1,131 @@
+"""The native data plane, as the control plane drives it: what it is told, as JSON, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import turnout_engine
+
+from turnout_server.config import LimitsConfig
+from turnout_server.engine import snapshot
+from turnout_server.engine.records import Ended, ended
+from turnout_server.routing.view import View
+from turnout_server.scheduling.batcher import Rules
+from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.versions import VersionKey
+
+_NS = 1e9
+
+
+class Terms(NamedTuple):
+    """How a version's requests are put together, and what is known of its runs."""
+
+    key: VersionKey
+    signature: Signature
+    batched: bool
+    """Whether requests may run together."""
+    measured: Mapping[int, int]
+    """Run times in nanoseconds, by number of rows."""
+    rules: Rules
+
+
+class NativeServable(NamedTuple):
+    """A version that the engine can answer for."""
+
+    id: int
+    """Its number in this process."""
+    key: VersionKey
+    inner: turnout_engine.Servable
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for it in the engine."""
+        return self.inner.waiting_rows
+
+
+class EnginePlane:
+    """The engine's data plane. The event loop's thread only; no method waits."""
+
+    def __init__(self, limits: LimitsConfig, runs: int, threads: int, boot: str) -> None:
+        """Make a plane that serves nothing yet.
+
+        Args:
+            limits: how much may wait, and how many calls be in progress.
+            runs: how many runs of one version may be under way in threads at once, if it alone has work.
+            threads: how many of all versions together.
+            boot: what this start of the process is called.
+        """
+        settings = {
+            "concurrent_calls": limits.concurrent_calls,
+            "queue_total_rows": limits.queue_total_rows,
+            "queue_total_bytes": limits.queue_total_bytes,
+            "runs": runs,
+            "threads": threads,
+            "boot": boot,
+        }
+        self.inner = turnout_engine.Plane(msgspec.json.encode(settings))
+        """What the transport hands calls to."""
+        self._limits = limits
+        self._made = 0
+
+    def servable(self, terms: Terms, session: Any) -> NativeServable:
+        """Return what answers for a version.
+
+        Args:
+            terms: how.
+            session: its `turnout_engine.Session`.
+        """
+        self._made += 1
+        limits, rules = self._limits, terms.rules
+        settings = {
+            "id": self._made,
+            "model": terms.key.model,
+            "version": terms.key.version,
+            "batched": terms.batched,
+            "measured": list(terms.measured.items()),
+            "max_rows": rules.max_rows,
+            "max_delay_ns": round(rules.max_delay_s * _NS),
+            "inline_below_ns": rules.inline_below_ns,
+            "parallel": rules.parallel,
+            "queue_rows": limits.queue_rows,
+            "queue_bytes": limits.queue_bytes,
+            "queue_wait_s": limits.queue_wait_ms / 1e3,
+            "queue_requests": limits.queue_requests,
+        }
+        signature = snapshot.signature(terms.signature)
+        inner = turnout_engine.Servable(self.inner, msgspec.json.encode(settings), signature, session)
+        return NativeServable(self._made, terms.key, inner)
+
+    def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
+        """Answer by *view* from now on.
+
+        Args:
+            view: the route table, and the version that each label gets.
+            stored: the names of the store's models.
+            servables: the versions that can answer.
+        """
+        loaded = list(servables)
+        available: dict[str, list[int]] = {}
+        for each in loaded:
+            available.setdefault(each.key.model, []).append(each.key.version)
+        self.inner.serve(snapshot.names(view, stored, available), [each.inner for each in loaded])
+
+    def ended(self) -> Ended:
+        """Return what has ended since this or `number` was asked."""
+        return ended(self.inner.ended())
+
+    def number(self) -> tuple[Ended, int]:
+        """Return what has ended likewise, and the number of the next end, which is taken."""
+        told, number = self.inner.number()
+        return ended(told), number
+
+    def close(self) -> None:
+        """Take no call any more: whoever comes is answered by Python."""
+        self.inner.close()
+
+    @property
+    def inside(self) -> int:
+        """How many calls are in progress."""
+        return self.inner.inside

@@ -1,0 +1,156 @@
+"""Keeps the native data plane in step: it is told what is served, and its requests' ends reach everybody who reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from weakref import WeakValueDictionary
+
+import structlog
+
+from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
+from turnout_server.engine.records import Ended
+from turnout_server.execution.runner import Runner
+from turnout_server.gateway.names import LiveNames
+from turnout_server.gateway.records import Records
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.serving.manager import Manager
+from turnout_server.serving.state import State
+from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
+from turnout_server.vocabulary.record import Record
+from turnout_server.vocabulary.versions import VersionKey
+
+_log = structlog.get_logger("turnout.native")
+
+METHOD = "inference.GRPCInferenceService/ModelInfer"
+"""What the engine answers by itself."""
+EVERY_S = 0.05
+"""How often the engine is asked what has ended, in seconds."""
+PATIENCE_S = 0.25
+"""How long somebody who reads metrics waits for the event loop to do so, in seconds."""
+SOON_S = 0.02
+"""How long a version that has come or gone may be kept from the engine, in seconds: until then Python answers."""
+
+
+class NativePlane:
+    """Drives the engine's data plane. The event loop's thread only."""
+
+    def __init__(
+        self,
+        plane: EnginePlane,
+        names: LiveNames,
+        manager: Manager[Runner],
+        instruments: Instruments,
+        status_of: Callable[[str], str],
+    ) -> None:
+        """Make a driver of a plane that serves nothing yet.
+
+        Args:
+            plane: what is driven.
+            names: what names mean.
+            manager: what is loaded.
+            instruments: counts calls.
+            status_of: returns the gRPC code's name of a request's code.
+        """
+        self.plane = plane
+        self._names = names
+        self._manager = manager
+        self._instruments = instruments
+        self._status_of = status_of
+        self._servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
+        self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
+        self._due: asyncio.TimerHandle | None = None
+        instruments.in_flight_elsewhere = lambda: plane.inside
+        manager.subscribe(lambda status, error: self._version_changed(status.state))
+        names.subscribe(self.publish)
+
+    # ------------------------------------------------------------ what is served
+
+    def publish(self) -> None:
+        """Tell the engine what is served now."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
+        for status in self._manager.status():
+            runner = self._manager.peek(status.key) if status.state is State.AVAILABLE else None
+            if runner is not None and runner.predictor.native is not None:
+                known = self._servables.get(status.key)
+                servables[status.key] = known if known is not None and known[0] is runner else self._made(runner)
+        self._servables = servables
+        loaded = [servable for _, servable in servables.values()]
+        self.plane.serve(self._names.view, self._names.stored_models(), loaded)
+
+    def _version_changed(self, state: State) -> None:
+        loop = asyncio.get_running_loop()
+        if state is State.UNLOADING:
+            loop.call_soon(self._publish_due)  # its memory is waited for
+        if self._due is None:
+            self._due = loop.call_later(SOON_S, self._publish_due)
+
+    def _publish_due(self) -> None:
+        if self._due is not None:  # else somebody else was faster
+            self.publish()
+
+    def _made(self, runner: Runner) -> tuple[Runner, NativeServable]:
+        manifest = runner.manifest
+        key = VersionKey(manifest.model, manifest.version)
+        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
+        servable = self.plane.servable(terms, runner.predictor.native)
+        self._runners[servable.id] = runner
+        runner.rows_elsewhere = partial(getattr, servable, "waiting_rows")
+        return runner, servable
+
+    # ------------------------------------------------------------ what has ended
+
+    def next(self) -> tuple[Sequence[Record], int]:
+        """See `turnout_server.gateway.records.Numbers.next`."""
+        ended, number = self.plane.number()
+        return self._counted(ended), number
+
+    async def follow(self, records: Records) -> None:
+        """Show *records* what has ended, again and again and whenever metrics are read, until cancelled."""
+        deed = partial(self.catch_up, records)
+        self._instruments.before_reading = partial(_on_thread, asyncio.get_running_loop(), threading.get_ident(), deed)
+        while True:
+            await asyncio.sleep(EVERY_S)
+            deed()
+
+    def catch_up(self, records: Records) -> None:
+        """Show *records* what has ended until now."""
+        records.show(self._counted(self.plane.ended()))
+
+    def _counted(self, ended: Ended) -> Sequence[Record]:
+        for run in ended.runs:
+            runner = self._runners.get(run.servable)
+            if runner is not None:
+                runner.ran(run.rows, run.size, run.input_ns, run.infer_ns, run.output_ns, failed=run.failed)
+        for record, problem in ended.ends:
+            self._instruments.record_rpc(METHOD, self._status_of(record.code), record.took_ns)
+            if record.code in _OURS:
+                _log.error("call failed", method=METHOD, reason=record.code, problem=problem)
+        return [end.record for end in ended.ends]
+
+
+def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], None]) -> None:
+    """Do something on the event loop's *thread*: called there, at once; from another thread, and waited for."""
+    if threading.get_ident() == thread:
+        deed()
+        return
+    done = threading.Event()
+
+    def perform() -> None:
+        try:
+            deed()
+        finally:
+            done.set()
+
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(perform)
+        done.wait(PATIENCE_S)
+
+
+_OURS = {ModelFailedError.reason, TurnoutError.reason}

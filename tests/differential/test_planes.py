@@ -1,0 +1,199 @@
+"""Every data plane gives the same answers, counts the same, and writes the same records.
+
+Two gateways serve one store, made up from a seed; thousands of calls, made up likewise, go to both. To look into a
+failure, or for others:
+
+    TURNOUT_DIFF_SEED=7 TURNOUT_DIFF_REQUESTS=20000 python -m pytest tests/differential
+
+`planes.py` has the pairs, `world.py` the store, `inferences.py` and `others.py` what is asked, `wire.py` how it is
+written, and `generator.py` which of that comes next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import NamedTuple
+
+import pytest
+
+from tests.differential import chance
+from tests.differential.answers import shown
+from tests.differential.calls import Call
+from tests.differential.generator import Kind, kind_of, make_call
+from tests.differential.planes import PAIRS
+from tests.differential.run import Record, Seen, run
+from tests.differential.world import World, make_world
+from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.vocabulary.decision import Reason
+
+SEED = os.environ.get("TURNOUT_DIFF_SEED", "1")
+REQUESTS = int(os.environ.get("TURNOUT_DIFF_REQUESTS", "2500"))
+ENOUGH = 2000
+"""Calls that bring about everything, whatever the seed."""
+REASONS = (
+    "CHANGES_DISABLED",
+    "DEADLINE_EXPIRED",
+    "FEATURE_INVALID",
+    "FEATURE_MISSING",
+    "FEATURE_UNKNOWN",
+    "INPUT_INVALID",
+    "INPUT_REJECTED",
+    "LABEL_NOT_FOUND",
+    "MODEL_NOT_FOUND",
+    "NOT_SUPPORTED",
+    "OUTPUT_UNKNOWN",
+    "REQUEST_INVALID",
+    "ROUTE_NOT_FOUND",
+    "SHARED_MEMORY_DISABLED",
+    "TASK_MISMATCH",
+    "VERSION_NOT_FOUND",
+    "VERSION_UNAVAILABLE",
+)
+"""Of errors."""
+SHOWN = 5
+"""Differences that a failure shows in full."""
+
+
+class Both(NamedTuple):
+    """One pair's run."""
+
+    names: tuple[str, str]
+    world: World
+    calls: list[Call]
+    first: Seen
+    second: Seen
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The store and the table that all planes serve."""
+    return make_world(tmp_path_factory.mktemp("differential"), SEED)
+
+
+@pytest.fixture(scope="module")
+def calls(world: World) -> list[Call]:
+    """What is asked."""
+    return [make_call(world, SEED, index) for index in range(REQUESTS)]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0]}-{pair[1]}")
+def both(
+    request: pytest.FixtureRequest, world: World, calls: list[Call], tmp_path_factory: pytest.TempPathFactory
+) -> Both:
+    """All of it, done on both planes of a pair."""
+    pair = request.param
+    for plane in pair:
+        if not plane.is_there():
+            pytest.skip(f"the data plane {plane} is not to be had here")
+    return Both((str(pair[0]), str(pair[1])), world, calls, *run(pair, world, calls, tmp_path_factory.mktemp("planes")))
+
+
+def fail(both: Both, what: str, count: int, examples: list[str]) -> None:
+    """Fail, with the first of *examples*."""
+    listed = "\n\n".join(examples[:SHOWN])
+    pytest.fail(f"seed {SEED}, {both.names[0]} and {both.names[1]}: {what}: {count}\n\n{listed}", pytrace=False)
+
+
+def test_answers_are_equal(both: Both) -> None:
+    """Codes, messages, details, trailers, and every field of the answers."""
+    problems = {}
+    for place, call in enumerate(both.calls):
+        first, second = both.first.answers[place], both.second.answers[place]
+        if kind_of(call, both.world) is Kind.DRAWN:
+            route = pb.ModelInferRequest.FromString(call.messages[0]).model_name
+            if problem := chance.problem(both.world, route, first, second):
+                problems[place] = problem
+        elif first != second:
+            problems[place] = "differ"
+    examples = [
+        f"=== call {place}: {problem}\n{shown(both.calls[place])}\n"
+        f"--- {both.names[0]}\n{both.first.answers[place].shown(both.calls[place].method)}\n"
+        f"--- {both.names[1]}\n{both.second.answers[place].shown(both.calls[place].method)}"
+        for place, problem in problems.items()
+    ]
+    if problems:
+        kinds = Counter(f"{both.calls[place].method} ({both.calls[place].about})" for place in problems)
+        table = "\n".join(f"{count:5} {kind}" for kind, count in kinds.most_common(20))
+        fail(both, "answers that differ", len(problems), [table, *examples])
+
+
+def test_calls_end_in_all_ways_that_are_for_callers_to_bring_about(both: Both) -> None:
+    """What is never asked is never compared."""
+    if REQUESTS < ENOUGH:
+        pytest.skip(f"{REQUESTS} calls are too few for everything")
+    details = "\n".join(detail for answer in both.first.answers.values() for detail in answer.details)
+    missing = [reason for reason in REASONS if f'reason: "{reason}"' not in details]
+    assert not missing
+    decided = {(record["reason"], record["code"] == "OK") for record in both.first.records}
+    assert decided >= {(reason.value, ok) for reason in Reason for ok in (True, False)}
+    assert {record["copy_of"] is None for record in both.first.records} == {True, False}
+
+
+def test_counters_are_equal(both: Both) -> None:
+    """Requests by who answered, why and how they ended, copies, calls by method and code, runs and their rows."""
+    first, second = both.first.counts, both.second.counts
+    differ = [f"{key}: {first[key]} and {second[key]}" for key in sorted(first | second) if first[key] != second[key]]
+    assert any(key[0] == "turnout_requests_total" for key in first)
+    if differ:
+        fail(both, "counters that differ", len(differ), ["\n".join(differ[:50])])
+
+
+def test_statistics_are_equal(both: Both) -> None:
+    """What ModelStatistics says of every version, but for times."""
+    pairs = list(zip(both.first.statistics, both.second.statistics, strict=True))
+    differ = [pair for pair in pairs if pair[0] != pair[1]]
+    if differ:
+        examples = ["\n--- and\n".join(str(pb.ModelStatistics.FromString(one)) for one in pair) for pair in differ]
+        fail(both, "versions whose statistics differ", len(differ), examples)
+
+
+def test_records_are_equal(both: Both) -> None:
+    """Every column of the journal but for times and numbers of the process."""
+    drawn = _ids_of_drawn(both)
+    first, second = (_counted(seen.records, without=drawn) for seen in (both.first, both.second))
+    assert first
+    differ = [*((both.names[0], row) for row in first - second), *((both.names[1], row) for row in second - first)]
+    if differ:
+        differ.sort(key=lambda one: one[1])
+        fail(
+            both, "records that only one has", len(differ), ["\n\n".join(f"{name}: {row}" for name, row in differ[:20])]
+        )
+
+
+def test_records_of_drawn_targets_are_as_likely_as_they_say(both: Both) -> None:
+    drawn = _ids_of_drawn(both)
+    for name, seen in zip(both.names, (both.first, both.second), strict=True):
+        found = [record for record in seen.records if record["request_id"] in drawn]
+        problems = [f"{problem}: {one}" for one in found if (problem := chance.record_problem(both.world, one))]
+        if problems:
+            fail(both, f"records of {name} that cannot be", len(problems), problems)
+    first, second = (
+        Counter(one["request_id"] for one in seen.records if one["request_id"] in drawn and one["copy_of"] is None)
+        for seen in (both.first, both.second)
+    )
+    assert first == second
+
+
+def test_no_call_brings_up_what_nobody_foresaw(both: Both) -> None:
+    """Two planes that fail alike are equal, too."""
+    for name, seen in zip(both.names, (both.first, both.second), strict=True):
+        places = [place for place, answer in seen.answers.items() if answer.code in ("INTERNAL", "UNKNOWN")]
+        if places:
+            examples = [f"{shown(both.calls[place])}\n{seen.answers[place]}" for place in places]
+            fail(both, f"calls at which {name} fails", len(places), examples)
+
+
+def _counted(records: list[Record], *, without: set[str]) -> Counter[str]:
+    """Return records as text, in which a NaN is itself."""
+    return Counter(
+        repr({key: value for key, value in record.items() if value is not None})
+        for record in records
+        if record["request_id"] not in without
+    )
+
+
+def _ids_of_drawn(both: Both) -> set[str]:
+    """Return what requests without a unit are called in the journal."""
+    drawn = [call for call in both.calls if kind_of(call, both.world) is Kind.DRAWN]
+    return {pb.ModelInferRequest.FromString(call.messages[0]).id or call.request_id for call in drawn}

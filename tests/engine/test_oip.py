@@ -1,0 +1,311 @@
+"""What the engine reads and writes of the Open Inference Protocol is what Python reads and writes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tests.engine.wires import rewrite
+from tests.rpc.inference import NUMPY, FakeCall, predicted, request_of
+from tests.rpc.open_inference.test_codec_properties import mutate
+from turnout_server.engine import snapshot
+from turnout_server.execution.runner import Runner, outputs_wanted
+from turnout_server.rpc.open_inference import codec, parameters
+from turnout_server.rpc.open_inference.shared_memory import SharedMemory
+from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.scheduling.item import level_of
+from turnout_server.vocabulary.decision import Decision, Reason
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import Array
+
+engine = pytest.importorskip("turnout_engine")
+
+OFF = SharedMemory()
+WIDE = tuple(dtype.value for dtype in DType if dtype is not DType.BYTES)
+"""The dtypes whose elements have one width."""
+METADATA = {"x-turnout-unit": "theirs", "x-request-id": "their-id"}
+
+wire_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+def runner_of(signature: Signature) -> Any:
+    """Return a runner that can look at requests, and no more."""
+    loaded = SimpleNamespace(manifest=SimpleNamespace(signature=signature))
+    return Runner(loaded, SimpleNamespace(rows=0), None, None)  # type: ignore[arg-type]
+
+
+def natively(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> tuple | None:
+    return engine.parse_infer(wire, dict(metadata), snapshot.signature(signature))
+
+
+def in_python(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> tuple:
+    """Return what the engine is to say of a request that it does not decline."""
+    request = pb.ModelInferRequest.FromString(wire)
+    query = codec.decode(request, FakeCall(metadata), OFF)
+    arrays = query.prepare(signature)
+    assert codec._answers_raw(request)
+    runner = runner_of(signature)
+    rows = runner.rows_of(arrays)
+    timeout = parameters.integer(request.parameters, "timeout")
+    assert (query.deadline is None) == (not timeout)
+    inputs = [
+        (spec.dtype.value, list(arrays[spec.name].shape), arrays[spec.name].tobytes()) for spec in signature.inputs
+    ]
+    return (
+        query.name,
+        query.version,
+        query.unit,
+        request.id,
+        query.request_id,
+        timeout or None,
+        level_of(query.priority),
+        inputs,
+        rows,
+        runner._size_of(arrays) if runner._varying else rows or 1,
+        list(outputs_wanted(runner, query.outputs)),
+    )
+
+
+def check(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> bool:
+    """Hold both against each other; return whether the engine took the request."""
+    found = natively(wire, metadata, signature)
+    if found is None:
+        return False
+    assert found == in_python(wire, metadata, signature)
+    return True
+
+
+# ---------------------------------------------------------------- requests
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> Signature:
+    sizes = st.lists(st.sampled_from([-1, -1, 1, 2, 3]), max_size=3)
+    names = draw(st.lists(wire_texts, min_size=1, max_size=4, unique=True))
+    inputs = tuple(TensorSpec(name, DType(draw(st.sampled_from(WIDE))), tuple(draw(sizes))) for name in names)
+    outputs = tuple(
+        TensorSpec(name, DType(draw(st.sampled_from(WIDE))), tuple(draw(sizes)))
+        for name in draw(st.lists(wire_texts, max_size=4, unique=True))
+    )
+    return Signature(inputs=inputs, outputs=outputs, batched=draw(st.booleans()))
+
+
+@st.composite
+def arrays_for(draw: st.DrawFn, signature: Signature) -> dict[str, Array]:
+    rows = draw(st.integers(0, 3))
+    arrays = {}
+    for spec in draw(st.permutations(signature.inputs)):
+        shape = [draw(st.integers(0, 3)) if size < 0 else size for size in spec.shape]
+        if spec.name in signature.rowwise:
+            shape[0] = rows
+        arrays[spec.name] = draw(hnp.arrays(NUMPY[spec.dtype.value], tuple(shape)))
+    return arrays
+
+
+def datatypes_of(signature: Signature) -> dict[str, str]:
+    return {spec.name: spec.dtype.value for spec in signature.inputs}
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[pb.ModelInferRequest, Signature]:
+    """Return a request such as clients send, and a signature that it fits."""
+    signature = draw(signatures())
+    request = request_of(draw(arrays_for(signature)), datatypes_of(signature), id=draw(wire_texts))
+    request.model_name = draw(st.one_of(st.just("price"), wire_texts.filter(bool)))
+    request.model_version = draw(st.one_of(st.just(""), wire_texts))
+    for spec in draw(st.permutations(signature.outputs))[: draw(st.integers(0, 4))]:
+        request.outputs.add(name=spec.name)
+    given = request.parameters
+    match draw(st.integers(0, 4)):
+        case 0:
+            given["unit_id"].string_param = draw(wire_texts)
+        case 1:
+            given["unit_id"].int64_param = draw(st.integers(-(2**63), 2**63 - 1))
+        case 2:
+            given["unit_id"].uint64_param = draw(st.integers(0, 2**64 - 1))
+    if draw(st.booleans()):
+        given["timeout"].int64_param = draw(st.one_of(st.integers(0, 10**9), st.integers(0, 2**63 - 1)))
+    if draw(st.booleans()):
+        given["priority"].uint64_param = draw(st.one_of(st.integers(0, 12), st.integers(0, 2**64 - 1)))
+    if draw(st.booleans()):
+        given["binary_data_output"].bool_param = True
+    if draw(st.booleans()):
+        given["sequence_id"].int64_param = 0
+    for name in draw(st.lists(wire_texts, max_size=3)):
+        if name not in given:
+            given[name].double_param = 0.5
+    return request, signature
+
+
+@given(requests(), st.sampled_from([{}, METADATA]))
+@settings(max_examples=150)
+def test_ordinary_requests_are_taken_and_read_alike(
+    given: tuple[pb.ModelInferRequest, Signature], metadata: dict[str, str]
+) -> None:
+    request, signature = given
+    assert check(request.SerializeToString(), metadata, signature)
+
+
+@given(requests(), st.integers(0, 2**32))
+@settings(max_examples=50)
+def test_what_is_taken_of_requests_with_changes_is_read_alike(
+    given: tuple[pb.ModelInferRequest, Signature], seed: int
+) -> None:
+    request, signature = given
+    dice = random.Random(seed)
+    for _ in range(40):
+        changed = pb.ModelInferRequest()
+        changed.CopyFrom(request)
+        for _ in range(dice.randint(1, 2)):
+            mutate(changed, dice)
+        check(changed.SerializeToString(), METADATA, signature)
+
+
+def flipped(wire: bytes, dice: random.Random) -> bytes:
+    """Return *wire* with a few bits, or the end, not as they were."""
+    changed = bytearray(wire)
+    match dice.randrange(4):
+        case 0:
+            del changed[dice.randrange(len(changed) + 1) :]
+        case 1:
+            at = dice.randrange(len(changed) + 1)
+            changed[at:at] = dice.randbytes(dice.randint(1, 3))
+        case 2:
+            start = dice.randrange(len(changed))
+            del changed[start : start + dice.randint(1, 3)]
+        case _:
+            for _ in range(dice.randint(1, 3)):
+                changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("change", [flipped, rewrite])
+@given(requests(), st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_what_is_taken_of_broken_messages_is_read_alike(
+    change: Callable[[bytes, random.Random], bytes], given: tuple[pb.ModelInferRequest, Signature], seed: int
+) -> None:
+    request, signature = given
+    dice = random.Random(seed)
+    wire = request.SerializeToString()
+    for _ in range(100):
+        check(change(wire, dice), METADATA, signature)
+
+
+PAIR = Signature(
+    inputs=(TensorSpec("a", DType.FP32, (-1, 2)), TensorSpec("b", DType.BOOL, (-1,))),
+    outputs=(TensorSpec("p", DType.FP32, (-1,)), TensorSpec("q", DType.FP32, (-1,))),
+)
+PAIR_ARRAYS: dict[str, Array] = {"a": np.ones((3, 2), np.float32), "b": np.array([True, False, True])}
+
+
+def pair(**fields: Any) -> pb.ModelInferRequest:
+    return request_of(PAIR_ARRAYS, datatypes_of(PAIR), **fields)
+
+
+@pytest.mark.parametrize(("change", "least"), [(flipped, 200), (rewrite, 300)])
+def test_enough_of_the_broken_messages_are_taken_for_the_comparison_to_mean_something(
+    change: Callable[[bytes, random.Random], bytes], least: int
+) -> None:
+    dice = random.Random(11)
+    request = pair(id="id", outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="q")])
+    request.parameters["unit_id"].string_param = "u"
+    request.parameters["timeout"].int64_param = 1000
+    wire = request.SerializeToString()
+    taken = sum(check(change(wire, dice), METADATA, PAIR) for _ in range(4000))
+    assert least < taken < 3500
+
+
+@pytest.mark.parametrize("length", [1023, 1024, 1025])
+@pytest.mark.parametrize("letter", ["u", "ü", "日", "🚉"])
+def test_bounds_are_counted_in_characters(letter: str, length: int) -> None:
+    text = letter * length
+    in_parameter = pair()
+    in_parameter.parameters["unit_id"].string_param = text
+    for request, metadata in (
+        (in_parameter, {}),
+        (pair(), {"x-turnout-unit": text}),
+        (pair(id=text), {}),
+        (pair(), {"x-request-id": text}),
+        (pair(model_name=letter * (length // 4)), {}),
+        (pair(model_version=letter * (length // 4 + 1)), {}),
+    ):
+        taken = check(request.SerializeToString(), metadata, PAIR)
+        try:
+            in_python(request.SerializeToString(), metadata, PAIR)
+        except codec.InvalidRequestError:
+            assert not taken
+        else:
+            assert taken
+
+
+def test_texts_and_typed_contents_are_left_to_python() -> None:
+    text = Signature(inputs=(TensorSpec("t", DType.BYTES, (-1,)),), outputs=PAIR.outputs)
+    request = pb.ModelInferRequest(model_name="m", raw_input_contents=[b"\1\0\0\0x"])
+    request.inputs.add(name="t", datatype="BYTES", shape=[1])
+    assert natively(request.SerializeToString(), {}, text) is None
+    assert natively(request_of(PAIR_ARRAYS, datatypes_of(PAIR), typed=True).SerializeToString(), {}, PAIR) is None
+    answers = Signature(inputs=PAIR.inputs, outputs=(*PAIR.outputs, TensorSpec("t", DType.BYTES, (-1,))))
+    assert natively(pair().SerializeToString(), {}, answers) is None
+    some = pair(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="q")])
+    assert check(some.SerializeToString(), {}, answers)
+
+
+# ---------------------------------------------------------------- answers
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[Decision, dict[str, Array], Signature]:
+    signature = draw(signatures())
+    arrays = draw(arrays_for(signature))
+    decision = Decision(
+        draw(wire_texts),
+        draw(wire_texts),
+        draw(wire_texts),
+        draw(st.integers(1, 2**63 - 1)),
+        draw(st.sampled_from(Reason)),
+        draw(wire_texts),
+        propensity=draw(st.one_of(st.none(), st.floats(0, 1))),
+    )
+    return decision, arrays, Signature(inputs=(), outputs=signature.inputs)
+
+
+@given(answers(), wire_texts, st.one_of(wire_texts, st.text("r", min_size=100, max_size=200)))
+@settings(max_examples=100)
+def test_answers_are_written_as_protobuf_writes_them(
+    given: tuple[Decision, dict[str, Array], Signature], own: str, request_id: str
+) -> None:
+    decision, arrays, signature = given
+    prediction = predicted(arrays, signature, decision)._replace(request_id=request_id)
+    wanted = codec.encode(pb.ModelInferRequest(id=own), prediction, OFF)
+    datatypes = {spec.name: spec.dtype.value for spec in signature.outputs}
+    written = engine.encode_infer(
+        (*decision[:4], decision.reason.value, decision.assigned, decision.propensity),
+        own,
+        request_id,
+        [(name, datatypes[name], list(array.shape), array.tobytes()) for name, array in arrays.items()],
+    )
+    assert pb.ModelInferResponse.FromString(written) == wanted
+    assert written == wanted.SerializeToString(deterministic=True)
+
+
+def test_large_answers_have_long_lengths() -> None:
+    for count in (0, 1, 31, 32, 4095, 4096, 600_000):
+        array = np.arange(count, dtype=np.float32).reshape(count, 1)
+        signature = Signature(inputs=(), outputs=(TensorSpec("y", DType.FP32, (-1, 1)),))
+        wanted = codec.encode(pb.ModelInferRequest(), predicted({"y": array}, signature), OFF)
+        written = engine.encode_infer(
+            ("price", "canary", "diamonds", 7, "SPLIT", "canary", 0.25),
+            "",
+            "the-request",
+            [("y", "FP32", [count, 1], array.tobytes())],
+        )
+        assert written == wanted.SerializeToString(deterministic=True)
