@@ -5,6 +5,7 @@ use ort_sys::ONNXTensorElementDataType as Number;
 use crate::tensor::DType;
 
 /// Returns how many bytes an element takes; None for BYTES, whose elements differ.
+#[inline]
 pub fn item_size(dtype: DType) -> Option<usize> {
     match dtype {
         DType::Bool | DType::Uint8 | DType::Int8 => Some(1),
@@ -16,6 +17,7 @@ pub fn item_size(dtype: DType) -> Option<usize> {
 }
 
 /// Returns how many bytes elements of `size` bytes take in `shape`; None for what no memory can hold.
+#[inline]
 pub(super) fn nbytes(shape: &[i64], size: usize) -> Option<usize> {
     if shape.contains(&0) && shape.iter().all(|&axis| axis >= 0) {
         return Some(0);
@@ -26,6 +28,7 @@ pub(super) fn nbytes(shape: &[i64], size: usize) -> Option<usize> {
 }
 
 /// Returns ONNX Runtime's number of a dtype.
+#[inline]
 pub(super) fn number_of(dtype: DType) -> Number {
     match dtype {
         DType::Bool => Number::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
@@ -73,6 +76,7 @@ const WORDS: [(&str, Option<DType>); 23] = [
 ];
 
 /// Returns the dtype of a number; None for one that the protocol does not know.
+#[inline]
 pub(super) fn dtype_of(number: i32) -> Option<DType> {
     WORDS.get(usize::try_from(number).ok()?)?.1
 }

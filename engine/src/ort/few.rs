@@ -15,6 +15,7 @@ pub(super) struct Few<T> {
 
 impl<T: Copy> Few<T> {
     /// Returns `len` times `value`.
+    #[inline]
     pub(super) fn filled(value: T, len: usize) -> Self {
         Self { few: [value; FEW], many: if len > FEW { vec![value; len] } else { Vec::new() }, len }
     }
@@ -23,12 +24,14 @@ impl<T: Copy> Few<T> {
 impl<T> Deref for Few<T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         if self.len <= FEW { &self.few[..self.len] } else { &self.many }
     }
 }
 
 impl<T> DerefMut for Few<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         if self.len <= FEW { &mut self.few[..self.len] } else { &mut self.many }
     }

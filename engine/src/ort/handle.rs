@@ -27,6 +27,7 @@ impl<T> Handle<T> {
 }
 
 impl<T> Drop for Handle<T> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: `new` was promised that it is ours, and nothing uses it after us.
         unsafe { (self.release)(self.raw.as_ptr()) }

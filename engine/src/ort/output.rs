@@ -33,6 +33,7 @@ impl Output {
     ///
     /// # Errors
     /// It is not a tensor of a dtype that the protocol knows.
+    #[inline]
     pub(super) fn of(runtime: &'static Runtime, raw: Handle<OrtValue>) -> Result<Self, Failure> {
         let api = runtime.api;
         // SAFETY: the value is alive; what is made about it is ours, and the shape is as long as it is said to be.
@@ -141,6 +142,7 @@ impl Output {
     }
 
     /// Says whether the elements are in memory from `start` on, `len` bytes of it.
+    #[inline]
     pub(super) fn is_within(&self, start: usize, len: usize) -> bool {
         let own = self.data as usize;
         self.nbytes > 0 && own < start + len && start < own + self.nbytes

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long others may still hold what is to be freed before it is looked at again.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long others may still hold what is to be freed before it is looked at again: at first, and at most.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 type Thing = Arc<dyn Any + Send + Sync>;
 
@@ -34,18 +34,20 @@ pub fn free_later<T: Any + Send + Sync>(thing: Arc<T>) {
 /// Frees what it receives until nobody can send any more, and calls `trim` after each lot.
 fn reap(receiver: &Receiver<Thing>, trim: impl Fn()) {
     let mut held: Vec<Thing> = Vec::new();
+    let mut patience = PATIENCE.0;
     loop {
         let next = if held.is_empty() {
             receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            receiver.recv_timeout(PATIENCE)
+            receiver.recv_timeout(patience)
         };
         match next {
             Ok(thing) => {
                 held.push(thing);
                 held.extend(receiver.try_iter());
+                patience = PATIENCE.0;
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => patience = PATIENCE.1.min(patience * 2),
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let before = held.len();

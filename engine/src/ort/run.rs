@@ -140,12 +140,14 @@ struct Values {
 }
 
 impl Values {
+    #[inline]
     fn empty(runtime: &'static Runtime, len: usize) -> Self {
         Self { runtime, raw: Few::filled(ptr::null_mut(), len) }
     }
 }
 
 impl Drop for Values {
+    #[inline]
     fn drop(&mut self) {
         for &raw in self.raw.iter().filter(|raw| !raw.is_null()) {
             // SAFETY: what is not null is a value that is ours.
@@ -230,6 +232,7 @@ impl Session {
 }
 
 /// Returns the elements on an `ALIGNMENT` border: as they are, or a copy of them that is kept in `copies`.
+#[inline]
 fn aligned<'a>(raw: &'a [u8], copies: &'a mut Vec<Vec<u128>>) -> &'a [u8] {
     const { assert!(align_of::<u128>() >= ALIGNMENT) };
     if raw.is_empty() || (raw.as_ptr() as usize) % ALIGNMENT == 0 {
@@ -246,6 +249,7 @@ fn aligned<'a>(raw: &'a [u8], copies: &'a mut Vec<Vec<u128>>) -> &'a [u8] {
 }
 
 /// Makes a value over elements that stay where they are. It must be released before they go.
+#[inline]
 fn lent(runtime: &'static Runtime, input: &Input<'_>, raw: &[u8]) -> Result<*mut OrtValue, RunError> {
     let expected = item_size(input.dtype).and_then(|size| nbytes(input.shape, size));
     if expected != Some(raw.len()) {

@@ -155,12 +155,22 @@ impl Runtime {
         if status.0.is_null() {
             return Ok(());
         }
+        // SAFETY: as promised.
+        Err(unsafe { self.failure(status) })
+    }
+
+    /// Reads a status that is not null.
+    ///
+    /// # Safety
+    /// As of `check`.
+    #[cold]
+    unsafe fn failure(&self, status: OrtStatusPtr) -> Failure {
         // SAFETY: a status that is not null has a code and a text until it is released, which is done once.
         unsafe {
             let text = CStr::from_ptr((self.api.GetErrorMessage)(status.0)).to_string_lossy().into_owned();
             let code = (self.error_code)(status.0);
             (self.api.ReleaseStatus)(status.0);
-            Err(Failure { code, text })
+            Failure { code, text }
         }
     }
 

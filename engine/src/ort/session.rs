@@ -270,6 +270,7 @@ fn described(
 ///
 /// # Safety
 /// `info` is alive.
+#[inline]
 pub(super) unsafe fn number_of(
     runtime: &'static Runtime,
     info: *const OrtTensorTypeAndShapeInfo,
