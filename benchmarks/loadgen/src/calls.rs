@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 
+use crate::messages::Expected;
 use crate::options::Plan;
 use crate::random::{self, Random};
 
@@ -24,8 +25,7 @@ pub struct Calls {
 pub struct Call {
     pub head: Request<()>,
     pub frame: Bytes,
-    /// What the answer's raw contents are to be.
-    pub expected: Option<Bytes>,
+    pub expected: Option<Expected>,
 }
 
 impl Calls {
