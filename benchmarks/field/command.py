@@ -13,9 +13,9 @@ from pathlib import Path
 
 from benchmarks.field import answers, environments, plots, report
 from benchmarks.field import scenarios as scenes
-from benchmarks.field.generator import Generator
+from benchmarks.field.generators import GENERATORS, generating
 from benchmarks.field.measurement import Job, Measurement, Measures
-from benchmarks.field.native_generator import CONNECTIONS, BuildError, NativeGenerator, build
+from benchmarks.field.native_generator import BuildError
 from benchmarks.field.report import Run, ServerFacts
 from benchmarks.field.results import Sample, fastest, geometric_mean, rotated
 from benchmarks.field.scenarios import Scenario
@@ -25,7 +25,6 @@ from benchmarks.options import OUTPUT, above_0, several, some_of
 from benchmarks.processes import ROOT, ServerFailedError, cpu_s
 from turnout_server.release import release
 
-GENERATORS = ("auto", "rust", "python")
 SCENARIOS = ("mlp", "price", "ranking", "recommendation")
 CONCURRENCY = (1, 8, 32, 64)
 ROUNDS, SECONDS = 5, 3.0
@@ -79,7 +78,7 @@ def compare(
     samples: list[Sample] = []
     complete = False
     with contextlib.ExitStack() as stack:
-        how, measures = stack.enter_context(_generator(generator))
+        how, measures = stack.enter_context(generating(generator))
         loads = sorted({min(concurrencies), max(concurrencies)})
         chosen, trials = _choose(servers, loads, workshop, scenarios, measures)
         up = {name: stack.enter_context(running(setup, workshop, scenarios)) for name, setup in chosen.items()}
@@ -139,29 +138,6 @@ def _prepare(output: Path, names: Sequence[str]) -> tuple[Workshop, dict[str, Sc
     scenes.write_store(scenarios, workshop.store)
     scenes.write_files(scenarios, workshop.models)
     return workshop, scenarios
-
-
-@contextlib.contextmanager
-def _generator(wanted: str) -> Iterator[tuple[str, Measures]]:
-    """Lend the load generator that is *wanted*, and say in words which one it is.
-
-    Raises:
-        BuildError: the one in Rust is, and cannot be built.
-    """
-    program = None
-    if wanted != "python":
-        _say("building the load generator, which takes a minute or so, once")
-        try:
-            program = build()
-        except BuildError as error:
-            if wanted == "rust":
-                raise
-            _say(f"{error}: the load generator in Python does it, and bounds quick servers")
-    if program is not None:
-        yield f"in Rust, up to {CONNECTIONS} connections, a trace and a unit for each call", NativeGenerator(program)
-        return
-    with Generator() as generator:
-        yield "in Python, one connection", generator
 
 
 def _choose(

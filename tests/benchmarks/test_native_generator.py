@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks.field import command, native_generator
+from benchmarks.field import generators, native_generator
 from benchmarks.field.measurement import Job, Measures
 from benchmarks.field.native_generator import BuildError, NativeGenerator, arguments, build, framed, measurement
 from benchmarks.processes import ServerFailedError
@@ -129,15 +129,15 @@ def no_build(target: Path = native_generator.TARGET) -> Path:
 
 
 def chosen(wanted: str) -> tuple[str, Measures]:
-    with command._generator(wanted) as found:
+    with generators.generating(wanted) as found:
         return found
 
 
 def test_python_does_it_where_rust_cannot_be_had(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "build", no_build)
-    monkeypatch.setattr(command, "Generator", _Portable)
+    monkeypatch.setattr(generators, "build", no_build)
+    monkeypatch.setattr(generators, "Generator", _Portable)
     how, measures = chosen("auto")
     assert "Python" in how
     assert isinstance(measures, _Portable)
@@ -147,7 +147,7 @@ def test_python_does_it_where_rust_cannot_be_had(
 
 
 def test_rust_does_it_where_it_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "build", lambda: Path(os.devnull))
+    monkeypatch.setattr(generators, "build", lambda: Path(os.devnull))
     for wanted in ("auto", "rust"):
         how, measures = chosen(wanted)
         assert "Rust" in how
