@@ -25,6 +25,7 @@ Sends the messages in FILE in turn, each call with a traceparent and a unit of i
   --method PATH        inference.GRPCInferenceService/ModelInfer
   --units N            that many units in turn, in place of a new one a call
   --sampled SHARE      of the calls whose traceparent says that they are sampled; 0
+  --fixed              one traceparent and one unit for all calls, which is all that other generators can do
   --pid PID            the server's process: says what CPU a call took it and its descendants";
 
 /// What to do.
@@ -44,6 +45,8 @@ pub struct Plan {
     pub units: Option<u64>,
     /// The share of calls that are sampled, 0 to 1.
     pub sampled: f64,
+    /// Whether all calls have the same trace and unit.
+    pub fixed: bool,
     pub pid: Option<u32>,
 }
 
@@ -78,17 +81,23 @@ pub fn parse(arguments: &[String]) -> Result<Wanted, String> {
         warmup: Duration::from_secs(1),
         units: None,
         sampled: 0.0,
+        fixed: false,
         pid: None,
     };
     let (mut requests, mut expect, mut nearly) = (None, None, false);
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
-        if option == "--help" || option == "-h" {
-            return Ok(Wanted::Help);
-        }
-        if option == "--nearly" {
-            nearly = true;
-            continue;
+        match option.as_str() {
+            "--help" | "-h" => return Ok(Wanted::Help),
+            "--nearly" => {
+                nearly = true;
+                continue;
+            }
+            "--fixed" => {
+                plan.fixed = true;
+                continue;
+            }
+            _ => {}
         }
         let mut value = || rest.next().ok_or_else(|| format!("{option} needs a value"));
         match option.as_str() {

@@ -113,6 +113,7 @@ fn plan(address: SocketAddr, expected: Option<&'static [u8]>) -> Plan {
         warmup: Duration::from_millis(50),
         units: None,
         sampled: 0.0,
+        fixed: false,
         pid: Some(std::process::id()),
     }
 }
