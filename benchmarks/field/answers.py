@@ -49,6 +49,15 @@ def check(server: Running, scenarios: Mapping[str, Scenario]) -> int:
     return count
 
 
+def raw_of(server: Running, scenario: Scenario) -> tuple[bytes, ...]:
+    """Return the raw contents of the answers to all requests, sent one by one."""
+    with grpc.insecure_channel(server.address) as channel:
+        infer: grpc.UnaryUnaryMultiCallable[bytes, pb.ModelInferResponse] = channel.unary_unary(
+            METHOD, response_deserializer=pb.ModelInferResponse.FromString
+        )
+        return tuple(b"".join(infer(body, timeout=30).raw_output_contents) for body in scenario.bodies())
+
+
 def difference(response: pb.ModelInferResponse, outputs: Arrays) -> str:
     """Say how *response* differs from *outputs*; nothing if it does not.
 

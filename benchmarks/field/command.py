@@ -13,8 +13,9 @@ from pathlib import Path
 
 from benchmarks.field import answers, environments, plots, report
 from benchmarks.field import scenarios as scenes
-from benchmarks.field.generator import Generator
-from benchmarks.field.measurement import Job, Measurement
+from benchmarks.field.generators import GENERATORS, generating
+from benchmarks.field.measurement import Job, Measurement, Measures
+from benchmarks.field.native_generator import BuildError
 from benchmarks.field.report import Run, ServerFacts
 from benchmarks.field.results import Sample, fastest, geometric_mean, rotated
 from benchmarks.field.scenarios import Scenario
@@ -40,8 +41,10 @@ def main(arguments: Sequence[str]) -> int:
     seconds = wanted.seconds or (QUICK_SECONDS if wanted.quick else SECONDS)
     output = wanted.output.resolve()  # the servers run in other directories
     try:
-        run = compare(wanted.servers, wanted.scenarios, wanted.concurrency, rounds, seconds, output)
-    except (ServerFailedError, environments.InstallError) as error:
+        run = compare(
+            wanted.servers, wanted.scenarios, wanted.concurrency, rounds, seconds, output, generator=wanted.generator
+        )
+    except (ServerFailedError, BuildError, environments.InstallError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -60,11 +63,14 @@ def compare(
     rounds: int,
     seconds: float,
     output: Path,
+    *,
+    generator: str = "auto",
 ) -> Run:
     """Compare *servers* and return what was found. Ctrl-C ends it early, with what there is by then.
 
     Raises:
         ServerFailedError: a server does not start, or answers wrongly.
+        BuildError: the generator in Rust was asked for, and cannot be built.
         InstallError: a rival cannot be installed.
     """
     machine = facts()
@@ -72,14 +78,19 @@ def compare(
     samples: list[Sample] = []
     complete = False
     with contextlib.ExitStack() as stack:
-        generator = stack.enter_context(Generator())
+        how, measures = stack.enter_context(generating(generator))
         loads = sorted({min(concurrencies), max(concurrencies)})
-        chosen, trials = _choose(servers, loads, workshop, scenarios, generator)
+        chosen, trials = _choose(servers, loads, workshop, scenarios, measures)
         up = {name: stack.enter_context(running(setup, workshop, scenarios)) for name, setup in chosen.items()}
         checked = {name: answers.check(server, scenarios) for name, server in up.items()}
+        expected = {
+            (name, scenario.name): answers.raw_of(server, scenario)
+            for name, server in up.items()
+            for scenario in scenarios.values()
+        }
         idle = _idle_cpu(up)
         with contextlib.suppress(KeyboardInterrupt):
-            for sample in _measure(up, scenarios, concurrencies, rounds, seconds, generator):
+            for sample in _measure(up, scenarios, concurrencies, rounds, seconds, measures, expected):
                 samples.append(sample)
                 _say_sample(sample, rounds)
             complete = True
@@ -100,6 +111,7 @@ def compare(
         rounds=rounds,
         seconds=seconds,
         warmup_s=_WARMUP_S,
+        generator=how,
         complete=complete,
         servers=found,
         trials=trials,
@@ -133,7 +145,7 @@ def _choose(
     concurrencies: Sequence[int],
     workshop: Workshop,
     scenarios: Mapping[str, Scenario],
-    generator: Generator,
+    generator: Measures,
 ) -> tuple[dict[str, Setup], dict[str, dict[str, tuple[float, ...]]]]:
     """Return each server's quickest setup, and the throughputs of the trial, where there are several."""
     chosen, trials = {}, {}
@@ -156,7 +168,7 @@ def _try(
     concurrencies: Sequence[int],
     workshop: Workshop,
     scenarios: Mapping[str, Scenario],
-    generator: Generator,
+    generator: Measures,
 ) -> tuple[float, ...]:
     with running(setup, workshop, scenarios) as server:
         answers.check(server, scenarios)
@@ -173,7 +185,8 @@ def _measure(
     concurrencies: Sequence[int],
     rounds: int,
     seconds: float,
-    generator: Generator,
+    generator: Measures,
+    expected: Mapping[tuple[str, str], tuple[bytes, ...]],
 ) -> Iterator[Sample]:
     """Measure every cell in every round: whatever changes with time then touches all servers alike."""
     for number in range(rounds):
@@ -181,12 +194,20 @@ def _measure(
         for name, scenario in scenarios.items():
             for concurrency in concurrencies:
                 for server in rotated(list(servers), turn):
-                    measured = _load(servers[server], scenario, concurrency, seconds, generator)
+                    right = expected[server, name]
+                    measured = _load(servers[server], scenario, concurrency, seconds, generator, right)
                     yield Sample(round=number, scenario=name, concurrency=concurrency, server=server, measured=measured)
                 turn += 1
 
 
-def _load(server: Running, scenario: Scenario, concurrency: int, seconds: float, generator: Generator) -> Measurement:
+def _load(
+    server: Running,
+    scenario: Scenario,
+    concurrency: int,
+    seconds: float,
+    generator: Measures,
+    expected: tuple[bytes, ...] = (),
+) -> Measurement:
     return generator.measure(
         Job(
             target=server.address,
@@ -195,6 +216,7 @@ def _load(server: Running, scenario: Scenario, concurrency: int, seconds: float,
             concurrency=concurrency,
             seconds=seconds,
             warmup_s=_WARMUP_S,
+            expected=expected,
         )
     )
 
@@ -240,5 +262,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--concurrency", type=several(int), default=CONCURRENCY, metavar="N,M", help="calls at once")
     parser.add_argument("--seconds", type=above_0(float), metavar="S", help=f"of each measurement; {SECONDS:g}")
     parser.add_argument("--rounds", type=above_0(int), metavar="N", help=str(ROUNDS))
+    parser.add_argument(
+        "--generator", choices=GENERATORS, default="auto", help="of the load; auto is Rust's where cargo can build it"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR")
     return parser

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 
@@ -16,6 +18,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     seconds: float
     warmup_s: float
+    expected: tuple[bytes, ...] = ()
+    """The raw contents of each answer, one after the other; empty where nobody compares them. Floats may be off by a
+    thousandth. The generator in Python does not look."""
+
+
+class Measures(Protocol):
+    """What does jobs: one of the load generators."""
+
+    def measure(self, job: Job) -> Measurement:
+        """Do *job*.
+
+        Raises:
+            ServerFailedError: nothing was answered, or the generator has failed.
+        """
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +43,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     p95: float
     p99: float
     server_cpu: float
-    """CPU seconds of the server's processes per call, calls of the warm-up included."""
+    """CPU seconds of the server's processes per call."""
     generator_cpu: float
     """CPU seconds of the load generator per call."""
     generator_bound: bool

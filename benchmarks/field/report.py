@@ -55,6 +55,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     seconds: float
     warmup_s: float
+    generator: str
+    """Which one, in words."""
     complete: bool
     """Whether all rounds were run."""
     servers: dict[str, ServerFacts]
@@ -120,8 +122,8 @@ def _introduction(run: Run) -> str:
     text = (
         "The same ONNX files behind each server, over `inference.GRPCInferenceService/ModelInfer` with raw contents, "
         f"the same bytes for all. Rounds: {run.rounds}, each measurement {run.seconds:g} s after {run.warmup_s:g} s of "
-        "warm-up; within a round the servers take turns at being first. One closed-loop load generator, one "
-        f"connection, on the same machine.\n\n{listed(run.machine)}. Everything else on the machine used "
+        "warm-up; within a round the servers take turns at being first. One closed-loop load generator "
+        f"{run.generator}, on the same machine.\n\n{listed(run.machine)}. Everything else on the machine used "
         f"{others.median:.2f} cores meanwhile (median; {others.low:.2f} to {others.high:.2f})."
     )
     return text if run.complete else f"{text}\n\n**Broken off before all rounds were run.**"

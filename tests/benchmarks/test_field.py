@@ -61,6 +61,7 @@ def run_of(*samples: Sample) -> Run:
         rounds=3,
         seconds=1.0,
         warmup_s=0.5,
+        generator="in Rust",
         complete=True,
         servers={one.server: facts for one in samples},
         trials={},

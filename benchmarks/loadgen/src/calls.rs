@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 
+use crate::messages::Expected;
 use crate::options::Plan;
 use crate::random::{self, Random};
 
@@ -18,14 +19,14 @@ pub struct Calls {
     random: Random,
     units: Option<u64>,
     sampled: f64,
+    fixed: bool,
 }
 
 /// One call, ready to be sent.
 pub struct Call {
     pub head: Request<()>,
     pub frame: Bytes,
-    /// What the answer's raw contents are to be.
-    pub expected: Option<Bytes>,
+    pub expected: Option<Expected>,
 }
 
 impl Calls {
@@ -41,12 +42,18 @@ impl Calls {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static("turnout-loadgen"));
+        let mut random = Random::of_now(number as u64);
+        if plan.fixed {
+            name(&mut headers, UNIT, &random::unit(0));
+            name(&mut headers, TRACEPARENT, &random.traceparent(false));
+        }
         Ok(Calls {
             uri,
             headers,
             requests: plan.requests.clone(),
             next: number * plan.requests.len() / plan.threads.max(1),
-            random: Random::of_now(number as u64),
+            random,
+            fixed: plan.fixed,
             units: plan.units,
             sampled: plan.sampled,
         })
@@ -60,25 +67,33 @@ impl Calls {
         *head.uri_mut() = self.uri.clone();
         *head.version_mut() = Version::HTTP_2;
         *head.headers_mut() = self.headers.clone();
-        let sampled = self.sampled > 0.0 && self.random.share() < self.sampled;
-        let drawn = self.random.draw();
-        let unit = random::unit(self.units.map_or(drawn, |units| drawn % units));
-        for (name, value) in [(UNIT, &unit[..]), (TRACEPARENT, &self.random.traceparent(sampled)[..])] {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                head.headers_mut().insert(name, value);
-            }
+        if !self.fixed {
+            let sampled = self.sampled > 0.0 && self.random.share() < self.sampled;
+            let drawn = self.random.draw();
+            name(head.headers_mut(), UNIT, &random::unit(self.units.map_or(drawn, |units| drawn % units)));
+            name(head.headers_mut(), TRACEPARENT, &self.random.traceparent(sampled));
         }
         Call { head, frame: request.frame.clone(), expected: request.expected.clone() }
     }
 }
 
+fn name(headers: &mut HeaderMap, key: &'static str, value: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
+        headers.insert(key, value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::options::{Wanted, parse};
 
     fn plan(options: &str) -> Plan {
-        let file = std::env::temp_dir().join(format!("turnout-loadgen-calls-{}", std::process::id()));
+        static FILES: AtomicUsize = AtomicUsize::new(0); // tests run at the same time
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("turnout-loadgen-calls-{}-{number}", std::process::id()));
         std::fs::write(&file, b"\0\0\0\0\x01a\0\0\0\0\x01b").unwrap();
         let line = format!("--target 127.0.0.1:1 --requests {} {options}", file.display());
         let arguments: Vec<String> = line.split_whitespace().map(String::from).collect();
@@ -108,6 +123,14 @@ mod tests {
         assert_eq!(units.len(), 2);
         let sampled = heads.iter().filter(|head| head.headers()[TRACEPARENT].as_bytes().ends_with(b"1")).count();
         assert!((20..80).contains(&sampled), "{sampled}");
+    }
+
+    #[test]
+    fn fixed_names_stay() {
+        let mut calls = Calls::new(&plan("--fixed"), 0).unwrap();
+        let (one, other) = (calls.make().head, calls.make().head);
+        assert!(one.headers().contains_key(UNIT) && one.headers().contains_key(TRACEPARENT));
+        assert_eq!(one.headers(), other.headers());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use tokio::net::TcpStream;
 
 use crate::calls::Call;
-use crate::messages::{PREFIX, has_outputs, length_of};
+use crate::messages::{Expected, PREFIX, length_of};
 use crate::tally::{End, NO_CONNECTION, WRONG_ANSWER, name_of};
 
 /// So large that nobody waits for leave to send: it is the server that is measured.
@@ -76,10 +76,7 @@ impl Connection {
         };
         let frame = only.as_deref().unwrap_or(&frame);
         let code = trailers.as_ref().and_then(status_in).unwrap_or("UNKNOWN");
-        Some((
-            if code == "OK" && !is_right(frame, call.expected.as_deref()) { WRONG_ANSWER } else { code },
-            frame.len(),
-        ))
+        Some((if code == "OK" && !is_right(frame, call.expected.as_ref()) { WRONG_ANSWER } else { code }, frame.len()))
     }
 
     /// Return what sends, connected; none where that fails.
@@ -129,7 +126,7 @@ fn status_in(headers: &HeaderMap) -> Option<&'static str> {
     headers.get(STATUS).map(|status| name_of(status.as_bytes()))
 }
 
-fn is_right(frame: &[u8], expected: Option<&[u8]>) -> bool {
+fn is_right(frame: &[u8], expected: Option<&Expected>) -> bool {
     length_of(frame) == Some(frame.len().saturating_sub(PREFIX))
-        && expected.is_none_or(|expected| has_outputs(&frame[PREFIX..], expected))
+        && expected.is_none_or(|expected| expected.is_in(&frame[PREFIX..]))
 }

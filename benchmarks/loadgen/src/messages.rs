@@ -42,19 +42,42 @@ pub fn length_of(frame: &[u8]) -> Option<usize> {
     }
 }
 
-/// Say whether the raw contents in `message`, a `ModelInferResponse`, come to `expected`.
-pub fn has_outputs(message: &[u8], expected: &[u8]) -> bool {
-    let (mut message, mut expected) = (message, expected);
-    while !message.is_empty() {
-        let Some((field, data)) = next_field(&mut message) else { return false };
-        if field == RAW_OUTPUT_CONTENTS {
-            match expected.strip_prefix(data) {
-                Some(rest) => expected = rest,
-                None => return false,
+/// What an answer's raw contents are to be.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// All of them, one after the other.
+    pub contents: Bytes,
+    /// Whether 32-bit floats may be off by `OFF`, as they are when rows are computed together.
+    pub nearly: bool,
+}
+
+/// Relative to the greater of the two.
+const OFF: f32 = 1e-3;
+
+impl Expected {
+    /// Say whether the raw contents in `message`, a `ModelInferResponse`, are as expected.
+    pub fn is_in(&self, message: &[u8]) -> bool {
+        let (mut message, mut expected) = (message, self.contents.as_ref());
+        while !message.is_empty() {
+            let Some((field, data)) = next_field(&mut message) else { return false };
+            if field == RAW_OUTPUT_CONTENTS {
+                match take(&mut expected, data.len()) {
+                    Some(part) if part == data || (self.nearly && are_near(part, data)) => {}
+                    _ => return false,
+                }
             }
         }
+        expected.is_empty()
     }
-    expected.is_empty()
+}
+
+fn are_near(one: &[u8], other: &[u8]) -> bool {
+    let (ones, others) = (one.as_chunks::<4>(), other.as_chunks::<4>());
+    ones.1 == others.1
+        && ones.0.iter().zip(others.0).all(|(one, other)| {
+            let (a, b) = (f32::from_le_bytes(*one), f32::from_le_bytes(*other));
+            one == other || (a - b).abs() <= OFF * a.abs().max(b.abs())
+        })
 }
 
 /// Take the next field off `message`: its number and, where it has a length, its content; none where it is malformed.
@@ -110,11 +133,31 @@ mod tests {
     fn raw_contents_are_found_wherever_they_stand() {
         // model_name, two raw contents with an output between them, and fields of every other kind.
         let message = b"\x0a\x01m\x32\x02ab\x2a\x03\x0a\x01y\x32\x01c\x78\x96\x01\x79\0\0\0\0\0\0\0\0\x7d\0\0\0\0";
-        assert!(has_outputs(message, b"abc"));
+        assert!(exactly(b"abc").is_in(message));
         for wrong in [&b"ab"[..], b"abcd", b"abd", b"", b"cab"] {
-            assert!(!has_outputs(message, wrong), "{wrong:?}");
+            assert!(!exactly(wrong).is_in(message), "{wrong:?}");
         }
-        assert!(has_outputs(b"", b""));
+        assert!(exactly(b"").is_in(b""));
+    }
+
+    fn exactly(contents: &'static [u8]) -> Expected {
+        Expected { contents: Bytes::from_static(contents), nearly: false }
+    }
+
+    #[test]
+    fn floats_may_be_near_where_that_is_enough() {
+        let answer = |number: f32| [&b"\x32\x04"[..], &number.to_le_bytes()].concat();
+        let nearly = Expected { contents: Bytes::copy_from_slice(&1.5_f32.to_le_bytes()), nearly: true };
+        let exactly = Expected { nearly: false, ..nearly.clone() };
+        for (number, near, equal) in
+            [(1.5, true, true), (1.5001, true, false), (1.51, false, false), (f32::NAN, false, false)]
+        {
+            assert_eq!((nearly.is_in(&answer(number)), exactly.is_in(&answer(number))), (near, equal), "{number}");
+        }
+        // Whole numbers are tiny floats.
+        let seven = Expected { contents: Bytes::from_static(b"\x07\0\0\0"), nearly: true };
+        assert!(seven.is_in(b"\x32\x04\x07\0\0\0") && !seven.is_in(b"\x32\x04\x08\0\0\0"));
+        assert!(!seven.is_in(b"\x32\x03\x07\0\0") && !seven.is_in(b""));
     }
 
     #[test]
@@ -122,7 +165,7 @@ mod tests {
         for message in
             [&b"\x32\x05ab"[..], b"\x32", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x33", b"\x79\0"]
         {
-            assert!(!has_outputs(message, b""), "{message:?}");
+            assert!(!exactly(b"").is_in(message), "{message:?}");
         }
     }
 }

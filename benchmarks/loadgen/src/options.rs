@@ -1,9 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::messages;
+use crate::messages::{self, Expected};
 
 pub const HELP: &str = "\
 usage: turnout-loadgen --target HOST:PORT --requests FILE [OPTIONS]
@@ -15,6 +15,7 @@ Sends the messages in FILE in turn, each call with a traceparent and a unit of i
                        first, the message; any number of them
   --expect FILE        likewise, for each request: the answer's raw_output_contents, one after the other. Another
                        answer counts as the error WRONG_ANSWER
+  --nearly             floats of 32 bits may be off by a thousandth: rows that are computed together round otherwise
   --callers N          closed loop: callers that send the next call when the last is answered; 1
   --rate R             open loop instead: calls a second, whether or not earlier ones were answered
   --connections C      as many as there are callers, at most 8, unless this says otherwise
@@ -24,6 +25,7 @@ Sends the messages in FILE in turn, each call with a traceparent and a unit of i
   --method PATH        inference.GRPCInferenceService/ModelInfer
   --units N            that many units in turn, in place of a new one a call
   --sampled SHARE      of the calls whose traceparent says that they are sampled; 0
+  --fixed              one traceparent and one unit for all calls, which is all that other generators can do
   --pid PID            the server's process: says what CPU a call took it and its descendants";
 
 /// What to do.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub units: Option<u64>,
     /// The share of calls that are sampled, 0 to 1.
     pub sampled: f64,
+    /// Whether all calls have the same trace and unit.
+    pub fixed: bool,
     pub pid: Option<u32>,
 }
 
@@ -51,8 +55,8 @@ pub struct Plan {
 pub struct Request {
     /// Framed, as it goes over the wire.
     pub frame: bytes::Bytes,
-    /// All of the answer's raw contents; none where any will do.
-    pub expected: Option<bytes::Bytes>,
+    /// None where any answer will do.
+    pub expected: Option<Expected>,
 }
 
 pub enum Wanted {
@@ -77,13 +81,23 @@ pub fn parse(arguments: &[String]) -> Result<Wanted, String> {
         warmup: Duration::from_secs(1),
         units: None,
         sampled: 0.0,
+        fixed: false,
         pid: None,
     };
-    let (mut requests, mut expect) = (None, None);
+    let (mut requests, mut expect, mut nearly) = (None, None, false);
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
-        if option == "--help" || option == "-h" {
-            return Ok(Wanted::Help);
+        match option.as_str() {
+            "--help" | "-h" => return Ok(Wanted::Help),
+            "--nearly" => {
+                nearly = true;
+                continue;
+            }
+            "--fixed" => {
+                plan.fixed = true;
+                continue;
+            }
+            _ => {}
         }
         let mut value = || rest.next().ok_or_else(|| format!("{option} needs a value"));
         match option.as_str() {
@@ -111,14 +125,17 @@ pub fn parse(arguments: &[String]) -> Result<Wanted, String> {
         plan.connections = callers.clamp(1, CONNECTIONS);
     }
     plan.threads = plan.threads.min(plan.connections);
-    plan.requests = requests_of(&requests.ok_or("--requests is missing")?, expect.as_deref())?;
+    plan.requests = requests_of(&requests.ok_or("--requests is missing")?, expect.as_deref(), nearly)?;
     Ok(Wanted::Plan(Box::new(plan)))
 }
 
-fn requests_of(file: &std::path::Path, expect: Option<&std::path::Path>) -> Result<Vec<Request>, String> {
+fn requests_of(file: &Path, expect: Option<&Path>, nearly: bool) -> Result<Vec<Request>, String> {
     let frames = messages::frames_in(file)?;
-    let mut expected = match expect {
-        Some(file) => messages::frames_in(file)?.into_iter().map(|frame| Some(messages::message_in(&frame))).collect(),
+    let expected: Vec<Option<Expected>> = match expect {
+        Some(file) => messages::frames_in(file)?
+            .iter()
+            .map(|frame| Some(Expected { contents: messages::message_in(frame), nearly }))
+            .collect(),
         None => vec![None; frames.len()],
     };
     if expected.len() != frames.len() {
@@ -127,7 +144,7 @@ fn requests_of(file: &std::path::Path, expect: Option<&std::path::Path>) -> Resu
     if frames.is_empty() {
         return Err(format!("{}: there is no message in it", file.display()));
     }
-    Ok(frames.into_iter().zip(expected.drain(..)).map(|(frame, expected)| Request { frame, expected }).collect())
+    Ok(frames.into_iter().zip(expected).map(|(frame, expected)| Request { frame, expected }).collect())
 }
 
 fn whole(option: &str, text: &str) -> Result<usize, String> {
@@ -185,9 +202,10 @@ mod tests {
         let two = file("both", b"\0\0\0\0\x01x\0\0\0\0\0");
         let wrong = parsed(&format!("--target h:1 --requests {requests} --expect {one}")).unwrap_err();
         assert!(wrong.contains("1 answers are expected of 2 requests"), "{wrong}");
-        let plan = parsed(&format!("--target h:1 --requests {requests} --expect {two}")).unwrap();
-        assert_eq!(plan.requests[0].expected.as_deref(), Some(&b"x"[..]));
-        assert_eq!(plan.requests[1].expected.as_deref(), Some(&b""[..]));
+        let plan = parsed(&format!("--target h:1 --requests {requests} --nearly --expect {two}")).unwrap();
+        let expected: Vec<_> = plan.requests.into_iter().flat_map(|request| request.expected).collect();
+        assert_eq!(expected.iter().map(|one| one.contents.as_ref()).collect::<Vec<_>>(), [&b"x"[..], b""]);
+        assert!(expected[0].nearly);
     }
 
     #[test]

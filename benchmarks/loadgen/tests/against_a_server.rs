@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use tokio::net::TcpListener;
 use turnout_loadgen::load;
+use turnout_loadgen::messages::Expected;
 use turnout_loadgen::options::{Plan, Request};
 use turnout_loadgen::report;
 
@@ -98,8 +99,8 @@ async fn connection(socket: tokio::net::TcpStream, answer: Answer, seen: Arc<Mut
 }
 
 fn plan(address: SocketAddr, expected: Option<&'static [u8]>) -> Plan {
-    let request =
-        |frame: &'static [u8]| Request { frame: Bytes::from_static(frame), expected: expected.map(Bytes::from_static) };
+    let expected = || expected.map(|contents| Expected { contents: Bytes::from_static(contents), nearly: false });
+    let request = |frame: &'static [u8]| Request { frame: Bytes::from_static(frame), expected: expected() };
     Plan {
         target: address.to_string(),
         method: "some.Service/Method".into(),
@@ -112,6 +113,7 @@ fn plan(address: SocketAddr, expected: Option<&'static [u8]>) -> Plan {
         warmup: Duration::from_millis(50),
         units: None,
         sampled: 0.0,
+        fixed: false,
         pid: Some(std::process::id()),
     }
 }
