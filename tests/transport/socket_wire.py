@@ -13,7 +13,7 @@ import h2.settings
 
 from tests.transport.native.wire import Answer, prefixed
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 10.0
 
 
 class SocketWire:

@@ -48,7 +48,7 @@ const RESET_UNSEEN: usize = 1_000;
 
 const HTTP1: [&[u8]; 9] = [b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"];
 const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\n\
-    Content-Type: text/plain\r\nContent-Length: 47\r\n\r\nThis port speaks gRPC, over HTTP/2 without TLS.\n";
+    Content-Type: text/plain\r\nContent-Length: 48\r\n\r\nThis port speaks gRPC, over HTTP/2 without TLS.\n";
 /// SETTINGS of nothing, and GOAWAY of stream 0 with PROTOCOL_ERROR.
 const NOT_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("turnout.rpc")
 _IN_TRANSIT_S: Final = 0.05
-"""What calls that are on their way get to arrive, and the server's goodbye to be read, in seconds."""
+"""What calls and messages that are on their way get to arrive, and the server's goodbye to be read, in seconds."""
 _ANSWERS_S: Final = 5.0
 """What answers get that clients are still reading, in seconds."""
 _EVENTS_A_TURN: Final = 32
@@ -303,12 +303,18 @@ class StreamingCall(EngineCall):
         try:
             self._engine.more(self._number)
             while True:
+                hurried = False
                 while self._message is None:
                     if self._half_closed:
                         return
-                    if gate.closing.is_set():
-                        raise ShuttingDownError
                     self._came = self._loop.create_future()
+                    if gate.closing.is_set():
+                        if hurried:
+                            raise ShuttingDownError
+                        hurried = True
+                        self._loop.call_later(
+                            _IN_TRANSIT_S, self._wake
+                        )  # what has arrived is on its way from the engine
                     await self._came
                 message, self._message = self._message, None
                 self._engine.more(self._number)  # one ahead, which comes while this one is answered
