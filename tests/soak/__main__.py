@@ -40,7 +40,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long everybody is at it; 60")
     parser.add_argument("--seed", type=int, default=None, help="an earlier run's; a new one by default")
-    parser.add_argument("--transport", choices=("native", "grpcio"), default="native", help="the server's; native")
+    parser.add_argument(
+        "--transport",
+        choices=("auto", "engine", "native", "grpcio"),
+        default="auto",
+        help="the server's: the engine, or one of Python's; auto, the engine where it is installed",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the store and the logs of a good run too")
     given = parser.parse_args()
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
