@@ -31,6 +31,12 @@ impl Budget {
         true
     }
 
+    /// Returns how many tokens had gone when one was last taken.
+    #[cfg(test)]
+    pub fn spent(&self) -> f64 {
+        self.burst - self.tokens
+    }
+
     /// Puts one token back, for something useful that was done.
     pub fn earn(&mut self) {
         if self.tokens < self.burst {

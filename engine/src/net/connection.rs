@@ -217,9 +217,11 @@ fn builder() -> Builder {
     builder
 }
 
-enum Next {
-    Call(Request<RecvStream>, SendResponse<Bytes>),
-    /// It is over.
+type Begun = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// What comes in place of a call.
+enum Turn {
+    /// The connection is over.
     Over,
     /// It has to be ended, for this reason.
     End(Reason),
@@ -241,20 +243,20 @@ async fn take_calls<U: Unary>(
             if !slow_over && slow.as_mut().poll(cx).is_ready() {
                 slow_over = true;
                 if !state.begun() {
-                    return Poll::Ready(Next::Over);
+                    return Poll::Ready(Err(Turn::Over));
                 }
             }
             poll_next(connection, state, shard, drained, cx)
         })
         .await;
         match next {
-            Next::Call(request, respond) => carry::begin(shard, state, request, respond),
-            Next::Over => return true,
-            Next::Drain => {
+            Ok((request, respond)) => carry::begin(shard, state, request, respond),
+            Err(Turn::Over) => return true,
+            Err(Turn::Drain) => {
                 drained = true;
                 connection.graceful_shutdown();
             }
-            Next::End(reason) => {
+            Err(Turn::End(reason)) => {
                 connection.abrupt_shutdown(reason);
                 return false;
             }
@@ -268,22 +270,22 @@ fn poll_next<U: Unary>(
     shard: &Shard<U>,
     drained: bool,
     cx: &mut Context<'_>,
-) -> Poll<Next> {
+) -> Poll<Result<Begun, Turn>> {
     if !drained && shard.ending.draining() {
-        return Poll::Ready(Next::Drain);
+        return Poll::Ready(Err(Turn::Drain));
     }
     state.watched.turn();
     match connection.poll_accept(cx) {
-        Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Next::Call(request, respond)),
-        Poll::Ready(_) => return Poll::Ready(Next::Over),
+        Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Ok((request, respond))),
+        Poll::Ready(_) => return Poll::Ready(Err(Turn::Over)),
         Poll::Pending => {}
     }
     if let Some(reason) = state.watched.fault() {
-        return Poll::Ready(Next::End(reason));
+        return Poll::Ready(Err(Turn::End(reason)));
     }
     let all_said = || state.calls.get() == 0 && !connection.has_streams();
     if state.ended.get() || shard.ending.over() || (shard.ending.closing() && all_said()) {
-        return Poll::Ready(Next::End(Reason::NO_ERROR));
+        return Poll::Ready(Err(Turn::End(Reason::NO_ERROR)));
     }
     state.waker.replace(Some(cx.waker().clone()));
     Poll::Pending

@@ -25,7 +25,7 @@ pub use bridge::{Event, Reply};
 pub use message::framed;
 pub use server::Server;
 pub use sockets::listener;
-pub use status::{Status, Value};
+pub use status::{Status, Value, status_of};
 
 use crate::call::{Head, Outcome, Unary};
 

@@ -40,3 +40,38 @@ pub fn tune(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_that_vanish_without_a_word_are_found_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_COUNT);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+    }
+
+    #[test]
+    fn what_is_no_socket_is_an_error() {
+        assert!(listener(-1).is_err());
+        assert!(listener(1_000_000).is_err());
+    }
+
+    #[test]
+    fn a_listener_outlives_the_one_that_it_was_made_of() {
+        let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = theirs.local_addr().unwrap();
+        let ours = listener(std::os::fd::AsRawFd::as_raw_fd(&theirs)).unwrap();
+        drop(theirs);
+        assert_eq!(ours.local_addr().unwrap(), address);
+        assert!(std::net::TcpStream::connect(address).is_ok());
+    }
+}

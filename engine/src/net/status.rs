@@ -110,7 +110,7 @@ pub fn code_of(kind: Kind) -> u8 {
     }
 }
 
-/// Returns the status that tells a caller about `error`.
+/// Returns the status that tells a caller about `error`; tests/statuses.rs holds it to Python's.
 pub fn status_of(error: &Error) -> Status {
     let code = code_of(error.kind);
     let message = shortened(&error.message, LONGEST_MESSAGE);
@@ -201,44 +201,6 @@ fn shortened(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    fn details(status: &Status) -> &[u8] {
-        match status.trailers.last() {
-            Some((key, Value::Binary(raw))) if key == DETAILS_KEY => raw,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    // What `transport.status.status_of` makes of the same errors; tests/transport/test_engine_status.py keeps it so.
-    #[test]
-    fn an_error_without_details_is_as_python_has_it() {
-        let status = status_of(&Error::new(Kind::NotFound, "MODEL_NOT_FOUND", "no such model"));
-        assert_eq!((status.code, &*status.message), (5, "no such model"));
-        let expected = b"\x08\x05\x12\rno such model\x1aH\n(type.googleapis.com/google.rpc.ErrorInfo\
-            \x12\x1c\n\x0fMODEL_NOT_FOUND\x12\x07turnout"
-            .replace_len();
-        assert_eq!(details(&status), expected);
-    }
-
-    trait ReplaceLen {
-        fn replace_len(&self) -> Vec<u8>;
-    }
-
-    impl ReplaceLen for [u8] {
-        fn replace_len(&self) -> Vec<u8> {
-            self.to_vec()
-        }
-    }
-
-    #[test]
-    fn a_delay_is_told_to_people_and_to_retries() {
-        let mut error = Error::new(Kind::Overloaded, "TOO_MANY_CALLS", "full");
-        error.retry_after = Some(Duration::from_millis(500));
-        let status = status_of(&error);
-        assert_eq!(status.trailers[0], (PUSHBACK_KEY.into(), Value::Text("500".into())));
-        assert!(details(&status).ends_with(b"google.rpc.RetryInfo\x12\x08\x0a\x06\x10\x80\xca\xb5\xee\x01"));
-    }
 
     #[test]
     fn long_texts_are_cut_where_a_letter_ends() {
