@@ -47,16 +47,17 @@ class Answer(NamedTuple):
 def ask(channel: grpc.Channel, call: Call) -> Answer:
     """Send *call*, wait for its end, and return that."""
     compression = grpc.Compression.Gzip if call.gzip else grpc.Compression.NoCompression
-    options: dict[str, Any] = {"timeout": PATIENCE_S, "metadata": call.metadata, "compression": compression}
+    options: dict[str, Any] = {"metadata": call.metadata, "compression": compression}
     responses: list[bytes] = []
     rpc: Any
     try:
         if call.method == STREAM:
-            rpc = channel.stream_stream(f"/{call.method}")(iter(call.messages), **options)
+            rpc = channel.stream_stream(f"/{call.method}")(iter(call.messages), timeout=PATIENCE_S, **options)
             responses.extend(rpc)
         else:
-            response, rpc = channel.unary_unary(f"/{call.method}").with_call(call.messages[0], **options)
-            responses.append(response)
+            # Without a timeout of its own, the call may say what it likes of one in its metadata.
+            rpc = channel.unary_unary(f"/{call.method}").future(call.messages[0], **options)
+            responses.append(rpc.result(PATIENCE_S))
     except grpc.RpcError as error:
         rpc = error
     if TOO_LONG in (rpc.details() or ""):

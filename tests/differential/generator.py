@@ -17,6 +17,11 @@ MIRRORED = "mirrored"
 TRACE = "00-{:032x}-{:016x}-{}"
 
 
+HURRIED = ("0n", "1n", "0S", "1m")
+TIMEOUTS = (*HURRIED, "1H", "99999999H", "50000000u")
+"""Values of `grpc-timeout`."""
+
+
 class Kind(Enum):
     """What about a call's end is for its request alone to say."""
 
@@ -26,6 +31,8 @@ class Kind(Enum):
     """All of it, if it is sent when nothing else is under way."""
     DRAWN = "drawn"
     """All but the target: there is no unit, so it is drawn."""
+    HURRIED = "hurried"
+    """Little: it has hardly any time, and how far it gets is chance."""
 
 
 def make_call(world: World, seed: str, index: int) -> Call:
@@ -47,11 +54,15 @@ def make_call(world: World, seed: str, index: int) -> Call:
     metadata = _metadata(random, index, certain=call.method != INFER)
     if len(call.messages) == 1 and random.random() < 0.05:  # which ends a stream, as above
         metadata = (("triton_grpc_error", random.choice(("true", "True", "false"))), *metadata)
+    if call.method == INFER and random.random() < 0.04:
+        metadata = (("grpc-timeout", random.choice(TIMEOUTS)), *metadata)
     return call._replace(metadata=metadata, gzip=random.random() < 0.1)
 
 
 def kind_of(call: Call, world: World) -> Kind:
     """Say what about the end of *call* may be compared."""
+    if dict(call.metadata).get("grpc-timeout") in HURRIED:
+        return Kind.HURRIED
     if call.method == INFER:
         try:
             request = pb.ModelInferRequest.FromString(call.messages[0])
@@ -92,14 +103,14 @@ def _inference(random: Random, world: World) -> Call:
 
 def _stream(random: Random, world: World) -> Call:
     parts = [_inference(random, world) for _ in range(random.randint(1, 8))]
+    # One that is too long may end the stream before anything of it is counted, or after.
+    parts = [part for part in parts if len(part.messages[0]) <= wire.MOST_BYTES]
     if not all(_is_whole(part.messages[0]) for part in parts):
-        parts = parts[:1]  # one that cannot be read ends the stream, and how far the others have come is chance
+        parts = parts[:1]  # one that is broken ends the stream, and how far the others have come is chance
     return Call(STREAM, tuple(part.messages[0] for part in parts), about=" | ".join(part.about for part in parts))
 
 
 def _is_whole(message: bytes) -> bool:
-    if len(message) > wire.MOST_BYTES:
-        return False
     try:
         pb.ModelInferRequest.FromString(message)
     except DecodeError:

@@ -128,7 +128,7 @@ def _answers(
             eventually(lambda: counts(both[0].gateway) == counts(both[1].gateway), within_s=5)
         for one in both:
             one.look()
-        list(pool.map(ask_both, kinds[Kind.DRAWN]))
+        list(pool.map(ask_both, kinds[Kind.DRAWN] + kinds[Kind.HURRIED]))
     return found
 
 

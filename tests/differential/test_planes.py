@@ -16,6 +16,7 @@ from collections import Counter
 from typing import NamedTuple
 
 import pytest
+from google.protobuf.message import DecodeError
 
 from tests.differential import chance
 from tests.differential.answers import shown
@@ -100,7 +101,11 @@ def test_answers_are_equal(both: Both) -> None:
     problems = {}
     for place, call in enumerate(both.calls):
         first, second = both.first.answers[place], both.second.answers[place]
-        if kind_of(call, both.world) is Kind.DRAWN:
+        kind = kind_of(call, both.world)
+        if kind is Kind.HURRIED:
+            if len({first.code, second.code} - {"DEADLINE_EXCEEDED"}) > 1:
+                problems[place] = "end otherwise, time or no time"
+        elif kind is Kind.DRAWN:
             route = pb.ModelInferRequest.FromString(call.messages[0]).model_name
             if problem := chance.problem(both.world, route, first, second):
                 problems[place] = problem
@@ -150,8 +155,8 @@ def test_statistics_are_equal(both: Both) -> None:
 
 def test_records_are_equal(both: Both) -> None:
     """Every column of the journal but for times and numbers of the process."""
-    drawn = _ids_of_drawn(both)
-    first, second = (_counted(seen.records, without=drawn) for seen in (both.first, both.second))
+    chance_ids = _ids(both, Kind.DRAWN) | _ids(both, Kind.HURRIED)
+    first, second = (_counted(seen.records, without=chance_ids) for seen in (both.first, both.second))
     assert first
     differ = [*((both.names[0], row) for row in first - second), *((both.names[1], row) for row in second - first)]
     if differ:
@@ -162,7 +167,7 @@ def test_records_are_equal(both: Both) -> None:
 
 
 def test_records_of_drawn_targets_are_as_likely_as_they_say(both: Both) -> None:
-    drawn = _ids_of_drawn(both)
+    drawn = _ids(both, Kind.DRAWN) - _ids(both, Kind.HURRIED)
     for name, seen in zip(both.names, (both.first, both.second), strict=True):
         found = [record for record in seen.records if record["request_id"] in drawn]
         problems = [f"{problem}: {one}" for one in found if (problem := chance.record_problem(both.world, one))]
@@ -193,7 +198,13 @@ def _counted(records: list[Record], *, without: set[str]) -> Counter[str]:
     )
 
 
-def _ids_of_drawn(both: Both) -> set[str]:
-    """Return what requests without a unit are called in the journal."""
-    drawn = [call for call in both.calls if kind_of(call, both.world) is Kind.DRAWN]
-    return {pb.ModelInferRequest.FromString(call.messages[0]).id or call.request_id for call in drawn}
+def _ids(both: Both, kind: Kind) -> set[str]:
+    """Return what ModelInfer's calls of that kind are called in the journal."""
+    return {_request_of(call).id or call.request_id for call in both.calls if kind_of(call, both.world) is kind}
+
+
+def _request_of(call: Call) -> pb.ModelInferRequest:
+    try:
+        return pb.ModelInferRequest.FromString(call.messages[0])
+    except DecodeError:
+        return pb.ModelInferRequest()
