@@ -114,6 +114,11 @@ class Engine:
 
 # ---------------------------------------------------------------- the data plane: inferences without Python
 
+Told = tuple[list[Any], list[Any], list[Any], list[Any]]
+"""What has ended: decisions, which the others name by their place; requests that ended alike; runs that did; and the
+records of single requests, in the order of their numbers: all where somebody keeps records, else of models that failed.
+`turnout_server.engine.records` says what is in each."""
+
 @final
 class Plane:
     """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, of numbers sent raw.
@@ -138,16 +143,12 @@ class Plane:
             ValueError: the snapshot cannot be read.
         """
 
-    def ended(self) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]:
-        """Return what has ended since this or `number` was asked: decisions, requests, and runs of graphs.
-
-        `turnout_server.engine.records` says what is in them. A request names its decision by its place. Requests come
-        in the order of their numbers.
-        """
+    def ended(self) -> Told:
+        """Return what has ended since this or `number` was asked."""
 
     def number(
         self,
-    ) -> tuple[tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]], int]:
+    ) -> tuple[Told, int]:
         """Return what `ended` does, and the number of the next end, for a request that Python has served."""
 
     def close(self) -> None:

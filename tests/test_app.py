@@ -18,13 +18,15 @@ from turnout_server.app import _recording
 from turnout_server.config import Config, JournalConfig, StoreConfig
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.journal.boot import Boot
 from turnout_server.journal.reading import query as ask
 
 
 async def test_records_are_counted_and_kept_where_a_journal_is_asked_for(tmp_path: Path) -> None:
     instruments = Instruments()
     async with contextlib.AsyncExitStack() as stack:
-        records = _recording(JournalConfig(path=str(tmp_path), instance="gw"), instruments, stack)
+        journal = JournalConfig(path=str(tmp_path))
+        records = _recording(journal, Boot("gw", "0" * 16), instruments, stack)
         record = records.ended(query(unit="u"), DECISION, "OK", 0)
         families = {family.name: dict(family.points) for family in instruments.families()}
         assert families["turnout.journal.offered"] == {(): 1}
@@ -36,7 +38,7 @@ async def test_records_are_counted_and_kept_where_a_journal_is_asked_for(tmp_pat
 async def test_without_a_journal_there_is_none_to_read_of() -> None:
     instruments = Instruments()
     async with contextlib.AsyncExitStack() as stack:
-        _recording(JournalConfig(), instruments, stack)
+        _recording(JournalConfig(), Boot("gw", "0" * 16), instruments, stack)
         assert not any(family.name.startswith("turnout.journal") for family in instruments.families())
 
 
@@ -52,7 +54,7 @@ async def test_a_port_is_bound_when_the_names_of_the_store_are_known(
         return services_of(data_plane, catalog, *more)
 
     @contextlib.asynccontextmanager
-    async def listening(*anything: Any) -> AsyncIterator[None]:
+    async def listening(*anything: Any, **more: Any) -> AsyncIterator[None]:
         bound.extend(routes)
         raise OSError("enough seen")
         yield

@@ -29,6 +29,7 @@ WITHOUT_BEHAVIOUR = {
 }
 
 TESTED_ELSEWHERE = {
+    "server/turnout_server/onnx/binding.py",  # a session like the engine's: test_session.py tries both
     "server/turnout_server/rpc/open_inference/admin.py",  # the servicer has it as its base: test_servicer.py
 }
 

@@ -182,7 +182,8 @@ def _native(
     from turnout_server.engine.plane import EnginePlane
 
     runs = most_runs(config.scheduling.workers)
-    plane = EnginePlane(config.limits, runs, most_threads(runs), boot.boot)
+    keeps_records = config.journal.path is not None
+    plane = EnginePlane(config.limits, runs, most_threads(runs), boot.boot, keeps_records=keeps_records)
     return NativePlane(plane, names, manager, instruments, name_of_reason)
 
 
@@ -196,15 +197,15 @@ def _recording(
     """Return what makes records, with everybody who reads them; *stack* ends those."""
     shadow = ShadowInstruments()
     instruments.include(shadow)
-    readers: list[Reader] = [instruments.read, shadow.read]
+    keepers: list[Reader] = []
     if config.path is not None:
         # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
         from turnout_server.journal.journal import opening as journaling
 
         journal = stack.enter_context(journaling(config, boot))
         instruments.include(JournalInstruments(journal.counts))
-        readers.append(journal.append)
-    records = Records(readers, boot.boot, native)
+        keepers.append(journal.append)
+    records = Records([instruments.read, shadow.read], boot.boot, native, keepers)
     if native is not None:
         stack.callback(native.catch_up, records)
     return records

@@ -61,6 +61,8 @@ def count_run(runs: Runs, queue_ns: int, run_ns: int, rows: int) -> None:
 class Predictor:
     """`y` is `x` times ten; `version` is the version's number, for each row."""
 
+    native: object | None = None
+
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.runs = 0

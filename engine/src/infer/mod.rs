@@ -8,6 +8,7 @@ pub mod record;
 pub mod run;
 pub mod servable;
 pub mod shard;
+pub mod tally;
 pub mod threads;
 
 pub use plane::Plane;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::record::{Ledger, Run};
 use super::servable::Servable;
+use super::tally;
 use super::threads::Threads;
 use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
@@ -20,6 +21,7 @@ use crate::oip::Head;
 
 /// What Python's configuration says of inferring.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Calls in progress at once.
     pub concurrent_calls: usize,
@@ -31,6 +33,11 @@ pub struct Settings {
     pub threads: usize,
     /// What this start of the process is called.
     pub boot: String,
+    /// Whether records are kept for Python, besides what they come to.
+    pub keeps_records: bool,
+    /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
+    pub request_bounds_ns: Vec<Ns>,
+    pub run_bounds_ns: Vec<Ns>,
 }
 
 /// What is served at one moment. Never changed: it is swapped as a whole.
@@ -97,8 +104,10 @@ impl Plane {
     /// Makes a plane that serves nothing yet. Its clock counts from `started`.
     pub fn new(settings: Settings, started: Instant) -> Self {
         let bounds = Bounds { rows: settings.queue_total_rows, nbytes: settings.queue_total_bytes };
+        let buckets =
+            tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
         Self {
-            ledger: Ledger::default(),
+            ledger: Ledger::new(buckets, settings.keeps_records),
             threads: Threads::new(settings.threads),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),

@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::plane::{self, View};
-use super::record::{Ended, Record, Run, Timing};
+use super::record::{Ended, Record, Timing};
 use super::servable;
+use super::tally::{Requests, RunKey, Runs};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Signature;
 use crate::ort::python::PySession;
@@ -93,24 +94,56 @@ fn refused(error: serde_json::Error) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// Returns what has ended as tuples: the decisions, the records, which name those by their place, and the runs.
+/// Returns what has ended as tuples: the decisions, which the others name by their place, then requests that ended
+/// alike, runs that did, and single records.
 fn told(py: Python<'_>, ended: Ended) -> PyResult<Bound<'_, PyTuple>> {
-    let mut places: HashMap<*const Decision, usize> = HashMap::new();
-    let decisions = PyList::empty(py);
+    let mut decisions = Decisions { places: HashMap::new(), list: PyList::empty(py) };
+    let requests = PyList::empty(py);
+    for tally in ended.tallies.requests() {
+        requests.append(of_requests(py, decisions.place_of(&tally.decision)?, tally)?)?;
+    }
+    let runs = PyList::new(py, ended.tallies.runs().map(of_runs))?;
     let records = PyList::empty(py);
     for (number, record) in ended.records {
-        let place = match places.get(&Arc::as_ptr(&record.decision)) {
-            Some(&place) => place,
-            None => {
-                decisions.append(of_decision(py, &record.decision)?)?;
-                places.insert(Arc::as_ptr(&record.decision), decisions.len() - 1);
-                decisions.len() - 1
-            }
-        };
-        records.append(of_record(py, number, place, record)?)?;
+        records.append(of_record(py, number, decisions.place_of(&record.decision)?, record)?)?;
     }
-    let runs = PyList::new(py, ended.runs.iter().map(of_run))?;
-    (decisions, records, runs).into_pyobject(py)
+    (decisions.list, requests, runs, records).into_pyobject(py)
+}
+
+struct Decisions<'py> {
+    places: HashMap<*const Decision, usize>,
+    list: Bound<'py, PyList>,
+}
+
+impl Decisions<'_> {
+    fn place_of(&mut self, decision: &Arc<Decision>) -> PyResult<usize> {
+        if let Some(&place) = self.places.get(&Arc::as_ptr(decision)) {
+            return Ok(place);
+        }
+        let place = self.list.len();
+        self.list.append(of_decision(self.list.py(), decision)?)?;
+        self.places.insert(Arc::as_ptr(decision), place);
+        Ok(place)
+    }
+}
+
+fn of_requests<'py>(py: Python<'py>, decision: usize, tally: &Requests) -> PyResult<Bound<'py, PyTuple>> {
+    (
+        decision,
+        tally.code,
+        (&tally.took.counts, tally.took.sum),
+        (&tally.queue.counts, tally.queue.sum),
+        tally.rows,
+        tally.last,
+        (tally.queue_ns, tally.input_ns, tally.infer_ns, tally.output_ns),
+    )
+        .into_pyobject(py)
+}
+
+type OfRuns<'a> = (u64, u64, u64, bool, (&'a [u64], u64), u64, u64, u64);
+
+fn of_runs<'a>((&(servable, rows, size, failed), tally): (&RunKey, &'a Runs)) -> OfRuns<'a> {
+    (servable, rows, size, failed, (&tally.infer.counts, tally.infer.sum), tally.best, tally.input_ns, tally.output_ns)
 }
 
 fn of_decision<'py>(py: Python<'py>, decision: &Decision) -> PyResult<Bound<'py, PyTuple>> {
@@ -148,8 +181,4 @@ fn of_record(py: Python<'_>, number: u64, decision: usize, record: Record) -> Py
 
 fn of_timing(timing: Timing) -> (u64, u64, u64, u64, u64, u64) {
     (timing.queue, timing.input, timing.infer, timing.output, timing.rows, timing.started)
-}
-
-fn of_run(run: &Run) -> (u64, u64, u64, u64, u64, u64, bool) {
-    (run.servable, run.rows, run.size, run.input, run.infer, run.output, run.failed)
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::tally::{Bounds, Tallies};
 use crate::batch::Ns;
 use crate::decide::Decision;
 
@@ -62,9 +63,9 @@ pub struct Run {
 /// What has ended since somebody last asked.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// With their numbers, ascending.
+    pub tallies: Tallies,
+    /// With their numbers, ascending; none where nobody keeps records.
     pub records: Vec<(u64, Record)>,
-    pub runs: Vec<Run>,
 }
 
 #[derive(Default)]
@@ -73,39 +74,49 @@ struct State {
     ended: Ended,
 }
 
-/// Numbers the ends of this process's requests, whichever plane served them, and keeps the native ones.
+/// Numbers the ends of this process's requests, whichever plane served them, and counts and keeps the native ones.
 ///
 /// A number is given and its record kept in one step, so that readers who take them in order get them in order.
-#[derive(Default)]
 pub struct Ledger {
+    bounds: Bounds,
+    /// Whether somebody wants the records themselves, and not only what they come to.
+    keeps: bool,
     state: Mutex<State>,
     full: AtomicBool,
 }
 
 impl Ledger {
-    /// Keeps a request's end; returns its number.
+    /// Makes an empty ledger.
+    pub fn new(bounds: Bounds, keeps: bool) -> Self {
+        Self { bounds, keeps, state: Mutex::default(), full: AtomicBool::new(false) }
+    }
+
+    /// Takes a request's end; returns its number.
     pub fn record(&self, record: Record) -> u64 {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        state.ended.records.push((number, record));
-        if state.ended.records.len() >= MOST_WAITING {
-            self.full.store(true, Relaxed);
+        state.ended.tallies.ended(&record, &self.bounds);
+        if self.keeps || !record.problem.is_empty() {
+            state.ended.records.push((number, record));
+            if state.ended.records.len() >= MOST_WAITING {
+                self.full.store(true, Relaxed);
+            }
         }
         number
     }
 
-    /// Keeps a run.
-    pub fn ran(&self, run: Run) {
-        self.lock().ended.runs.push(run);
+    /// Takes a run.
+    pub fn ran(&self, run: &Run) {
+        self.lock().ended.tallies.ran(run, &self.bounds);
     }
 
-    /// Takes what has ended, in order.
+    /// Returns what has ended since this or `number` was asked, in order.
     pub fn take(&self) -> Ended {
         self.empty(&mut self.lock())
     }
 
-    /// Takes what has ended, and the number of the next end, for a request that the other plane served.
+    /// Returns likewise, and the number of the next end, for a request that the other plane served.
     pub fn number(&self) -> (Ended, u64) {
         let mut state = self.lock();
         let number = state.next;

@@ -295,7 +295,7 @@ impl Inner {
                 let overran = here && batcher.overran(run.infer);
                 batcher.costs.observe(run.size, run.infer, overran);
             }
-            self.plane.ledger.ran(*run);
+            self.plane.ledger.ran(run);
         }
         batcher.finish(rows, self.plane.now());
     }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import turnout_engine
 
 from turnout_server.config import LimitsConfig
 from turnout_server.engine import snapshot
 from turnout_server.engine.records import Ended, ended
+from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.versions import VersionKey
+
+if TYPE_CHECKING:
+    import turnout_engine
 
 _NS = 1e9
 
@@ -48,7 +51,7 @@ class NativeServable(NamedTuple):
 class EnginePlane:
     """The engine's data plane. The event loop's thread only; no method waits."""
 
-    def __init__(self, limits: LimitsConfig, runs: int, threads: int, boot: str) -> None:
+    def __init__(self, limits: LimitsConfig, runs: int, threads: int, boot: str, *, keeps_records: bool) -> None:
         """Make a plane that serves nothing yet.
 
         Args:
@@ -56,6 +59,7 @@ class EnginePlane:
             runs: how many runs of one version may be under way in threads at once, if it alone has work.
             threads: how many of all versions together.
             boot: what this start of the process is called.
+            keeps_records: whether somebody wants every record, and not only what they come to.
         """
         settings = {
             "concurrent_calls": limits.concurrent_calls,
@@ -64,7 +68,14 @@ class EnginePlane:
             "runs": runs,
             "threads": threads,
             "boot": boot,
+            "keeps_records": keeps_records,
+            "request_bounds_ns": REQUEST_BOUNDS_NS,
+            "run_bounds_ns": RUN_BOUNDS_NS,
         }
+        # Here and not above: the engine is an extra, and the gateway is imported without it too.
+        import turnout_engine
+
+        self._make_servable = turnout_engine.Servable
         self.inner = turnout_engine.Plane(msgspec.json.encode(settings))
         """What the transport hands calls to."""
         self._limits = limits
@@ -95,7 +106,7 @@ class EnginePlane:
             "queue_requests": limits.queue_requests,
         }
         signature = snapshot.signature(terms.signature)
-        inner = turnout_engine.Servable(self.inner, msgspec.json.encode(settings), signature, session)
+        inner = self._make_servable(self.inner, msgspec.json.encode(settings), signature, session)
         return NativeServable(self._made, terms.key, inner)
 
     def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:

@@ -1,28 +1,24 @@
-"""The ends of requests that the native data plane served, as the records that everybody reads."""
+"""What the native data plane says of the requests and runs that ended there."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from turnout_server.instruments.families import Counted
+from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.record import Record, Timing
 
-Told = tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]
-"""What `turnout_engine.Plane.ended` returns: decisions, records, runs."""
+Told = tuple[list[Any], list[Any], list[Any], list[Any]]
+"""What `turnout_engine.Plane.ended` returns: decisions, requests that ended alike, runs that did, records."""
 
 
-class NativeRun(NamedTuple):
-    """One run of a graph. Durations are in nanoseconds."""
+class NativeRuns(NamedTuple):
+    """Runs of one version's graph that were alike."""
 
     servable: int
     """The servable's number."""
-    rows: int
-    size: int
-    """What its run time grows with."""
-    input_ns: int
-    infer_ns: int
-    output_ns: int
-    failed: bool
+    runs: RunsAlike
 
 
 class NativeEnd(NamedTuple):
@@ -34,16 +30,22 @@ class NativeEnd(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """What has ended since somebody last asked, in order."""
+    """What has ended since somebody last asked."""
 
+    requests: list[Alike]
+    runs: list[NativeRuns]
     ends: list[NativeEnd]
-    runs: list[NativeRun]
+    """In the order of their numbers. Only those that failed, where nobody keeps records."""
 
 
 def ended(told: Told) -> Ended:
     """Return what the engine has *told*."""
-    decisions = [_decision(*each) for each in told[0]]  # type: ignore[arg-type]
-    return Ended([_end(decisions, *each) for each in told[1]], [NativeRun(*each) for each in told[2]])  # type: ignore[arg-type]
+    decisions = [_decision(*each) for each in told[0]]
+    return Ended(
+        [_requests(decisions, *each) for each in told[1]],
+        [_runs(*each) for each in told[2]],
+        [_end(decisions, *each) for each in told[3]],
+    )
 
 
 def _decision(
@@ -61,6 +63,32 @@ def _decision(
     return Decision(
         route, target, model, version, Reason[reason], assigned, override, propensity, digest, epoch, available=True
     )
+
+
+def _requests(
+    decisions: list[Decision],
+    decision: int,
+    code: str,
+    took: tuple[list[int], int],
+    queue: tuple[list[int], int],
+    rows: int,
+    last_ns: int,
+    sums: tuple[int, int, int, int],
+) -> Alike:
+    return Alike(decisions[decision], code, Counted(*took), Counted(*queue), rows, last_ns, *sums)
+
+
+def _runs(
+    servable: int,
+    rows: int,
+    size: int,
+    failed: bool,
+    infer: tuple[list[int], int],
+    best_ns: int,
+    input_ns: int,
+    output_ns: int,
+) -> NativeRuns:
+    return NativeRuns(servable, RunsAlike(rows, size, failed, Counted(*infer), best_ns, input_ns, output_ns))
 
 
 def _end(

@@ -14,7 +14,7 @@ from math import prod
 from turnout_server.execution.batch_run import Execution, Predictor, execute
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.instruments import Runs
-from turnout_server.instruments.statistics import VersionStatistics
+from turnout_server.instruments.statistics import RunsAlike, VersionStatistics
 from turnout_server.scheduling.batcher import Batcher
 from turnout_server.scheduling.copies import Load
 from turnout_server.scheduling.cost import CostModel
@@ -283,7 +283,7 @@ class Runner:
                 rows, size = items[0].rows, items[0].size
             else:
                 rows, size = sum([item.rows for item in items]), sum([item.size for item in items])
-            self.ran(rows, size, input_ns, infer_ns, output_ns, failed=error is not None)
+            self._ran(rows, size, input_ns, infer_ns, output_ns, failed=error is not None)
             if self._on_run is not None:
                 self._on_run(execution, rows)
             for index, item in enumerate(items):
@@ -298,17 +298,7 @@ class Runner:
             context = {"message": "what waited for an answer failed on it", "exception": failure}
             self._workers.loop.call_exception_handler(context)
 
-    def ran(self, rows: int, size: int, input_ns: int, infer_ns: int, output_ns: int, *, failed: bool) -> None:
-        """Count a run of the graph, whichever data plane performed it, and learn from it how long runs take.
-
-        Args:
-            rows: how many rows it had.
-            size: what its run time grows with.
-            input_ns: to put the inputs together, in nanoseconds.
-            infer_ns: in the graph.
-            output_ns: to take the outputs apart.
-            failed: whether it gave nothing.
-        """
+    def _ran(self, rows: int, size: int, input_ns: int, infer_ns: int, output_ns: int, *, failed: bool) -> None:
         self._runs.run.add(infer_ns)
         self._runs.rows.add(rows)
         if failed:
@@ -320,6 +310,15 @@ class Runner:
         of_size.compute_input.add(input_ns)
         of_size.compute_infer.add(infer_ns)
         of_size.compute_output.add(output_ns)
+
+    def include(self, runs: RunsAlike) -> None:
+        """Count runs that another data plane performed, and learn from them how long runs take."""
+        count = runs.infer.observations
+        self._runs.run.include(runs.infer)
+        self._runs.rows.add(runs.rows, count)
+        if not runs.failed:
+            self.costs.observe_all(runs.size, count, runs.infer.total, runs.best_ns)
+            self.statistics.include_runs(runs)
 
     # ------------------------------------------------------------ looking at requests
 

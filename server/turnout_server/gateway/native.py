@@ -124,12 +124,14 @@ class NativePlane:
         records.show(self._counted(self.plane.ended()))
 
     def _counted(self, ended: Ended) -> Sequence[Record]:
-        for run in ended.runs:
-            runner = self._runners.get(run.servable)
+        for servable, runs in ended.runs:
+            runner = self._runners.get(servable)
             if runner is not None:
-                runner.ran(run.rows, run.size, run.input_ns, run.infer_ns, run.output_ns, failed=run.failed)
+                runner.include(runs)
+        for requests in ended.requests:
+            self._instruments.include_requests(requests)
+            self._instruments.include_rpcs(METHOD, self._status_of(requests.code), requests.took)
         for record, problem in ended.ends:
-            self._instruments.record_rpc(METHOD, self._status_of(record.code), record.took_ns)
             if record.code in _OURS:
                 _log.error("call failed", method=METHOD, reason=record.code, problem=problem)
         return [end.record for end in ended.ends]

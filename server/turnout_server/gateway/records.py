@@ -46,17 +46,25 @@ class Counting:
 class Records:
     """The records of one process since it started. The event loop's thread only."""
 
-    __slots__ = ("_numbers", "_readers", "boot")
+    __slots__ = ("_keepers", "_numbers", "_readers", "boot")
 
-    def __init__(self, readers: Sequence[Reader] = (), boot: str = "", numbers: Numbers | None = None) -> None:
+    def __init__(
+        self,
+        readers: Sequence[Reader] = (),
+        boot: str = "",
+        numbers: Numbers | None = None,
+        keepers: Sequence[Reader] = (),
+    ) -> None:
         """Begin at number 0.
 
         Args:
-            readers: told of every record.
+            readers: told of every record that is made here.
             boot: what this start of the process is called; made up where it is empty.
             numbers: numbers the ends; None where no other data plane makes records too.
+            keepers: told of every record, whichever data plane made it.
         """
-        self._readers = tuple(readers)
+        self._readers = (*readers, *keepers)
+        self._keepers = tuple(keepers)
         self.boot = boot or secrets.token_hex(8)
         self._numbers: Numbers = numbers or Counting()
 
@@ -104,7 +112,7 @@ class Records:
             query.headers.get("traceparent", "")[:TRACEPARENT_LIMIT],
             query.principal,
         )
-        self._show(record)
+        self._show(record, self._readers)
         return record
 
     def copy_ended(
@@ -133,24 +141,23 @@ class Records:
         """
         number = self._next()
         arrived_ns = time.time_ns() - (time.monotonic_ns() - started_ns)
-        self._show(
-            original._replace(
-                seq=number,
-                arrived_ns=arrived_ns,
-                took_ns=ended_ns - started_ns,
-                code=code,
-                decision=decision,
-                rows=rows,
-                timing=timing,
-                copy_of=original.seq,
-                comparison=comparison,
-            )
+        copied = original._replace(
+            seq=number,
+            arrived_ns=arrived_ns,
+            took_ns=ended_ns - started_ns,
+            code=code,
+            decision=decision,
+            rows=rows,
+            timing=timing,
+            copy_of=original.seq,
+            comparison=comparison,
         )
+        self._show(copied, self._readers)
 
     def show(self, records: Sequence[Record]) -> None:
-        """Show the readers records that another data plane has made, in the order of their numbers."""
+        """Show the keepers records that another data plane has made and counted, in the order of their numbers."""
         for record in records:
-            self._show(record)
+            self._show(record, self._keepers)
 
     def _next(self) -> int:
         earlier, number = self._numbers.next()
@@ -158,8 +165,8 @@ class Records:
         self.show(earlier)
         return number
 
-    def _show(self, record: Record) -> None:
-        for read in self._readers:
+    def _show(self, record: Record, readers: Sequence[Reader]) -> None:
+        for read in readers:
             try:
                 read(record)
             except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -72,6 +72,19 @@ class Family(NamedTuple):
     """Attributes that every series has in OpenTelemetry, and that Prometheus does without."""
 
 
+class Counted(NamedTuple):
+    """Observations that somebody else has counted into the same buckets."""
+
+    counts: Sequence[int]
+    total: int
+    """The sum of the observations."""
+
+    @property
+    def observations(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
+
+
 class Histogram:
     """Integers counted into buckets with fixed, inclusive upper bounds."""
 
@@ -82,10 +95,15 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0
 
-    def add(self, value: int) -> None:
-        """Count one observation."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+    def add(self, value: int, count: int = 1) -> None:
+        """Count one observation, or *count* equal ones."""
+        self._counts[bisect_left(self._bounds, value)] += count
+        self._sum += value * count
+
+    def include(self, counted: Counted) -> None:
+        """Count what was counted elsewhere."""
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, counted.counts, strict=True)]
+        self._sum += counted.total
 
     def read(self, scale: int = 1) -> Buckets:
         """Return the state now, every value divided by *scale*."""

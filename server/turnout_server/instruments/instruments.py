@@ -25,6 +25,7 @@ from turnout_server.instruments.families import (
     STATUS,
     TARGET,
     VERSION,
+    Counted,
     Family,
     Histogram,
     Labels,
@@ -33,7 +34,7 @@ from turnout_server.instruments.families import (
     gauge,
     histogram,
 )
-from turnout_server.instruments.statistics import VersionStatistics
+from turnout_server.instruments.statistics import Alike, VersionStatistics
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.vocabulary.attributes import RPC_SYSTEM
 from turnout_server.vocabulary.decision import Reason
@@ -128,14 +129,28 @@ class Instruments:
             if record.copy_of < 0:
                 runs.statistics.ended(record)
         if record.copy_of < 0:
-            served = decision[:5]
-            answers = self._answers.get(served)
-            if answers is None:
-                duration = self._durations.setdefault(decision[:4], Histogram(REQUEST_BOUNDS_NS))
-                answers = self._answers[served] = _Answers(duration)
+            answers = self._answers.get(decision[:5]) or self._answers_of(decision[:5])
             codes, code = answers.codes, record.code
             codes[code] = codes.get(code, 0) + 1
             answers.duration.add(record.took_ns)
+
+    def include_requests(self, requests: Alike) -> None:
+        """Count requests that ended alike elsewhere; none of them a copy, each with a decision that was available."""
+        decision = requests.decision
+        runs = self._runs.get(decision[2:4])
+        if runs is not None:
+            runs.queue.include(requests.queue)
+            runs.statistics.include(requests)
+        answers = self._answers_of(decision[:5])
+        answers.codes[requests.code] = answers.codes.get(requests.code, 0) + requests.took.observations
+        answers.duration.include(requests.took)
+
+    def _answers_of(self, served: tuple[str, str, str, int, Reason]) -> _Answers:
+        answers = self._answers.get(served)
+        if answers is None:
+            duration = self._durations.setdefault(served[:4], Histogram(REQUEST_BOUNDS_NS))
+            answers = self._answers[served] = _Answers(duration)
+        return answers
 
     def runs_of(self, model: str, version: int) -> Runs:
         """Return what is counted of a version that is being loaded, to be kept by whoever runs it.
@@ -156,10 +171,17 @@ class Instruments:
 
     def record_rpc(self, method: str, code: str, took_ns: int) -> None:
         """Count a call: *method* as registered (`package.Service/Method`), *code* a gRPC status code's name."""
+        self._rpc_of(method, code).add(took_ns)
+
+    def include_rpcs(self, method: str, code: str, took: Counted) -> None:
+        """Count calls that ended alike elsewhere."""
+        self._rpc_of(method, code).include(took)
+
+    def _rpc_of(self, method: str, code: str) -> Histogram:
         duration = self._rpcs.get((method, code))
         if duration is None:
             duration = self._rpcs[method, code] = Histogram(REQUEST_BOUNDS_NS)
-        duration.add(took_ns)
+        return duration
 
     # ------------------------------------------------------------ models and routes
 

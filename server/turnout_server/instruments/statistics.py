@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from turnout_server.instruments.families import Counted
+from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.record import OK, Record
 
 EXACT_ROWS = 128
 """Callers choose how many rows they send, and must not be able to fill the memory with counts."""
+
+
+class Alike(NamedTuple):
+    """Requests of one decision that ended with one code. Durations are in nanoseconds, in all."""
+
+    decision: Decision
+    code: str
+    took: Counted
+    queue: Counted
+    """How long those waited that ran."""
+    rows: int
+    """Rows that they brought."""
+    last_ns: int
+    """When the last of them ended, in nanoseconds since the epoch."""
+    queue_ns: int
+    """Of those that were answered; so are the other three."""
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+
+
+class RunsAlike(NamedTuple):
+    """Runs of one version's graph with so many rows. Durations are in nanoseconds, in all."""
+
+    rows: int
+    size: int
+    """What their run time grows with."""
+    failed: bool
+    """Whether they gave nothing."""
+    infer: Counted
+    best_ns: int
+    """Of the shortest."""
+    input_ns: int
+    output_ns: int
 
 
 @dataclass(slots=True)
@@ -17,9 +54,9 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int) -> None:
-        """Count one more that took *ns* nanoseconds."""
-        self.count += 1
+    def add(self, ns: int, count: int = 1) -> None:
+        """Count one more that took *ns* nanoseconds, or as many as *count* that took so long together."""
+        self.count += count
         self.ns += ns
 
 
@@ -65,6 +102,29 @@ class VersionStatistics:
             self.compute_input.add(timing.compute_input_ns)
             self.compute_infer.add(timing.compute_infer_ns)
             self.compute_output.add(timing.compute_output_ns)
+
+    def include(self, requests: Alike) -> None:
+        """Count the ends of requests that were counted elsewhere."""
+        count = requests.took.observations
+        if requests.code != OK:
+            self.fail.add(requests.took.total, count)
+            return
+        self.success.add(requests.took.total, count)
+        self.last_inference_ms = max(self.last_inference_ms, requests.last_ns // 1_000_000)
+        self.inference_count += requests.rows
+        self.queue.add(requests.queue_ns, count)
+        self.compute_input.add(requests.input_ns, count)
+        self.compute_infer.add(requests.infer_ns, count)
+        self.compute_output.add(requests.output_ns, count)
+
+    def include_runs(self, runs: RunsAlike) -> None:
+        """Count runs of the graph that were counted elsewhere, and gave something."""
+        count = runs.infer.observations
+        self.execution_count += count
+        of_size = self.of_batches(runs.rows)
+        of_size.compute_input.add(runs.input_ns, count)
+        of_size.compute_infer.add(runs.infer.total, count)
+        of_size.compute_output.add(runs.output_ns, count)
 
     def of_batches(self, rows: int) -> BatchStatistics:
         """Return the counts of the batches of *rows* rows."""

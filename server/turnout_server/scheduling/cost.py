@@ -58,9 +58,14 @@ class CostModel:
 
     def observe(self, rows: int, ns: int) -> None:
         """Learn from one run."""
+        self.observe_all(rows, 1, ns, ns)
+
+    def observe_all(self, rows: int, count: int, ns: int, best_ns: int) -> None:
+        """Learn from *count* runs that took *ns* in all, the shortest of them *best_ns*."""
         size = rows.bit_length()
-        self._classes[size] = self.estimate(rows) * (1 - _SMOOTHING) + ns * _SMOOTHING
-        if ns < self._best.get(size, float("inf")):
-            self._best[size] = float(ns)
+        kept = (1 - _SMOOTHING) ** count
+        self._classes[size] = self.estimate(rows) * kept + ns / count * (1 - kept)
+        if best_ns < self._best.get(size, float("inf")):
+            self._best[size] = float(best_ns)
         if self._trust:
             self._trust.pop(size, None)

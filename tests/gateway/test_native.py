@@ -1,0 +1,156 @@
+"""The native data plane is kept in step; here with one that only writes down what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from tests.gateway.world import World, table
+from tests.records import DECISION
+from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
+from turnout_server.engine.records import Ended, NativeEnd, NativeRuns
+from turnout_server.gateway.native import METHOD, NativePlane
+from turnout_server.gateway.records import Records
+from turnout_server.instruments.families import Counted
+from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS, Instruments
+from turnout_server.instruments.statistics import Alike, RunsAlike
+from turnout_server.routing.view import View
+from turnout_server.vocabulary.record import Record
+from turnout_server.vocabulary.versions import VersionKey
+
+ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
+NOTHING = Ended([], [], [])
+
+
+class Inner:
+    waiting_rows = 5
+
+
+class FakePlane:
+    """Writes down what it is told, and tells what it is given."""
+
+    inside = 3
+
+    def __init__(self) -> None:
+        self.served: list[tuple[list[str], set[VersionKey]]] = []
+        self.terms: list[Terms] = []
+        self.next = NOTHING
+        self.numbers = 0
+
+    def servable(self, terms: Terms, session: object) -> NativeServable:
+        self.terms.append(terms)
+        return NativeServable(len(self.terms), terms.key, cast("Any", Inner()))
+
+    def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
+        self.served.append(([route.name for route in view.table], {each.key for each in servables}))
+
+    def ended(self) -> Ended:
+        told, self.next = self.next, NOTHING
+        return told
+
+    def number(self) -> tuple[Ended, int]:
+        self.numbers += 1
+        return self.ended(), self.numbers - 1
+
+
+def native(world: World) -> tuple[FakePlane, NativePlane]:
+    plane = FakePlane()
+    driver = NativePlane(cast("EnginePlane", plane), world.names, world.manager, world.instruments, lambda code: code)
+    return plane, driver
+
+
+def counts(bounds: tuple[int, ...], observations: int) -> list[int]:
+    return [observations] + [0] * len(bounds)
+
+
+def alike(code: str = "OK", observations: int = 2) -> Alike:
+    took, queue = counts(REQUEST_BOUNDS_NS, observations), counts(RUN_BOUNDS_NS, observations)
+    return Alike(DECISION, code, Counted(took, 50), Counted(queue, 8), 6, 7_000_000, 8, 1, 30, 2)
+
+
+async def test_a_view_is_told_at_once_and_versions_soon(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price", "champion")
+    world.routes(table("a price champion 1", route="cost"))
+    await world.start()
+    assert plane.served[0] == (["cost"], set()), "the table, before anything could be loaded"
+    world.predictors[ONE].native = object()
+    driver.publish()
+    assert plane.served[-1] == (["cost"], {ONE})
+    assert (plane.terms[0].key, plane.terms[0].batched, plane.terms[0].measured) == (ONE, True, {1: 1})
+    world.publish("price", "champion")
+    await world.look()
+    before = len(plane.served)
+    world.predictors[TWO].native = object()
+    while len(plane.served) == before or TWO not in plane.served[-1][1]:
+        await asyncio.sleep(0)
+    assert [terms.key for terms in plane.terms] == [ONE, TWO], "each version is made once"
+    assert driver.plane is cast("Any", plane)
+
+
+async def test_a_version_that_only_python_can_run_is_left_to_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    await world.start()
+    driver.publish()
+    assert plane.served[-1] == ([], set())
+    assert plane.terms == []
+
+
+async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    await world.start()
+    world.predictors[ONE].native = object()
+    driver.publish()
+    read, kept = list[Record](), list[Record]()
+    records = Records([read.append], "boot", driver, [kept.append])
+    record = Record(0, 1, 2, "OK", DECISION, "r")
+    runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
+    plane.next = Ended(
+        [alike(), alike("QUEUE_FULL", 1)], [NativeRuns(1, runs), NativeRuns(99, runs)], [NativeEnd(record, "")]
+    )
+    driver.catch_up(records)
+    assert (read, kept) == ([], [record])
+    runner = world.manager.peek(ONE)
+    assert runner is not None
+    assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
+    assert runner.rows_elsewhere() == 5
+    points = {family.name: dict(family.points) for family in world.instruments.families()}
+    assert sorted(points["turnout.requests"].values()) == [1, 2]
+    assert sum(points["rpc.server.call.duration"][METHOD, "OK"].counts) == 2
+    assert points["turnout.requests.in_flight"] == {(): 3}
+
+
+async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    kept: list[Record] = []
+    records = Records([], "boot", driver, [kept.append])
+    plane.next = Ended([], [], [NativeEnd(Record(0, 1, 2, "OK", DECISION, "r"), "")])
+    plane.numbers = 1
+    records.copy_ended(Record(9, 1, 2, "OK", DECISION, "r"), DECISION, "OK", 1, 2)
+    assert [record.seq for record in kept] == [0, 1]
+
+
+async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
+    """On the event loop's thread as on another, where metrics are scraped."""
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    following = asyncio.create_task(driver.follow(Records([], "boot", driver)))
+    await asyncio.sleep(0)
+    plane.next = Ended([alike()], [], [])
+    assert requests(world.instruments) == 2
+    plane.next = Ended([alike()], [], [])
+    assert await asyncio.to_thread(requests, world.instruments) == 4
+    following.cancel()
+
+
+def requests(instruments: Instruments) -> int:
+    points = {family.name: dict(family.points) for family in instruments.families()}
+    return sum(points["turnout.requests"].values())
