@@ -19,7 +19,7 @@ from turnout_server.rpc.stubs import open_inference_pb2 as pb
 DETAILS_KEY = "grpc-status-details-bin"
 KNOWN_DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo)
 SHOWN_CHARACTERS = 1500
-TOO_LONG = "Received message larger than max"
+TOO_LONG = "essage larger than max"
 """What transports say by themselves, each with numbers, trailers and a prefix of its own."""
 _RETRIED = re.compile(r"(is not available: )(?:FAILED|LOADING)\b.*")
 _RETRIED_STATES = (model_service_pb2.MODEL_STATE_LOADING, model_service_pb2.MODEL_STATE_FAILED)

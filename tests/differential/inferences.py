@@ -49,13 +49,13 @@ def inference(random: Random, world: World, name: str) -> tuple[Request, str]:
     request = plain(random, signature, name)
     if random.random() < 0.5:
         request.parameters["unit_id"].string_param = random.choice((*UNITS[:-1], f"u-{random.randint(0, 10**6)}"))
-    if random.random() < 0.15:
+    if random.random() < 0.1:
         request.model_version = str(random.choice((*VERSIONS, *BAD_VERSIONS, *PINS)))
     if random.random() < 0.3:
         request.id = random.choice(IDS[1:5])
     if random.random() < 0.25:
         select_outputs(random, request, signature)
-    odd = random.choices((0, 1, 2, 3), (50, 35, 10, 5))[0]
+    odd = random.choices((0, 1, 2, 3), (60, 27, 8, 5))[0]
     done = [random.choice(list(MUTATIONS)) for _ in range(odd)]
     for mutation in done:
         MUTATIONS[mutation](random, request)
@@ -66,7 +66,7 @@ def plain(random: Random, signature: Signature, name: str) -> Request:
     """Return a request of which all is right: raw, typed, or, where a tensor has no typed form, something of both."""
     request = Request(model_name=name)
     drawn = Drawn(random, signature)
-    typed = random.random() < 0.35
+    typed = random.random() < 0.25
     names = list(drawn)
     if random.random() < 0.2:
         random.shuffle(names)
