@@ -13,7 +13,7 @@ import h2.settings
 
 from tests.transport.native.wire import Answer, prefixed
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 
 
 class SocketWire:
@@ -38,10 +38,11 @@ class SocketWire:
 
     @classmethod
     async def connect(cls, port: int, window: int = 65_535, reads: bool = True, **config: Any) -> SocketWire:
-        """Connect, and wait until the server's settings have come."""
+        """Connect, and wait until the server has said what it takes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         wire = cls(reader, writer, window, reads, **config)
-        await wire.until(lambda: wire.client.remote_settings.max_concurrent_streams < 2**31)
+        await wire.until(lambda: wire.client.remote_settings.initial_window_size > 65_535)
+        await wire.until(lambda: wire.client.outbound_flow_control_window > 65_535)
         return wire
 
     # ------------------------------------------------------------ what the client does

@@ -123,6 +123,9 @@ class EngineTransport:
                 self._hear(event)
             except Exception:
                 _log.exception("event failed", event_kind=event[0])
+                if event[0] == "call":  # a call without a last word would count as running for ever
+                    self._calls.pop(event[1], None)
+                    self._engine.end(event[1], _code(INTERNAL), INTERNAL.message)
         if events:
             self._loop.call_soon(self._go_on)
 
@@ -196,8 +199,7 @@ class EngineCall:
             _log.error("call failed", exc_info=error)
             status = INTERNAL
         del self._calls[self._number]
-        code: int = status.code.value[0]
-        self._engine.end(self._number, code, status.message, status.trailers)
+        self._engine.end(self._number, _code(status), status.message, status.trailers)
 
 
 class UnaryCall(EngineCall):
@@ -356,6 +358,11 @@ class StreamingCall(EngineCall):
         else:
             del self._calls[self._number]
             self._engine.end(self._number, 0)
+
+
+def _code(status: Status) -> int:
+    code: int = status.code.value[0]
+    return code
 
 
 def _engine() -> Callable[..., Engine]:
