@@ -155,6 +155,10 @@ class Plane:
         """Hand every call to Python from now on."""
 
     @property
+    def declined(self) -> int:
+        """How many calls of its method were left to Python."""
+
+    @property
     def inside(self) -> int:
         """How many calls are in progress here."""
 

@@ -40,7 +40,7 @@ wire_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 def runner_of(signature: Signature) -> Any:
     """Return a runner that can look at requests, and no more."""
     loaded = SimpleNamespace(manifest=SimpleNamespace(signature=signature))
-    return Runner(loaded, SimpleNamespace(rows=0), None, None)  # type: ignore[arg-type]
+    return Runner(loaded, SimpleNamespace(rows=0, rules=None), None, None)  # type: ignore[arg-type]
 
 
 def natively(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> tuple | None:

@@ -31,7 +31,7 @@ class Inner:
 class FakePlane:
     """Writes down what it is told, and tells what it is given."""
 
-    inside = 3
+    inside, declined = 3, 4
 
     def __init__(self) -> None:
         self.served: list[tuple[list[str], set[VersionKey]]] = []
@@ -125,6 +125,7 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     assert sorted(points["turnout.requests"].values()) == [1, 2]
     assert sum(points["rpc.server.call.duration"][METHOD, "OK"].counts) == 2
     assert points["turnout.requests.in_flight"] == {(): 3}
+    assert points["turnout.engine.declined"] == {(): 4}
 
 
 async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 //! What the shards and Python share: what is served now, who may come in, and what has ended.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -96,6 +96,7 @@ pub struct Plane {
     shares: Mutex<Shares>,
     shards: Mutex<HashMap<usize, UnboundedSender<Nudge>>>,
     inside: AtomicUsize,
+    declined: AtomicU64,
     open: AtomicBool,
     started: Instant,
 }
@@ -114,6 +115,7 @@ impl Plane {
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),
             shards: Mutex::default(),
             inside: AtomicUsize::new(0),
+            declined: AtomicU64::new(0),
             open: AtomicBool::new(true),
             started,
             settings,
@@ -125,9 +127,9 @@ impl Plane {
         self.at(Instant::now())
     }
 
-    /// Returns an instant on the plane's clock; 0 for one from before it.
+    /// Returns an instant on the plane's clock; 0 for one from before it, and the last for one beyond it.
     pub fn at(&self, instant: Instant) -> Ns {
-        instant.saturating_duration_since(self.started).as_nanos() as Ns
+        Ns::try_from(instant.saturating_duration_since(self.started).as_nanos()).unwrap_or(Ns::MAX)
     }
 
     /// Returns what is served now; None before Python has said so.
@@ -148,6 +150,16 @@ impl Plane {
     /// Returns how many calls are in progress.
     pub fn inside(&self) -> usize {
         self.inside.load(Relaxed)
+    }
+
+    /// Returns how many calls were left to Python.
+    pub fn declined(&self) -> u64 {
+        self.declined.load(Relaxed)
+    }
+
+    /// Notes that a call is left to Python.
+    pub fn decline(&self) {
+        self.declined.fetch_add(1, Relaxed);
     }
 
     /// Lets a call in while the result is kept; None where Python has to look at it.

@@ -61,6 +61,11 @@ impl Plane {
     }
 
     #[getter]
+    fn declined(&self) -> u64 {
+        self.inner.declined()
+    }
+
+    #[getter]
     fn inside(&self) -> usize {
         self.inner.inside()
     }

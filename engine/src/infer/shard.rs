@@ -71,8 +71,11 @@ impl Unary for Shard {
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
         let inner = &self.inner;
         let came = Instant::now();
-        let Some(inside) = inner.plane.enter() else { return Outcome::Declined };
-        let Some((request, flight, load)) = inner.depart(head, message, came, inside) else { return Outcome::Declined };
+        let departed = inner.plane.enter().and_then(|inside| inner.depart(head, message, came, inside));
+        let Some((request, flight, load)) = departed else {
+            inner.plane.decline();
+            return Outcome::Declined;
+        };
         let ended = match load {
             Ok(ready) => inner.run(ready).await,
             Err(error) => Err(error),

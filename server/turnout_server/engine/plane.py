@@ -137,6 +137,11 @@ class EnginePlane:
         self.inner.close()
 
     @property
+    def declined(self) -> int:
+        """How many calls that it could have answered were left to Python."""
+        return self.inner.declined
+
+    @property
     def inside(self) -> int:
         """How many calls are in progress."""
         return self.inner.inside

@@ -16,6 +16,7 @@ from turnout_server.engine.records import Ended
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.records import Records
+from turnout_server.instruments.families import Family, counter
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
@@ -64,6 +65,7 @@ class NativePlane:
         self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
         self._due: asyncio.TimerHandle | None = None
         instruments.in_flight_elsewhere = lambda: plane.inside
+        instruments.include(self)
         manager.subscribe(lambda status, error: self._version_changed(status.state))
         names.subscribe(self.publish)
 
@@ -103,6 +105,10 @@ class NativePlane:
         self._runners[servable.id] = runner
         runner.rows_elsewhere = partial(getattr, servable, "waiting_rows")
         return runner, servable
+
+    def families(self) -> tuple[Family, ...]:
+        """Return the metrics of the engine itself."""
+        return (counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),)
 
     # ------------------------------------------------------------ what has ended
 
@@ -155,4 +161,5 @@ def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], 
         done.wait(PATIENCE_S)
 
 
+_DECLINED = "Inferences that the engine left to Python, which answered or refused them."
 _OURS = {ModelFailedError.reason, TurnoutError.reason}
