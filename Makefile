@@ -44,6 +44,17 @@ test-tools: setup-dev ## Set up, then run the tests of load generator, benchmark
 test-engine: setup-dev ## Set up, then run the engine's own tests, with cargo
 	@$(BUILD_ENGINE) test
 
+.PHONY: test-portable
+test-portable: setup-dev ## Set up, then run the end-to-end tests on Python's data plane, as where there is no engine
+	TURNOUT_TEST_TRANSPORT=native $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+.PHONY: test-loadgen
+test-loadgen: ## Check and test the load generator of the benchmarks, with cargo
+	@if command -v cargo >/dev/null; then cd benchmarks/loadgen && cargo fmt --check && \
+	    CARGO_TARGET_DIR=../../engine/target cargo clippy --all-targets --locked -- -D warnings && \
+	    CARGO_TARGET_DIR=../../engine/target cargo test --locked; \
+	else echo "no cargo here: the load generator is not tested"; fi
+
 .PHONY: soak
 soak: setup-dev ## Set up, then try a server with everything at once, for a minute (SOAK_ARGS="--seconds 600")
 	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
