@@ -391,7 +391,7 @@ async def test_a_call_that_its_head_refuses_is_answered_at_once(
 
 
 async def test_a_client_may_call_the_server_whatever_it_likes(echoing: Server) -> None:
-    """gRPC's own do, where they are given several addresses."""
+    """Those of gRPC do, where they are given several addresses."""
     encoder = hpack.Encoder()
     said = [raw.opening()]
     for stream in (1, 3):  # the second time it is in the table
