@@ -119,6 +119,12 @@ async def test_a_client_that_is_not_asynchronous(server: Served) -> None:
     assert await asyncio.to_thread(ask) == [b"a", [b"ab", b"ab"], [b"c", b"d"]]
 
 
+async def test_a_client_with_several_addresses(server: Served) -> None:
+    """It calls the server by all of them, which is no name of a host."""
+    async with grpc.aio.insecure_channel(f"ipv4:{server.address},{server.address}") as channel:
+        assert [await unary(channel)(b"%d" % number) for number in range(3)] == [b"0", b"1", b"2"]
+
+
 async def test_large_messages_go_both_ways(server: Served) -> None:
     message = bytes(range(256)) * (60 * MIB // 256)
     channel = server.channel()

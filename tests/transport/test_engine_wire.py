@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+import hpack
 import pytest
 
 pytest.importorskip("turnout_engine")
@@ -387,6 +388,23 @@ async def test_a_call_that_its_head_refuses_is_answered_at_once(
     wire.raw(frames.frame(frames.DATA, frames.END_STREAM, stream, prefixed(b"late")))  # it was on its way
     assert (await wire.call("Do", b"next")).messages == [b"next"]
     assert len(method.calls) == 1
+
+
+async def test_a_client_may_call_the_server_whatever_it_likes(echoing: Server) -> None:
+    """Those of gRPC do, where they are given several addresses."""
+    encoder = hpack.Encoder()
+    said = [raw.opening()]
+    for stream in (1, 3):  # the second time it is in the table
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", "/test.Fake/Echo")]
+        fields += [(":authority", "10.0.0.1:80,10.0.0.2:80"), ("content-type", "application/grpc")]
+        block = encoder.encode(fields, huffman=False)
+        said.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block))
+        said.append(frames.frame(frames.DATA, frames.END_STREAM, stream, prefixed(b"%d" % stream)))
+    reader, _ = await echoing.raw(*said)
+    data = b""
+    async with asyncio.timeout(PATIENCE_S):
+        while prefixed(b"1") not in data or prefixed(b"3") not in data:
+            data += await reader.read(1_000)
 
 
 async def test_sixteen_kilobytes_of_metadata_are_taken(server: Server) -> None:

@@ -4,6 +4,7 @@
 //! that a native handler takes never leaves its shard; the others go over the `bridge` to Python and come back.
 
 mod answer;
+mod authority;
 mod bridge;
 mod budget;
 mod carry;

@@ -13,6 +13,7 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::net::authority::Authority;
 use crate::net::budget::Budget;
 
 /// What every client says first (RFC 9113, section 3.4).
@@ -47,6 +48,8 @@ pub struct Scanner {
     begun: bool,
     last_stream: u32,
     in_trailers: bool,
+    in_block: bool,
+    authority: Authority,
     idle_frames: Budget,
     resets: Budget,
 }
@@ -61,27 +64,32 @@ impl Scanner {
             begun: false,
             last_stream: 0,
             in_trailers: false,
+            in_block: false,
+            authority: Authority::new(),
             idle_frames: Budget::new(IDLE_FRAMES_PER_S, IDLE_FRAMES),
             resets: Budget::new(RESETS_PER_S, RESETS),
         }
     }
 
-    /// Looks at what has come; returns why it is too much.
-    fn scan(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
+    /// Looks at what has come, and makes authorities harmless; returns why it is too much.
+    fn scan(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
-        bytes = &bytes[preface..];
+        let mut bytes = &mut bytes[preface..];
         while !bytes.is_empty() {
             if self.skip > 0 {
-                let skipped = self.skip.min(bytes.len());
-                self.skip -= skipped;
-                bytes = &bytes[skipped..];
+                let (payload, rest) = bytes.split_at_mut(self.skip.min(bytes.len()));
+                self.skip -= payload.len();
+                if self.in_block {
+                    self.authority.overwrite(payload);
+                }
+                bytes = rest;
                 continue;
             }
             let taken = (HEADER_SIZE - self.have).min(bytes.len());
             self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
             self.have += taken;
-            bytes = &bytes[taken..];
+            bytes = &mut bytes[taken..];
             if self.have == HEADER_SIZE {
                 self.have = 0;
                 self.frame()?;
@@ -94,6 +102,10 @@ impl Scanner {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         let size = u32::from_be_bytes([0, a, b, c]) as usize;
         self.skip = size;
+        self.in_block = matches!(kind, HEADERS | CONTINUATION);
+        if kind == HEADERS {
+            self.authority.begin(flags);
+        }
         if !self.begun {
             self.begun = true;
             return if kind == SETTINGS { Ok(()) } else { Err(Reason::PROTOCOL_ERROR) };
@@ -147,7 +159,7 @@ impl Watched {
         self.scanner.borrow_mut().resets.earn();
     }
 
-    fn scan(&self, bytes: &[u8]) {
+    fn scan(&self, bytes: &mut [u8]) {
         if self.fault.get().is_none() {
             self.fault.set(self.scanner.borrow_mut().scan(bytes).err());
         }
@@ -193,7 +205,7 @@ impl AsyncRead for Wire {
                 buffer.set_filled(before);
             }
         }
-        let came = &buffer.filled()[before..];
+        let came = &mut buffer.filled_mut()[before..];
         self.watched.read.set(self.watched.read.get() + came.len());
         self.watched.scan(came);
         Poll::Ready(Ok(()))
@@ -246,7 +258,7 @@ mod tests {
         let all = [opened(), frame(DATA, 0, 40), frame(RST_STREAM, 0, 4), frame(6, 0, 8)].concat();
         for size in 1..all.len() {
             let mut scanner = Scanner::new();
-            assert_eq!(all.chunks(size).try_for_each(|chunk| scanner.scan(chunk)), Ok(()));
+            assert_eq!(all.clone().chunks_mut(size).try_for_each(|chunk| scanner.scan(chunk)), Ok(()));
             assert!(scanner.begun && scanner.skip == 0 && scanner.have == 0);
             assert_eq!((scanner.resets.spent(), scanner.idle_frames.spent()), (1.0, 1.0));
         }
@@ -255,28 +267,28 @@ mod tests {
     #[test]
     fn the_first_frame_is_settings() {
         let mut scanner = Scanner::new();
-        assert_eq!(scanner.scan(&[PREFACE, &frame(6, 0, 8)].concat()), Err(Reason::PROTOCOL_ERROR));
+        assert_eq!(scanner.scan(&mut [PREFACE, &frame(6, 0, 8)].concat()), Err(Reason::PROTOCOL_ERROR));
     }
 
     #[test]
     fn trailers_are_short() {
         for (size, end) in [(1024, Ok(())), (1025, Err(Reason::ENHANCE_YOUR_CALM))] {
             let mut scanner = Scanner::new();
-            scanner.scan(&[opened(), frame(HEADERS, 4, 5_000)].concat()).unwrap();
-            assert_eq!(scanner.scan(&frame(HEADERS, 4, size)), end);
+            scanner.scan(&mut [opened(), frame(HEADERS, 4, 5_000)].concat()).unwrap();
+            assert_eq!(scanner.scan(&mut frame(HEADERS, 4, size)), end);
         }
         let mut scanner = Scanner::new();
         let two = [frame(HEADERS, 0, 10), frame(CONTINUATION, 4, 10)].concat();
-        scanner.scan(&[opened(), two.clone()].concat()).unwrap();
-        assert_eq!(scanner.scan(&two), Err(Reason::ENHANCE_YOUR_CALM));
+        scanner.scan(&mut [opened(), two.clone()].concat()).unwrap();
+        assert_eq!(scanner.scan(&mut two.clone()), Err(Reason::ENHANCE_YOUR_CALM));
     }
 
     #[test]
     fn a_flood_of_what_brings_nothing_is_told_to_calm_down() {
         for idle in [frame(6, 0, 8), frame(SETTINGS, 0, 0), frame(DATA, 0, 0), frame(2, 0, 5), frame(77, 0, 1)] {
             let mut scanner = Scanner::new();
-            scanner.scan(&opened()).unwrap();
-            let end = (0..20_000).find_map(|_| scanner.scan(&idle).err());
+            scanner.scan(&mut opened()).unwrap();
+            let end = (0..20_000).find_map(|_| scanner.scan(&mut idle.clone()).err());
             assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
         }
     }
@@ -284,24 +296,24 @@ mod tests {
     #[test]
     fn resets_are_free_as_far_as_calls_end_well() {
         let mut scanner = Scanner::new();
-        scanner.scan(&opened()).unwrap();
+        scanner.scan(&mut opened()).unwrap();
         for _ in 0..50_000 {
             scanner.resets.earn();
-            assert_eq!(scanner.scan(&frame(RST_STREAM, 0, 4)), Ok(()));
+            assert_eq!(scanner.scan(&mut frame(RST_STREAM, 0, 4)), Ok(()));
         }
-        let end = (0..200_000).find_map(|_| scanner.scan(&frame(RST_STREAM, 0, 4)).err());
+        let end = (0..200_000).find_map(|_| scanner.scan(&mut frame(RST_STREAM, 0, 4)).err());
         assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
     }
 
     #[test]
     fn work_is_no_offence() {
         let mut scanner = Scanner::new();
-        scanner.scan(&opened()).unwrap();
+        scanner.scan(&mut opened()).unwrap();
         for number in 0..50_000u32 {
             let mut head = frame(HEADERS, 4, 2_000);
             head[5..9].copy_from_slice(&(2 * number + 1).to_be_bytes());
-            let call = [head, frame(DATA, END_STREAM, 0), frame(WINDOW_UPDATE, 0, 4)].concat();
-            assert_eq!(scanner.scan(&call), Ok(()));
+            let mut call = [head, frame(DATA, END_STREAM, 0), frame(WINDOW_UPDATE, 0, 4)].concat();
+            assert_eq!(scanner.scan(&mut call), Ok(()));
         }
     }
 }
