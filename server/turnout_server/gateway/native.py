@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
@@ -33,7 +34,9 @@ EVERY_S = 0.05
 PATIENCE_S = 0.25
 """How long somebody who reads metrics waits for the event loop to do so, in seconds."""
 SOON_S = 0.02
-"""How long a version that has come or gone may be kept from the engine, in seconds: until then Python answers."""
+"""How long a version that has come may be kept from the engine, in seconds: until then Python answers. It is longer
+where there are so many versions that telling the engine takes long."""
+_REST = 10
 
 
 class NativePlane:
@@ -64,6 +67,8 @@ class NativePlane:
         self._servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
         self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
         self._due: asyncio.TimerHandle | None = None
+        self._took_s = 0.0
+        """How long it took to tell the engine what is served, the last time."""
         instruments.in_flight_elsewhere = lambda: plane.inside
         instruments.include(self)
         manager.subscribe(lambda status, error: self._version_changed(status.state))
@@ -76,6 +81,7 @@ class NativePlane:
         if self._due is not None:
             self._due.cancel()
             self._due = None
+        began = time.perf_counter()
         servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
         for status in self._manager.status():
             runner = self._manager.peek(status.key) if status.state is State.AVAILABLE else None
@@ -85,13 +91,15 @@ class NativePlane:
         self._servables = servables
         loaded = [servable for _, servable in servables.values()]
         self.plane.serve(self._names.view, self._names.stored_models(), loaded)
+        self._took_s = time.perf_counter() - began
 
     def _version_changed(self, state: State) -> None:
         loop = asyncio.get_running_loop()
         if state is State.UNLOADING:
             loop.call_soon(self._publish_due)  # its memory is waited for
         if self._due is None:
-            self._due = loop.call_later(SOON_S, self._publish_due)
+            # A thousand models that load one after the other must not keep this thread busy with telling of each.
+            self._due = loop.call_later(max(SOON_S, _REST * self._took_s), self._publish_due)
 
     def _publish_due(self) -> None:
         if self._due is not None:  # else somebody else was faster
