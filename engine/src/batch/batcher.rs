@@ -144,10 +144,11 @@ impl<T> Batcher<T> {
 
     /// Decides what to run now; a batch that is returned counts as running until `finish`.
     ///
-    /// `thread_free`: whether a batch that is too long for the reactor could start.
-    pub fn next_batch(&mut self, now: Ns, thread_free: impl FnOnce() -> bool) -> Choice<T> {
+    /// `may_start`: whether a batch that is too long for the reactor, and should take so many nanoseconds, may start in
+    /// a thread. Where it may, one is returned.
+    pub fn next_batch(&mut self, now: Ns, may_start: impl FnOnce(f64) -> bool) -> Choice<T> {
         let mut choice = Choice { batch: None, dropped: Vec::new(), blocked: false, wake_at: None };
-        let (head, rows, size, inline) = loop {
+        let (head, size) = loop {
             let Some(ticket) = self.waiting.head() else { return choice };
             let Some(head) = self.waiting.get(ticket) else { return choice };
             if self.is_too_late(head, now) {
@@ -164,10 +165,10 @@ impl<T> Batcher<T> {
                     return choice;
                 }
             }
-            break (ticket, rows, size, self.costs.is_cheap(size, self.rules.inline_below));
+            break (ticket, size);
         };
-        let _ = (rows, size);
-        if !inline && !thread_free() {
+        let inline = self.costs.is_cheap(size, self.rules.inline_below);
+        if !inline && !may_start(self.costs.estimate(size)) {
             choice.blocked = true;
             return choice;
         }
@@ -314,13 +315,13 @@ mod tests {
     fn what_waits_while_a_batch_runs_is_the_next_one() {
         let mut queue = batcher(rules());
         queue.offer(item(0, 1), 0).unwrap();
-        assert_eq!(loads(queue.next_batch(0, || true).batch), [0]);
+        assert_eq!(loads(queue.next_batch(0, |_| true).batch), [0]);
         for load in 1..=5 {
             queue.offer(item(load, 1), 0).unwrap();
         }
         queue.finish(1, MS);
-        assert_eq!(loads(queue.next_batch(MS, || true).batch), [1, 2, 3, 4]);
-        assert_eq!(loads(queue.next_batch(MS, || true).batch), [5]);
+        assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [1, 2, 3, 4]);
+        assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [5]);
         assert!(queue.is_empty());
     }
 
@@ -328,12 +329,12 @@ mod tests {
     fn a_dear_batch_waits_for_a_thread_and_a_cheap_one_does_not() {
         let mut dear = batcher(rules());
         dear.offer(item(0, 1), 0).unwrap();
-        assert!(dear.next_batch(0, || false).blocked);
+        assert!(dear.next_batch(0, |_| false).blocked);
         let mut cheap = batcher(Rules { inline_below: 1e9, ..rules() });
         assert!(cheap.at_once(1, None, 0).unwrap());
         assert!(!cheap.at_once(1, None, 0).unwrap(), "one runs");
         cheap.offer(item(1, 1), 0).unwrap();
-        assert!(cheap.next_batch(0, || false).batch.unwrap().inline);
+        assert!(cheap.next_batch(0, |_| false).batch.unwrap().inline);
     }
 
     #[test]
@@ -343,7 +344,7 @@ mod tests {
         queue.offer(item(1, 2), 1).unwrap();
         queue.offer(Item { key: Some(vec![1]), ..item(2, 1) }, 2).unwrap();
         queue.offer(Item { key: None, ..item(3, 1) }, 3).unwrap();
-        let batches: Vec<_> = (0..4).map(|_| loads(queue.next_batch(4, || true).batch)).collect();
+        let batches: Vec<_> = (0..4).map(|_| loads(queue.next_batch(4, |_| true).batch)).collect();
         assert_eq!(batches, [vec![0], vec![1], vec![2], vec![3]]);
     }
 
@@ -351,8 +352,8 @@ mod tests {
     fn a_delay_waits_for_company_and_no_longer() {
         let mut queue = batcher(Rules { max_delay: MS, ..rules() });
         queue.offer(item(0, 1), 0).unwrap();
-        assert_eq!(queue.next_batch(0, || true).wake_at, Some(MS));
-        assert_eq!(loads(queue.next_batch(MS, || true).batch), [0]);
+        assert_eq!(queue.next_batch(0, |_| true).wake_at, Some(MS));
+        assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [0]);
     }
 
     #[test]
@@ -363,7 +364,7 @@ mod tests {
         assert_eq!(hopeless.reason, "DEADLINE_UNREACHABLE");
         assert_eq!(hopeless.details, [("left_ms", "0.5".to_string()), ("needed_ms", "1.0".to_string())]);
         queue.offer(Item { deadline: Some(3 * MS), ..item(1, 1) }, 0).unwrap();
-        let choice = queue.next_batch(3 * MS, || true);
+        let choice = queue.next_batch(3 * MS, |_| true);
         assert!(choice.batch.is_none());
         assert_eq!(choice.dropped[0].load, 1);
     }
@@ -374,7 +375,7 @@ mod tests {
         let ticket = queue.offer(item(0, 1), 0).unwrap();
         assert_eq!(queue.cancel(ticket).unwrap().load, 0);
         assert!(queue.cancel(ticket).is_none());
-        assert_eq!((queue.admission.rows(), queue.next_batch(0, || true).batch.is_none()), (0, true));
+        assert_eq!((queue.admission.rows(), queue.next_batch(0, |_| true).batch.is_none()), (0, true));
     }
 
     #[test]

@@ -42,8 +42,19 @@ impl Shares {
         self.total
     }
 
-    /// Says whether `place` may start a run now; nobody who has waited for that is passed over.
-    pub fn may_start(&self, place: Place) -> bool {
+    /// Starts a run of `place`'s that should take `cost` nanoseconds, if it may start one now; else notes that it wants
+    /// one, and says no. Nobody who has waited is passed over.
+    pub fn start_or_want(&mut self, place: Place, cost: f64) -> bool {
+        let may = self.may_start(place);
+        if may {
+            self.start(place.0, cost);
+        } else {
+            self.want(place, cost);
+        }
+        may
+    }
+
+    fn may_start(&self, place: Place) -> bool {
         if self.total >= self.threads {
             return false;
         }
@@ -55,8 +66,7 @@ impl Shares {
         self.total < self.limit && others.next().is_none()
     }
 
-    /// Notes that `place` has work for which it may not start a run yet, which should take `cost` nanoseconds.
-    pub fn want(&mut self, place: Place, cost: f64) {
+    fn want(&mut self, place: Place, cost: f64) {
         if !self.wanting.iter().any(|(other, _)| *other == place) {
             self.wanting.push((place, cost));
         }
@@ -82,8 +92,7 @@ impl Shares {
         Some(chosen)
     }
 
-    /// Notes that a version starts a run that should take `cost` nanoseconds.
-    pub fn start(&mut self, version: Id, cost: f64) {
+    fn start(&mut self, version: Id, cost: f64) {
         self.total += 1;
         *self.running.entry(version).or_insert(0) += 1;
         let start = self.now.max(self.tags.get(&version).copied().unwrap_or(0.0));
@@ -126,20 +135,19 @@ mod tests {
     fn every_version_may_have_one_run_and_more_only_below_the_limit() {
         let mut shares = Shares::new(2, 8);
         for version in 0..4 {
-            assert!(shares.may_start((version, 0)));
-            shares.start(version, 1.0);
+            assert!(shares.start_or_want((version, 0), 1.0));
         }
-        assert!(!shares.may_start((0, 0)));
-        assert!(shares.may_start((9, 0)));
+        assert!(!shares.start_or_want((0, 0), 1.0));
+        assert!(shares.start_or_want((9, 0), 1.0), "who waits has a run under way already");
     }
 
     #[test]
     fn who_has_had_the_least_time_is_next() {
         let mut shares = Shares::new(1, 8);
-        shares.start(1, 100.0);
-        shares.start(2, 1.0);
-        shares.want((1, 0), 100.0);
-        shares.want((2, 0), 1.0);
+        assert!(shares.start_or_want((1, 0), 100.0));
+        assert!(shares.start_or_want((2, 0), 1.0));
+        assert!(!shares.start_or_want((1, 0), 100.0));
+        assert!(!shares.start_or_want((2, 0), 1.0));
         assert_eq!(shares.start_next(), None);
         shares.finish(1);
         shares.finish(2);
@@ -151,7 +159,7 @@ mod tests {
     #[test]
     fn nobody_who_waits_is_passed_over() {
         let mut shares = Shares::new(2, 2);
-        shares.start(1, 1.0);
+        assert!(shares.start_or_want((1, 0), 1.0));
         shares.want((2, 0), 1.0);
         assert!(!shares.may_start((1, 0)));
         assert!(!shares.may_start((3, 1)));

@@ -47,6 +47,7 @@ struct Queue {
     id: Id,
     batcher: RefCell<Batcher<Load>>,
     pump_due: Cell<bool>,
+    timer_due: Cell<bool>,
 }
 
 /// What waits: enough to run it, and to say how that went.
@@ -186,7 +187,8 @@ impl Inner {
         let mut queues = self.queues.borrow_mut();
         // Versions that are gone have left their queues here; those whose runs are still under way go another time.
         queues.retain(|&id, queue| view.as_ref().is_some_and(|view| view.has(id)) || !queue.batcher.borrow().is_idle());
-        let queue = Rc::new(Queue { id, batcher: RefCell::new(servable.batcher()), pump_due: Cell::new(false) });
+        let batcher = RefCell::new(servable.batcher());
+        let queue = Rc::new(Queue { id, batcher, pump_due: Cell::default(), timer_due: Cell::default() });
         queues.insert(id, queue.clone());
         queue
     }
@@ -209,16 +211,16 @@ impl Inner {
         let turn_ends = self.plane.now() + INLINE_TURN;
         let mut reserved = chosen;
         loop {
-            let choice = queue.batcher.borrow_mut().next_batch(self.plane.now(), || reserved || self.may_start(place));
+            // In one step with the wish: a thread that came free between the two would be nobody's.
+            let may_start = |cost| std::mem::take(&mut reserved) || self.plane.shares().start_or_want(place, cost);
+            let choice = queue.batcher.borrow_mut().next_batch(self.plane.now(), may_start);
             for item in choice.dropped {
                 let timing = Timing { queue: self.plane.now().saturating_sub(item.offered), ..Timing::default() };
                 let answer = Err(Failure { error: deadline_expired(), problem: String::new() });
                 let _ = item.load.done.send(Ended { answer, timing });
             }
             let Some(batch) = choice.batch else {
-                if choice.blocked {
-                    self.plane.shares().want(place, 0.0);
-                } else if !reserved {
+                if !choice.blocked {
                     self.forgo(place);
                 }
                 if let Some(due) = choice.wake_at {
@@ -227,10 +229,6 @@ impl Inner {
                 break;
             };
             if !batch.inline {
-                let cost = queue.batcher.borrow().costs.estimate(batch.size());
-                if !std::mem::take(&mut reserved) {
-                    self.plane.shares().start(queue.id, cost);
-                }
                 self.run_in_thread(batch, place);
                 continue;
             }
@@ -248,19 +246,19 @@ impl Inner {
         }
     }
 
-    fn may_start(&self, place: (Id, usize)) -> bool {
-        self.plane.shares().may_start(place)
-    }
-
     fn forgo(&self, place: (Id, usize)) {
         self.plane.shares().forgo(place);
     }
 
     fn wake_at(self: &Rc<Self>, queue: &Rc<Queue>, due: Ns) {
+        if queue.timer_due.replace(true) {
+            return;
+        }
         let wait = std::time::Duration::from_nanos(due.saturating_sub(self.plane.now()));
         let (inner, queue) = (self.clone(), queue.clone());
         tokio::task::spawn_local(async move {
             tokio::time::sleep(wait).await;
+            queue.timer_due.set(false);
             inner.pump(&queue, false);
         });
     }
