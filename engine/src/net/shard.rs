@@ -17,6 +17,7 @@ use crate::call::Unary;
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::connection::{State, serve};
 use crate::net::{Methods, Settings};
+use crate::ort;
 
 /// What other threads tell a shard.
 pub enum Order {
@@ -192,6 +193,7 @@ struct Leaving<U: Unary> {
 impl<U: Unary> Drop for Leaving<U> {
     fn drop(&mut self) {
         self.shard.connections.borrow_mut().remove(&self.number);
+        ort::trim_later(); // its messages may have been large
         self.shard.left();
         self.shard.changed.notify_one();
     }

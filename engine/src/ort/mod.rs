@@ -15,7 +15,7 @@ mod view;
 
 pub use element::item_size;
 pub use output::Output;
-pub use reaper::{free_later, trim};
+pub use reaper::{free_later, trim, trim_later};
 pub use run::{ALIGNMENT, Elements, Input, RunError, RunErrorKind, RunOptions};
 pub use runtime::{Failure, Runtime};
 pub use session::{Argument, Optimization, Options, Session, Size};

@@ -1,6 +1,7 @@
 //! Where sessions go to be freed: a thread that may take its time.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -8,6 +9,11 @@ use std::time::Duration;
 
 /// How long others may still hold what is to be freed before it is looked at again: at first, and at most.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How often memory is given back without a session that was freed, at most.
+const TRIM_REST: Duration = Duration::from_secs(5);
+
+static TRIM_DUE: AtomicBool = AtomicBool::new(false);
 
 type Thing = Arc<dyn Any + Send + Sync>;
 
@@ -55,6 +61,23 @@ fn reap(receiver: &Receiver<Thing>, trim: impl Fn()) {
         if held.len() < before {
             trim();
         }
+    }
+}
+
+/// Gives freed memory back to the system within `TRIM_REST`, however often this is asked.
+///
+/// What large messages took stays with the threads that took it, as far as the C library can tell for use another time.
+pub fn trim_later() {
+    if TRIM_DUE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let wait = || {
+        thread::sleep(TRIM_REST);
+        TRIM_DUE.store(false, Ordering::Relaxed);
+        trim();
+    };
+    if thread::Builder::new().name("turnout-trim".to_owned()).spawn(wait).is_err() {
+        TRIM_DUE.store(false, Ordering::Relaxed);
     }
 }
 
