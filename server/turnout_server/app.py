@@ -85,7 +85,6 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
         chosen = choice.chosen(config, choice.find())
-        _log.info("data plane", name=chosen.name, why=chosen.why)
         open_version = opening(local, _engine_sessions() if chosen.name == "engine" else None)
         loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run)
         manager = await stack.enter_async_context(_managing(loading, config.store.loaders, instruments))
@@ -114,6 +113,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
         # does not exist because nobody has looked yet.
         await reconciler.look()
+        _log.info("data plane", name=chosen.name, why=chosen.why)
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, administration, config, ready.is_set)
         server = await stack.enter_async_context(
@@ -170,9 +170,10 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
 
 def _engine_sessions() -> OpenSession:
     # Only where it was chosen, as below.
-    from turnout_server.onnx.engine import open_session
+    from turnout_server.onnx import engine
 
-    return open_session
+    engine.load()  # that there is no ONNX Runtime should show now, and not with the first model
+    return engine.open_session
 
 
 def _native(

@@ -120,11 +120,11 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     runner = world.manager.peek(ONE)
     assert runner is not None
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
-    assert runner.rows_elsewhere() == 5
     points = {family.name: dict(family.points) for family in world.instruments.families()}
     assert sorted(points["turnout.requests"].values()) == [1, 2]
     assert sum(points["rpc.server.call.duration"][METHOD, "OK"].counts) == 2
     assert points["turnout.requests.in_flight"] == {(): 3}
+    assert points["turnout.queue.rows"] == {ONE: 5}
     assert points["turnout.engine.declined"] == {(): 4}
 
 

@@ -56,6 +56,9 @@ fn reap(receiver: &Receiver<Thing>, trim: impl Fn()) {
             Err(RecvTimeoutError::Timeout) => patience = PATIENCE.1.min(patience * 2),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        // Of what was handed over twice, each would wait for the other to be the last.
+        held.sort_by_key(|thing| Arc::as_ptr(thing).cast::<()>());
+        held.dedup_by(|one, other| Arc::ptr_eq(one, other));
         let before = held.len();
         held.retain(|thing| Arc::strong_count(thing) > 1);
         if held.len() < before {
@@ -129,5 +132,17 @@ mod tests {
         let trims = Mutex::new(0);
         reap(&receiver, || *trims.lock().unwrap() += 1);
         assert_eq!((freed.try_iter().count(), *trims.lock().unwrap()), (3, 1));
+    }
+
+    #[test]
+    fn what_is_handed_over_twice_is_freed_all_the_same() {
+        let (sender, receiver) = mpsc::channel();
+        let (told, freed) = mpsc::channel();
+        let thing: Thing = Arc::new(Told(told));
+        sender.send(thing.clone()).unwrap();
+        sender.send(thing).unwrap();
+        drop(sender);
+        reap(&receiver, || ());
+        assert_eq!(freed.try_iter().count(), 1);
     }
 }

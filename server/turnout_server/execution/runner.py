@@ -87,9 +87,9 @@ class Runner:
         """How requests are put together."""
         self._runs = runs if runs is not None else Runs()
         self.statistics: VersionStatistics = self._runs.statistics
-        self.rows_elsewhere: Callable[[], int] = int
-        """How many rows wait in another data plane."""
-        self._runs.waiting_rows = lambda: batcher.rows + self.rows_elsewhere()
+        # What is counted of a version outlives it, and must not keep it in memory: hence a list, and not the runner.
+        self._elsewhere = elsewhere = list[Callable[[], int]]()
+        self._runs.waiting_rows = lambda: batcher.rows + sum(rows() for rows in elsewhere)
         self._on_run = on_run
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -189,8 +189,13 @@ class Runner:
             self._workers.shares.forgo(self)
         return True
 
+    def waits_elsewhere(self, rows: Callable[[], int]) -> None:
+        """Have *rows*, which says how many wait in another data plane, counted with those that wait here."""
+        self._elsewhere.append(rows)
+
     def close(self) -> None:
         """Give the version's memory back. Nothing may wait or run."""
+        self._elsewhere.clear()
         self.predictor.close()
 
     # ------------------------------------------------------------ driving

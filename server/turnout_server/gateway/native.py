@@ -111,7 +111,7 @@ class NativePlane:
         terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
         servable = self.plane.servable(terms, runner.predictor.native)
         self._runners[servable.id] = runner
-        runner.rows_elsewhere = partial(getattr, servable, "waiting_rows")
+        runner.waits_elsewhere(partial(getattr, servable, "waiting_rows"))
         return runner, servable
 
     def families(self) -> tuple[Family, ...]:
