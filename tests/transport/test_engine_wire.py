@@ -988,7 +988,7 @@ async def test_a_client_that_vanishes_ends_its_calls(echoing: Server, how: str) 
 
 @pytest.fixture
 def one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {3}, raising=False)
 
 
 async def test_connections_beyond_the_limit_cost_those_that_bring_nothing(
