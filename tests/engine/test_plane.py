@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import onnx
@@ -50,6 +51,13 @@ def test_servables_have_numbers_of_their_own_and_nothing_waits_for_them_yet(
     plane.serve(View(), ["price", "rank"], [one])
     plane.close()
     assert plane.inside == 0
+
+
+def test_a_bound_may_be_beyond_all_numbers(session: object) -> None:
+    limits = LimitsConfig(queue_wait_ms=math.inf)
+    plane = EnginePlane(limits, runs=3, threads=16, boot="b", keeps_records=False)
+    endless = terms()._replace(rules=Rules(inline_below_ns=math.inf))
+    assert plane.servable(endless, session).waiting_rows == 0
 
 
 def test_a_session_without_what_the_signature_says_is_refused(plane: EnginePlane, session: object) -> None:

@@ -41,6 +41,8 @@ class FakePlane:
 
     def servable(self, terms: Terms, session: object) -> NativeServable:
         self.terms.append(terms)
+        if session == "odd":
+            raise ValueError("odd")
         return NativeServable(len(self.terms), terms.key, cast("Any", Inner()))
 
     def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
@@ -99,6 +101,19 @@ async def test_a_version_that_only_python_can_run_is_left_to_it(tmp_path: Path) 
     driver.publish()
     assert plane.served[-1] == ([], set())
     assert plane.terms == []
+
+
+async def test_a_version_that_the_engine_cannot_serve_keeps_no_other_from_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    world.publish("rank")
+    await world.start()
+    world.predictors[ONE].native, world.predictors[VersionKey("rank", 1)].native = "odd", object()
+    driver.publish()
+    driver.publish()
+    assert [served for _, served in plane.served[-2:]] == [{VersionKey("rank", 1)}] * 2
+    assert [terms.key for terms in plane.terms].count(ONE) == 1, "it is asked once"
 
 
 async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp_path: Path) -> None:

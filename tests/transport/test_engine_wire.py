@@ -297,6 +297,31 @@ async def test_room_of_a_message_that_never_comes_whole_goes_to_the_next(server:
     assert not method.calls
 
 
+async def test_a_whole_message_keeps_its_room_until_the_client_has_ended_its_side(server: Server) -> None:
+    wire, method = await server.unary(echo)
+    body = prefixed(b"x" * MAX_MESSAGE)
+    streams = [wire.headers("Do") for _ in range(3)]
+    for stream in streams[:2]:
+        await wire.upload(stream, body, end=False)
+    # All of both has come, as what came after it on the same connection has been answered.
+    wire.send(streams[2], body[: WINDOW - 1_000])
+    assert (await wire.call("Do", b"small")).messages == [b"small"]
+    assert (wire.room(streams[2]), len(method.calls)) == (1_000, 1)
+    wire.client.end_stream(streams[0])
+    wire.flush()
+    assert (await wire.ended(streams[0])).status == OK
+    await wire.until(lambda: wire.room(streams[2]) > 1_000)
+
+
+async def test_a_second_long_message_is_refused_before_it_comes(server: Server) -> None:
+    wire, method = await server.unary(echo)
+    stream = wire.headers("Do")
+    body = prefixed(b"x" * MAX_MESSAGE)
+    await wire.upload(stream, body + body[:10], end=False)
+    assert (await wire.ended(stream)).status not in (None, OK)
+    assert not method.calls
+
+
 @ENCODINGS
 @UNARY
 async def test_compressed_messages_are_taken(server: Server, encoding: str, compress: Any, quick: bool) -> None:
@@ -963,7 +988,7 @@ async def test_a_client_that_vanishes_ends_its_calls(echoing: Server, how: str) 
 
 @pytest.fixture
 def one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {3}, raising=False)
 
 
 async def test_connections_beyond_the_limit_cost_those_that_bring_nothing(

@@ -80,31 +80,35 @@ impl Servable {
 
     /// Returns what has to be equal for requests to run together; None for one that runs alone.
     pub fn key_of(&self, prepared: &Prepared) -> Option<Key> {
-        if !self.settings.batched || prepared.rows == 0 {
-            return None;
-        }
-        let mut key = Key::new();
-        if !prepared.outputs.iter().copied().eq(0..self.signature.outputs.len()) {
-            key.extend(prepared.outputs.iter().flat_map(|&index| (index as u32).to_le_bytes()));
-        }
-        let mut shared = 0;
-        for (spec, input) in self.signature.inputs.iter().zip(&prepared.inputs) {
-            let held = if spec.rowwise { 1 } else { 0 };
-            let free = spec.free.iter().any(|&axis| axis >= held);
-            if free {
-                key.extend(input.shape[held..].iter().flat_map(|size| size.to_le_bytes()));
-            }
-            if !spec.rowwise {
-                let raw = raw_of(input);
-                shared += raw.len();
-                if shared > SHARED_BYTES {
-                    return None;
-                }
-                key.extend_from_slice(raw);
-            }
-        }
-        Some(key)
+        if self.settings.batched && prepared.rows > 0 { key_of(&self.signature, prepared) } else { None }
     }
+}
+
+/// Returns what has to be equal for rows to be put together; None where that is too much to compare.
+///
+/// The inputs come first, since each says how long it is: what is left after them are the outputs.
+fn key_of(signature: &Signature, prepared: &Prepared) -> Option<Key> {
+    let mut key = Key::new();
+    let mut shared = 0;
+    for (spec, input) in signature.inputs.iter().zip(&prepared.inputs) {
+        let held = if spec.rowwise { 1 } else { 0 };
+        let free = spec.free.iter().any(|&axis| axis >= held);
+        if free {
+            key.extend(input.shape[held..].iter().flat_map(|size| size.to_le_bytes()));
+        }
+        if !spec.rowwise {
+            let raw = raw_of(input);
+            shared += raw.len();
+            if shared > SHARED_BYTES {
+                return None;
+            }
+            key.extend_from_slice(raw);
+        }
+    }
+    if !prepared.outputs.iter().copied().eq(0..signature.outputs.len()) {
+        key.extend(prepared.outputs.iter().flat_map(|&index| (index as u32).to_le_bytes()));
+    }
+    Some(key)
 }
 
 /// Returns the elements of a tensor of numbers.
@@ -124,5 +128,44 @@ impl Drop for Servable {
     fn drop(&mut self) {
         // The last to hold it may be a request on a shard, and to free a session may take long.
         ort::free_later(self.session.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::tensor::DType;
+
+    const SIGNATURE: &str = r#"{"batched": true,
+        "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1]}, {"name": "k", "dtype": "FP32", "shape": [2, -1]}],
+        "outputs": [{"name": "a", "dtype": "FP32", "shape": [-1]}, {"name": "b", "dtype": "FP32", "shape": [-1]},
+                    {"name": "c", "dtype": "FP32", "shape": [-1]}]}"#;
+
+    fn key(outputs: &[usize], shape: [i64; 2], raw: &[u8]) -> Option<Key> {
+        let signature = Signature::from_json(SIGNATURE.as_bytes()).unwrap();
+        let tensor = |shape: &[i64], raw: &[u8]| Tensor {
+            dtype: DType::Fp32,
+            shape: shape.to_vec(),
+            data: Data::Raw(Bytes::copy_from_slice(raw)),
+        };
+        let inputs = vec![tensor(&[1], &[0; 4]), tensor(&shape, raw)];
+        key_of(&signature, &Prepared { inputs, rows: 1, size: 1, outputs: outputs.to_vec() })
+    }
+
+    #[test]
+    fn no_two_kinds_of_requests_have_one_key() {
+        let all = key(&[0, 1, 2], [2, 2], &[1, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]);
+        assert_eq!(all, key(&[0, 1, 2], [2, 2], &[1, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]));
+        // Its first outputs and sizes, read as the other's sizes and elements, are the same bytes.
+        assert_ne!(all, key(&[2, 0], [2, 1], &[7; 8]));
+        assert_ne!(key(&[1], [2, 0], &[]), key(&[0], [2, 0], &[]));
+    }
+
+    #[test]
+    fn large_inputs_that_all_rows_share_are_not_compared() {
+        assert!(key(&[0, 1, 2], [2, 128], &[0; SHARED_BYTES]).is_some());
+        assert!(key(&[0, 1, 2], [2, 129], &[0; SHARED_BYTES + 8]).is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -90,16 +91,15 @@ impl Shard {
     pub fn new(plane: Arc<Plane>, index: usize) -> Self {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
         let random = Cell::new((seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
-        let (nudges, mut nudged) = mpsc::unbounded_channel();
+        let (nudges, nudged) = mpsc::unbounded_channel();
         plane.join(index, nudges);
         let inner = Rc::new(Inner { index, plane, queues: RefCell::default(), inside: Cell::new(0), random });
         let weak = Rc::downgrade(&inner);
-        tokio::task::spawn_local(async move {
-            while let Some(nudge) = nudged.recv().await {
-                let Some(inner) = weak.upgrade() else { return };
+        tokio::task::spawn_local(heed(nudged, move |nudge| {
+            if let Some(inner) = weak.upgrade() {
                 inner.nudged(nudge);
             }
-        });
+        }));
         Self { inner }
     }
 }
@@ -156,9 +156,14 @@ impl Inner {
         let now = self.plane.now();
         let alone = self.inside.get() <= 1;
         if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
-            let (mut ended, run) = run::alone(&servable, &prepared, |instant| self.plane.at(instant));
+            let done = unpanicked(|| run::alone(&servable, &prepared, |instant| self.plane.at(instant)));
+            let rows = prepared.rows.max(1);
+            let Some((mut ended, run)) = done else {
+                self.ran(&queue, rows, &[], true);
+                return Err(crashed());
+            };
             ended.timing.input += input_ns;
-            self.ran(&queue, prepared.rows.max(1), &[run], true);
+            self.ran(&queue, rows, &[run], true);
             return Ok(ended);
         }
         let (done, outcome) = oneshot::channel();
@@ -268,7 +273,9 @@ impl Inner {
         let (began, loads) = apart(batch);
         let Some(first) = loads.first() else { return };
         let servable = first.servable.clone();
-        let (ended, runs) = run::execute(&servable, &loads, |instant| self.plane.at(instant));
+        // Where it panics, those who wait are told so as their loads go.
+        let done = unpanicked(|| run::execute(&servable, &loads, |instant| self.plane.at(instant)));
+        let (ended, runs) = done.unwrap_or_default();
         self.ran(queue, rows, &runs, true);
         tell(loads, began, ended);
     }
@@ -330,6 +337,18 @@ impl Inner {
         self.random.set(state);
         (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 * 2f64.powi(-53)
     }
+}
+
+/// Has `hear` told of what comes. Where it panics over one, it is still told of the next.
+async fn heed<T>(mut coming: mpsc::UnboundedReceiver<T>, mut hear: impl FnMut(T)) {
+    while let Some(one) = coming.recv().await {
+        unpanicked(|| hear(one));
+    }
+}
+
+/// Returns what `work` does, or None where it panics: the default hook has said what it was.
+fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 /// Gives a run thread back when the run is over, however it ended.
@@ -486,5 +505,24 @@ impl Drop for Flight {
         // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both.
         let expired = self.deadline.is_some_and(|deadline| deadline <= self.inner.plane.now());
         self.settle(if expired { "DEADLINE_EXPIRED" } else { CANCELLED }, None, String::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_shard_that_panics_over_a_nudge_hears_the_next() {
+        let (nudges, coming) = mpsc::unbounded_channel();
+        (0..3).for_each(|number| nudges.send(number).unwrap());
+        drop(nudges);
+        let mut heard = Vec::new();
+        heed(coming, |number| {
+            assert_ne!(number, 1, "of a test");
+            heard.push(number);
+        })
+        .await;
+        assert_eq!(heard, [0, 2]);
     }
 }

@@ -153,12 +153,21 @@ impl Reader {
 
     /// Returns the next message, or None after the last. May be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<Message>, Broken> {
+        let message = self.whole(true).await?;
+        self.reserved = None;
+        Ok(message)
+    }
+
+    /// Returns the next message, whose room is still taken. Where there should be none, a long one is not waited for.
+    async fn whole(&mut self, expected: bool) -> Result<Option<Message>, Broken> {
         loop {
             if let Some(message) = self.cutter.cut()? {
-                self.reserved = None;
                 return Ok(Some(message));
             }
             let announced = self.cutter.announced();
+            if announced > WINDOW && !expected {
+                return Err(status::not_one_message().into());
+            }
             if announced > WINDOW && self.reserved.is_none() {
                 let size = u32::try_from(announced).unwrap_or(u32::MAX);
                 self.reserved = self.room.clone().acquire_many_owned(size).await.ok();
@@ -178,10 +187,12 @@ impl Reader {
 
     /// Returns the message of a client that has to send exactly one.
     pub async fn only(&mut self) -> Result<Message, Broken> {
-        let Some(message) = self.next().await? else {
+        let Some(message) = self.whole(true).await? else {
             return Err(status::not_one_message().into());
         };
-        match self.next().await? {
+        // It is held until the client has ended its side, and so is its room: who never does so must not fill memory.
+        let _held = self.reserved.take();
+        match self.whole(false).await? {
             None => Ok(message),
             Some(_) => Err(status::not_one_message().into()),
         }

@@ -58,11 +58,9 @@ impl Server {
             let (events, living) = (events.clone(), living.clone());
             let runtime = runtime()?;
             thread::Builder::new().name(format!("turnout-{index}")).spawn(move || {
-                let bridge = Bridge::new(events.clone(), index, count);
+                let _ended = Ended { living, events: events.clone() };
+                let bridge = Bridge::new(events, index, count);
                 run(runtime, inbox, || Shard::new(settings, methods, make(index), bridge, open));
-                if living.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    events.push(Event::Closed);
-                }
             })?;
         }
         let shards: Arc<[Remote]> = shards.into();
@@ -124,6 +122,20 @@ impl Drop for Server {
     }
 }
 
+/// Tells Python when the last shard has ended, however it did: it waits for that.
+struct Ended {
+    living: Arc<AtomicUsize>,
+    events: Arc<Events>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if self.living.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.events.push(Event::Closed);
+        }
+    }
+}
+
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(INFLATERS).build()
 }
@@ -173,5 +185,29 @@ async fn accept(listener: tokio::net::TcpListener, shards: Arc<[Remote]>) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => tokio::time::sleep(OUT_OF_FILES).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::net::Nothing;
+
+    #[test]
+    fn shards_that_panic_have_ended_too() {
+        let settings = Settings { shards: 2, max_connections: 1, max_message_bytes: 1 };
+        let server = Server::start(settings, Methods::new(), |index| {
+            assert!(index > 1, "of a test");
+            Nothing
+        });
+        let (server, begun) = (server.unwrap(), Instant::now());
+        let mut events = Vec::new();
+        while events.is_empty() && begun.elapsed() < Duration::from_secs(20) {
+            events.extend(server.events().take());
+            thread::yield_now();
+        }
+        assert!(matches!(events[..], [Event::Closed]));
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,11 +99,11 @@ class EnginePlane:
             "measured": list(terms.measured.items()),
             "max_rows": rules.max_rows,
             "max_delay_ns": round(rules.max_delay_s * _NS),
-            "inline_below_ns": rules.inline_below_ns,
+            "inline_below_ns": _finite(rules.inline_below_ns),
             "parallel": rules.parallel,
             "queue_rows": limits.queue_rows,
             "queue_bytes": limits.queue_bytes,
-            "queue_wait_s": limits.queue_wait_ms / 1e3,
+            "queue_wait_s": _finite(limits.queue_wait_ms / 1e3),
             "queue_requests": limits.queue_requests,
         }
         signature = snapshot.signature(terms.signature)
@@ -145,3 +146,8 @@ class EnginePlane:
     def inside(self) -> int:
         """How many calls are in progress."""
         return self.inner.inside
+
+
+def _finite(value: float) -> float:
+    """Return *value*, or the largest number that JSON can tell of where it is beyond all numbers."""
+    return min(value, sys.float_info.max)

@@ -64,7 +64,8 @@ class NativePlane:
         self._manager = manager
         self._instruments = instruments
         self._status_of = status_of
-        self._servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
+        self._servables: dict[VersionKey, tuple[Runner, NativeServable | None]] = {}
+        """What is loaded; None for what the engine cannot serve."""
         self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
         self._due: asyncio.TimerHandle | None = None
         self._took_s = 0.0
@@ -82,14 +83,14 @@ class NativePlane:
             self._due.cancel()
             self._due = None
         began = time.perf_counter()
-        servables: dict[VersionKey, tuple[Runner, NativeServable]] = {}
+        servables: dict[VersionKey, tuple[Runner, NativeServable | None]] = {}
         for status in self._manager.status():
             runner = self._manager.peek(status.key) if status.state is State.AVAILABLE else None
             if runner is not None and runner.predictor.native is not None:
                 known = self._servables.get(status.key)
                 servables[status.key] = known if known is not None and known[0] is runner else self._made(runner)
         self._servables = servables
-        loaded = [servable for _, servable in servables.values()]
+        loaded = [servable for _, servable in servables.values() if servable is not None]
         self.plane.serve(self._names.view, self._names.stored_models(), loaded)
         self._took_s = time.perf_counter() - began
 
@@ -105,11 +106,16 @@ class NativePlane:
         if self._due is not None:  # else somebody else was faster
             self.publish()
 
-    def _made(self, runner: Runner) -> tuple[Runner, NativeServable]:
+    def _made(self, runner: Runner) -> tuple[Runner, NativeServable | None]:
         manifest = runner.manifest
         key = VersionKey(manifest.model, manifest.version)
         terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
-        servable = self.plane.servable(terms, runner.predictor.native)
+        try:
+            servable = self.plane.servable(terms, runner.predictor.native)
+        except Exception:
+            # One version's trouble must not keep the others, and what comes and goes, from the engine.
+            _log.exception("version is left to Python", model=key.model, version=key.version)
+            return runner, None
         self._runners[servable.id] = runner
         runner.waits_elsewhere(partial(getattr, servable, "waiting_rows"))
         return runner, servable

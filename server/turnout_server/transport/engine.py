@@ -61,7 +61,7 @@ class EngineTransport:
         """
         self._engine = _engine()(
             {path: (method.client_streaming, method.server_streaming) for path, method in methods.items()},
-            shards=os.cpu_count() or 1,
+            shards=_cores(),
             max_message_bytes=limits.max_message_bytes,
             max_connections=most_connections(),
             plane=plane,
@@ -363,6 +363,12 @@ class StreamingCall(EngineCall):
 def _code(status: Status) -> int:
     code: int = status.code.value[0]
     return code
+
+
+def _cores() -> int:
+    # As `execution.workers.usable_cores`, of which this package knows nothing. A shard more than that would only split
+    # queues: requests that might run together would wait apart.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _engine() -> Callable[..., Engine]:
