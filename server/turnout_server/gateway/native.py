@@ -137,7 +137,10 @@ class NativePlane:
         self._instruments.before_reading = partial(_on_thread, asyncio.get_running_loop(), threading.get_ident(), deed)
         while True:
             await asyncio.sleep(EVERY_S)
-            deed()
+            try:
+                deed()
+            except Exception:
+                _log.exception("what the engine told could not be counted")
 
     def catch_up(self, records: Records) -> None:
         """Show *records* what has ended until now."""
