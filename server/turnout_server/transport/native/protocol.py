@@ -41,6 +41,7 @@ class ServerProtocol(asyncio.Protocol):
         self._everyone = everyone
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._behind = False
+        self._ending = False
         self._catching_up: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -61,6 +62,8 @@ class ServerProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
+        if self._ending:
+            return  # they are only read so that what we said last is not lost with them
         peer = self.peer
         peer.corked = True
         try:
@@ -152,14 +155,25 @@ class ServerProtocol(asyncio.Protocol):
             peer.corked = True
             if peer.failure is not None:
                 _log.debug("client broke a rule", code=peer.failure.code.name, problem=peer.failure.text)
+            self._end()
+
+    def _end(self) -> None:
+        """Say no more, and let the client read: a socket that is closed with bytes unread loses what it has sent."""
+        if self._ending:
+            return
+        self._ending = True
+        try:
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        except (OSError, RuntimeError):  # the client has gone already
             self._transport.close()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(LAST_WORDS_S, self._transport.abort)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LAST_WORDS_S, self._transport.abort)
 
     def _pace(self) -> None:
         """Read from the client, or not; what was read and not taken has its turn once others had theirs."""
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._ending:
             return
         if self.peer.paused or self._behind:
             self._transport.pause_reading()

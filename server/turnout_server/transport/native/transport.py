@@ -76,6 +76,7 @@ class NativeTransport:
         await _until(lambda: not self._connections, _LAST_WORDS_S)
         for connection in self._connections:
             connection.abort()
+        await asyncio.sleep(0)  # in which the loop lets go of them
 
 
 async def _until(done: Callable[[], bool], timeout_s: float) -> None:
