@@ -133,6 +133,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
+            if native is not None:
+                native.publish()  # who is told that the gateway serves should meet the engine
             ready.set()
             server.health.set_serving(True)
             failed = tuple(status for status in manager.status() if status.state is State.FAILED)

@@ -37,11 +37,6 @@ impl Shares {
         Self { limit, threads: threads.max(limit), running, total: 0, now: 0.0, tags, wanting: Vec::new() }
     }
 
-    /// Returns how many runs are under way.
-    pub fn total(&self) -> usize {
-        self.total
-    }
-
     /// Starts a run of `place`'s that should take `cost` nanoseconds, if it may start one now; else notes that it wants
     /// one, and says no. Nobody who has waited is passed over.
     pub fn start_or_want(&mut self, place: Place, cost: f64) -> bool {
@@ -153,7 +148,7 @@ mod tests {
         shares.finish(2);
         assert_eq!(shares.start_next(), Some((2, 0)));
         assert_eq!(shares.start_next(), Some((1, 0)), "it has no run under way");
-        assert_eq!(shares.total(), 2);
+        assert_eq!(shares.total, 2);
     }
 
     #[test]
