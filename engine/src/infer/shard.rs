@@ -10,25 +10,24 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::plane::{Inside, Nudge, Plane, View};
-use super::record::{CANCELLED, OK, Record, Run, Timing};
-use super::run::{self, Answer, Ended, Failure, Runs};
+use super::flight::{Draft, Flight, crashed};
+use super::plane::{Inside, Nudge, Plane};
+use super::record::{Run, Timing};
+use super::run::{self, Ended, Failure, Runs};
 use super::servable::{Servable, raw_of};
 use crate::batch::Ns;
 use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
 use crate::call::{self, Outcome, Unary};
-use crate::decide::{Decision, decide};
+use crate::decide::decide;
 use crate::error::Error;
-use crate::oip::{self, InferRequest, Output, Prepared};
+use crate::oip::{self, InferRequest, Prepared};
 
 /// The one method that is answered here.
 pub const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
-/// Characters of a caller's `traceparent` that are kept; the W3C's has 55.
-const TRACEPARENT_LIMIT: usize = 64;
 
 /// One shard's part of the data plane. It lives on the shard's thread.
 pub struct Shard {
@@ -39,7 +38,8 @@ struct Inner {
     index: usize,
     plane: Arc<Plane>,
     queues: RefCell<HashMap<Id, Rc<Queue>>>,
-    inside: Cell<usize>,
+    /// Requests under way here.
+    here: Rc<Cell<usize>>,
     random: Cell<u64>,
 }
 
@@ -93,7 +93,7 @@ impl Shard {
         let random = Cell::new((seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
         let (nudges, nudged) = mpsc::unbounded_channel();
         plane.join(index, nudges);
-        let inner = Rc::new(Inner { index, plane, queues: RefCell::default(), inside: Cell::new(0), random });
+        let inner = Rc::new(Inner { index, plane, queues: RefCell::default(), here: Rc::default(), random });
         let weak = Rc::downgrade(&inner);
         tokio::task::spawn_local(heed(nudged, move |nudge| {
             if let Some(inner) = weak.upgrade() {
@@ -132,7 +132,8 @@ impl Inner {
         let servable = view.answerer(&decision)?.clone();
         let deadline = request.deadline(head.deadline, came).map(|deadline| self.plane.at(deadline));
         let level = request.level();
-        let mut flight = Flight::new(self, view, decision, (came, deadline), Draft::of(head, &request), inside);
+        let place = (self.plane.clone(), self.here.clone());
+        let mut flight = Flight::new(place, view, decision, (came, deadline), Draft::of(head, &request), inside);
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
         if let Some(error) = full {
@@ -154,7 +155,7 @@ impl Inner {
         let Ready { servable, prepared, input_ns, level, deadline } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
-        let alone = self.inside.get() <= 1;
+        let alone = self.here.get() <= 1;
         if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
             let done = unpanicked(|| run::alone(&servable, &prepared, |instant| self.plane.at(instant)));
             let rows = prepared.rows.max(1);
@@ -391,120 +392,6 @@ fn tell(loads: Vec<Load>, offered: Vec<Ns>, ended: Vec<Ended>) {
         ended.timing.queue = ended.timing.started.saturating_sub(offered);
         ended.timing.input += load.input_ns;
         let _ = load.done.send(ended); // its caller may have gone
-    }
-}
-
-/// Returns the error of a request whose run ended without a word, as when it panicked.
-fn crashed() -> Error {
-    Error::new(crate::error::Kind::Internal, "INTERNAL", "internal error; the server's log has the details")
-}
-
-// ---------------------------------------------------------------- one request under way
-
-/// One request under way: it ends in one record, also when it is dropped.
-struct Flight {
-    inner: Rc<Inner>,
-    view: Arc<View>,
-    decision: Arc<Decision>,
-    came: Instant,
-    deadline: Option<Ns>,
-    rows: u64,
-    /// The outputs wanted, as indexes into the signature's.
-    wanted: Vec<usize>,
-    draft: Cell<Option<Draft>>,
-    _inside: Inside,
-}
-
-/// What the record will say of the caller.
-struct Draft {
-    unit: String,
-    request_id: String,
-    traceparent: String,
-}
-
-impl Draft {
-    fn of(head: &call::Head, request: &InferRequest<'_>) -> Self {
-        let traceparent = head.get("traceparent").unwrap_or_default().chars().take(TRACEPARENT_LIMIT).collect();
-        Self { unit: request.unit.to_string(), request_id: request.request_id.to_string(), traceparent }
-    }
-}
-
-impl Flight {
-    fn new(
-        inner: &Rc<Inner>,
-        view: Arc<View>,
-        decision: Arc<Decision>,
-        (came, deadline): (Instant, Option<Ns>),
-        draft: Draft,
-        inside: Inside,
-    ) -> Self {
-        inner.inside.set(inner.inside.get() + 1);
-        let (inner, draft) = (inner.clone(), Cell::new(Some(draft)));
-        Self { inner, view, decision, came, deadline, rows: 0, wanted: Vec::new(), draft, _inside: inside }
-    }
-
-    /// Ends without a trace: Python does it all again.
-    fn forget(&mut self) {
-        self.draft.set(None);
-    }
-
-    /// Ends with an answer, or with what kept it from being answered.
-    fn land(self, request: &InferRequest<'_>, ended: Result<Ended, Error>) -> Outcome {
-        match ended {
-            Ok(Ended { answer: Ok(answer), timing }) => {
-                let number = self.settle(OK, Some(timing), String::new()).unwrap_or_default();
-                self.encode(request, &answer, number).map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
-            }
-            Ok(Ended { answer: Err(Failure { error, problem }), timing }) => {
-                self.settle(error.reason, Some(timing), problem);
-                Outcome::Refused(error)
-            }
-            Err(error) => {
-                self.settle(error.reason, None, String::new());
-                Outcome::Refused(error)
-            }
-        }
-    }
-
-    fn settle(&self, code: &'static str, timing: Option<Timing>, problem: String) -> Option<u64> {
-        let Draft { unit, request_id, traceparent } = self.draft.take()?;
-        let took = self.came.elapsed().as_nanos() as Ns;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let (decision, rows) = (self.decision.clone(), self.rows);
-        let arrived = now.saturating_sub(took);
-        let record = Record { arrived, took, code, decision, unit, request_id, rows, timing, traceparent, problem };
-        Some(self.inner.plane.ledger.record(record))
-    }
-
-    fn encode(&self, request: &InferRequest<'_>, answer: &Answer, number: u64) -> Option<Bytes> {
-        let made;
-        let request_id = if request.request_id.is_empty() {
-            made = format!("{}-{number}", self.inner.plane.settings.boot);
-            &made
-        } else {
-            request.request_id
-        };
-        let specs = &self.view.answerer(&self.decision)?.signature.outputs;
-        let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
-        let pieces = self.wanted.iter().zip(&*answer.outputs).zip(&shapes);
-        let outputs: Vec<Output<'_>> = pieces
-            .map(|((&index, output), dims)| Output {
-                name: &specs[index].name,
-                dtype: specs[index].dtype,
-                dims,
-                data: answer.rows_of(output),
-            })
-            .collect();
-        oip::encode(self.view.head(&self.decision)?, request.id, request_id, &outputs)
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.inner.inside.set(self.inner.inside.get() - 1);
-        // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both.
-        let expired = self.deadline.is_some_and(|deadline| deadline <= self.inner.plane.now());
-        self.settle(if expired { "DEADLINE_EXPIRED" } else { CANCELLED }, None, String::new());
     }
 }
 
