@@ -7,7 +7,6 @@ import contextlib
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,7 +105,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
-        catch_up = (lambda: None) if native is None else partial(native.catch_up, records)
+        catch_up = (lambda: None) if native is None else native.catch_up
         catalog = Catalog(store, names, reconciler, manager, before_statistics=catch_up)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
@@ -129,7 +128,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             )
         )
         if native is not None:
-            await stack.enter_async_context(_background(native.follow(records)))
+            await stack.enter_async_context(_background(native.follow()))
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
@@ -210,7 +209,8 @@ def _recording(
         keepers.append(journal.append)
     records = Records([instruments.read, shadow.read], boot.boot, native, keepers)
     if native is not None:
-        stack.callback(native.catch_up, records)
+        native.show = records.show
+        stack.callback(native.close)
     return records
 
 
