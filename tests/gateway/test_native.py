@@ -10,8 +10,8 @@ from typing import Any, cast
 from tests.gateway.world import World, table, turns
 from tests.records import DECISION
 from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
-from turnout_server.engine.records import Ended, NativeEnd, NativeRuns
-from turnout_server.gateway.native import METHOD, NativePlane
+from turnout_server.engine.records import Ended, NativeEnd, NativeRequests, NativeRuns
+from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.records import Records
 from turnout_server.instruments.families import Counted
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS, Instruments
@@ -23,6 +23,7 @@ from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
 NOTHING = Ended([], [], [])
+METHOD = "turnout.v1.RankingService/Rank"
 
 
 class Inner:
@@ -70,9 +71,10 @@ def counts(bounds: tuple[int, ...], observations: int) -> list[int]:
     return [observations] + [0] * len(bounds)
 
 
-def alike(code: str = "OK", observations: int = 2) -> Alike:
+def alike(code: str = "OK", observations: int = 2, told: str = "") -> NativeRequests:
     took, queue = counts(REQUEST_BOUNDS_NS, observations), counts(RUN_BOUNDS_NS, observations)
-    return Alike(DECISION, code, Counted(took, 50), Counted(queue, 8), 6, 7_000_000, 8, 1, 30, 2)
+    requests = Alike(DECISION, code, Counted(took, 50), Counted(queue, 8), 6, 7_000_000, 8, 1, 30, 2)
+    return NativeRequests(METHOD, told or code, requests)
 
 
 async def test_a_view_is_told_at_once_and_versions_soon(tmp_path: Path) -> None:
@@ -131,7 +133,9 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     record = Record(0, 1, 2, "OK", DECISION, "r")
     runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
     plane.next = Ended(
-        [alike(), alike("QUEUE_FULL", 1)], [NativeRuns(1, runs), NativeRuns(99, runs)], [NativeEnd(record, "")]
+        [alike(), alike("QUEUE_FULL", 1), alike("OK", 1, told="MODEL_INVALID")],
+        [NativeRuns(1, runs), NativeRuns(99, runs)],
+        [NativeEnd(record, METHOD, "")],
     )
     driver.catch_up()
     assert (read, kept) == ([], [record])
@@ -139,8 +143,9 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     assert runner is not None
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
     points = {family.name: dict(family.points) for family in world.instruments.families()}
-    assert sorted(points["turnout.requests"].values()) == [1, 2]
-    assert sum(points["rpc.server.call.duration"][METHOD, "OK"].counts) == 2
+    assert sorted(points["turnout.requests"].values()) == [1, 3]
+    rpcs = {key: sum(point.counts) for key, point in points["rpc.server.call.duration"].items()}
+    assert rpcs == {(METHOD, "OK"): 2, (METHOD, "QUEUE_FULL"): 1, (METHOD, "MODEL_INVALID"): 1}
     assert points["turnout.requests.in_flight"] == {(): 3}
     assert points["turnout.queue.rows"] == {ONE: 5}
     assert points["turnout.engine.declined"] == {(): 4}
@@ -198,7 +203,7 @@ async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_pa
     plane, driver = native(world)
     kept: list[Record] = []
     records = Records([], "boot", driver, [kept.append])
-    plane.next = Ended([], [], [NativeEnd(Record(0, 1, 2, "OK", DECISION, "r"), "")])
+    plane.next = Ended([], [], [NativeEnd(Record(0, 1, 2, "OK", DECISION, "r"), METHOD, "")])
     plane.numbers = 1
     records.copy_ended(Record(9, 1, 2, "OK", DECISION, "r"), DECISION, "OK", 1, 2)
     assert [record.seq for record in kept] == [0, 1]

@@ -1,4 +1,4 @@
-//! ModelInfer on one shard: decide, prepare, wait, run, answer, and record the end.
+//! Inferring on one shard: decide, prepare, wait, run, answer, and record the end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::audience::Audiences;
 use super::flight::{Draft, Flight, crashed};
 use super::plane::{Inside, Nudge, Plane};
+use super::question::Question;
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure, Runs};
 use super::servable::{Hold, Servable, raw_of};
@@ -23,10 +24,10 @@ use crate::batch::waiting::{Item, Ticket};
 use crate::call::{self, Outcome, Unary};
 use crate::decide::decide;
 use crate::error::Error;
-use crate::oip::{self, InferRequest, Prepared};
+use crate::oip::{InferRequest, Prepared};
 
-/// The one method that is answered here.
-pub const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
+/// The methods that are answered here. Records and tallies name them by these very texts.
+const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
 
@@ -73,22 +74,12 @@ impl Runs for Load {
 
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
-        path == METHOD
+        path == MODEL_INFER
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let inner = &self.inner;
-        let came = Instant::now();
-        let departed = inner.plane.enter().and_then(|inside| inner.depart(head, message, came, inside));
-        let Some((request, flight, load)) = departed else {
-            inner.plane.decline();
-            return Outcome::Declined;
-        };
-        let ended = match load {
-            Ok(ready) => inner.run(ready).await,
-            Err(error) => Err(error),
-        };
-        flight.land(&request, ended)
+        let call = Call { method: MODEL_INFER, head, nbytes: message.len() as u64, came: Instant::now() };
+        self.inner.answer(call, InferRequest::parse(message, head)).await
     }
 }
 
@@ -118,6 +109,16 @@ impl Shard {
     }
 }
 
+/// A call, besides its message.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    method: &'static str,
+    head: &'a call::Head,
+    /// Of its message.
+    nbytes: u64,
+    came: Instant,
+}
+
 /// A request that is ready to run.
 struct Ready {
     servable: Hold,
@@ -130,45 +131,56 @@ struct Ready {
 }
 
 impl Inner {
+    /// Answers what was read of a call's message, if it could be.
+    async fn answer<Q: Question>(self: &Rc<Self>, call: Call<'_>, question: Option<Q>) -> Outcome {
+        let departed = question.and_then(|question| {
+            let (flight, load) = self.depart(call, &question, self.plane.enter()?)?;
+            Some((question, flight, load))
+        });
+        let Some((question, flight, load)) = departed else {
+            self.plane.decline();
+            return Outcome::Declined;
+        };
+        let ended = match load {
+            Ok(ready) => self.run(ready).await,
+            Err(error) => Err(error),
+        };
+        flight.land(&question, ended)
+    }
+
     /// Decides, and makes the inputs. None where Python has to answer; then nothing has been counted.
-    #[allow(clippy::type_complexity)]
-    fn depart<'a>(
+    fn depart<Q: Question>(
         self: &Rc<Self>,
-        head: &'a call::Head,
-        message: &'a Bytes,
-        came: Instant,
+        call: Call<'_>,
+        question: &Q,
         inside: Inside,
-    ) -> Option<(InferRequest<'a>, Flight, Result<Ready, Error>)> {
-        let request = InferRequest::parse(message, head)?;
+    ) -> Option<(Flight, Result<Ready, Error>)> {
         let view = self.plane.view()?;
-        let decision = decide(&view.snapshot, &request.ask(head)?, self.draw())?;
+        let ask = question.ask(call.head)?;
+        let decision = decide(&view.snapshot, &ask, self.draw())?;
         if decision.mirrored {
             return None;
         }
         let servable = Hold::of(view.answerer(&decision)?);
-        let deadline = request.deadline(head.deadline, came).map(|deadline| self.plane.at(deadline));
-        let level = request.level();
+        let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
+        let level = question.level();
         let place = (self.plane.clone(), self.here.clone());
-        let mut flight =
-            Flight::new(place, view, decision, (came, deadline), Draft::of(head, &request), (servable.clone(), inside));
+        let draft = Draft::of(call.method, call.head, ask.unit(), question.request_id());
+        let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
         if let Some(error) = full {
-            return Some((request, flight, Err(error)));
+            return Some((flight, Err(error)));
         }
         let began = Instant::now();
-        let Some(prepared) = oip::prepare(&request, &servable.signature) else {
+        let Some(prepared) = question.prepare(&servable.signature) else {
             flight.forget();
             return None;
         };
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
-        Some((
-            request,
-            flight,
-            Ok(Ready { servable, prepared, nbytes: message.len() as u64, input_ns, level, deadline }),
-        ))
+        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline })))
     }
 
     /// Runs a request now, or when it is its turn.

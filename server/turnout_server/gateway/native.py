@@ -27,8 +27,6 @@ from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.native")
 
-METHOD = "inference.GRPCInferenceService/ModelInfer"
-"""What the engine answers by itself."""
 EVERY_S = 0.05
 """How often the engine is asked what has ended, in seconds."""
 PATIENCE_S = 0.25
@@ -197,12 +195,12 @@ class NativePlane:
             runner = self._runners.get(servable)
             if runner is not None:
                 runner.include(runs)
-        for requests in ended.requests:
+        for method, told, requests in ended.requests:
             self._instruments.include_requests(requests)
-            self._instruments.include_rpcs(METHOD, self._status_of(requests.code), requests.took)
-        for record, problem in ended.ends:
+            self._instruments.include_rpcs(method, self._status_of(told), requests.took)
+        for record, method, problem in ended.ends:
             if record.code in _OURS:
-                _log.error("call failed", method=METHOD, reason=record.code, problem=problem)
+                _log.error("call failed", method=method, reason=record.code, problem=problem)
         return [end.record for end in ended.ends]
 
 
