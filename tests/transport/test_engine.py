@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,12 +14,12 @@ import pytest
 
 pytest.importorskip("turnout_engine")
 
-from tests.transport.native.fakes import Behaviour, count, echo, echo_each, failing, forever
-from tests.transport.native.raw import opening, request
-from tests.transport.native.serving import MIB, PATIENCE_S, Served
-from tests.transport.native.wire import prefixed
+from benchmarks import frames
+from tests.transport.fakes import Behaviour, echo, failing
+from tests.transport.raw import opening, request
+from tests.transport.serving import MIB, PATIENCE_S, Served, both, served, soon, unary
+from tests.transport.socket_wire import prefixed
 from turnout_server.config import LimitsConfig
-from turnout_server.http2 import frames
 from turnout_server.transport import engine as module
 from turnout_server.transport.call import Call
 from turnout_server.transport.engine import EngineTransport
@@ -30,55 +29,15 @@ STREAMS = 256
 
 
 @pytest.fixture
-async def behaviour() -> Behaviour:
-    """A method of each kind, and one that never answers."""
-    behaviour = Behaviour()
-    behaviour.unary("Echo", echo)
-    behaviour.unary("EchoInTask", echo, quick=False)
-    behaviour.unary("Forever", forever)
-    behaviour.server_stream("Count", count)
-    behaviour.both_stream("EchoEach", echo_each)
-    return behaviour
-
-
-@contextlib.asynccontextmanager
-async def served(behaviour: Behaviour, **limits: Any) -> AsyncIterator[Served]:
-    """Serve *behaviour* on a free port of loopback."""
-    transport: Any = EngineTransport(behaviour.as_methods, LimitsConfig(**limits))
-    one = Served(transport, await transport.start("127.0.0.1", 0), behaviour)
-    try:
-        yield one
-    finally:
-        for channel in one.channels:
-            await channel.close()
-        await transport.say_goodbye()
-
-
-@pytest.fixture
 async def server(behaviour: Behaviour) -> AsyncIterator[Served]:
-    async with served(behaviour) as one:
+    async with served("engine", behaviour) as one:
         yield one
-
-
-def unary(channel: grpc.aio.Channel, method: str = "Echo") -> Any:
-    return channel.unary_unary(f"/test.Fake/{method}")
-
-
-def both(channel: grpc.aio.Channel) -> Any:
-    return channel.stream_stream("/test.Fake/EchoEach")
 
 
 async def failure(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
-
-
-async def soon(done: Callable[[], Any]) -> None:
-    """Wait until *done*, which threads of the engine bring about."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not done():
-            await asyncio.sleep(0.001)
 
 
 # ---------------------------------------------------------------- every kind of call
@@ -145,7 +104,7 @@ async def test_large_messages_at_once_do_not_stop_each_other_or_small_ones(serve
 
 
 async def test_too_large_a_message_is_refused_and_the_channel_lives_on(behaviour: Behaviour) -> None:
-    async with served(behaviour, max_message_bytes=100_000) as server:
+    async with served("engine", behaviour, max_message_bytes=100_000) as server:
         channel = server.channel()
         assert len(await unary(channel)(b"x" * 100_000)) == 100_000
         error = await failure(unary(channel)(b"x" * 3 * MIB))
@@ -174,7 +133,7 @@ async def test_metadata_arrives_as_text_and_leaves_as_both() -> None:
         raise failing(grpc.StatusCode.ABORTED, "wörd 100%", (("x-text", "t"), ("x-bin", bytes(range(256)))))
 
     method = behaviour.unary("Do", act)
-    async with served(behaviour) as server:
+    async with served("engine", behaviour) as server:
         metadata = (("x-unit", "one"), ("x-data-bin", bytes(range(256))), ("x-unit", "two"))
         error = await failure(unary(server.channel(), "Do")(b"", metadata=metadata))
     assert error.details() == "wörd 100%"
@@ -286,7 +245,7 @@ async def test_more_calls_than_streams_are_allowed_wait_their_turn(behaviour: Be
         return raw
 
     method = behaviour.unary("Wait", act)
-    async with served(behaviour) as server, asyncio.timeout(PATIENCE_S):
+    async with served("engine", behaviour) as server, asyncio.timeout(PATIENCE_S):
         channel = server.channel()
         calls = [unary(channel, "Wait")(b"%d" % number) for number in range(STREAMS + 100)]
         await soon(lambda: len(method.calls) == STREAMS)
@@ -314,7 +273,7 @@ async def test_a_client_that_does_not_read_its_answers_holds_up_nobody_else() ->
     behaviour = Behaviour()
     method = behaviour.server_stream("Endless", endless)
     behaviour.unary("Echo", echo)
-    async with served(behaviour) as server, asyncio.timeout(PATIENCE_S):
+    async with served("engine", behaviour) as server, asyncio.timeout(PATIENCE_S):
         channel = server.channel()
         call = channel.unary_stream("/test.Fake/Endless")(b"")
         await call.read()
@@ -388,7 +347,7 @@ async def test_at_the_end_answers_wait_for_clients_that_read_slowly(
     goodbye = asyncio.create_task(server.transport.say_goodbye())
     decoder = hpack.Decoder()
     while True:
-        length_and_kind, _, stream = frames.HEADER.unpack(await reader.readexactly(frames.HEADER_SIZE))
+        length_and_kind, _, stream = frames.HEADER.unpack(await reader.readexactly(frames.HEADER.size))
         payload = await reader.readexactly(length_and_kind >> 8)
         fields = dict(decoder.decode(payload)) if length_and_kind & 0xFF == frames.HEADERS else {}
         if stream == 3:

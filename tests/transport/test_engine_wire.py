@@ -15,16 +15,15 @@ from typing import Any
 import grpc
 import hpack
 import pytest
+from h2.errors import ErrorCodes as ErrorCode
 
 pytest.importorskip("turnout_engine")
 
-from tests.transport.native import raw
-from tests.transport.native.fakes import Behaviour, FakeMethod, count, echo, echo_each, failing, forever
-from tests.transport.native.wire import prefixed
-from tests.transport.socket_wire import SocketWire
+from benchmarks import frames
+from tests.transport import raw
+from tests.transport.fakes import Behaviour, FakeMethod, count, echo, echo_each, failing, forever
+from tests.transport.socket_wire import SocketWire, prefixed
 from turnout_server.config import LimitsConfig
-from turnout_server.http2 import frames
-from turnout_server.http2.codes import ErrorCode
 from turnout_server.transport import engine as module
 from turnout_server.transport.call import Call
 from turnout_server.transport.engine import EngineTransport
@@ -128,9 +127,9 @@ def frame_in(data: bytes, kind: int) -> tuple[int, int, bytes]:
     """Return flags, stream and payload of the first frame of *kind*."""
     while data:
         length_and_kind, flags, stream = frames.HEADER.unpack_from(data)
-        end = frames.HEADER_SIZE + (length_and_kind >> 8)
+        end = frames.HEADER.size + (length_and_kind >> 8)
         if length_and_kind & 0xFF == kind:
-            return flags, stream, data[frames.HEADER_SIZE : end]
+            return flags, stream, data[frames.HEADER.size : end]
         data = data[end:]
     raise LookupError(f"there is no frame of kind {kind}")
 

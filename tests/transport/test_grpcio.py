@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from tests.transport.native.fakes import Behaviour, count, echo, echo_each, failing
+from tests.transport.fakes import Behaviour, count, echo, echo_each, failing
 from turnout_server.config import LimitsConfig
 from turnout_server.transport.call import Call
 from turnout_server.transport.grpcio import GrpcioTransport

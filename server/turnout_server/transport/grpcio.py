@@ -1,4 +1,4 @@
-"""The methods over grpcio's own asyncio server: `transport: grpcio`."""
+"""The methods over grpcio's own asyncio server, where there is no engine."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What the tests of the transport call."""
+"""What the tests of the transports call."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.transport.native.fakes import Behaviour, count, echo, echo_each, forever
+from tests.transport.fakes import Behaviour, count, echo, echo_each, forever
 
 
 @pytest.fixture
