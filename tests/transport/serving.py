@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+import pytest
 
 from tests.transport.fakes import Behaviour
 from turnout_server.config import LimitsConfig
@@ -63,6 +64,13 @@ def unary(channel: grpc.aio.Channel, method: str = "Echo") -> Any:
 def both(channel: grpc.aio.Channel) -> Any:
     """Return what calls the method with many messages each way."""
     return channel.stream_stream("/test.Fake/EchoEach")
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    """Return how *call* fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
 
 
 async def soon(done: Callable[[], Any]) -> None:
