@@ -112,6 +112,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
         # does not exist because nobody has looked yet.
         await reconciler.look()
+        if config.outdated:
+            _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, administration, config, ready.is_set)
@@ -123,7 +125,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 spans,
                 config.limits,
                 config.grace_s,
-                config.transport if native is None else "engine",
+                chosen.name,
                 native=native,
             )
         )

@@ -9,12 +9,12 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import TRANSPORT, Gateway, StartGateway
+from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
 from tests.e2e.probes import PATIENCE_S, connected, metrics, unary
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
 pytestmark = pytest.mark.skipif(
-    TRANSPORT not in ("", "engine") or importlib.util.find_spec("turnout_engine") is None,
+    DATA_PLANE not in ("", "engine") or importlib.util.find_spec("turnout_engine") is None,
     reason="the engine does not serve here",
 )
 
