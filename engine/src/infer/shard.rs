@@ -134,7 +134,7 @@ impl Inner {
         let level = request.level();
         let mut flight = Flight::new(self, view, decision, (came, deadline), Draft::of(head, &request), inside);
         // Before anything is spent on the tensors of a request for which there is no room.
-        let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
+        let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(came)).err();
         if let Some(error) = full {
             return Some((request, flight, Err(error)));
         }
