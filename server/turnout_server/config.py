@@ -14,6 +14,7 @@ from turnout_server.vocabulary.errors import ConfigurationError
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 DataPlaneName = Literal["auto", "engine", "python"]
+Answers = Literal["raw", "as_sent"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +98,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the Open Inference Protocol is spoken, where it leaves that to the server."""
+
+    answers: Answers = "raw"
+    """The form of tensors in answers: `raw`, as Triton's clients expect them; or `as_sent`, that of the request."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything."""
 
@@ -111,6 +119,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitsConfig = LimitsConfig()
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
+    open_inference: OpenInferenceConfig = OpenInferenceConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False
