@@ -168,7 +168,7 @@ impl Inner {
         let draft = Draft::of(call.method, call.head, ask.unit(), question.request_id());
         let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
-        let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(came)).err();
+        let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(call.came)).err();
         if let Some(error) = full {
             return Some((flight, Err(error)));
         }

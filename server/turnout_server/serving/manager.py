@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -87,7 +87,9 @@ class Manager(Generic[S]):
         self._aspired, self._in_use = wish, in_use
         for key in wish - self._harnesses.keys():
             self._add(key)
-        stored = (key for model in changed for key, one in self._models.get(model, {}).items() if one.state is State.STORED)
+        stored = (
+            key for model in changed for key, one in self._models.get(model, {}).items() if one.state is State.STORED
+        )
         dropped = [key for key in stored if key not in wish]
         for key in dropped:
             self._remove(key)
