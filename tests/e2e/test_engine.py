@@ -18,6 +18,8 @@ pytestmark = pytest.mark.skipif(
     reason="the engine does not serve here",
 )
 
+INFER = "inference.GRPCInferenceService/ModelInfer"
+
 
 def request(*, typed: bool = False, output: str = "") -> bytes:
     asked = oip.ModelInferRequest(model_name="echo-fp32")
@@ -39,7 +41,7 @@ def test_numbers_sent_raw_never_come_to_python(tiny_store: Path, start_gateway: 
     """That the others are counted shows that the engine was asked at all."""
     gateway = start_gateway(tiny_store)
     with connected(gateway.address) as channel:
-        infer = unary(channel, "inference.GRPCInferenceService/ModelInfer")
+        infer = unary(channel, INFER)
         for _ in range(20):
             infer(request(), timeout=PATIENCE_S)
         assert declined(gateway) == 0
@@ -50,16 +52,43 @@ def test_numbers_sent_raw_never_come_to_python(tiny_store: Path, start_gateway: 
         assert declined(gateway) == 2
 
 
+def rounds(count: int) -> bytes:
+    """Return a request of the model `slow`, whose runs take as long as the value of its input says."""
+    asked = oip.ModelInferRequest(model_name="slow")
+    asked.inputs.add(name="rounds", datatype="INT64", shape=[1])
+    asked.raw_input_contents.append(np.array([count], np.int64).tobytes())
+    return asked.SerializeToString()
+
+
+def test_a_value_that_makes_a_quick_model_slow_keeps_nobody_from_being_served(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    """Runs of `slow` are quick as far as its loading has shown, so the first ones begin where calls are carried."""
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel:
+        infer = unary(channel, INFER)
+        answer = oip.ModelInferResponse.FromString(infer(rounds(500), timeout=PATIENCE_S))
+        assert np.frombuffer(answer.raw_output_contents[0], np.int64) == [500], "begun anew, and right"
+        runs = metrics(gateway, "turnout_run_duration_seconds_count")
+        assert runs[("model", "slow"), ("version", "1")] == 1
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel, connected(gateway.address) as other:
+        endless = [channel.unary_unary(f"/{INFER}").future(rounds(10**9), timeout=PATIENCE_S) for _ in range(8)]
+        for _ in range(50):
+            unary(other, INFER)(request(), timeout=PATIENCE_S)
+        assert not any(call.done() for call in endless)
+        for call in endless:
+            call.cancel()
+    assert declined(gateway) == 0
+
+
 def test_a_run_that_nobody_waits_for_ends_and_its_version_can_go(store: Path, start_gateway: StartGateway) -> None:
     """A billion rounds would take days: that the version is unloaded shows that they are not run."""
     gateway = start_gateway(store, "--allow-changes", "--set", "scheduling.inline_below_us=0")
-    asked = oip.ModelInferRequest(model_name="slow")
-    asked.inputs.add(name="rounds", datatype="INT64", shape=[1])
-    asked.raw_input_contents.append(np.array([10**9], np.int64).tobytes())
     with connected(gateway.address) as channel:
-        infer = unary(channel, "inference.GRPCInferenceService/ModelInfer")
+        infer = unary(channel, INFER)
         with pytest.raises(grpc.RpcError) as refused:
-            infer(asked.SerializeToString(), timeout=0.5)
+            infer(rounds(10**9), timeout=0.5)
         assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert declined(gateway) == 0
         unload = unary(channel, "inference.GRPCInferenceService/RepositoryModelUnload")

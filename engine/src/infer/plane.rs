@@ -13,6 +13,7 @@ use super::record::{Ledger, Run};
 use super::servable::{Hold, Servable};
 use super::tally;
 use super::threads::Threads;
+use super::watch::Watch;
 use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
@@ -91,6 +92,7 @@ pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
     pub threads: Threads,
+    pub watch: Watch,
     pub total: Arc<Room>,
     view: ArcSwapOption<View>,
     shares: Mutex<Shares>,
@@ -110,6 +112,7 @@ impl Plane {
         Self {
             ledger: Ledger::new(buckets, settings.keeps_records),
             threads: Threads::new(settings.threads),
+            watch: Watch::default(),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),
