@@ -126,6 +126,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 config.grace_s,
                 config.transport if native is None else "engine",
                 native=native,
+                errors=config.errors,
             )
         )
         if native is not None:

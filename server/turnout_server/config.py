@@ -16,6 +16,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 TransportName = Literal["native", "grpcio"]
 DataPlaneName = Literal["auto", "engine", "python"]
 Answers = Literal["raw", "as_sent"]
+ErrorForm = Literal["trailers_only", "headers_and_trailers"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +116,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What carries calls where Python is the data plane: our own HTTP/2, or grpcio's."""
     data_plane: DataPlaneName = "auto"
     """What carries calls and inferences: the engine, or Python; `auto` is the engine where it is installed."""
+    errors: ErrorForm = "trailers_only"
+    """How errors travel: headers and trailers in one, as gRPC has it; or apart, for proxies that lose the former."""
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from turnout_server.config import LimitsConfig, format_address, parse_address
+from turnout_server.config import ErrorForm, LimitsConfig, format_address, parse_address
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
@@ -65,11 +65,6 @@ class Transport(Protocol):
 
 Carrier = Literal["native", "grpcio", "engine"]
 """Our own HTTP/2, grpcio's, and the engine's."""
-_TRANSPORTS: Final[Mapping[Carrier, Callable[[Methods, LimitsConfig], Transport]]] = {
-    "native": NativeTransport,
-    "grpcio": GrpcioTransport,
-    "engine": EngineTransport,
-}
 
 
 @contextlib.asynccontextmanager
@@ -83,6 +78,7 @@ async def listening(
     transport: Carrier = "native",
     checks: Sequence[Element] = (),
     native: NativePlane | None = None,
+    errors: ErrorForm = "trailers_only",
 ) -> AsyncIterator[Listening]:
     """Serve *services*, health and reflection on *address* until the context ends.
 
@@ -112,9 +108,13 @@ async def listening(
     for service, servicer in everything.items():
         methods |= methods_of(service, servicer, health_door if servicer is health else door)
     if native is not None and not checks and not spans.enabled:
-        server: Transport = EngineTransport(methods, limits, native.plane.inner)
+        server: Transport = EngineTransport(methods, limits, native.plane.inner, errors=errors)
+    elif transport == "engine":
+        server = EngineTransport(methods, limits, errors=errors)
+    elif transport == "grpcio":
+        server = GrpcioTransport(methods, limits, errors=errors)
     else:
-        server = _TRANSPORTS[transport](methods, limits)
+        server = NativeTransport(methods, limits)
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
     try:
