@@ -13,9 +13,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.transport.native.fakes import Behaviour, echo, failing
-from tests.transport.native.wire import prefixed
-from tests.transport.socket_wire import SocketWire
+from tests.transport.fakes import Behaviour, echo, failing
+from tests.transport.socket_wire import SocketWire, prefixed
 from turnout_server.config import ErrorForm, LimitsConfig
 from turnout_server.transport.call import Call
 from turnout_server.transport.engine import EngineTransport
