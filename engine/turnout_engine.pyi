@@ -52,6 +52,7 @@ class Engine:
         shards: int,
         max_message_bytes: int,
         max_connections: int,
+        headers_first: bool = False,
         plane: Plane | None = None,
     ) -> None:
         """Start the threads.
@@ -61,6 +62,7 @@ class Engine:
             shards: how many threads carry calls.
             max_message_bytes: the longest message that is taken, as sent and when inflated.
             max_connections: how many may be open at once; for one more, an idle one is closed.
+            headers_first: whether an error has headers of its own before its trailers, instead of both in one.
             plane: answers what it can by itself; None for nothing.
 
         Raises:

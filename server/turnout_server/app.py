@@ -127,6 +127,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 config.grace_s,
                 chosen.name,
                 native=native,
+                errors=config.errors,
             )
         )
         if native is not None:

@@ -15,6 +15,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 DataPlaneName = Literal["auto", "engine", "python"]
 Answers = Literal["raw", "as_sent"]
+ErrorForm = Literal["trailers_only", "headers_and_trailers"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +115,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `data_plane` was called: `native` is its `auto`, `grpcio` its `python`. Not taken after this release."""
     data_plane: DataPlaneName = "auto"
     """What carries calls and inferences: the engine, or Python; `auto` is the engine where it is installed."""
+    errors: ErrorForm = "trailers_only"
+    """How errors travel: headers and trailers in one, as gRPC has it; or apart, for proxies that lose the former."""
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
