@@ -14,7 +14,7 @@ use super::flight::{Draft, Flight, crashed};
 use super::plane::{Inside, Nudge, Plane};
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure, Runs};
-use super::servable::{Servable, raw_of};
+use super::servable::{Servable, nbytes_of};
 use crate::batch::Ns;
 use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
@@ -124,6 +124,9 @@ impl Inner {
         inside: Inside,
     ) -> Option<(InferRequest<'a>, Flight, Result<Ready, Error>)> {
         let request = InferRequest::parse(message, head)?;
+        if self.plane.settings.answers_as_sent && !request.is_raw() {
+            return None;
+        }
         let view = self.plane.view()?;
         let decision = decide(&view.snapshot, &request.ask(head)?, self.draw())?;
         if decision.mirrored {
@@ -137,10 +140,14 @@ impl Inner {
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
         if let Some(error) = full {
+            if !request.is_sound() {
+                flight.forget();
+                return None;
+            }
             return Some((request, flight, Err(error)));
         }
         let began = Instant::now();
-        let Some(prepared) = oip::prepare(&request, &servable.signature) else {
+        let Some(prepared) = oip::prepare(message, &request, &servable.signature) else {
             flight.forget();
             return None;
         };
@@ -168,7 +175,7 @@ impl Inner {
             return Ok(ended);
         }
         let (done, outcome) = oneshot::channel();
-        let nbytes = prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum();
+        let nbytes = nbytes_of(&prepared);
         let key = servable.key_of(&prepared);
         let (rows, size) = (prepared.rows, prepared.size);
         let load = Load { servable, prepared, input_ns, done };
