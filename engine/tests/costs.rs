@@ -84,7 +84,7 @@ fn costs() {
         });
         timed(&format!("parse and prepare {rows} x {columns}"), 1_000_000, |_| {
             let request = InferRequest::parse(&message, &head).expect("plain");
-            black_box(prepare(&message, &request, &signature).expect("it fits"));
+            black_box(prepare(&request, &signature).expect("it fits"));
         });
         let decision = taken(&snapshot, "u");
         let answer = oip::Head::of(&decision);

@@ -8,13 +8,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::plane::{Inside, Plane, View};
-use super::record::{CANCELLED, OK, Record, Timing};
+use super::question::{Answerer, Question};
+use super::record::{CANCELLED, OK, Record, Timing, Told};
 use super::run::{Answer, Ended, Failure};
+use super::servable::Hold;
 use crate::batch::Ns;
 use crate::call::{self, Outcome};
 use crate::decide::Decision;
 use crate::error::{Error, Kind};
-use crate::oip::{self, InferRequest, Output};
+use crate::oip::Output;
 
 /// Characters of a caller's `traceparent` that are kept; the W3C's has 55.
 const TRACEPARENT_LIMIT: usize = 64;
@@ -32,11 +34,13 @@ pub struct Flight {
     /// The outputs wanted, as indexes into the signature's.
     pub wanted: Vec<usize>,
     draft: Cell<Option<Draft>>,
+    _hold: Hold,
     _inside: Inside,
 }
 
 /// What the record will say of the caller.
 pub struct Draft {
+    method: &'static str,
     unit: String,
     request_id: String,
     traceparent: String,
@@ -44,9 +48,9 @@ pub struct Draft {
 
 impl Draft {
     /// Takes down what the caller said.
-    pub fn of(head: &call::Head, request: &InferRequest<'_>) -> Self {
+    pub fn of(method: &'static str, head: &call::Head, unit: &str, request_id: &str) -> Self {
         let traceparent = head.get("traceparent").unwrap_or_default().chars().take(TRACEPARENT_LIMIT).collect();
-        Self { unit: request.unit.to_string(), request_id: request.request_id.to_string(), traceparent }
+        Self { method, unit: unit.to_owned(), request_id: request_id.to_owned(), traceparent }
     }
 }
 
@@ -58,11 +62,23 @@ impl Flight {
         decision: Arc<Decision>,
         (came, deadline): (Instant, Option<Ns>),
         draft: Draft,
-        inside: Inside,
+        (hold, inside): (Hold, Inside),
     ) -> Self {
         here.set(here.get() + 1);
         let draft = Cell::new(Some(draft));
-        Self { plane, here, view, decision, came, deadline, rows: 0, wanted: Vec::new(), draft, _inside: inside }
+        Self {
+            plane,
+            here,
+            view,
+            decision,
+            came,
+            deadline,
+            rows: 0,
+            wanted: Vec::new(),
+            draft,
+            _hold: hold,
+            _inside: inside,
+        }
     }
 
     /// Ends without a trace: Python does it all again.
@@ -71,42 +87,25 @@ impl Flight {
     }
 
     /// Ends with an answer, or with what kept it from being answered.
-    pub fn land(self, request: &InferRequest<'_>, ended: Result<Ended, Error>) -> Outcome {
+    pub fn land<Q: Question>(self, question: &Q, ended: Result<Ended, Error>) -> Outcome {
         match ended {
             Ok(Ended { answer: Ok(answer), timing }) => {
-                let number = self.settle(OK, Some(timing), String::new()).unwrap_or_default();
-                self.encode(request, &answer, number).map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
+                self.answer(question, &answer, timing).map_or_else(Outcome::Refused, Outcome::Answer)
             }
             Ok(Ended { answer: Err(Failure { error, problem }), timing }) => {
-                self.settle(error.reason, Some(timing), problem);
+                self.settle(Settled { code: error.reason, told: error.reason, timing: Some(timing), problem });
                 Outcome::Refused(error)
             }
             Err(error) => {
-                self.settle(error.reason, None, String::new());
+                self.settle(Settled { code: error.reason, told: error.reason, timing: None, problem: String::new() });
                 Outcome::Refused(error)
             }
         }
     }
 
-    fn settle(&self, code: &'static str, timing: Option<Timing>, problem: String) -> Option<u64> {
-        let Draft { unit, request_id, traceparent } = self.draft.take()?;
-        let took = self.came.elapsed().as_nanos() as Ns;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let (decision, rows) = (self.decision.clone(), self.rows);
-        let arrived = now.saturating_sub(took);
-        let record = Record { arrived, took, code, decision, unit, request_id, rows, timing, traceparent, problem };
-        Some(self.plane.ledger.record(record))
-    }
-
-    fn encode(&self, request: &InferRequest<'_>, answer: &Answer, number: u64) -> Option<Bytes> {
-        let made;
-        let request_id = if request.request_id.is_empty() {
-            made = format!("{}-{number}", self.plane.settings.boot);
-            &made
-        } else {
-            request.request_id
-        };
-        let specs = &self.view.answerer(&self.decision)?.signature.outputs;
+    fn answer<Q: Question>(&self, question: &Q, answer: &Answer, timing: Timing) -> Result<Bytes, Error> {
+        let by = Answerer { view: &self.view, decision: &self.decision };
+        let specs = &self.view.answerer(&self.decision).ok_or_else(crashed)?.signature.outputs;
         let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
         let pieces = self.wanted.iter().zip(&*answer.outputs).zip(&shapes);
         let outputs: Vec<Output<'_>> = pieces
@@ -117,8 +116,46 @@ impl Flight {
                 data: answer.rows_of(output),
             })
             .collect();
-        oip::encode(self.view.head(&self.decision)?, request.id, request_id, &outputs)
+        // The model has answered: that is what the record says, whatever the caller is told.
+        let fault = question.fault(&outputs);
+        let told = fault.as_ref().map_or(OK, |error| error.reason);
+        let settled = Settled { code: OK, told, timing: Some(timing), problem: String::new() };
+        let number = self.settle(settled).unwrap_or_default();
+        if let Some(error) = fault {
+            return Err(error);
+        }
+        let made;
+        let request_id = if question.request_id().is_empty() {
+            made = format!("{}-{number}", self.plane.settings.boot);
+            &made
+        } else {
+            question.request_id()
+        };
+        question.answer(by, request_id, &outputs).ok_or_else(crashed)
     }
+
+    fn settle(&self, settled: Settled) -> Option<u64> {
+        let Draft { method, unit, request_id, traceparent } = self.draft.take()?;
+        let Settled { code, told, timing, problem } = settled;
+        let took = self.came.elapsed().as_nanos() as Ns;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let (decision, rows) = (self.decision.clone(), self.rows);
+        let arrived = now.saturating_sub(took);
+        let call = Told { method, code: told };
+        let record =
+            Record { arrived, took, code, call, decision, unit, request_id, rows, timing, traceparent, problem };
+        Some(self.plane.ledger.record(record))
+    }
+}
+
+/// How a request ended.
+struct Settled {
+    /// The record's.
+    code: &'static str,
+    /// What the caller was told.
+    told: &'static str,
+    timing: Option<Timing>,
+    problem: String,
 }
 
 impl Drop for Flight {
@@ -126,7 +163,8 @@ impl Drop for Flight {
         self.here.set(self.here.get() - 1);
         // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both.
         let expired = self.deadline.is_some_and(|deadline| deadline <= self.plane.now());
-        self.settle(if expired { "DEADLINE_EXPIRED" } else { CANCELLED }, None, String::new());
+        let code = if expired { "DEADLINE_EXPIRED" } else { CANCELLED };
+        self.settle(Settled { code, told: code, timing: None, problem: String::new() });
     }
 }
 

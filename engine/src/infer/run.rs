@@ -13,7 +13,7 @@ use super::servable::Servable;
 use crate::batch::Ns;
 use crate::error::{Error, Kind};
 use crate::oip::{self, Prepared};
-use crate::ort::{Failure as Trouble, Input, Output, RunError, RunErrorKind};
+use crate::ort::{Failure as Trouble, Input, Output, RunError, RunErrorKind, RunOptions};
 use crate::tensor::{DType, Data, Elements};
 
 /// One output of a run.
@@ -91,23 +91,34 @@ pub trait Runs {
     fn prepared(&self) -> &Prepared;
 }
 
-/// Runs `items`, which fit together, at once; where that fails, one by one. `now` is the plane's clock.
+/// Runs `items`, which fit together, at once; where that fails, one by one. `options` can end the runs from outside, and
+/// `now` is the plane's clock.
 ///
 /// Returns how each ended, in order, and the runs that count.
-pub fn execute<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> Ns) -> (Vec<Ended>, Vec<Run>) {
+pub fn execute<T: Runs>(
+    servable: &Servable,
+    items: &[T],
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> (Vec<Ended>, Vec<Run>) {
     if items.len() > 1
-        && let Some((ended, run)) = together(servable, items, &now)
+        && let Some((ended, run)) = together(servable, items, options, &now)
     {
         return (ended, vec![run]);
     }
-    items.iter().map(|item| alone(servable, item.prepared(), &now)).unzip()
+    items.iter().map(|item| alone(servable, item.prepared(), options, &now)).unzip()
 }
 
 /// Runs one request by itself.
-pub fn alone(servable: &Servable, prepared: &Prepared, now: impl Fn(Instant) -> Ns) -> (Ended, Run) {
+pub fn alone(
+    servable: &Servable,
+    prepared: &Prepared,
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> (Ended, Run) {
     let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], input.data.elements()));
     let began = Instant::now();
-    let result = perform(servable, inputs, prepared);
+    let result = perform(servable, inputs, prepared, options);
     let infer = began.elapsed().as_nanos() as Ns;
     let timing = Timing { infer, rows: prepared.rows, started: now(began).max(1), ..Timing::default() };
     let failed = result.is_err();
@@ -120,7 +131,12 @@ pub fn alone(servable: &Servable, prepared: &Prepared, now: impl Fn(Instant) -> 
     (Ended { answer, timing }, Run { servable, rows, size, input: 0, infer, output: 0, failed })
 }
 
-fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> Ns) -> Option<(Vec<Ended>, Run)> {
+fn together<T: Runs>(
+    servable: &Servable,
+    items: &[T],
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> Option<(Vec<Ended>, Run)> {
     let first = items.first()?.prepared();
     let began = Instant::now();
     let rows: u64 = items.iter().map(|item| item.prepared().rows).sum();
@@ -139,7 +155,7 @@ fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> 
     let inputs = specs.map(|(spec, (shape, data))| (spec.dtype, &shape[..], data.elements()));
     let ready = Instant::now();
     // Whose fault it is shows when each runs alone.
-    let outputs = perform(servable, inputs, first).ok()?;
+    let outputs = perform(servable, inputs, first, options).ok()?;
     let infer = ready.elapsed().as_nanos() as Ns;
     if outputs.iter().any(|made| made.output.shape().first() != Some(&(rows as i64))) {
         return None;
@@ -166,12 +182,13 @@ fn perform<'a>(
     servable: &Servable,
     inputs: impl Iterator<Item = (DType, &'a [i64], Elements<'a>)>,
     prepared: &Prepared,
+    options: Option<&RunOptions>,
 ) -> Result<Vec<Made>, RunError> {
     let inputs: Vec<Input<'a>> = (servable.input_places.iter().zip(inputs))
         .map(|(&index, (dtype, shape, elements))| Input { index, dtype, shape, elements })
         .collect();
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
-    let outputs = servable.session.run(&inputs, &wanted, None)?;
+    let outputs = servable.session.run(&inputs, &wanted, options)?;
     Ok(outputs.into_iter().map(Made::of).collect::<Result<_, _>>()?)
 }
 

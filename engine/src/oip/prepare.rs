@@ -24,8 +24,8 @@ pub struct Prepared {
     pub outputs: Vec<usize>,
 }
 
-/// Returns the inputs and outputs of the request in `message`; None where they don't fit.
-pub fn prepare(message: &Bytes, request: &InferRequest<'_>, signature: &Signature) -> Option<Prepared> {
+/// Returns the request's inputs and outputs; None where they don't fit.
+pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prepared> {
     let specs = &signature.inputs;
     if request.inputs.len() != specs.len() {
         return None;
@@ -43,7 +43,7 @@ pub fn prepare(message: &Bytes, request: &InferRequest<'_>, signature: &Signatur
             Some(raw) => elements(raw, dtype, count)?,
             // Only an empty tensor may have neither.
             None if count > 0 && input.contents.is_none() => return None,
-            None => contents::decode(message, input.contents.unwrap_or_default(), dtype, count)?,
+            None => contents::decode(request.message, input.contents.unwrap_or_default(), dtype, count)?,
         };
         found[index] = Some(Tensor { dtype, shape: input.shape.clone(), data });
     }
@@ -134,7 +134,7 @@ mod tests {
     fn prepared(inputs: &[(&str, &str, &[i64], &[u8])], specs: &[(&str, &str, &[i64])]) -> Option<Prepared> {
         let (message, head) = (Bytes::from(message("m", inputs)), head(&[]));
         let request = InferRequest::parse(&message, &head).expect("the request itself is fine");
-        prepare(&message, &request, &signature(specs))
+        prepare(&request, &signature(specs))
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pyo3::types::PyBytes;
 use super::{InferRequest, Output, Signature, dtypes, prepare, response, texts};
 use crate::call;
 use crate::decide::{Decision, Reason};
+use crate::infer::question::Question;
 use crate::tensor::{DType, Data, Elements};
 
 /// dtype, shape and raw contents of an input.
@@ -35,7 +36,7 @@ fn parse_infer<'py>(
     let metadata = metadata.into_iter().collect();
     let head = call::Head { path: String::new(), metadata, peer: "".into(), deadline: None };
     let Some(request) = InferRequest::parse(&message, &head) else { return Ok(None) };
-    let Some(prepared) = prepare(&message, &request, &signature) else { return Ok(None) };
+    let Some(prepared) = prepare(&request, &signature) else { return Ok(None) };
     let inputs = prepared.inputs.into_iter().map(|tensor| {
         let raw = match tensor.data {
             Data::Raw(raw) => PyBytes::new(py, &raw),

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use super::contents;
 use super::wire::{Fields, Odd, Value};
+use super::{Output, Prepared, Signature};
 use crate::call::Head;
 use crate::decide::ask::{Ask, NAME_LIMIT, UNIT_LIMIT, within};
+use crate::infer::question::{Answerer, DEFAULT_LEVEL, Question};
 
 /// Inputs, outputs wanted or raw contents of one request. A message has room for millions of empty ones.
 const TENSOR_LIMIT: usize = 10_000;
@@ -18,9 +20,8 @@ const AXES_LIMIT: usize = 32;
 const UNIT_KEY: &str = "x-turnout-unit";
 /// The metadata key that names the request, where the request itself does not.
 const REQUEST_ID_KEY: &str = "x-request-id";
-/// Triton's lowest priority, and what a request without one gets.
+/// Triton's lowest priority.
 const LOWEST_PRIORITY: u64 = 10;
-const DEFAULT_PRIORITY: u8 = 2;
 
 /// One input.
 #[derive(Debug, Default, PartialEq)]
@@ -35,6 +36,8 @@ pub struct Input<'a> {
 /// What a caller asks, read and within all bounds; its tensors are not held against a signature yet.
 #[derive(Debug)]
 pub struct InferRequest<'a> {
+    /// All of it.
+    pub message: &'a Bytes,
     /// A route, or a model. Never empty.
     pub name: &'a str,
     /// Empty, a version number, or a label.
@@ -85,33 +88,9 @@ impl<'a> InferRequest<'a> {
         Self::read(message, head).ok()
     }
 
-    /// Returns whom the request asks. Within its bounds, since `parse` has looked.
-    pub fn ask<'b>(&'b self, head: &'b Head) -> Option<Ask<'b>> {
-        Ask::new(self.name, self.version, &self.unit, &head.metadata)
-    }
-
-    /// Returns when the caller stops waiting: the sooner of the call's deadline and the request's own.
-    pub fn deadline(&self, of_call: Option<Instant>, now: Instant) -> Option<Instant> {
-        let own = self.timeout_us.and_then(|timeout| now.checked_add(Duration::from_micros(timeout)));
-        match (of_call, own) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Returns the level that the priority asks for, 1 to 10: the twin of `scheduling.item.level_of`.
-    pub fn level(&self) -> u8 {
-        if self.priority == 0 { DEFAULT_PRIORITY } else { self.priority.min(LOWEST_PRIORITY) as u8 }
-    }
-
     /// Says whether the answer is raw even where answers are sent in their request's form.
     pub fn is_raw(&self) -> bool {
         self.wants_raw || !self.raw.is_empty() || !self.inputs.iter().any(Input::is_typed)
-    }
-
-    /// Says whether protobuf can read what `parse` has not looked into: `prepare` does that.
-    pub fn is_sound(&self) -> bool {
-        self.inputs.iter().filter_map(|input| input.contents).all(contents::are_sound)
     }
 
     fn read(message: &'a Bytes, head: &'a Head) -> Result<Self, Odd> {
@@ -146,9 +125,46 @@ impl<'a> InferRequest<'a> {
         let priority = count(parameters.priority)?.unwrap_or_default();
         let wants_raw = parameters.raw_answer.is_some();
         let request =
-            Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw, wants_raw };
+            Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw, wants_raw, message };
         request.ask(head).ok_or(Odd)?;
         Ok(request)
+    }
+}
+
+impl Question for InferRequest<'_> {
+    fn ask<'b>(&'b self, head: &'b Head) -> Option<Ask<'b>> {
+        Ask::new(self.name, self.version, &self.unit, &head.metadata)
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id
+    }
+
+    /// Returns the sooner of the call's deadline and the request's own.
+    fn deadline(&self, of_call: Option<Instant>, now: Instant) -> Option<Instant> {
+        let own = self.timeout_us.and_then(|timeout| now.checked_add(Duration::from_micros(timeout)));
+        match (of_call, own) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// As `scheduling.item.level_of`.
+    fn level(&self) -> u8 {
+        if self.priority == 0 { DEFAULT_LEVEL } else { self.priority.min(LOWEST_PRIORITY) as u8 }
+    }
+
+    /// Says whether protobuf can read the contents, which `parse` has not looked into: `prepare` does that.
+    fn is_sound(&self) -> bool {
+        self.inputs.iter().filter_map(|input| input.contents).all(contents::are_sound)
+    }
+
+    fn prepare(&self, signature: &Signature) -> Option<Prepared> {
+        super::prepare(self, signature)
+    }
+
+    fn answer(&self, by: Answerer<'_>, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+        super::encode(by.view.head(by.decision)?, self.id, request_id, outputs)
     }
 }
 
