@@ -188,7 +188,14 @@ def _native(
 
     runs = most_runs(config.scheduling.workers)
     keeps_records = config.journal.path is not None
-    plane = EnginePlane(config.limits, runs, most_threads(runs), boot.boot, keeps_records=keeps_records)
+    plane = EnginePlane(
+        config.limits,
+        runs,
+        most_threads(runs),
+        boot.boot,
+        keeps_records=keeps_records,
+        answers_as_sent=config.open_inference.answers == "as_sent",
+    )
     return NativePlane(plane, names, manager, instruments, name_of_reason)
 
 

@@ -36,6 +36,8 @@ pub struct Settings {
     pub boot: String,
     /// Whether records are kept for Python, besides what they come to.
     pub keeps_records: bool,
+    /// Whether typed requests are to be answered in their own form, as only Python does it.
+    pub answers_as_sent: bool,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,

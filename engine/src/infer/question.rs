@@ -34,6 +34,11 @@ pub trait Question {
         DEFAULT_LEVEL
     }
 
+    /// Says whether what only `prepare` looks into can be read at all, for a request that is refused before that.
+    fn is_sound(&self) -> bool {
+        true
+    }
+
     /// Returns the inputs for a version with this signature, and the outputs wanted.
     fn prepare(&self, signature: &Signature) -> Option<Prepared>;
 

@@ -16,7 +16,7 @@ use super::plane::{Inside, Nudge, Plane};
 use super::question::Question;
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure, Runs};
-use super::servable::{Hold, Servable, raw_of};
+use super::servable::{Hold, Servable, nbytes_of};
 use super::watch::Watched;
 use crate::batch::Ns;
 use crate::batch::batcher::{Batch, Batcher, deadline_expired};
@@ -115,7 +115,9 @@ impl Unary for Shard {
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
         let call = Call { method: MODEL_INFER, head, nbytes: message.len() as u64, came: Instant::now() };
-        self.inner.answer(call, InferRequest::parse(message, head)).await
+        let as_sent = self.inner.plane.settings.answers_as_sent;
+        let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
+        self.inner.answer(call, request).await
     }
 }
 
@@ -207,6 +209,10 @@ impl Inner {
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(call.came)).err();
         if let Some(error) = full {
+            if !question.is_sound() {
+                flight.forget();
+                return None;
+            }
             return Some((flight, Err(error)));
         }
         let began = Instant::now();
@@ -252,7 +258,7 @@ impl Inner {
             let load = Load { number, servable, prepared, input_ns, done };
             self.run_anew(&queue, Due { rows: rows.max(1), offered: vec![now], loads: vec![load] }, took);
         } else {
-            let nbytes = nbytes.max(prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum());
+            let nbytes = nbytes.max(nbytes_of(&prepared));
             let key = servable.key_of(&prepared);
             let load = Load { number, servable, prepared, input_ns, done };
             let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
