@@ -24,9 +24,11 @@ use crate::call::{self, Outcome, Unary};
 use crate::decide::decide;
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
+use crate::turnout_v1::RankRequest;
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
 const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
+pub const RANK: &str = "turnout.v1.RankingService/Rank";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
 
@@ -68,12 +70,16 @@ impl Runs for Load {
 
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
-        path == MODEL_INFER
+        matches!(path, MODEL_INFER | RANK)
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let call = Call { method: MODEL_INFER, head, came: Instant::now() };
-        self.inner.answer(call, InferRequest::parse(message, head)).await
+        let call = |method| Call { method, head, came: Instant::now() };
+        match &*head.path {
+            MODEL_INFER => self.inner.answer(call(MODEL_INFER), InferRequest::parse(message, head)).await,
+            RANK => self.inner.answer(call(RANK), RankRequest::parse(message, head)).await,
+            _ => Outcome::Declined,
+        }
     }
 }
 
@@ -144,6 +150,9 @@ impl Inner {
             return None;
         }
         let servable = view.answerer(&decision)?.clone();
+        if question.task().is_some_and(|task| decision.task.unwrap_or(servable.settings.task) != task) {
+            return None;
+        }
         let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
         let level = question.level();
         let place = (self.plane.clone(), self.here.clone());

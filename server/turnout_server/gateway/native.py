@@ -107,7 +107,7 @@ class NativePlane:
     def _made(self, runner: Runner) -> tuple[Runner, NativeServable | None]:
         manifest = runner.manifest
         key = VersionKey(manifest.model, manifest.version)
-        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
+        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, manifest.task)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:
