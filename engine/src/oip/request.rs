@@ -17,9 +17,9 @@ const TENSOR_LIMIT: usize = 10_000;
 /// Axes of an input: NumPy refuses more than 64, and no graph has so many.
 const AXES_LIMIT: usize = 32;
 /// The metadata key that names the unit, where the request itself does not.
-const UNIT_KEY: &str = "x-turnout-unit";
+pub const UNIT_KEY: &str = "x-turnout-unit";
 /// The metadata key that names the request, where the request itself does not.
-const REQUEST_ID_KEY: &str = "x-request-id";
+pub const REQUEST_ID_KEY: &str = "x-request-id";
 /// Triton's lowest priority.
 const LOWEST_PRIORITY: u64 = 10;
 
@@ -124,8 +124,20 @@ impl<'a> InferRequest<'a> {
         let timeout_us = count(parameters.timeout)?.filter(|&timeout| timeout > 0);
         let priority = count(parameters.priority)?.unwrap_or_default();
         let wants_raw = parameters.raw_answer.is_some();
-        let request =
-            Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw, wants_raw, message };
+        let request = Self {
+            name,
+            version,
+            id,
+            request_id,
+            unit,
+            timeout_us,
+            priority,
+            inputs,
+            outputs,
+            raw,
+            wants_raw,
+            message,
+        };
         request.ask(head).ok_or(Odd)?;
         Ok(request)
     }

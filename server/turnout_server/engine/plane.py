@@ -15,6 +15,7 @@ from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Terms(NamedTuple):
     measured: Mapping[int, int]
     """Run times in nanoseconds, by number of rows."""
     rules: Rules
+    task: Task = Task.TENSORS
 
 
 class NativeServable(NamedTuple):
@@ -111,6 +113,7 @@ class EnginePlane:
             "id": self._made,
             "model": terms.key.model,
             "version": terms.key.version,
+            "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
             "max_rows": rules.max_rows,
