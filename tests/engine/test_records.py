@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnout_server.engine.records import NativeRuns, Told, ended
+from turnout_server.engine.records import NativeRequests, NativeRuns, Told, ended
 from turnout_server.instruments.families import Counted
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.vocabulary.decision import Decision, Reason
@@ -10,18 +10,21 @@ from turnout_server.vocabulary.record import Record, Timing
 
 DECIDED = ("cost", "b", "price", 2, "FALLBACK", "a", -1, 0.5, "d1", "e1")
 DECISION = Decision("cost", "b", "price", 2, Reason.FALLBACK, "a", -1, 0.5, "d1", "e1")
+METHOD = "turnout.v1.RankingService/Rank"
 TIMING = (1, 2, 3, 4, 5, 6)
 
 
 def test_the_others_name_decisions_by_their_place() -> None:
     requests = [
-        (1, "OK", ([0, 2], 9), ([2, 0], 3), 7, 1_000, (1, 2, 3, 4)),
-        (0, "QUEUE_FULL", ([1], 1), ([0], 0), 0, 9, (0,) * 4),
+        (1, "OK", (METHOD, "MODEL_INVALID"), ([0, 2], 9), ([2, 0], 3), 7, 1_000, (1, 2, 3, 4)),
+        (0, "QUEUE_FULL", (METHOD, "QUEUE_FULL"), ([1], 1), ([0], 0), 0, 9, (0,) * 4),
     ]
     told: Told = ([("", "", "m", 1, "NAMED", "", -1, None, "", ""), DECIDED], requests, [], [])
     answered, refused = ended(told).requests
-    assert answered == Alike(DECISION, "OK", Counted([0, 2], 9), Counted([2, 0], 3), 7, 1_000, 1, 2, 3, 4)
-    assert (refused.decision.model, refused.decision.reason, refused.code) == ("m", Reason.NAMED, "QUEUE_FULL")
+    alike = Alike(DECISION, "OK", Counted([0, 2], 9), Counted([2, 0], 3), 7, 1_000, 1, 2, 3, 4)
+    assert answered == NativeRequests(METHOD, "MODEL_INVALID", alike)
+    by = refused.requests.decision
+    assert (by.model, by.reason, refused.requests.code, refused.told) == ("m", Reason.NAMED, *["QUEUE_FULL"] * 2)
 
 
 def test_runs_say_whose_they_are() -> None:
@@ -30,10 +33,10 @@ def test_runs_say_whose_they_are() -> None:
 
 
 def test_a_record_has_all_that_python_would_have_put_there() -> None:
-    end = (41, 1_000, 50, "MODEL_FAILED", 0, "u", "id", 3, TIMING, "00-a-b-01", "node x")
-    told: Told = ([DECIDED], [], [], [end, (42, 1_001, 5, "CANCELLED", 0, "", "x", 0, None, "", "")])
+    end = (41, 1_000, 50, "MODEL_FAILED", 0, "u", "id", 3, TIMING, "00-a-b-01", (METHOD, "node x"))
+    told: Told = ([DECIDED], [], [], [end, (42, 1_001, 5, "CANCELLED", 0, "", "x", 0, None, "", (METHOD, ""))])
     failed, cancelled = ended(told).ends
     assert failed.record == Record(
         41, 1_000, 50, "MODEL_FAILED", DECISION, "cost", "u", "id", 3, Timing(*TIMING), traceparent="00-a-b-01"
     )
-    assert (failed.problem, cancelled.problem, cancelled.record.timing) == ("node x", "", None)
+    assert (failed.method, failed.problem, cancelled.problem, cancelled.record.timing) == (METHOD, "node x", "", None)

@@ -90,6 +90,11 @@ impl Servable {
     }
 
     #[getter]
+    fn holds(&self) -> usize {
+        self.inner.holds()
+    }
+
+    #[getter]
     fn waiting_rows(&self) -> u64 {
         self.inner.admission.rows()
     }
@@ -136,6 +141,7 @@ fn of_requests<'py>(py: Python<'py>, decision: usize, tally: &Requests) -> PyRes
     (
         decision,
         tally.code,
+        (tally.call.method, tally.call.code),
         (&tally.took.counts, tally.took.sum),
         (&tally.queue.counts, tally.queue.sum),
         tally.rows,
@@ -179,7 +185,7 @@ fn of_record(py: Python<'_>, number: u64, decision: usize, record: Record) -> Py
         record.rows,
         record.timing.map(of_timing),
         record.traceparent,
-        record.problem,
+        (record.call.method, record.problem),
     )
         .into_pyobject(py)
 }

@@ -28,6 +28,14 @@ pub struct Timing {
     pub started: Ns,
 }
 
+/// The call that a request came in by, and what its caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub method: &'static str,
+    /// A reason, or `OK`. Other than the record's code where a model's answer was none to the call.
+    pub code: &'static str,
+}
+
 /// One request's end; see `vocabulary.record.Record`.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -35,6 +43,7 @@ pub struct Record {
     pub arrived: u64,
     pub took: Ns,
     pub code: &'static str,
+    pub call: Told,
     pub decision: Arc<Decision>,
     pub unit: String,
     /// The caller's; where it is empty, one is made of the boot and the number.

@@ -21,10 +21,21 @@ class NativeRuns(NamedTuple):
     runs: RunsAlike
 
 
+class NativeRequests(NamedTuple):
+    """Requests of one method that ended alike."""
+
+    method: str
+    told: str
+    """The reason that their callers were told, or `OK`. Other than the record's code where a model's answer was none to
+    the call."""
+    requests: Alike
+
+
 class NativeEnd(NamedTuple):
     """One request's end."""
 
     record: Record
+    method: str
     problem: str
     """What ONNX Runtime said of a model that failed, for the log; empty for all others."""
 
@@ -32,7 +43,7 @@ class NativeEnd(NamedTuple):
 class Ended(NamedTuple):
     """What has ended since somebody last asked."""
 
-    requests: list[Alike]
+    requests: list[NativeRequests]
     runs: list[NativeRuns]
     ends: list[NativeEnd]
     """In the order of their numbers. Only those that failed, where nobody keeps records."""
@@ -69,13 +80,15 @@ def _requests(
     decisions: list[Decision],
     decision: int,
     code: str,
+    call: tuple[str, str],
     took: tuple[list[int], int],
     queue: tuple[list[int], int],
     rows: int,
     last_ns: int,
     sums: tuple[int, int, int, int],
-) -> Alike:
-    return Alike(decisions[decision], code, Counted(*took), Counted(*queue), rows, last_ns, *sums)
+) -> NativeRequests:
+    alike = Alike(decisions[decision], code, Counted(*took), Counted(*queue), rows, last_ns, *sums)
+    return NativeRequests(*call, alike)
 
 
 def _runs(
@@ -103,11 +116,11 @@ def _end(
     rows: int,
     timing: tuple[int, int, int, int, int, int] | None,
     traceparent: str,
-    problem: str,
+    problem: tuple[str, str],
 ) -> NativeEnd:
     by = decisions[decision]
     when = None if timing is None else Timing(*timing)
     record = Record(
         number, arrived_ns, took_ns, code, by, by.route, unit, request_id, rows, when, traceparent=traceparent
     )
-    return NativeEnd(record, problem)
+    return NativeEnd(record, *problem)
