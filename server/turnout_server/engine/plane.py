@@ -15,6 +15,7 @@ from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Terms(NamedTuple):
     measured: Mapping[int, int]
     """Run times in nanoseconds, by number of rows."""
     rules: Rules
+    task: Task = Task.TENSORS
 
 
 class NativeServable(NamedTuple):
@@ -57,7 +59,16 @@ class NativeServable(NamedTuple):
 class EnginePlane:
     """The engine's data plane. The event loop's thread only; no method waits."""
 
-    def __init__(self, limits: LimitsConfig, runs: int, threads: int, boot: str, *, keeps_records: bool) -> None:
+    def __init__(
+        self,
+        limits: LimitsConfig,
+        runs: int,
+        threads: int,
+        boot: str,
+        *,
+        keeps_records: bool,
+        answers_as_sent: bool = False,
+    ) -> None:
         """Make a plane that serves nothing yet.
 
         Args:
@@ -66,6 +77,7 @@ class EnginePlane:
             threads: how many of all versions together.
             boot: what this start of the process is called.
             keeps_records: whether somebody wants every record, and not only what they come to.
+            answers_as_sent: whether typed requests are answered in their own form, which only Python does.
         """
         settings = {
             "concurrent_calls": limits.concurrent_calls,
@@ -75,6 +87,7 @@ class EnginePlane:
             "threads": threads,
             "boot": boot,
             "keeps_records": keeps_records,
+            "answers_as_sent": answers_as_sent,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
         }
@@ -100,6 +113,7 @@ class EnginePlane:
             "id": self._made,
             "model": terms.key.model,
             "version": terms.key.version,
+            "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
             "max_rows": rules.max_rows,
