@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from structlog.testing import capture_logs
+
 from tests.gateway.world import World, table
 from tests.records import DECISION
 from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
-from turnout_server.engine.records import Ended, NativeEnd, NativeRuns
+from turnout_server.engine.records import Ended, NativeRuns, Problem
 from turnout_server.gateway.native import METHOD, NativePlane
 from turnout_server.gateway.records import Records
 from turnout_server.instruments.families import Counted
@@ -21,17 +23,25 @@ from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
-NOTHING = Ended([], [], [])
+NOTHING = Ended([], [], [], None)
 
 
 class Inner:
     waiting_rows = 5
 
 
+class Keeper:
+    """Keeps what it is shown, in order."""
+
+    def __init__(self) -> None:
+        self.kept: list[object] = []
+        self.append = self.extend = self.kept.append
+
+
 class FakePlane:
     """Writes down what it is told, and tells what it is given."""
 
-    inside, declined = 3, 4
+    inside, declined, spans_lost = 3, 4, 5
 
     def __init__(self) -> None:
         self.served: list[tuple[list[str], set[VersionKey]]] = []
@@ -123,15 +133,12 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     await world.start()
     world.predictors[ONE].native = object()
     driver.publish()
-    read, kept = list[Record](), list[Record]()
-    records = Records([read.append], "boot", driver, [kept.append])
-    record = Record(0, 1, 2, "OK", DECISION, "r")
+    read, keeper, page = list[Record](), Keeper(), cast("Any", object())
+    records = Records([read.append], "boot", driver, keeper)
     runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
-    plane.next = Ended(
-        [alike(), alike("QUEUE_FULL", 1)], [NativeRuns(1, runs), NativeRuns(99, runs)], [NativeEnd(record, "")]
-    )
+    plane.next = Ended([alike(), alike("QUEUE_FULL", 1)], [NativeRuns(1, runs), NativeRuns(99, runs)], [], page)
     driver.catch_up(records)
-    assert (read, kept) == ([], [record])
+    assert (read, keeper.kept) == ([], [page])
     runner = world.manager.peek(ONE)
     assert runner is not None
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
@@ -140,18 +147,34 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     assert sum(points["rpc.server.call.duration"][METHOD, "OK"].counts) == 2
     assert points["turnout.requests.in_flight"] == {(): 3}
     assert points["turnout.queue.rows"] == {ONE: 5}
-    assert points["turnout.engine.declined"] == {(): 4}
+    assert (points["turnout.engine.declined"], points["turnout.engine.spans.lost"]) == ({(): 4}, {(): 5})
 
 
 async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:
     world = World(tmp_path / "store")
     plane, driver = native(world)
-    kept: list[Record] = []
-    records = Records([], "boot", driver, [kept.append])
-    plane.next = Ended([], [], [NativeEnd(Record(0, 1, 2, "OK", DECISION, "r"), "")])
+    keeper, page = Keeper(), cast("Any", object())
+    records = Records([], "boot", driver, keeper)
+    plane.next = Ended([], [], [], page)
     plane.numbers = 1
     records.copy_ended(Record(9, 1, 2, "OK", DECISION, "r"), DECISION, "OK", 1, 2)
-    assert [record.seq for record in kept] == [0, 1]
+    first, second = keeper.kept
+    assert (first, cast("Record", second).seq) == (page, 1)
+
+
+async def test_a_model_that_fails_is_logged_with_its_callers_trace(tmp_path: Path) -> None:
+    plane, driver = native(World(tmp_path / "store"))
+    problems = [Problem("MODEL_FAILED", "node x", ("aa", "bb")), Problem("INPUT_REJECTED", "theirs", None)]
+    plane.next = Ended([], [], problems, None)
+    with capture_logs() as logs:
+        driver.catch_up(Records())
+    (logged,) = logs
+    assert (logged["reason"], logged["problem"], logged["trace_id"], logged["span_id"]) == (
+        "MODEL_FAILED",
+        "node x",
+        "aa",
+        "bb",
+    )
 
 
 async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
@@ -160,9 +183,9 @@ async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
     plane, driver = native(world)
     following = asyncio.create_task(driver.follow(Records([], "boot", driver)))
     await asyncio.sleep(0)
-    plane.next = Ended([alike()], [], [])
+    plane.next = Ended([alike()], [], [], None)
     assert requests(world.instruments) == 2
-    plane.next = Ended([alike()], [], [])
+    plane.next = Ended([alike()], [], [], None)
     assert await asyncio.to_thread(requests, world.instruments) == 4
     following.cancel()
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Head;
+use crate::spans::{self, Spans};
 
 /// What Python's configuration says of inferring.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,11 +34,13 @@ pub struct Settings {
     pub threads: usize,
     /// What this start of the process is called.
     pub boot: String,
-    /// Whether records are kept for Python, besides what they come to.
-    pub keeps_records: bool,
+    /// How many records may wait for Python; 0 where nobody wants them, but only what they come to.
+    pub most_records: usize,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
+    /// What is traced; None for nothing.
+    pub tracing: Option<spans::Settings>,
 }
 
 /// What is served at one moment. Never changed: it is swapped as a whole.
@@ -90,6 +93,8 @@ pub enum Nudge {
 pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
+    /// None where nothing is traced.
+    pub spans: Option<Spans>,
     pub threads: Threads,
     pub total: Arc<Room>,
     view: ArcSwapOption<View>,
@@ -108,7 +113,8 @@ impl Plane {
         let buckets =
             tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
         Self {
-            ledger: Ledger::new(buckets, settings.keeps_records),
+            ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
+            spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),
@@ -125,6 +131,12 @@ impl Plane {
     /// Returns the plane's time.
     pub fn now(&self) -> Ns {
         self.at(Instant::now())
+    }
+
+    /// Returns what to add to the plane's clock to get nanoseconds since the epoch.
+    pub fn epoch_offset(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        now.wrapping_sub(self.now())
     }
 
     /// Returns an instant on the plane's clock; 0 for one from before it, and the last for one beyond it.
@@ -164,7 +176,7 @@ impl Plane {
 
     /// Lets a call in while the result is kept; None where Python has to look at it.
     pub fn enter(self: &Arc<Self>) -> Option<Inside> {
-        if !self.open.load(Relaxed) || self.ledger.is_full() {
+        if !self.open.load(Relaxed) {
             return None;
         }
         let inside = Inside { plane: self.clone() };

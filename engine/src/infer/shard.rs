@@ -23,6 +23,7 @@ use crate::call::{self, Outcome, Unary};
 use crate::decide::decide;
 use crate::error::Error;
 use crate::oip::{self, InferRequest, Prepared};
+use crate::spans::Span;
 
 /// The one method that is answered here.
 pub const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
@@ -56,6 +57,7 @@ struct Load {
     servable: Arc<Servable>,
     prepared: Prepared,
     input_ns: Ns,
+    span: Option<Arc<Span>>,
     done: oneshot::Sender<Ended>,
 }
 
@@ -111,6 +113,7 @@ struct Ready {
     input_ns: Ns,
     level: u8,
     deadline: Option<Ns>,
+    span: Option<Arc<Span>>,
 }
 
 impl Inner {
@@ -133,7 +136,8 @@ impl Inner {
         let deadline = request.deadline(head.deadline, came).map(|deadline| self.plane.at(deadline));
         let level = request.level();
         let place = (self.plane.clone(), self.here.clone());
-        let mut flight = Flight::new(place, view, decision, (came, deadline), Draft::of(head, &request), inside);
+        let draft = Draft::of(head, &request, self.plane.spans.as_ref())?;
+        let mut flight = Flight::new(place, view, decision, (came, deadline), draft, inside);
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
         if let Some(error) = full {
@@ -147,12 +151,13 @@ impl Inner {
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
-        Some((request, flight, Ok(Ready { servable, prepared, input_ns, level, deadline })))
+        let span = self.plane.spans.as_ref().and_then(|_| flight.span());
+        Some((request, flight, Ok(Ready { servable, prepared, input_ns, level, deadline, span })))
     }
 
     /// Runs a request now, or when it is its turn.
     async fn run(self: &Rc<Self>, ready: Ready) -> Result<Ended, Error> {
-        let Ready { servable, prepared, input_ns, level, deadline } = ready;
+        let Ready { servable, prepared, input_ns, level, deadline, span } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
         let alone = self.here.get() <= 1;
@@ -163,6 +168,7 @@ impl Inner {
                 self.ran(&queue, rows, &[], true);
                 return Err(crashed());
             };
+            trace(&self.plane, span.iter(), &ended.timing);
             ended.timing.input += input_ns;
             self.ran(&queue, rows, &[run], true);
             return Ok(ended);
@@ -171,7 +177,7 @@ impl Inner {
         let nbytes = prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum();
         let key = servable.key_of(&prepared);
         let (rows, size) = (prepared.rows, prepared.size);
-        let load = Load { servable, prepared, input_ns, done };
+        let load = Load { servable, prepared, input_ns, span, done };
         let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
         let ticket = queue.batcher.borrow_mut().offer(item, now)?;
         let _waits = Waits { inner: self, queue: &queue, ticket };
@@ -278,6 +284,7 @@ impl Inner {
         let done = unpanicked(|| run::execute(&servable, &loads, |instant| self.plane.at(instant)));
         let (ended, runs) = done.unwrap_or_default();
         self.ran(queue, rows, &runs, true);
+        trace_runs(&self.plane, &loads, &ended, runs.len());
         tell(loads, began, ended);
     }
 
@@ -290,9 +297,11 @@ impl Inner {
             let Some(first) = loads.first() else { return };
             let servable = first.servable.clone();
             let (ended, runs) = run::execute(&servable, &loads, |instant| plane.at(instant));
+            let count = runs.len();
             freed.runs.replace(runs);
             // The thread first, the answers then: it need not be idle while they are written.
             drop(freed);
+            trace_runs(&plane, &loads, &ended, count);
             tell(loads, began, ended);
         });
     }
@@ -380,6 +389,26 @@ impl Drop for Waits<'_> {
         if left && self.queue.batcher.borrow().is_empty() {
             self.inner.forgo((self.queue.id, self.inner.index));
         }
+    }
+}
+
+/// Records so many runs: one of all loads, or one of each.
+fn trace_runs(plane: &Plane, loads: &[Load], ended: &[Ended], runs: usize) {
+    if plane.spans.is_none() {
+        return;
+    }
+    let each = if runs == 1 { loads.len() } else { 1 };
+    for (loads, ended) in loads.chunks(each.max(1)).zip(ended.chunks(each.max(1))) {
+        trace(plane, loads.iter().filter_map(|load| load.span.as_ref()), &ended[0].timing);
+    }
+}
+
+/// Records a run of requests, as far as those are recorded.
+fn trace<'a>(plane: &Plane, requests: impl Iterator<Item = &'a Arc<Span>> + Clone, timing: &Timing) {
+    if let Some(spans) = &plane.spans
+        && requests.clone().next().is_some()
+    {
+        spans.ran(requests.map(|span| &**span), timing, plane.epoch_offset());
     }
 }
 

@@ -65,8 +65,7 @@ fn encode_infer<'py>(
     outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let (route, target, model, version, reason, assigned, propensity) = decision;
-    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
-    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
+    let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
     let decision = Decision {
         index: 0,
         route,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -22,7 +22,7 @@ from turnout_server.instruments.instruments import Instruments
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
-from turnout_server.vocabulary.record import Record
+from turnout_server.vocabulary.record import Page
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.native")
@@ -122,11 +122,14 @@ class NativePlane:
 
     def families(self) -> tuple[Family, ...]:
         """Return the metrics of the engine itself."""
-        return (counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),)
+        return (
+            counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),
+            counter("turnout.engine.spans.lost", "{span}", _LOST, (), [((), self.plane.spans_lost)]),
+        )
 
     # ------------------------------------------------------------ what has ended
 
-    def next(self) -> tuple[Sequence[Record], int]:
+    def next(self) -> tuple[Page | None, int]:
         """See `turnout_server.gateway.records.Numbers.next`."""
         ended, number = self.plane.number()
         return self._counted(ended), number
@@ -146,7 +149,7 @@ class NativePlane:
         """Show *records* what has ended until now."""
         records.show(self._counted(self.plane.ended()))
 
-    def _counted(self, ended: Ended) -> Sequence[Record]:
+    def _counted(self, ended: Ended) -> Page | None:
         for servable, runs in ended.runs:
             runner = self._runners.get(servable)
             if runner is not None:
@@ -154,10 +157,11 @@ class NativePlane:
         for requests in ended.requests:
             self._instruments.include_requests(requests)
             self._instruments.include_rpcs(METHOD, self._status_of(requests.code), requests.took)
-        for record, problem in ended.ends:
-            if record.code in _OURS:
-                _log.error("call failed", method=METHOD, reason=record.code, problem=problem)
-        return [end.record for end in ended.ends]
+        for code, problem, context in ended.problems:
+            if code in _OURS:
+                ids = {} if context is None else dict(zip(("trace_id", "span_id"), context, strict=True))
+                _log.error("call failed", method=METHOD, reason=code, problem=problem, **ids)
+        return ended.page
 
 
 def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], None]) -> None:
@@ -179,4 +183,5 @@ def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], 
 
 
 _DECLINED = "Inferences that the engine left to Python, which answered or refused them."
+_LOST = "Spans that the engine had no room for: the collector takes them too slowly, or not at all."
 _OURS = {ModelFailedError.reason, TurnoutError.reason}

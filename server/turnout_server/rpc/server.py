@@ -94,7 +94,7 @@ async def listening(
     counting comes first.
 
     With a *native* data plane, which only the engine's transport can have, most inferences never come to a handler.
-    It has no checks and makes no spans, so where there are any it is left out.
+    It has no checks, so where there are any it is left out; and so it is where spans are wanted that it cannot make.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -111,7 +111,7 @@ async def listening(
     methods = _reflection(tuple(service.full_name for service in everything), door)
     for service, servicer in everything.items():
         methods |= methods_of(service, servicer, health_door if servicer is health else door)
-    if native is not None and not checks and not spans.enabled:
+    if native is not None and not checks and (native.plane.traces or not spans.enabled):
         server: Transport = EngineTransport(methods, limits, native.plane.inner)
     else:
         server = _TRANSPORTS[transport](methods, limits)
