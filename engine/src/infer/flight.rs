@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::plane::{Inside, Plane, View};
-use super::record::{CANCELLED, INTERNAL, OK, Problem, Record, Timing};
+use super::question::{Answerer, Question};
+use super::record::{CANCELLED, INTERNAL, OK, Problem, Record, Timing, Told};
 use super::run::{Answer, Ended, Failure};
+use super::servable::Hold;
 use crate::batch::Ns;
 use crate::call::{self, Outcome};
 use crate::decide::Decision;
 use crate::error::{Error, Kind};
-use crate::oip::{self, InferRequest, Output};
+use crate::oip::Output;
 use crate::spans::{Context, End, Span, Spans, Start, TraceId, trace_id};
 
 /// Digits of the longest number, and what stands before it.
@@ -32,11 +34,13 @@ pub struct Flight {
     /// The outputs wanted, as indexes into the signature's.
     pub wanted: Vec<usize>,
     draft: Cell<Option<Draft>>,
+    _hold: Hold,
     _inside: Inside,
 }
 
 /// What the record and the spans will say of the caller.
 pub struct Draft {
+    method: &'static str,
     unit: String,
     request_id: String,
     trace: TraceId,
@@ -47,8 +51,13 @@ pub struct Draft {
 
 impl Draft {
     /// Takes down what the caller said; None where Python has to read what it says of its trace.
-    pub fn of(head: &call::Head, request: &InferRequest<'_>, spans: Option<&Spans>) -> Option<Self> {
-        let span = match spans.map_or(Start::Quiet, |spans| spans.start(head)) {
+    pub fn of(
+        method: &'static str,
+        head: &call::Head,
+        (unit, request_id): (&str, &str),
+        spans: Option<&Spans>,
+    ) -> Option<Self> {
+        let span = match spans.map_or(Start::Quiet, |spans| spans.start(method, head)) {
             Start::Odd => return None,
             Start::Quiet => None,
             Start::Recorded(span) => Some(span),
@@ -57,9 +66,18 @@ impl Draft {
         let caller = Context::parse(traceparent).filter(Context::is_valid);
         let trace = caller.map_or_else(|| trace_id(traceparent), |caller| caller.trace);
         let context = span.as_ref().map_or(caller, |span| Some(span.context));
-        let (unit, request_id) = (request.unit.to_string(), request.request_id.to_string());
-        Some(Self { unit, request_id, trace, context, span })
+        Some(Self { method, unit: unit.to_owned(), request_id: request_id.to_owned(), trace, context, span })
     }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy)]
+struct Fate {
+    /// The record's code.
+    code: &'static str,
+    /// What the caller was told; None for an answer.
+    told: Option<(Kind, &'static str)>,
+    timing: Option<Timing>,
 }
 
 /// A request's end, as it was recorded.
@@ -79,11 +97,23 @@ impl Flight {
         decision: Arc<Decision>,
         (came, deadline): (Instant, Option<Ns>),
         draft: Draft,
-        inside: Inside,
+        (hold, inside): (Hold, Inside),
     ) -> Self {
         here.set(here.get() + 1);
         let draft = Cell::new(Some(draft));
-        Self { plane, here, view, decision, came, deadline, rows: 0, wanted: Vec::new(), draft, _inside: inside }
+        Self {
+            plane,
+            here,
+            view,
+            decision,
+            came,
+            deadline,
+            rows: 0,
+            wanted: Vec::new(),
+            draft,
+            _hold: hold,
+            _inside: inside,
+        }
     }
 
     /// Ends without a trace: Python does it all again.
@@ -100,57 +130,81 @@ impl Flight {
     }
 
     /// Ends with an answer, or with what kept it from being answered.
-    pub fn land(self, request: &InferRequest<'_>, ended: Result<Ended, Error>) -> Outcome {
+    pub fn land<Q: Question>(self, question: &Q, ended: Result<Ended, Error>) -> Outcome {
         let (answer, timing) = match ended {
             Ok(Ended { answer, timing }) => (answer, Some(timing)),
             Err(error) => (Err(Failure { error, problem: String::new() }), None),
         };
         match answer {
-            Ok(answer) => self.answer(request, &answer, timing),
-            Err(failure) => self.refuse(failure, timing),
+            Ok(answer) => self.answer(question, &answer, timing),
+            Err(Failure { error, problem }) => self.refuse(error, timing, problem),
         }
     }
 
-    fn answer(&self, request: &InferRequest<'_>, answer: &Answer, timing: Option<Timing>) -> Outcome {
-        let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
-        // Looked at before it counts as answered, with the longest name that it may get.
-        let longest = request.request_id.len().max(self.plane.settings.boot.len() + LONGEST_NUMBER);
-        let parts = self.parts(answer, &shapes).filter(|(head, outputs)| oip::fits(head, request.id, longest, outputs));
-        let Some((head, outputs)) = parts else {
-            return self.refuse(Failure { error: crashed(), problem: String::new() }, timing);
+    fn answer<Q: Question>(&self, question: &Q, answer: &Answer, timing: Option<Timing>) -> Outcome {
+        let by = Answerer { view: &self.view, decision: &self.decision };
+        let Some(servable) = self.view.answerer(&self.decision) else {
+            return self.refuse(crashed(), timing, String::new());
         };
-        let settled = self.settle(OK, timing, None);
-        let request_id = settled.as_ref().map(|settled| self.name_of(settled)).unwrap_or_default();
-        let message = oip::encode(head, request.id, &request_id, &outputs);
-        self.trace(settled, OK, "", timing);
-        message.map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
+        let specs = &servable.signature.outputs;
+        let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
+        let pieces = self.wanted.iter().zip(&*answer.outputs).zip(&shapes);
+        let outputs: Vec<Output<'_>> = pieces
+            .map(|((&index, output), dims)| Output {
+                name: &specs[index].name,
+                dtype: specs[index].dtype,
+                dims,
+                data: answer.rows_of(output),
+            })
+            .collect();
+        // Before it counts as answered, and with the longest name that it may get.
+        let longest = question.request_id().len().max(self.plane.settings.boot.len() + LONGEST_NUMBER);
+        if !question.fits(by, longest, &outputs) {
+            return self.refuse(crashed(), timing, String::new());
+        }
+        // The model has answered: that is what the record says, whatever the caller is told.
+        let fault = question.fault(&outputs);
+        let told = fault.as_ref().map(|error| (error.kind, error.reason));
+        let fate = Fate { code: OK, told, timing };
+        let settled = self.settle(fate, String::new());
+        let outcome = match fault {
+            Some(error) => Outcome::Refused(error),
+            None => {
+                let name = settled.as_ref().map(|settled| self.name_of(settled)).unwrap_or_default();
+                let message = question.answer(by, &name, &outputs);
+                message.map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
+            }
+        };
+        self.trace(settled, fate);
+        outcome
     }
 
-    fn refuse(&self, failure: Failure, timing: Option<Timing>) -> Outcome {
-        let Failure { error, problem } = failure;
-        let settled = self.settle(error.reason, timing, Some(problem).filter(|problem| !problem.is_empty()));
-        self.trace(settled, error.kind.code(), error.reason, timing);
+    fn refuse(&self, error: Error, timing: Option<Timing>, problem: String) -> Outcome {
+        let fate = Fate { code: error.reason, told: Some((error.kind, error.reason)), timing };
+        let settled = self.settle(fate, problem);
+        self.trace(settled, fate);
         Outcome::Refused(error)
     }
 
-    /// Makes the record; None where there is one.
-    fn settle(&self, code: &'static str, timing: Option<Timing>, problem: Option<String>) -> Option<Settled> {
-        let Draft { unit, request_id, trace, context, span } = self.draft.take()?;
+    /// Makes the record; None where there is one. `problem` is what a model that failed said, or empty.
+    fn settle(&self, fate: Fate, problem: String) -> Option<Settled> {
+        let Draft { method, unit, request_id, trace, context, span } = self.draft.take()?;
+        let Fate { code, told, timing } = fate;
         let took = self.came.elapsed().as_nanos() as Ns;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let arrived = now.saturating_sub(took);
-        if let Some(text) = problem {
-            self.plane.ledger.failed(Problem { code, text, context });
+        if !problem.is_empty() {
+            self.plane.ledger.failed(Problem { method, code, text: problem, context });
         }
-        let (decision, unit, rows) = (&self.decision, &*unit, self.rows);
         let number = self.plane.ledger.record(&Record {
             arrived,
             took,
             code,
-            decision,
-            unit,
+            call: Told { method, code: told.map_or(OK, |(_, reason)| reason) },
+            decision: &self.decision,
+            unit: &unit,
             request_id: &request_id,
-            rows,
+            rows: self.rows,
             timing,
             trace,
         });
@@ -158,12 +212,13 @@ impl Flight {
     }
 
     /// Ends the call's span, if it is recorded.
-    fn trace(&self, settled: Option<Settled>, code: &'static str, reason: &'static str, timing: Option<Timing>) {
+    fn trace(&self, settled: Option<Settled>, fate: Fate) {
         let Some(settled) = settled else { return };
         if let (Some(spans), Some(span)) = (&self.plane.spans, &settled.span) {
+            let (code, reason) = fate.told.map_or((OK, ""), |(kind, reason)| (kind.code(), reason));
             let (decision, started, request_id) = (&*self.decision, settled.arrived, &*self.name_of(&settled));
             let ended = started + self.came.elapsed().as_nanos() as u64;
-            let offset = self.plane.epoch_offset();
+            let (timing, offset) = (fate.timing, self.plane.epoch_offset());
             spans.ended(span, &End { code, reason, decision, request_id, timing, started, ended, offset });
         }
     }
@@ -176,18 +231,6 @@ impl Flight {
             Cow::Borrowed(&settled.request_id)
         }
     }
-
-    fn parts<'a>(&'a self, answer: &'a Answer, shapes: &'a [Vec<i64>]) -> Option<(&'a oip::Head, Vec<Output<'a>>)> {
-        let specs = &self.view.answerer(&self.decision)?.signature.outputs;
-        let pieces = self.wanted.iter().zip(&*answer.outputs).zip(shapes);
-        let outputs = pieces.map(|((&index, output), dims)| Output {
-            name: &specs[index].name,
-            dtype: specs[index].dtype,
-            dims,
-            data: answer.rows_of(output),
-        });
-        Some((self.view.head(&self.decision)?, outputs.collect()))
-    }
 }
 
 impl Drop for Flight {
@@ -195,15 +238,16 @@ impl Drop for Flight {
         self.here.set(self.here.get() - 1);
         // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both. Or what is
         // being dropped is all that a panic has left.
-        let (reason, code) = if std::thread::panicking() {
-            (INTERNAL, Kind::Internal)
+        let (kind, code) = if std::thread::panicking() {
+            (Kind::Internal, INTERNAL)
         } else if self.deadline.is_some_and(|deadline| deadline <= self.plane.now()) {
-            ("DEADLINE_EXPIRED", Kind::Expired)
+            (Kind::Expired, "DEADLINE_EXPIRED")
         } else {
-            (CANCELLED, Kind::Cancelled)
+            (Kind::Cancelled, CANCELLED)
         };
-        let settled = self.settle(reason, None, None);
-        self.trace(settled, code.code(), reason, None);
+        let fate = Fate { code, told: Some((kind, code)), timing: None };
+        let settled = self.settle(fate, String::new());
+        self.trace(settled, fate);
     }
 }
 

@@ -103,6 +103,11 @@ impl Servable {
     }
 
     #[getter]
+    fn holds(&self) -> usize {
+        self.inner.holds()
+    }
+
+    #[getter]
     fn waiting_rows(&self) -> u64 {
         self.inner.admission.rows()
     }
@@ -147,6 +152,7 @@ fn of_requests<'py>(py: Python<'py>, decision: usize, tally: &Requests) -> PyRes
     (
         decision,
         tally.code,
+        (tally.call.method, tally.call.code),
         (&tally.took.counts, tally.took.sum),
         (&tally.queue.counts, tally.queue.sum),
         tally.rows,
@@ -178,9 +184,9 @@ fn of_decision<'py>(py: Python<'py>, decision: &Decision) -> PyResult<Bound<'py,
         .into_pyobject(py)
 }
 
-type OfProblem = (&'static str, String, Option<(String, String)>);
+type OfProblem = (&'static str, &'static str, String, Option<(String, String)>);
 
-fn of_problem(Problem { code, text, context }: Problem) -> OfProblem {
+fn of_problem(Problem { method, code, text, context }: Problem) -> OfProblem {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    (code, text, context.map(|context| (hex(&context.trace), hex(&context.span))))
+    (method, code, text, context.map(|context| (hex(&context.trace), hex(&context.span))))
 }

@@ -34,6 +34,14 @@ pub struct Timing {
     pub started: Ns,
 }
 
+/// The call that a request came in by, and what its caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub method: &'static str,
+    /// A reason, or `OK`. Other than the record's code where a model's answer was none to the call.
+    pub code: &'static str,
+}
+
 /// One request's end; see `vocabulary.record.Record`.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -41,6 +49,7 @@ pub struct Record<'a> {
     pub arrived: u64,
     pub took: Ns,
     pub code: &'static str,
+    pub call: Told,
     pub decision: &'a Arc<Decision>,
     pub unit: &'a str,
     /// The caller's; where it is empty, one is made of the boot and the number.
@@ -54,6 +63,7 @@ pub struct Record<'a> {
 /// What a model that failed said of it, for the log.
 #[derive(Clone, Debug)]
 pub struct Problem {
+    pub method: &'static str,
     pub code: &'static str,
     pub text: String,
     /// The call's span, or its caller's.
@@ -200,11 +210,12 @@ mod tests {
         });
         let end = |&code| {
             let (decision, trace) = (&decision, [0; 16]);
-            let timing = None;
+            let (timing, call) = (None, Told { method: "m", code });
             ledger.record(&Record {
                 arrived: 5,
                 took: 1,
                 code,
+                call,
                 decision,
                 unit: "u",
                 request_id: "",
@@ -248,7 +259,7 @@ mod tests {
     fn of_a_model_that_always_fails_not_everything_is_logged() {
         let ledger = ledger(0);
         for _ in 0..MOST_PROBLEMS + 1 {
-            ledger.failed(Problem { code: "MODEL_FAILED", text: String::new(), context: None });
+            ledger.failed(Problem { method: "m", code: "MODEL_FAILED", text: String::new(), context: None });
         }
         assert_eq!(ledger.take().problems.len(), MOST_PROBLEMS);
     }

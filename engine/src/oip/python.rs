@@ -10,6 +10,7 @@ use pyo3::types::PyBytes;
 use super::{InferRequest, Output, Signature, dtypes, prepare, response};
 use crate::call;
 use crate::decide::{Decision, Reason};
+use crate::infer::question::Question;
 use crate::tensor::Data;
 
 /// dtype, shape and bytes of an input.

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::wire::{Fields, Odd, Value};
+use super::{Output, Prepared, Signature};
 use crate::call::Head;
 use crate::decide::ask::{Ask, NAME_LIMIT, UNIT_LIMIT, within};
+use crate::infer::question::{Answerer, DEFAULT_LEVEL, Question};
 
 /// Inputs, outputs wanted or raw contents of one request. A message has room for millions of empty ones.
 const TENSOR_LIMIT: usize = 10_000;
@@ -17,9 +19,8 @@ const AXES_LIMIT: usize = 32;
 const UNIT_KEY: &str = "x-turnout-unit";
 /// The metadata key that names the request, where the request itself does not.
 const REQUEST_ID_KEY: &str = "x-request-id";
-/// Triton's lowest priority, and what a request without one gets.
+/// Triton's lowest priority.
 const LOWEST_PRIORITY: u64 = 10;
-const DEFAULT_PRIORITY: u8 = 2;
 
 /// One input, without its elements.
 #[derive(Debug, Default, PartialEq)]
@@ -80,25 +81,6 @@ impl<'a> InferRequest<'a> {
         Self::read(message, head).ok()
     }
 
-    /// Returns whom the request asks. Within its bounds, since `parse` has looked.
-    pub fn ask<'b>(&'b self, head: &'b Head) -> Option<Ask<'b>> {
-        Ask::new(self.name, self.version, &self.unit, &head.metadata)
-    }
-
-    /// Returns when the caller stops waiting: the sooner of the call's deadline and the request's own.
-    pub fn deadline(&self, of_call: Option<Instant>, now: Instant) -> Option<Instant> {
-        let own = self.timeout_us.and_then(|timeout| now.checked_add(Duration::from_micros(timeout)));
-        match (of_call, own) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Returns the level that the priority asks for, 1 to 10: the twin of `scheduling.item.level_of`.
-    pub fn level(&self) -> u8 {
-        if self.priority == 0 { DEFAULT_PRIORITY } else { self.priority.min(LOWEST_PRIORITY) as u8 }
-    }
-
     fn read(message: &'a Bytes, head: &'a Head) -> Result<Self, Odd> {
         let (mut name, mut version, mut id) = ("", "", "");
         let mut parameters = Parameters::default();
@@ -129,6 +111,42 @@ impl<'a> InferRequest<'a> {
         let request = Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw };
         request.ask(head).ok_or(Odd)?;
         Ok(request)
+    }
+}
+
+impl Question for InferRequest<'_> {
+    fn ask<'b>(&'b self, head: &'b Head) -> Option<Ask<'b>> {
+        Ask::new(self.name, self.version, &self.unit, &head.metadata)
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id
+    }
+
+    /// Returns the sooner of the call's deadline and the request's own.
+    fn deadline(&self, of_call: Option<Instant>, now: Instant) -> Option<Instant> {
+        let own = self.timeout_us.and_then(|timeout| now.checked_add(Duration::from_micros(timeout)));
+        match (of_call, own) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// As `scheduling.item.level_of`.
+    fn level(&self) -> u8 {
+        if self.priority == 0 { DEFAULT_LEVEL } else { self.priority.min(LOWEST_PRIORITY) as u8 }
+    }
+
+    fn prepare(&self, signature: &Signature) -> Option<Prepared> {
+        super::prepare(self, signature)
+    }
+
+    fn fits(&self, by: Answerer<'_>, request_id: usize, outputs: &[Output<'_>]) -> bool {
+        by.view.head(by.decision).is_some_and(|head| super::fits(head, self.id, request_id, outputs))
+    }
+
+    fn answer(&self, by: Answerer<'_>, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+        super::encode(by.view.head(by.decision)?, self.id, request_id, outputs)
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Span {
     parent: Option<SpanId>,
     /// `tracestate`, as the caller's span has it.
     state: String,
-    method: String,
+    method: &'static str,
 }
 
 /// What tracing says of a call that begins.
@@ -66,8 +66,8 @@ impl Spans {
         Self { buffer: Buffer::new(settings.most_spans, settings.batch_spans), settings }
     }
 
-    /// Begins a call.
-    pub fn start(&self, head: &call::Head) -> Start {
+    /// Begins a call of `method`.
+    pub fn start(&self, method: &'static str, head: &call::Head) -> Start {
         let parent = match head.get("traceparent").map(Context::parse) {
             None => None,
             Some(None) => return Start::Odd,
@@ -80,7 +80,7 @@ impl Spans {
         let said = head.get("tracestate").filter(|_| parent.is_some()).unwrap_or_default();
         let Some(state) = state(said) else { return Start::Odd };
         let context = Context { trace, span: ids::span_id(), sampled: true };
-        let (parent, method) = (parent.map(|parent| parent.span), head.path.clone());
+        let parent = parent.map(|parent| parent.span);
         Start::Recorded(Arc::new(Span { context, parent, state, method }))
     }
 
@@ -100,7 +100,7 @@ impl Spans {
             state: &span.state,
             parent: span.parent.as_ref(),
             remote: span.parent.is_some(),
-            name: &span.method,
+            name: span.method,
             kind: Kind::Server,
             started: end.started,
             ended: end.ended,
@@ -108,7 +108,7 @@ impl Spans {
         });
         let decision = end.decision;
         call.text("rpc.system.name", "grpc");
-        call.text("rpc.method", &span.method);
+        call.text("rpc.method", span.method);
         call.text("turnout.route", &decision.route);
         call.text("turnout.target", &decision.target);
         call.text("turnout.reason", decision.reason.name());

@@ -22,20 +22,31 @@ class NativeRuns(NamedTuple):
     runs: RunsAlike
 
 
+class NativeRequests(NamedTuple):
+    """Requests of one method that ended alike."""
+
+    method: str
+    told: str
+    """The reason that their callers were told, or `OK`. Other than the record's code where a model's answer was none to
+    the call."""
+    requests: Alike
+
+
 class Problem(NamedTuple):
     """A model's failure, for the log."""
 
+    method: str
     code: str
     text: str
     """What ONNX Runtime said."""
     context: tuple[str, str] | None
-    """The ids of the caller's trace and span, in hexadecimal."""
+    """The ids of the call's trace and span, or its caller's, in hexadecimal."""
 
 
 class Ended(NamedTuple):
     """What has ended since somebody last asked."""
 
-    requests: list[Alike]
+    requests: list[NativeRequests]
     runs: list[NativeRuns]
     problems: list[Problem]
     page: Page | None
@@ -74,13 +85,15 @@ def _requests(
     decisions: list[Decision],
     decision: int,
     code: str,
+    call: tuple[str, str],
     took: tuple[list[int], int],
     queue: tuple[list[int], int],
     rows: int,
     last_ns: int,
     sums: tuple[int, int, int, int],
-) -> Alike:
-    return Alike(decisions[decision], code, Counted(*took), Counted(*queue), rows, last_ns, *sums)
+) -> NativeRequests:
+    alike = Alike(decisions[decision], code, Counted(*took), Counted(*queue), rows, last_ns, *sums)
+    return NativeRequests(*call, alike)
 
 
 def _runs(
