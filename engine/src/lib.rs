@@ -16,6 +16,7 @@ pub mod oip;
 pub mod ort;
 pub mod spans;
 pub mod tensor;
+pub mod turnout_v1;
 
 use pyo3::prelude::*;
 
@@ -24,6 +25,7 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     decide::python::register(module)?;
     oip::python::register(module)?;
+    turnout_v1::python::register(module)?;
     ort::python::register(module)?;
     infer::python::register(module)?;
     journal::python::register(module)?;

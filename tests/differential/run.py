@@ -25,7 +25,7 @@ from tests.differential.wire import MOST_BYTES
 from tests.differential.world import World
 from tests.e2e.collector import Collector, collecting
 from tests.e2e.conftest import Gateway
-from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, serving
+from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, metrics, serving
 from turnout_server.journal.reading import query
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 
@@ -63,6 +63,8 @@ class Seen(NamedTuple):
     """Of each version, at the same moment, without times."""
     spans: list[Trace]
     """What was exported, without times and without ids that are the process's own."""
+    declined: int
+    """How many calls the engine left to Python until that moment; 0 without it."""
     records: list[Record]
     """The journal, without what is the process's own; of copies, `copy_of` is the original's request id."""
 
@@ -88,15 +90,18 @@ class _Running:
         self.collector = collector
         self.counts: Counts = Counter()
         self.statistics: tuple[bytes, ...] = ()
+        self.declined = 0
 
     def look(self) -> None:
         """Note what was counted so far."""
         self.counts = counts(self.gateway)
+        self.declined = int(sum(metrics(self.gateway, "turnout_engine_declined_total").values()))
         found = administer(self.channel, "ModelStatistics", pb.ModelStatisticsRequest(), pb.ModelStatisticsResponse)
         self.statistics = tuple(_timeless(version) for version in found.model_stats)
 
     def seen(self, answers: dict[int, Answer]) -> Seen:
-        return Seen(answers, self.counts, self.statistics, traces(self.collector.all()), records(self.journal))
+        spans = traces(self.collector.all())
+        return Seen(answers, self.counts, self.statistics, spans, self.declined, records(self.journal))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 //! Who answers a request, and why: the twin of `vocabulary/decision.py`.
 
+use serde::Deserialize;
+
 /// Why a target answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -31,6 +33,16 @@ impl Reason {
     }
 }
 
+/// What a model is for: the twin of `vocabulary/task.py`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Recommendation,
+    Ranking,
+    Price,
+    Tensors,
+}
+
 /// All that routing said of a request. There is one object for all requests that are decided alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
@@ -56,4 +68,6 @@ pub struct Decision {
     pub epoch: String,
     /// Whether the route sends copies of its requests elsewhere.
     pub mirrored: bool,
+    /// What the route is for; None where a model was named outright, which says so itself.
+    pub task: Option<Task>,
 }

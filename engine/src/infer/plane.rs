@@ -13,12 +13,14 @@ use super::record::{Ledger, Run};
 use super::servable::{Hold, Servable};
 use super::tally;
 use super::threads::Threads;
+use super::watch::Watch;
 use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Head;
 use crate::spans::{self, Spans};
+use crate::turnout_v1::Served;
 
 /// What Python's configuration says of inferring.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub boot: String,
     /// How many records may wait for Python; 0 where nobody wants them, but only what they come to.
     pub most_records: usize,
+    /// Whether typed requests are to be answered in their own form, as only Python does it.
+    pub answers_as_sent: bool,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
@@ -48,6 +52,8 @@ pub struct View {
     pub snapshot: Snapshot,
     /// What answers begin with, by the decision's index.
     heads: Vec<Head>,
+    /// What typed answers say of it, likewise.
+    served: Vec<Served>,
     /// Which version answers, by the decision's index; None for one that Python has not handed over.
     answerers: Vec<Option<Arc<Servable>>>,
     servables: Vec<Arc<Servable>>,
@@ -60,14 +66,20 @@ impl View {
             servables.iter().map(|each| ((&*each.settings.model, each.settings.version), each)).collect();
         let decisions = snapshot.decisions();
         let heads = decisions.iter().map(|decision| Head::of(decision)).collect();
+        let served = decisions.iter().map(|decision| Served::of(decision)).collect();
         let answerer = |decision: &Arc<Decision>| by_key.get(&(&*decision.model, decision.version)).copied().cloned();
         let answerers = decisions.iter().map(answerer).collect();
-        Self { heads, answerers, servables, snapshot }
+        Self { heads, served, answerers, servables, snapshot }
     }
 
     /// Returns what answers by `decision`, which is of this view, begin with.
     pub fn head(&self, decision: &Decision) -> Option<&Head> {
         self.heads.get(decision.index)
+    }
+
+    /// Returns what typed answers say of `decision`, which is of this view.
+    pub fn served(&self, decision: &Decision) -> Option<&Served> {
+        self.served.get(decision.index)
     }
 
     /// Returns the version that answers by `decision`, which is of this view.
@@ -96,6 +108,7 @@ pub struct Plane {
     /// None where nothing is traced.
     pub spans: Option<Spans>,
     pub threads: Threads,
+    pub watch: Watch,
     pub total: Arc<Room>,
     view: ArcSwapOption<View>,
     shares: Mutex<Shares>,
@@ -116,6 +129,7 @@ impl Plane {
             ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
             spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),
+            watch: Watch::default(),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),

@@ -207,6 +207,7 @@ mod tests {
             table_digest: "d".into(),
             epoch: "e".into(),
             mirrored: false,
+            task: None,
         });
         let end = |&code| {
             let (decision, trace) = (&decision, [0; 16]);

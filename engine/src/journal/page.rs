@@ -171,6 +171,7 @@ mod tests {
             table_digest: String::new(),
             epoch: String::new(),
             mirrored: false,
+            task: None,
         })
     }
 

@@ -113,6 +113,7 @@ fn decided(told: Decided) -> PyResult<Decision> {
         table_digest,
         epoch,
         mirrored: false,
+        task: None,
     })
 }
 

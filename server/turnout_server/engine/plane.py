@@ -16,6 +16,7 @@ from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Terms(NamedTuple):
     measured: Mapping[int, int]
     """Run times in nanoseconds, by number of rows."""
     rules: Rules
+    task: Task = Task.TENSORS
 
 
 class NativeServable(NamedTuple):
@@ -67,6 +69,7 @@ class EnginePlane:
         *,
         most_records: int = 0,
         tracing: Sampling | None = None,
+        answers_as_sent: bool = False,
     ) -> None:
         """Make a plane that serves nothing yet.
 
@@ -77,6 +80,7 @@ class EnginePlane:
             boot: what this start of the process is called.
             most_records: how many records may wait for us; 0 where nobody wants them, but only what they come to.
             tracing: which calls are traced; None for none.
+            answers_as_sent: whether typed requests are answered in their own form, which only Python does.
         """
         settings = {
             "concurrent_calls": limits.concurrent_calls,
@@ -86,6 +90,7 @@ class EnginePlane:
             "threads": threads,
             "boot": boot,
             "most_records": most_records,
+            "answers_as_sent": answers_as_sent,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
             "tracing": None if tracing is None else tracing._asdict(),
@@ -114,6 +119,7 @@ class EnginePlane:
             "id": self._made,
             "model": terms.key.model,
             "version": terms.key.version,
+            "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
             "max_rows": rules.max_rows,
