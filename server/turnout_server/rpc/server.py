@@ -83,8 +83,8 @@ async def listening(
     counted, let in by the gate, and then looked at by the *checks* in their order: who it is, and what they may do.
     What is refused shows too, so counting comes first.
 
-    With a *native* plane, which only the engine can have, most inferences never come to a handler. It has no checks and
-    makes no spans, so where there are any it is left out.
+    With a *native* plane, which only the engine can have, most inferences never come to a handler. It has no checks, so
+    where there are any it is left out; and so it is where spans are wanted that it cannot make.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -105,7 +105,7 @@ async def listening(
         methods |= methods_of(service, servicer, health_door if servicer is health else door)
     server: Transport
     if data_plane == "engine":
-        answers = native is not None and not checks and not spans.enabled
+        answers = native is not None and not checks and (native.plane.traces or not spans.enabled)
         plane = native.plane.inner if native is not None and answers else None
         server = EngineTransport(methods, limits, plane, errors=errors)
     else:
