@@ -46,7 +46,7 @@ test-engine: setup-dev ## Set up, then run the engine's own tests, with cargo
 
 .PHONY: test-portable
 test-portable: setup-dev ## Set up, then run the end-to-end tests on Python's data plane, as where there is no engine
-	TURNOUT_TEST_TRANSPORT=native $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+	TURNOUT_TEST_DATA_PLANE=python $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 .PHONY: test-loadgen
 test-loadgen: ## Check and test the load generator of the benchmarks, with cargo

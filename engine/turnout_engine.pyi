@@ -180,6 +180,10 @@ class Servable:
         """
 
     @property
+    def holds(self) -> int:
+        """How many requests and runs of it there are. What `Plane.ended` returns after this was 0 has all of them."""
+
+    @property
     def waiting_rows(self) -> int:
         """How many rows wait for it."""
 

@@ -42,6 +42,31 @@ def test_what_is_wrong_has_its_place(tmp_path: Path, text: str, overrides: dict[
         load(file, overrides)
 
 
+@pytest.mark.parametrize(
+    ("text", "data_plane"),
+    [
+        ("transport: native", "auto"),
+        ("transport: grpcio", "python"),
+        ("transport: native\ndata_plane: engine", "engine"),
+        ("transport: native\ndata_plane: python", "python"),
+        ("transport: grpcio\ndata_plane: python", "python"),
+        ("transport: grpcio\ndata_plane: auto", "python"),
+    ],
+)
+def test_the_older_key_means_the_newer_and_is_told_of(tmp_path: Path, text: str, data_plane: str) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(text)
+    config = load(file)
+    assert config.data_plane == data_plane
+    assert config.outdated.startswith(f"{text.partition(chr(10))[0]} is data_plane: ")
+    assert not Config().outdated
+
+
+def test_what_contradicts_the_older_key_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="transport: grpcio is data_plane: python now, and contradicts"):
+        load(None, {"transport": "grpcio", "data_plane": "engine"})
+
+
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:8001", "name:65535"])
 def test_an_address_is_put_together_as_it_was(text: str) -> None:
     assert format_address(*parse_address(text, "listen")) == text

@@ -13,14 +13,11 @@ MIRRORED = {"server/turnout_server": "tests", "clients/python/turnout": "tests/c
 GENERATED = ("*_pb2.py", "*_pb2_grpc.py")
 
 WITHOUT_BEHAVIOUR = {
-    "server/turnout_server/http2/codes.py": "numbers of RFC 9113, and two exceptions",
-    "server/turnout_server/http2/stream.py": "a base class that does nothing by itself",
     "server/turnout_server/journal/schema.py": "names and types",
     "server/turnout_server/load/stubs.py": "one import",
     "server/turnout_server/serving/state.py": "values",
     "server/turnout_server/transport/call.py": "a protocol",
     "server/turnout_server/transport/method.py": "a protocol",
-    "server/turnout_server/transport/native/service.py": "a value",
     "server/turnout_server/vocabulary/attributes.py": "names",
     "server/turnout_server/vocabulary/decision.py": "values",
     "server/turnout_server/vocabulary/query.py": "values",

@@ -7,7 +7,6 @@ import contextlib
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,13 +105,15 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
-        catch_up = (lambda: None) if native is None else partial(native.catch_up, records)
+        catch_up = (lambda: None) if native is None else native.catch_up
         catalog = Catalog(store, names, reconciler, manager, before_statistics=catch_up)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
         # does not exist because nobody has looked yet.
         await reconciler.look()
+        if config.outdated:
+            _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
         ready = asyncio.Event()
         services = services_of(data_plane, catalog, administration, config, ready.is_set)
@@ -124,12 +125,12 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 spans,
                 config.limits,
                 config.grace_s,
-                config.transport if native is None else "engine",
+                chosen.name,
                 native=native,
             )
         )
         if native is not None:
-            await stack.enter_async_context(_background(native.follow(records)))
+            await stack.enter_async_context(_background(native.follow()))
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
@@ -210,7 +211,8 @@ def _recording(
         keepers.append(journal.append)
     records = Records([instruments.read, shadow.read], boot.boot, native, keepers)
     if native is not None:
-        stack.callback(native.catch_up, records)
+        native.show = records.show
+        stack.callback(native.close)
     return records
 
 

@@ -13,8 +13,8 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-TransportName = Literal["native", "grpcio"]
 DataPlaneName = Literal["auto", "engine", "python"]
+Answers = Literal["raw", "as_sent"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,13 +98,20 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the Open Inference Protocol is spoken, where it leaves that to the server."""
+
+    answers: Answers = "raw"
+    """The form of tensors in answers: `raw`, as Triton's clients expect them; or `as_sent`, that of the request."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything."""
 
     listen: str = "127.0.0.1:8001"
     """HOST:PORT for gRPC; port 0 picks a free one."""
-    transport: TransportName = "native"
-    """What carries calls where Python is the data plane: our own HTTP/2, or grpcio's."""
+    transport: Literal["native", "grpcio"] | None = None
+    """What `data_plane` was called: `native` is its `auto`, `grpcio` its `python`. Not taken after this release."""
     data_plane: DataPlaneName = "auto"
     """What carries calls and inferences: the engine, or Python; `auto` is the engine where it is installed."""
     store: StoreConfig = StoreConfig()
@@ -112,12 +119,24 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitsConfig = LimitsConfig()
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
+    open_inference: OpenInferenceConfig = OpenInferenceConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False
     """Whether clients on this machine may pass tensors in system shared memory."""
     grace_s: Seconds = 30.0
     """How long calls in progress may take to finish after SIGTERM."""
+
+    @property
+    def outdated(self) -> str:
+        """One line on a setting that will not be taken for long; empty where there is none."""
+        if self.transport is None:
+            return ""
+        return f"transport: {self.transport} is data_plane: {_DATA_PLANES[self.transport]} now; say that instead"
+
+
+_DATA_PLANES: Mapping[str, DataPlaneName] = {"native": "auto", "grpcio": "python"}
+"""By what the older key says."""
 
 
 def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -153,10 +172,25 @@ def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Confi
         config = msgspec.convert(document, Config)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{file or 'command line'}: {error}") from error
+    if config.transport is not None:
+        config = msgspec.structs.replace(config, data_plane=_data_plane(config, str(file or "command line")))
     parse_address(config.listen, "listen")
     if config.telemetry.metrics is not None:
         parse_address(config.telemetry.metrics, "metrics")
     return config
+
+
+def _data_plane(config: Config, place: str) -> DataPlaneName:
+    """Return what both keys say together: `auto` leaves it to the other."""
+    older = _DATA_PLANES[config.transport or "native"]
+    if older == "auto":
+        return config.data_plane
+    if config.data_plane not in ("auto", older):
+        raise ConfigurationError(
+            f"{place}: transport: {config.transport} is data_plane: {older} now, and contradicts data_plane: "
+            f"{config.data_plane}; leave transport out"
+        )
+    return older
 
 
 def parse_address(text: str, what: str) -> tuple[str, int]:

@@ -45,3 +45,28 @@ def test_doctor_says_which_data_plane_would_serve(
     (one,) = (one for one in run("doctor", "--json").json if one["what"] == "data plane")
     assert (one["result"], one["found"][: len(found)]) == (result, found)
     assert ("docs/engine.md" in one["advice"]) == found.startswith("python")
+
+
+@pytest.mark.parametrize(
+    ("text", "config", "found"),
+    [
+        ("data_plane: python", "ok", "python: data_plane is python"),
+        ("data_plane: engine", "ok", "data_plane: found engine, but turnout-engine is not installed"),
+        ("transport: grpcio", "warn", "python: data_plane is python"),
+        ("data_plane: rust", "fail", None),
+    ],
+)
+def test_doctor_looks_at_settings(
+    run: Run, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, config: str, found: str | None
+) -> None:
+    monkeypatch.setattr(doctor, "find", lambda: Engine(problem=NOT_INSTALLED))
+    file = tmp_path / "turnout.yaml"
+    file.write_text(text)
+    checks = {one["what"]: one for one in run("doctor", "--json", "--config", file).json}
+    assert checks["config"]["result"] == config
+    assert ("is data_plane: python now" in checks["config"]["found"]) == ("transport" in text)
+    if found is None:
+        assert "data plane" not in checks
+    else:
+        assert checks["data plane"]["found"].startswith(found)
+        assert (checks["data plane"]["result"] == "fail") == ("engine" in text)

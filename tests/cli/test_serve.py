@@ -34,9 +34,9 @@ def test_options_win_over_variables_and_those_over_the_file(
 
 
 def test_any_setting_can_be_set(run: Run, served: list[Config]) -> None:
-    settings = ("limits.queue_rows=7", "telemetry.otlp_endpoint=null", "transport=grpcio")
+    settings = ("limits.queue_rows=7", "telemetry.otlp_endpoint=null", "data_plane=python")
     assert run("serve", *(word for setting in settings for word in ("--set", setting))).code == 0
-    assert (served[0].limits.queue_rows, served[0].telemetry.otlp_endpoint, served[0].transport) == (7, None, "grpcio")
+    assert (served[0].limits.queue_rows, served[0].telemetry.otlp_endpoint, served[0].data_plane) == (7, None, "python")
 
 
 def test_the_data_plane_can_be_chosen(run: Run, served: list[Config]) -> None:

@@ -28,11 +28,10 @@ def _engine_is_there() -> bool:
     return importlib.util.find_spec("turnout_engine") is not None
 
 
-GRPCIO = Plane("grpcio", ("data_plane=python", "transport=grpcio"))
-NATIVE = Plane("native", ("data_plane=python", "transport=native"))
+PYTHON = Plane("python", ("data_plane=python",))
 ENGINE = Plane("engine", ("data_plane=engine",), _engine_is_there)
 
-PAIRS = ((GRPCIO, NATIVE), (GRPCIO, ENGINE))
+PAIRS = ((PYTHON, ENGINE),)
 """The first of each is the one that is right."""
 
 

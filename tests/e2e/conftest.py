@@ -20,8 +20,8 @@ import pytest
 from tests.e2e.tiny_store import make_store
 
 REPOSITORY = Path(__file__).parents[2]
-TRANSPORT = os.environ.get("TURNOUT_TEST_TRANSPORT", "")
-"""What every gateway of the tests serves on: `engine`, or one of Python's transports; empty for the default."""
+DATA_PLANE = os.environ.get("TURNOUT_TEST_DATA_PLANE", "")
+"""What every gateway of the tests serves on: `engine` or `python`; empty for the default."""
 START_S = 60.0
 """How long a gateway may take to start, on a busy machine."""
 
@@ -115,10 +115,8 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
 def serve_command(store: Path, *arguments: str) -> list[str]:
     """Return the command that serves *store* on free ports; *arguments* come last and win."""
     plain: tuple[str, ...] = ("--store", str(store), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--json")
-    if TRANSPORT == "engine":
-        plain += ("--data-plane", "engine")
-    elif TRANSPORT:
-        plain += ("--data-plane", "python", "--set", f"transport={TRANSPORT}")
+    if DATA_PLANE:
+        plain += ("--data-plane", DATA_PLANE)
     return [sys.executable, "-m", "turnout_server", "serve", *plain, "--log-format", "json", *arguments]
 
 

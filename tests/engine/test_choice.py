@@ -24,9 +24,6 @@ ABSENT = Engine(problem="turnout-engine is not installed")
         (Config(data_plane="engine"), THERE, Choice("engine", "turnout-engine 0.1.0")),
         (Config(data_plane="python"), THERE, Choice("python", "data_plane is python")),
         (Config(data_plane="python"), ABSENT, Choice("python", "data_plane is python")),
-        (Config(transport="grpcio"), THERE, Choice("python", "transport is grpcio")),
-        (Config(transport="grpcio"), ABSENT, Choice("python", "transport is grpcio")),
-        (Config(transport="grpcio", data_plane="python"), THERE, Choice("python", "data_plane is python")),
     ],
 )
 def test_the_engine_serves_where_it_is_and_nothing_says_otherwise(
@@ -38,11 +35,6 @@ def test_the_engine_serves_where_it_is_and_nothing_says_otherwise(
 def test_whoever_asks_for_the_engine_where_it_is_not_is_told_how_to_get_it() -> None:
     with pytest.raises(ConfigurationError, match=r"turnout-engine is not installed; .*make setup.*docs/engine\.md"):
         chosen(Config(data_plane="engine"), ABSENT)
-
-
-def test_the_engine_does_not_serve_with_pythons_transport() -> None:
-    with pytest.raises(ConfigurationError, match="engine with transport grpcio"):
-        chosen(Config(data_plane="engine", transport="grpcio"), THERE)
 
 
 def test_an_engine_of_another_release_is_not_used() -> None:

@@ -52,7 +52,7 @@ def in_python(wire: bytes, metadata: Mapping[str, str], signature: Signature) ->
     request = pb.ModelInferRequest.FromString(wire)
     query = codec.decode(request, FakeCall(metadata), OFF)
     arrays = query.prepare(signature)
-    assert codec._answers_raw(request)
+    assert codec._answers_raw(request, "as_sent")
     runner = runner_of(signature)
     rows = runner.rows_of(arrays)
     timeout = parameters.integer(request.parameters, "timeout")

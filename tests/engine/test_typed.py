@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
@@ -20,7 +19,9 @@ from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeDataPlane
 from turnout import v1 as pb
 from turnout_server.engine import snapshot
 from turnout_server.execution.runner import outputs_wanted
+from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
+from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
 from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -52,6 +53,20 @@ RANK = Method(
     pb.RankRequest,
     lambda plane, request: RankingService(plane).Rank(request, FakeCall(METADATA)),
     {1: {}, 3: _COLUMN, 4: _COLUMN, 6: {}},
+)
+
+
+PRICE = Method(
+    "turnout.v1.PricingService/PredictPrice",
+    pb.PredictPriceRequest,
+    lambda plane, request: PricingService(plane).PredictPrice(request, FakeCall(METADATA)),
+    {1: {}, 2: _COLUMN, 3: {}},
+)
+RECOMMEND = Method(
+    "turnout.v1.RecommendationService/Recommend",
+    pb.RecommendRequest,
+    lambda plane, request: RecommendationService(plane).Recommend(request, FakeCall(METADATA)),
+    {1: {}},
 )
 
 
@@ -251,12 +266,87 @@ def _length(column: pb.FeatureColumn) -> int:
     return len(getattr(column, kind).values) if kind else 0
 
 
+# ---------------------------------------------------------------- prices
+
+
+@st.composite
+def pricings(draw: st.DrawFn, *, odd: bool) -> Case:
+    inputs = draw(feature_inputs())
+    rows = draw(st.integers(0, 5)) if draw(st.integers(0, 9)) else 40
+    given = draw(features(inputs, rows, odd=odd))
+    request = pb.PredictPriceRequest(selector=draw(selectors()), features=given.columns, feature_matrix=given.matrix)
+    counts = [_length(column) for column in given.columns]
+    if given.matrix and given.matrix.names:
+        counts.append(len(given.matrix.values) // len(given.matrix.names))
+    names = draw(st.permutations(["price", "low", "high", "more"]))
+    dtypes = [dtype for dtype in NUMBERS if odd or dtype is not DType.BOOL]
+    specs = tuple(TensorSpec(name, draw(st.sampled_from(dtypes)), (-1,)) for name in names)
+    outputs = {spec.name: draw(numbers_a_row(spec.dtype, max(counts, default=1), odd=odd)) for spec in specs}
+    return Case(request, Signature(inputs, specs), outputs)
+
+
+# ---------------------------------------------------------------- recommendations
+
+WHOLE = tuple(dtype for dtype in NUMBERS if "INT" in dtype)
+IDS = (
+    "1",
+    "7",
+    "007",
+    "-1",
+    "-5",
+    "x",
+    "",
+    "٣",
+    "1.5",
+    "+1",
+    "-",
+    "128",
+    "300",
+    "70000",
+    str(2**31),
+    str(2**64),
+    "9" * 21,
+)
+
+
+@st.composite
+def recommendations(draw: st.DrawFn, *, odd: bool) -> Case:
+    dtypes = st.sampled_from([DType.INT64, DType.INT32, *(WHOLE if odd else ())])
+    shape = (-1, -1)
+    inputs = [
+        TensorSpec("history", draw(dtypes), shape),
+        TensorSpec("exclude", draw(dtypes), shape),
+        TensorSpec("k", draw(dtypes), draw(st.sampled_from([(1,), (-1,), (), (1, 1)]))),
+    ]
+    request = pb.RecommendRequest(
+        selector=draw(selectors()),
+        history_item_ids=draw(st.lists(st.sampled_from(IDS), max_size=9)),
+        excluded_item_ids=draw(st.lists(st.sampled_from(IDS), max_size=5)),
+        top_k=draw(st.sampled_from([0, 1, 3, 1000, *([1001, -1] if odd else [])])),
+    )
+    width = draw(st.integers(0, 6))
+    found = draw(st.sampled_from([(1, width)] * 3 + ([(2, width), (width,), ()] if odd else [])))
+    other = draw(st.sampled_from([found] * 3 + ([(1, width + 1)] if odd else [])))
+    ids, scores = draw(st.sampled_from(WHOLE)), draw(st.sampled_from(NUMBERS[1:]))
+    some = st.sampled_from([1, 2, 127, *([] if ids.startswith("U") else [-1, -2])])
+    outputs = {
+        "scores": draw(hnp.arrays(NUMPY[scores.value], other)),
+        "item_ids": draw(hnp.arrays(NUMPY[ids.value], found, elements=some)),
+    }
+    specs = (TensorSpec("scores", scores, shape), TensorSpec("item_ids", ids, shape))
+    signature = Signature(tuple(draw(st.permutations(inputs))), specs, batched=draw(st.booleans()))
+    return Case(request, signature, outputs)
+
+
 def is_for_python(case: Case) -> bool:
     """Say whether the engine may leave a request to Python that Python takes."""
     request: Any = case.request
-    given = [*request.context_features, *request.candidate_features]
+    if isinstance(request, pb.RecommendRequest):
+        return False
+    given = request.features if isinstance(request, pb.PredictPriceRequest) else request.candidate_features
+    given = [*given, *getattr(request, "context_features", ())]
     names = [spec.name for spec in case.signature.outputs]
-    if len(names) > 1 and "score" not in names:
+    if isinstance(request, pb.RankRequest) and len(names) > 1 and "score" not in names:
         return True  # Python says so once it has run
     halves = any(spec.dtype is DType.FP16 for spec in case.signature.inputs)
     return halves and any(column.WhichOneof("values") == "integers" for column in given)
@@ -264,7 +354,7 @@ def is_for_python(case: Case) -> bool:
 
 # ---------------------------------------------------------------- all of them
 
-CASES = {"rank": (RANK, rankings)}
+CASES = {"rank": (RANK, rankings), "price": (PRICE, pricings), "recommend": (RECOMMEND, recommendations)}
 each = pytest.mark.parametrize("name", CASES)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from tests.gateway.world import World, table
+from tests.gateway.world import World, table, turns
 from tests.records import DECISION
 from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
 from turnout_server.engine.records import Ended, NativeEnd, NativeRequests, NativeRuns
@@ -17,6 +17,7 @@ from turnout_server.instruments.families import Counted
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS, Instruments
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.routing.view import View
+from turnout_server.serving.state import State
 from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -26,7 +27,7 @@ METHOD = "turnout.v1.RankingService/Rank"
 
 
 class Inner:
-    waiting_rows = 5
+    waiting_rows, holds = 5, 0
 
 
 class FakePlane:
@@ -37,6 +38,7 @@ class FakePlane:
     def __init__(self) -> None:
         self.served: list[tuple[list[str], set[VersionKey]]] = []
         self.terms: list[Terms] = []
+        self.inners: list[Inner] = []
         self.next = NOTHING
         self.numbers = 0
 
@@ -44,7 +46,8 @@ class FakePlane:
         self.terms.append(terms)
         if session == "odd":
             raise ValueError("odd")
-        return NativeServable(len(self.terms), terms.key, cast("Any", Inner()))
+        self.inners.append(Inner())
+        return NativeServable(len(self.terms), terms.key, cast("Any", self.inners[-1]))
 
     def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
         self.served.append(([route.name for route in view.table], {each.key for each in servables}))
@@ -126,7 +129,7 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     world.predictors[ONE].native = object()
     driver.publish()
     read, kept = list[Record](), list[Record]()
-    records = Records([read.append], "boot", driver, [kept.append])
+    driver.show = Records([read.append], "boot", driver, [kept.append]).show
     record = Record(0, 1, 2, "OK", DECISION, "r")
     runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
     plane.next = Ended(
@@ -134,7 +137,7 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
         [NativeRuns(1, runs), NativeRuns(99, runs)],
         [NativeEnd(record, METHOD, "")],
     )
-    driver.catch_up(records)
+    driver.catch_up()
     assert (read, kept) == ([], [record])
     runner = world.manager.peek(ONE)
     assert runner is not None
@@ -146,6 +149,53 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     assert points["turnout.requests.in_flight"] == {(): 3}
     assert points["turnout.queue.rows"] == {ONE: 5}
     assert points["turnout.engine.declined"] == {(): 4}
+
+
+async def test_a_version_stays_until_its_last_run_there_was_counted(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    await world.start()
+    world.predictors[ONE].native = object()
+    driver.publish()
+    runner = world.manager.peek(ONE)
+    assert runner is not None
+    plane.inners[0].holds = 1
+    world.store.suspend("price")
+    await world.look()
+    driver.publish()
+    assert plane.served[-1] == ([], set()), "no request comes any more"
+    driver.catch_up()
+    assert world.states()[ONE] is State.UNLOADING
+    plane.inners[0].holds = 0
+    plane.next = Ended(
+        [], [NativeRuns(1, RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4))], []
+    )
+    driver.catch_up()
+    assert runner.statistics.execution_count == 4
+    await turns()
+    assert ONE not in world.states()
+
+
+async def test_idle_versions_go_at_once_and_at_the_end_all_do(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    world.publish("rank")
+    await world.start()
+    for predictor in world.predictors.values():
+        predictor.native = object()
+    driver.publish()
+    world.store.suspend("price")
+    await world.look()
+    driver.publish()
+    await turns()
+    assert ONE not in world.states()
+    plane.inners[1].holds = 1
+    driver.close()
+    world.store.suspend("rank")
+    await world.look()
+    assert world.states() == {}
 
 
 async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:
@@ -163,7 +213,7 @@ async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
     """On the event loop's thread as on another, where metrics are scraped."""
     world = World(tmp_path / "store")
     plane, driver = native(world)
-    following = asyncio.create_task(driver.follow(Records([], "boot", driver)))
+    following = asyncio.create_task(driver.follow())
     await asyncio.sleep(0)
     plane.next = Ended([alike()], [], [])
     assert requests(world.instruments) == 2

@@ -1,4 +1,4 @@
-"""Every test of a server runs on every transport that there is."""
+"""Every test of a server runs on every data plane that there is."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import importlib.util
 import pytest
 
 from tests.rpc import toy
-from turnout_server.config import TransportName
 
-TRANSPORTS = ["native", "grpcio"]
+DATA_PLANES = ["python"]
 if importlib.util.find_spec("turnout_engine") is not None:
-    TRANSPORTS.append("engine")
+    DATA_PLANES.append("engine")
 
 
-@pytest.fixture(params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> TransportName:
-    """The transport that `toy.serving` serves on."""
-    monkeypatch.setattr(toy, "transport", request.param)
-    name: TransportName = request.param
-    return name
+@pytest.fixture(params=DATA_PLANES)
+def data_plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The data plane that `toy.serving` serves on."""
+    monkeypatch.setattr(toy, "data_plane", request.param)
+    return str(request.param)

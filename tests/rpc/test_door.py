@@ -36,7 +36,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
-pytestmark = pytest.mark.usefixtures("transport")
+pytestmark = pytest.mark.usefixtures("data_plane")
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 from google.protobuf.message import Message
 
 from turnout.v1 import pricing_service_pb2 as v1
-from turnout_server.config import LimitsConfig, TransportName
+from turnout_server.config import LimitsConfig
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.families import Buckets
 from turnout_server.instruments.instruments import Instruments
@@ -24,7 +24,7 @@ TENSORS = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 METHOD = f"{PRICING.full_name}/PredictPrice"
 STREAM = f"{TENSORS.full_name}/ModelStreamInfer"
 
-transport: TransportName = "native"
+data_plane: Literal["engine", "python"] = "python"
 """What `serving` serves on; see the fixture of the same name."""
 
 
@@ -105,6 +105,6 @@ async def serving(
     instruments = Instruments()
     services = {PRICING: pricing, TENSORS: tensors or Tensors()}
     bounds = LimitsConfig(**limits)
-    server = listening("127.0.0.1:0", services, instruments, spans or Spans(), bounds, grace_s, transport)
+    server = listening("127.0.0.1:0", services, instruments, spans or Spans(), bounds, grace_s, data_plane)
     async with server as started, grpc.aio.insecure_channel(started.address) as channel:
         yield Toy(started, channel, instruments)

@@ -41,19 +41,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long everybody is at it; 60")
     parser.add_argument("--seed", type=int, default=None, help="an earlier run's; a new one by default")
     parser.add_argument(
-        "--transport",
-        choices=("auto", "engine", "native", "grpcio"),
+        "--data-plane",
+        choices=("auto", "engine", "python"),
         default="auto",
         help="the server's: the engine, or one of Python's; auto, the engine where it is installed",
     )
     parser.add_argument("--keep", action="store_true", help="keep the store and the logs of a good run too")
     given = parser.parse_args()
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
-    again = f'make soak SOAK_ARGS="--seed {seed} --seconds {given.seconds:g} --transport {given.transport}"'
-    print(f"soak: seed {seed}, {given.seconds:g} s, transport {given.transport}", flush=True)
+    again = f'make soak SOAK_ARGS="--seed {seed} --seconds {given.seconds:g} --data-plane {given.data_plane}"'
+    print(f"soak: seed {seed}, {given.seconds:g} s, data plane {given.data_plane}", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="turnout-soak-"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C, so that the server ends with us
-    problems = asyncio.run(Soak(Plan(seed, given.seconds, given.transport, directory)).run())
+    problems = asyncio.run(Soak(Plan(seed, given.seconds, given.data_plane, directory)).run())
     if problems:
         (directory / "problems.txt").write_text("\n".join(problems) + "\n", encoding="utf-8")
         print(f"\n{len(problems)} problems:", *problems[:SHOWN], sep="\n  ")

@@ -62,17 +62,10 @@ class Plan(NamedTuple):
     seed: int
     seconds: float
     """How long everybody is at it, the warm-up included."""
-    transport: str
+    data_plane: str
     directory: Path
     """For the store, the server's log and the keeper's."""
     say: Callable[[str], None] = print
-
-
-def carrying(transport: str) -> dict[str, str]:
-    """Return the settings of a server whose calls *transport* carries: `auto`, `engine`, or one of Python's."""
-    if transport in ("auto", "engine"):
-        return {"data_plane": transport}
-    return {"data_plane": "python", "transport": transport}
 
 
 class Soak:
@@ -94,7 +87,7 @@ class Soak:
         """Run, and return all that was wrong."""
         plan = self._plan
         await asyncio.to_thread(self.keeper.found)
-        settings = {"store.poll_s": POLL_S, "grace_s": GRACE_S, **carrying(plan.transport)}
+        settings = {"store.poll_s": POLL_S, "grace_s": GRACE_S, "data_plane": plan.data_plane}
         arguments = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         log = plan.directory / "server.log"
         with serving(self._store, log, *arguments, PYTHONFAULTHANDLER="1") as gateway, self._journal:

@@ -1,4 +1,4 @@
-"""A client that is h2's on a real socket, for what no client of gRPC's does; see also `tests.transport.native.wire`."""
+"""A client that is h2's on a real socket, for what no client of gRPC's does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,49 @@ import h2.connection
 import h2.events
 import h2.settings
 
-from tests.transport.native.wire import Answer, prefixed
-
 _PATIENCE_S = 60.0
+
+
+def prefixed(message: bytes, flag: int = 0) -> bytes:
+    """Return a message as it goes over the wire."""
+    return bytes((flag,)) + len(message).to_bytes(4, "big") + message
+
+
+def messages_in(body: bytes) -> list[bytes]:
+    """Return the messages in the body of an answer."""
+    found = []
+    while body:
+        assert body[0] == 0
+        size = int.from_bytes(body[1:5], "big")
+        assert len(body) >= 5 + size, "the body ends within a message"
+        found.append(body[5 : 5 + size])
+        body = body[5 + size :]
+    return found
+
+
+class Answer:
+    """What came back on one stream."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.trailers: dict[str, str] = {}
+        self.ended = False
+        self.reset: int | None = None
+
+    @property
+    def messages(self) -> list[bytes]:
+        return messages_in(self.body)
+
+    @property
+    def status(self) -> int | None:
+        """The gRPC status; None while there is none."""
+        text = self.trailers.get("grpc-status", self.headers.get("grpc-status"))
+        return None if text is None else int(text)
+
+    @property
+    def message(self) -> str | None:
+        return self.trailers.get("grpc-message", self.headers.get("grpc-message"))
 
 
 class SocketWire:

@@ -1,15 +1,19 @@
-"""grpcio's server, under methods that do as told; `tests/rpc` runs on both transports."""
+"""grpcio's server, under methods that do as told; see also `test_clients.py` and `tests/rpc`."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 
-from tests.transport.native.fakes import Behaviour, count, echo, echo_each, failing
+from benchmarks import frames
+from tests.transport.fakes import Behaviour, count, echo, echo_each, failing
+from tests.transport.serving import PATIENCE_S
 from turnout_server.config import LimitsConfig
+from turnout_server.transport import grpcio as module
 from turnout_server.transport.call import Call
 from turnout_server.transport.grpcio import GrpcioTransport
 from turnout_server.vocabulary.errors import ConfigurationError
@@ -61,3 +65,16 @@ async def test_a_call_that_fails_has_its_status_and_trailers() -> None:
 async def test_an_address_that_is_not_ours_is_one_clear_line() -> None:
     with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1:1"):
         await GrpcioTransport({}, LimitsConfig()).start("192.0.2.1", 1)
+
+
+@pytest.mark.parametrize("said", [b"", b"P", frames.PREFACE])
+async def test_who_does_not_begin_in_time_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(module, "_PREFACE_S", 0.05)
+    transport = GrpcioTransport({}, LimitsConfig())
+    reader, writer = await asyncio.open_connection("127.0.0.1", await transport.start("127.0.0.1", 0))
+    writer.write(said)
+    async with asyncio.timeout(PATIENCE_S):
+        while await reader.read(1_000):
+            pass
+    writer.close()
+    await transport.say_goodbye()

@@ -11,6 +11,7 @@ use super::plane::{Inside, Plane, View};
 use super::question::{Answerer, Question};
 use super::record::{CANCELLED, OK, Record, Timing, Told};
 use super::run::{Answer, Ended, Failure};
+use super::servable::Hold;
 use crate::batch::Ns;
 use crate::call::{self, Outcome};
 use crate::decide::Decision;
@@ -33,6 +34,7 @@ pub struct Flight {
     /// The outputs wanted, as indexes into the signature's.
     pub wanted: Vec<usize>,
     draft: Cell<Option<Draft>>,
+    _hold: Hold,
     _inside: Inside,
 }
 
@@ -60,11 +62,23 @@ impl Flight {
         decision: Arc<Decision>,
         (came, deadline): (Instant, Option<Ns>),
         draft: Draft,
-        inside: Inside,
+        (hold, inside): (Hold, Inside),
     ) -> Self {
         here.set(here.get() + 1);
         let draft = Cell::new(Some(draft));
-        Self { plane, here, view, decision, came, deadline, rows: 0, wanted: Vec::new(), draft, _inside: inside }
+        Self {
+            plane,
+            here,
+            view,
+            decision,
+            came,
+            deadline,
+            rows: 0,
+            wanted: Vec::new(),
+            draft,
+            _hold: hold,
+            _inside: inside,
+        }
     }
 
     /// Ends without a trace: Python does it all again.

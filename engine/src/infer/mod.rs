@@ -2,6 +2,7 @@
 //!
 //! What it cannot do it declines before it has counted anything, and Python does it.
 
+pub mod audience;
 pub mod flight;
 pub mod plane;
 pub mod python;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::record::{Ledger, Run};
-use super::servable::Servable;
+use super::servable::{Hold, Servable};
 use super::tally;
 use super::threads::Threads;
 use crate::batch::Ns;
@@ -92,7 +92,7 @@ pub enum Nudge {
     /// A run counts as started for the version, which wanted one.
     Chosen(Id),
     /// A batch of the version, of so many rows by `Item::room`, has ended, in these runs.
-    Finished(Id, u64, Vec<Run>),
+    Finished(Hold, u64, Vec<Run>),
 }
 
 /// Shared by all shards.

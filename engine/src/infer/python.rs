@@ -90,6 +90,11 @@ impl Servable {
     }
 
     #[getter]
+    fn holds(&self) -> usize {
+        self.inner.holds()
+    }
+
+    #[getter]
     fn waiting_rows(&self) -> u64 {
         self.inner.admission.rows()
     }

@@ -11,7 +11,7 @@ use super::servable::{Servable, raw_of};
 use crate::batch::Ns;
 use crate::error::{Error, Kind};
 use crate::oip::Prepared;
-use crate::ort::{Elements, Input, Output, RunError, RunErrorKind};
+use crate::ort::{Elements, Input, Output, RunError, RunErrorKind, RunOptions};
 use crate::tensor::DType;
 
 /// What a run made for one request: its rows of the outputs that it wanted.
@@ -64,23 +64,34 @@ pub trait Runs {
     fn prepared(&self) -> &Prepared;
 }
 
-/// Runs `items`, which fit together, at once; where that fails, one by one. `now` is the plane's clock.
+/// Runs `items`, which fit together, at once; where that fails, one by one. `options` can end the runs from outside, and
+/// `now` is the plane's clock.
 ///
 /// Returns how each ended, in order, and the runs that count.
-pub fn execute<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> Ns) -> (Vec<Ended>, Vec<Run>) {
+pub fn execute<T: Runs>(
+    servable: &Servable,
+    items: &[T],
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> (Vec<Ended>, Vec<Run>) {
     if items.len() > 1
-        && let Some((ended, run)) = together(servable, items, &now)
+        && let Some((ended, run)) = together(servable, items, options, &now)
     {
         return (ended, vec![run]);
     }
-    items.iter().map(|item| alone(servable, item.prepared(), &now)).unzip()
+    items.iter().map(|item| alone(servable, item.prepared(), options, &now)).unzip()
 }
 
 /// Runs one request by itself.
-pub fn alone(servable: &Servable, prepared: &Prepared, now: impl Fn(Instant) -> Ns) -> (Ended, Run) {
+pub fn alone(
+    servable: &Servable,
+    prepared: &Prepared,
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> (Ended, Run) {
     let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], raw_of(input)));
     let began = Instant::now();
-    let result = perform(servable, inputs, prepared);
+    let result = perform(servable, inputs, prepared, options);
     let infer = began.elapsed().as_nanos() as Ns;
     let timing = Timing { infer, rows: prepared.rows, started: now(began).max(1), ..Timing::default() };
     let failed = result.is_err();
@@ -93,7 +104,12 @@ pub fn alone(servable: &Servable, prepared: &Prepared, now: impl Fn(Instant) -> 
     (Ended { answer, timing }, Run { servable, rows, size, input: 0, infer, output: 0, failed })
 }
 
-fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> Ns) -> Option<(Vec<Ended>, Run)> {
+fn together<T: Runs>(
+    servable: &Servable,
+    items: &[T],
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> Option<(Vec<Ended>, Run)> {
     let first = items.first()?.prepared();
     let began = Instant::now();
     let rows: u64 = items.iter().map(|item| item.prepared().rows).sum();
@@ -112,7 +128,7 @@ fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> 
     let inputs = specs.map(|(spec, (shape, data))| (spec.dtype, &shape[..], data.bytes()));
     let ready = Instant::now();
     // Whose fault it is shows when each runs alone.
-    let outputs = perform(servable, inputs, first).ok()?;
+    let outputs = perform(servable, inputs, first, options).ok()?;
     let infer = ready.elapsed().as_nanos() as Ns;
     if outputs.iter().any(|output| output.shape().first() != Some(&(rows as i64))) {
         return None;
@@ -139,12 +155,13 @@ fn perform<'a>(
     servable: &Servable,
     inputs: impl Iterator<Item = (DType, &'a [i64], &'a [u8])>,
     prepared: &Prepared,
+    options: Option<&RunOptions>,
 ) -> Result<Vec<Output>, RunError> {
     let inputs: Vec<Input<'a>> = (servable.input_places.iter().zip(inputs))
         .map(|(&index, (dtype, shape, raw))| Input { index, dtype, shape, elements: Elements::Raw(raw) })
         .collect();
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
-    servable.session.run(&inputs, &wanted, None)
+    servable.session.run(&inputs, &wanted, options)
 }
 
 fn failure(servable: &Servable, error: RunError) -> Failure {

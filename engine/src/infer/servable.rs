@@ -1,6 +1,8 @@
 //! One loaded version, and how its requests are put together.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Deserialize;
 
@@ -53,6 +55,7 @@ pub struct Servable {
     pub input_places: Vec<usize>,
     pub output_places: Vec<usize>,
     pub admission: Arc<Admission>,
+    holds: AtomicUsize,
 }
 
 impl Servable {
@@ -66,7 +69,20 @@ impl Servable {
         let admission = Admission::new(model, settings.version, own, total, wait_s, patient);
         let input_places = places(&signature.inputs, session.inputs())?;
         let output_places = places(&signature.outputs, session.outputs())?;
-        Ok(Self { signature, input_places, output_places, session, admission: Arc::new(admission), settings })
+        Ok(Self {
+            signature,
+            input_places,
+            output_places,
+            session,
+            admission: Arc::new(admission),
+            holds: AtomicUsize::new(0),
+            settings,
+        })
+    }
+
+    /// Returns how many requests and runs need it.
+    pub fn holds(&self) -> usize {
+        self.holds.load(Ordering::Acquire)
     }
 
     /// Makes the queue of one shard.
@@ -84,6 +100,39 @@ impl Servable {
     /// Returns what has to be equal for requests to run together; None for one that runs alone.
     pub fn key_of(&self, prepared: &Prepared) -> Option<Key> {
         if self.settings.batched && prepared.rows > 0 { key_of(&self.signature, prepared) } else { None }
+    }
+}
+
+/// What a request has of a version from its decision to its end, and a run until it has been counted: while there is
+/// one, Python does not unload the version.
+pub struct Hold(Arc<Servable>);
+
+impl Hold {
+    /// Takes hold.
+    pub fn of(servable: &Arc<Servable>) -> Self {
+        servable.holds.fetch_add(1, Ordering::Relaxed);
+        Self(servable.clone())
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        Self::of(&self.0)
+    }
+}
+
+impl Deref for Hold {
+    type Target = Servable;
+
+    fn deref(&self) -> &Servable {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Whoever sees that nobody holds it sees what was counted before, too.
+        self.0.holds.fetch_sub(1, Ordering::Release);
     }
 }
 

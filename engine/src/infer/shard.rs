@@ -10,12 +10,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::audience::Audiences;
 use super::flight::{Draft, Flight, crashed};
 use super::plane::{Inside, Nudge, Plane};
 use super::question::Question;
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure, Runs};
-use super::servable::{Servable, raw_of};
+use super::servable::{Hold, Servable, raw_of};
 use crate::batch::Ns;
 use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
@@ -24,11 +25,13 @@ use crate::call::{self, Outcome, Unary};
 use crate::decide::decide;
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
-use crate::turnout_v1::RankRequest;
+use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
 const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
 pub const RANK: &str = "turnout.v1.RankingService/Rank";
+pub const PREDICT_PRICE: &str = "turnout.v1.PricingService/PredictPrice";
+pub const RECOMMEND: &str = "turnout.v1.RecommendationService/Recommend";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
 
@@ -44,6 +47,9 @@ struct Inner {
     /// Requests under way here.
     here: Rc<Cell<usize>>,
     random: Cell<u64>,
+    /// Requests that have waited here.
+    numbers: Cell<u64>,
+    audiences: Audiences,
 }
 
 /// One version's queue on this shard.
@@ -56,7 +62,9 @@ struct Queue {
 
 /// What waits: enough to run it, and to say how that went.
 struct Load {
-    servable: Arc<Servable>,
+    /// Which of this shard's requests it is.
+    number: u64,
+    servable: Hold,
     prepared: Prepared,
     input_ns: Ns,
     done: oneshot::Sender<Ended>,
@@ -70,14 +78,16 @@ impl Runs for Load {
 
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
-        matches!(path, MODEL_INFER | RANK)
+        matches!(path, MODEL_INFER | RANK | PREDICT_PRICE | RECOMMEND)
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let call = |method| Call { method, head, came: Instant::now() };
+        let call = |method| Call { method, head, nbytes: message.len() as u64, came: Instant::now() };
         match &*head.path {
             MODEL_INFER => self.inner.answer(call(MODEL_INFER), InferRequest::parse(message, head)).await,
             RANK => self.inner.answer(call(RANK), RankRequest::parse(message, head)).await,
+            PREDICT_PRICE => self.inner.answer(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head)).await,
+            RECOMMEND => self.inner.answer(call(RECOMMEND), RecommendRequest::parse(message, head)).await,
             _ => Outcome::Declined,
         }
     }
@@ -90,7 +100,15 @@ impl Shard {
         let random = Cell::new((seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
         let (nudges, nudged) = mpsc::unbounded_channel();
         plane.join(index, nudges);
-        let inner = Rc::new(Inner { index, plane, queues: RefCell::default(), here: Rc::default(), random });
+        let inner = Rc::new(Inner {
+            index,
+            plane,
+            queues: RefCell::default(),
+            here: Rc::default(),
+            random,
+            numbers: Cell::new(0),
+            audiences: Audiences::default(),
+        });
         let weak = Rc::downgrade(&inner);
         tokio::task::spawn_local(heed(nudged, move |nudge| {
             if let Some(inner) = weak.upgrade() {
@@ -106,13 +124,17 @@ impl Shard {
 struct Call<'a> {
     method: &'static str,
     head: &'a call::Head,
+    /// Of its message.
+    nbytes: u64,
     came: Instant,
 }
 
 /// A request that is ready to run.
 struct Ready {
-    servable: Arc<Servable>,
+    servable: Hold,
     prepared: Prepared,
+    /// Of the message: inputs are parts of it, and all of it is kept as long as they are.
+    nbytes: u64,
     input_ns: Ns,
     level: u8,
     deadline: Option<Ns>,
@@ -149,7 +171,7 @@ impl Inner {
         if decision.mirrored {
             return None;
         }
-        let servable = view.answerer(&decision)?.clone();
+        let servable = Hold::of(view.answerer(&decision)?);
         if question.task().is_some_and(|task| decision.task.unwrap_or(servable.settings.task) != task) {
             return None;
         }
@@ -157,9 +179,9 @@ impl Inner {
         let level = question.level();
         let place = (self.plane.clone(), self.here.clone());
         let draft = Draft::of(call.method, call.head, ask.unit(), question.request_id());
-        let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, inside);
+        let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
-        let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
+        let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(call.came)).err();
         if let Some(error) = full {
             return Some((flight, Err(error)));
         }
@@ -171,17 +193,17 @@ impl Inner {
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
-        Some((flight, Ok(Ready { servable, prepared, input_ns, level, deadline })))
+        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline })))
     }
 
     /// Runs a request now, or when it is its turn.
     async fn run(self: &Rc<Self>, ready: Ready) -> Result<Ended, Error> {
-        let Ready { servable, prepared, input_ns, level, deadline } = ready;
+        let Ready { servable, prepared, nbytes, input_ns, level, deadline } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
         let alone = self.here.get() <= 1;
         if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
-            let done = unpanicked(|| run::alone(&servable, &prepared, |instant| self.plane.at(instant)));
+            let done = unpanicked(|| run::alone(&servable, &prepared, None, |instant| self.plane.at(instant)));
             let rows = prepared.rows.max(1);
             let Some((mut ended, run)) = done else {
                 self.ran(&queue, rows, &[], true);
@@ -192,23 +214,27 @@ impl Inner {
             return Ok(ended);
         }
         let (done, outcome) = oneshot::channel();
-        let nbytes = prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum();
+        let nbytes = nbytes.max(prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum());
         let key = servable.key_of(&prepared);
         let (rows, size) = (prepared.rows, prepared.size);
-        let load = Load { servable, prepared, input_ns, done };
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        let load = Load { number, servable, prepared, input_ns, done };
         let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
         let ticket = queue.batcher.borrow_mut().offer(item, now)?;
-        let _waits = Waits { inner: self, queue: &queue, ticket };
+        let mut waits = Waits { inner: self, queue: &queue, number, ticket, abandoned: true };
         if alone {
             self.pump(&queue, false);
         } else {
             // At the end of this turn: what else the turn brings is company.
             self.pump_soon(&queue);
         }
-        outcome.await.map_err(|_| crashed())
+        let ended = outcome.await;
+        waits.abandoned = false;
+        ended.map_err(|_| crashed())
     }
 
-    fn queue_of(self: &Rc<Self>, servable: &Arc<Servable>) -> Rc<Queue> {
+    fn queue_of(self: &Rc<Self>, servable: &Servable) -> Rc<Queue> {
         let id = servable.settings.id;
         if let Some(queue) = self.queues.borrow().get(&id) {
             return queue.clone();
@@ -259,7 +285,7 @@ impl Inner {
                 break;
             };
             if !batch.inline {
-                self.run_in_thread(batch, place);
+                self.run_in_thread(batch);
                 continue;
             }
             self.run_here(queue, batch);
@@ -299,21 +325,26 @@ impl Inner {
         let Some(first) = loads.first() else { return };
         let servable = first.servable.clone();
         // Where it panics, those who wait are told so as their loads go.
-        let done = unpanicked(|| run::execute(&servable, &loads, |instant| self.plane.at(instant)));
+        let done = unpanicked(|| run::execute(&servable, &loads, None, |instant| self.plane.at(instant)));
         let (ended, runs) = done.unwrap_or_default();
         self.ran(queue, rows, &runs, true);
         tell(loads, began, ended);
     }
 
-    fn run_in_thread(&self, batch: Batch<Load>, place: (Id, usize)) {
+    fn run_in_thread(&self, batch: Batch<Load>) {
         let plane = self.plane.clone();
         let rows = batch.items.iter().map(Item::room).sum();
+        let (began, loads) = apart(batch);
+        let Some(servable) = loads.first().map(|first| first.servable.clone()) else { return };
+        let options = servable.session.run_options().ok().map(Arc::new);
+        if let Some(options) = &options {
+            self.audiences.gather(options, loads.iter().map(|load| load.number));
+        }
+        let shard = self.index;
         self.plane.threads.submit(move || {
-            let freed = Freed { plane: plane.clone(), place, rows, runs: RefCell::default() };
-            let (began, loads) = apart(batch);
-            let Some(first) = loads.first() else { return };
-            let servable = first.servable.clone();
-            let (ended, runs) = run::execute(&servable, &loads, |instant| plane.at(instant));
+            let hold = Some(servable.clone());
+            let freed = Freed { plane: plane.clone(), shard, hold, rows, runs: RefCell::default() };
+            let (ended, runs) = run::execute(&servable, &loads, options.as_deref(), |instant| plane.at(instant));
             freed.runs.replace(runs);
             // The thread first, the answers then: it need not be idle while they are written.
             drop(freed);
@@ -342,8 +373,8 @@ impl Inner {
                     None => self.plane.thread_freed(id),
                 }
             }
-            Nudge::Finished(id, rows, runs) => {
-                let queue = self.queues.borrow().get(&id).cloned();
+            Nudge::Finished(hold, rows, runs) => {
+                let queue = self.queues.borrow().get(&hold.settings.id).cloned();
                 if let Some(queue) = queue {
                     self.ran(&queue, rows, &runs, false);
                     self.pump(&queue, false);
@@ -379,29 +410,38 @@ fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
 /// Gives a run thread back when the run is over, however it ended.
 struct Freed {
     plane: Arc<Plane>,
-    place: (Id, usize),
+    shard: usize,
+    hold: Option<Hold>,
     rows: u64,
     runs: RefCell<Vec<Run>>,
 }
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        self.plane.nudge(self.place.1, Nudge::Finished(self.place.0, self.rows, self.runs.take()));
-        self.plane.thread_freed(self.place.0);
+        if let Some(hold) = self.hold.take() {
+            let id = hold.settings.id;
+            self.plane.nudge(self.shard, Nudge::Finished(hold, self.rows, self.runs.take()));
+            self.plane.thread_freed(id);
+        }
     }
 }
 
-/// Takes a request out of its queue when nobody waits for it any more.
+/// Takes a request out of its queue, or away from those who wait for its run, when nobody waits for it any more.
 struct Waits<'a> {
     inner: &'a Rc<Inner>,
     queue: &'a Rc<Queue>,
+    number: u64,
     ticket: Ticket,
+    /// Whether its caller has gone before it was answered.
+    abandoned: bool,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let left = self.queue.batcher.borrow_mut().cancel(self.ticket).is_some();
-        if left && self.queue.batcher.borrow().is_empty() {
+        if !left {
+            self.inner.audiences.leave(self.number, self.abandoned);
+        } else if self.queue.batcher.borrow().is_empty() {
             self.inner.forgo((self.queue.id, self.inner.index));
         }
     }

@@ -90,6 +90,19 @@ pub fn doubles(raw: &[u8], dtype: DType) -> Option<Vec<f64>> {
     })
 }
 
+/// Returns an output's elements as whole numbers; None for what are none.
+pub fn integers(raw: &[u8], dtype: DType) -> Option<Vec<i128>> {
+    let width = crate::oip::dtypes::width_of(dtype)?;
+    let (low, _) = limits(dtype)?;
+    let number = |raw: &[u8]| {
+        let negative = low < 0 && raw[width - 1] >= 0x80;
+        let mut bits = if negative { [0xff; 8] } else { [0; 8] };
+        bits[..width].copy_from_slice(raw);
+        if negative { i128::from(i64::from_le_bytes(bits)) } else { i128::from(u64::from_le_bytes(bits)) }
+    };
+    Some(raw.chunks_exact(width).map(number).collect())
+}
+
 /// Returns what NumPy calls a dtype.
 pub fn numpy_name(dtype: DType) -> &'static str {
     match dtype {

@@ -7,10 +7,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{RankRequest, Served};
+use super::{PredictPriceRequest, RankRequest, RecommendRequest, Served, Typed};
 use crate::call;
-use crate::infer::question::Question;
-use crate::infer::shard::RANK;
+use crate::error::Error;
+use crate::infer::shard::{PREDICT_PRICE, RANK, RECOMMEND};
 use crate::oip::python::{Decided, decided};
 use crate::oip::{Output, Signature, dtypes};
 use crate::tensor::Data;
@@ -36,17 +36,20 @@ fn parse_typed<'py>(
     let signature = Signature::from_json(signature).map_err(PyValueError::new_err)?;
     let (message, head) = (Bytes::from(message), head(metadata));
     Ok(match method {
-        RANK => RankRequest::parse(&message, &head).and_then(|request| read(py, &request, &head, &signature)),
+        RANK => read(py, RankRequest::parse(&message, &head), &head, &signature),
+        PREDICT_PRICE => read(py, PredictPriceRequest::parse(&message, &head), &head, &signature),
+        RECOMMEND => read(py, RecommendRequest::parse(&message, &head), &head, &signature),
         _ => return Err(unknown(method)),
     })
 }
 
 fn read<'py>(
     py: Python<'py>,
-    question: &impl Question,
+    question: Option<impl Typed>,
     head: &call::Head,
     signature: &Signature,
 ) -> Option<Fields<'py>> {
+    let question = question?;
     let (ask, prepared) = (question.ask(head)?, question.prepare(signature)?);
     let inputs = prepared.inputs.into_iter().filter_map(|tensor| match tensor.data {
         Data::Raw(data) => Some((dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))),
@@ -81,16 +84,26 @@ fn answer_typed<'py>(
         let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
         tensors.push(Output { name, dtype, dims, data });
     }
-    let (fault, answer) = match method {
-        RANK => {
-            let request = RankRequest::parse(&message, &head).ok_or_else(|| unknown("request"))?;
-            let fault = request.fault(&tensors);
-            let answer = if fault.is_none() { request.encode(&served, request_id, &tensors) } else { None };
-            (fault, answer)
-        }
+    let (answer, fault) = match method {
+        RANK => answered(RankRequest::parse(&message, &head), &served, request_id, &tensors),
+        PREDICT_PRICE => answered(PredictPriceRequest::parse(&message, &head), &served, request_id, &tensors),
+        RECOMMEND => answered(RecommendRequest::parse(&message, &head), &served, request_id, &tensors),
         _ => return Err(unknown(method)),
     };
     Ok((answer.map(|answer| PyBytes::new(py, &answer)), fault.map(|error| (error.reason, error.message))))
+}
+
+fn answered(
+    question: Option<impl Typed>,
+    served: &Served,
+    request_id: &str,
+    outputs: &[Output<'_>],
+) -> (Option<Bytes>, Option<Error>) {
+    let Some(question) = question else { return (None, None) };
+    match question.fault(outputs) {
+        Some(error) => (None, Some(error)),
+        None => (question.encode(served, request_id, outputs), None),
+    }
 }
 
 fn head(metadata: HashMap<String, String>) -> call::Head {

@@ -17,11 +17,11 @@ import typer
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.models import findings
-from turnout_server.config import Config, parse_address
+from turnout_server.config import Config, load, parse_address
 from turnout_server.engine.choice import HOW_TO_GET_IT, NOT_INSTALLED, Engine, chosen, find
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore, StoreSnapshot
-from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.errors import ConfigurationError, TurnoutError
 
 _PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
 
@@ -52,10 +52,11 @@ def doctor(
     target: Annotated[
         str | None, typer.Option("--target", "-t", metavar="HOST:PORT", help="Ask this gateway for its health.")
     ] = None,
+    file: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Check these settings.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Check Python, packages, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
-    checks = [*_python(), _data_plane(find()), *_store(store)]
+    """Check packages, settings, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
+    checks = [*_python(), *_configuration(file, find()), *_store(store)]
     checks += [_port("listen", listen)] if listen is not None else []
     checks += [_port("metrics", metrics)] if metrics is not None else []
     checks += [_gateway(target)] if target is not None else []
@@ -87,10 +88,28 @@ def _python() -> Iterator[Check]:
         yield Check("imports", Result.OK, "the stubs and ONNX Runtime can be imported")
 
 
-def _data_plane(engine: Engine) -> Check:
-    choice = chosen(Config(), engine)
-    if choice.name == "engine":
-        return Check("data plane", Result.OK, f"engine: {choice.why}")
+def _configuration(file: Path | None, engine: Engine) -> Iterator[Check]:
+    config = Config()
+    if file is not None:
+        try:
+            config = load(file)
+        except ConfigurationError as error:
+            yield Check("config", Result.FAIL, error.message, "docs/cli.md lists all settings")
+            return
+        if config.outdated:
+            yield Check("config", Result.WARN, config.outdated, "the next release does not take it")
+        else:
+            yield Check("config", Result.OK, str(file))
+    yield _data_plane(config, engine)
+
+
+def _data_plane(config: Config, engine: Engine) -> Check:
+    try:
+        choice = chosen(config, engine)
+    except ConfigurationError as error:
+        return Check("data plane", Result.FAIL, error.message, HOW_TO_GET_IT)
+    if choice.name == "engine" or config.data_plane == "python":
+        return Check("data plane", Result.OK, f"{choice.name}: {choice.why}")
     # Serving without it is in order; an engine that is there and can't be used is somebody's mistake.
     absent = engine == Engine(problem=NOT_INSTALLED)
     return Check("data plane", Result.OK if absent else Result.WARN, f"python: {choice.why}", HOW_TO_GET_IT)

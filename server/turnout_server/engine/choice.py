@@ -55,14 +55,10 @@ def chosen(config: Config, engine: Engine) -> Choice:
     """Say which data plane serves.
 
     Raises:
-        ConfigurationError: the engine is asked for by name, and can't be used or is contradicted.
+        ConfigurationError: the engine is asked for by name, and can't be used.
     """
     if config.data_plane == "python":
         return Choice("python", "data_plane is python")
-    if config.transport == "grpcio":
-        if config.data_plane == "engine":
-            raise ConfigurationError("data_plane: found engine with transport grpcio, which is Python's; leave one out")
-        return Choice("python", "transport is grpcio")
     if not engine.problem:
         return Choice("engine", f"turnout-engine {engine.version}")
     if config.data_plane == "engine":

@@ -46,6 +46,11 @@ class NativeServable(NamedTuple):
     inner: turnout_engine.Servable
 
     @property
+    def holds(self) -> int:
+        """How many requests and runs of it there are in the engine."""
+        return self.inner.holds
+
+    @property
     def waiting_rows(self) -> int:
         """How many rows wait for it in the engine."""
         return self.inner.waiting_rows

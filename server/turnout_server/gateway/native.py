@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from weakref import WeakValueDictionary
+from typing import NamedTuple
 
 import structlog
 
@@ -16,9 +16,9 @@ from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
 from turnout_server.engine.records import Ended
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
-from turnout_server.gateway.records import Records
 from turnout_server.instruments.families import Family, counter
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
@@ -35,6 +35,15 @@ SOON_S = 0.02
 """How long a version that has come may be kept from the engine, in seconds: until then Python answers. It is longer
 where there are so many versions that telling the engine takes long."""
 _REST = 10
+
+
+class _Served(NamedTuple):
+    """A version that the engine may have requests of."""
+
+    lease: Lease[Runner]
+    """Kept until the engine has none of them any more."""
+    native: NativeServable | None
+    """None for one that the engine cannot serve."""
 
 
 class NativePlane:
@@ -62,9 +71,15 @@ class NativePlane:
         self._manager = manager
         self._instruments = instruments
         self._status_of = status_of
-        self._servables: dict[VersionKey, tuple[Runner, NativeServable | None]] = {}
-        """What is loaded; None for what the engine cannot serve."""
-        self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
+        self.show: Callable[[Sequence[Record]], None] = lambda records: None
+        """Shows records to those who keep them: `Records.show`, once there is one."""
+        self._served: dict[VersionKey, _Served] = {}
+        """What is loaded."""
+        self._leaving: list[_Served] = []
+        """What the engine takes no new requests of."""
+        self._runners: dict[int, Runner] = {}
+        """Whose runs they are, by the servable's number."""
+        self._is_closed = False
         self._due: asyncio.TimerHandle | None = None
         self._took_s = 0.0
         """How long it took to tell the engine what is served, the last time."""
@@ -80,17 +95,23 @@ class NativePlane:
         if self._due is not None:
             self._due.cancel()
             self._due = None
+        if self._is_closed:
+            return
         began = time.perf_counter()
-        servables: dict[VersionKey, tuple[Runner, NativeServable | None]] = {}
+        served: dict[VersionKey, _Served] = {}
         for status in self._manager.status():
             runner = self._manager.peek(status.key) if status.state is State.AVAILABLE else None
             if runner is not None and runner.predictor.native is not None:
-                known = self._servables.get(status.key)
-                servables[status.key] = known if known is not None and known[0] is runner else self._made(runner)
-        self._servables = servables
-        loaded = [servable for _, servable in servables.values() if servable is not None]
+                # One that was loaded anew is another: its last one has left before.
+                known = self._served.pop(status.key, None)
+                served[status.key] = known if known is not None else self._made(status.key, runner)
+        self._leaving.extend(self._served.values())
+        self._served = served
+        loaded = [each.native for each in served.values() if each.native is not None]
         self.plane.serve(self._names.view, self._names.stored_models(), loaded)
         self._took_s = time.perf_counter() - began
+        if self._leaving:
+            self.catch_up()
 
     def _version_changed(self, state: State) -> None:
         loop = asyncio.get_running_loop()
@@ -104,19 +125,41 @@ class NativePlane:
         if self._due is not None:  # else somebody else was faster
             self.publish()
 
-    def _made(self, runner: Runner) -> tuple[Runner, NativeServable | None]:
+    def _made(self, key: VersionKey, runner: Runner) -> _Served:
+        lease = self._manager.lease(key)
         manifest = runner.manifest
-        key = VersionKey(manifest.model, manifest.version)
         terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, manifest.task)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:
             # One version's trouble must not keep the others, and what comes and goes, from the engine.
             _log.exception("version is left to Python", model=key.model, version=key.version)
-            return runner, None
+            return _Served(lease, None)
         self._runners[servable.id] = runner
         runner.waits_elsewhere(partial(getattr, servable, "waiting_rows"))
-        return runner, servable
+        return _Served(lease, servable)
+
+    def _idle(self) -> list[_Served]:
+        """Return what leaves and has no request or run any more."""
+        return [each for each in self._leaving if each.native is None or not each.native.holds]
+
+    def _let_go(self, idle: Sequence[_Served]) -> None:
+        """Let versions be unloaded, whose last runs have been counted."""
+        for each in idle:
+            self._leaving.remove(each)
+            if each.native is not None:
+                del self._runners[each.native.id]
+            each.lease.release()
+
+    def close(self) -> None:
+        """Count what has ended, and let go of all versions. No call may come any more."""
+        self._is_closed = True
+        try:
+            self.catch_up()
+        finally:
+            self._leaving.extend(self._served.values())
+            self._served = {}
+            self._let_go(list(self._leaving))
 
     def families(self) -> tuple[Family, ...]:
         """Return the metrics of the engine itself."""
@@ -129,20 +172,24 @@ class NativePlane:
         ended, number = self.plane.number()
         return self._counted(ended), number
 
-    async def follow(self, records: Records) -> None:
-        """Show *records* what has ended, again and again and whenever metrics are read, until cancelled."""
-        deed = partial(self.catch_up, records)
-        self._instruments.before_reading = partial(_on_thread, asyncio.get_running_loop(), threading.get_ident(), deed)
+    async def follow(self) -> None:
+        """Show what has ended, again and again and whenever metrics are read, until cancelled."""
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        self._instruments.before_reading = partial(_on_thread, loop, thread, self.catch_up)
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                deed()
+                self.catch_up()
             except Exception:
                 _log.exception("what the engine told could not be counted")
 
-    def catch_up(self, records: Records) -> None:
-        """Show *records* what has ended until now."""
-        records.show(self._counted(self.plane.ended()))
+    def catch_up(self) -> None:
+        """Count and show what has ended until now, and let go of versions that were waited for."""
+        idle = self._idle()
+        try:
+            self.show(self._counted(self.plane.ended()))
+        finally:
+            self._let_go(idle)
 
     def _counted(self, ended: Ended) -> Sequence[Record]:
         for servable, runs in ended.runs:

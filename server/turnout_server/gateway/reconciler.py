@@ -32,6 +32,11 @@ from turnout_server.vocabulary.versions import VersionKey, resolve
 _log = structlog.get_logger("turnout.reconciler")
 
 
+_FEW = 100
+_REST_S = 1e-4
+"""How much longer a change of what is served may wait for each model beyond a few, in seconds."""
+
+
 class Look(NamedTuple):
     """What a look at the store brought: all of it immutable."""
 
@@ -78,6 +83,8 @@ class Reconciler:
         self._starting = True
         self._refused = ""
         self._waiting = ""
+        self._is_waiting = True
+        """Whether a version that becomes available, or fails, may change what is served."""
         self._advance_due = False
         self._looking = asyncio.Lock()
         self.table_problem = ""
@@ -168,9 +175,11 @@ class Reconciler:
 
     def version_changed(self) -> None:
         """A version's state has changed: see, once the manager is done with what it is doing, what that allows."""
-        if not self._advance_due:
+        if self._is_waiting and not self._advance_due:
             self._advance_due = True
-            asyncio.get_running_loop().call_soon(self._advance_later)
+            # Of a thousand models that wait one after the other becomes available, and each is looked at each time.
+            crowd = max(0, len(self._names.models) - _FEW) * _REST_S
+            asyncio.get_running_loop().call_later(crowd, self._advance_later)
 
     def _advance_later(self) -> None:
         self._advance_due = False
@@ -201,6 +210,7 @@ class Reconciler:
                 _log.info("route table adopted", routes=[route.name for route in table], digest=table.digest)
                 self._on_table("ok")
         self._note_problem(problem, waiting)
+        self._is_waiting = self.table_problem != "" or labels != names.labels
         wanted = selectors(table)
         if candidate is not None:
             for model, more in selectors(candidate).items():

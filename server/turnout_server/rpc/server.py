@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
@@ -26,7 +26,6 @@ from turnout_server.transport.engine import EngineTransport
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.grpcio import GrpcioTransport
 from turnout_server.transport.method import Methods
-from turnout_server.transport.native.transport import NativeTransport
 
 _log = structlog.get_logger("turnout.rpc")
 _LAST_WORDS_S = 0.2
@@ -63,15 +62,6 @@ class Transport(Protocol):
         """Send every client elsewhere, cancel what is left, and end."""
 
 
-Carrier = Literal["native", "grpcio", "engine"]
-"""Our own HTTP/2, grpcio's, and the engine's."""
-_TRANSPORTS: Final[Mapping[Carrier, Callable[[Methods, LimitsConfig], Transport]]] = {
-    "native": NativeTransport,
-    "grpcio": GrpcioTransport,
-    "engine": EngineTransport,
-}
-
-
 @contextlib.asynccontextmanager
 async def listening(
     address: str,
@@ -80,7 +70,7 @@ async def listening(
     spans: Spans,
     limits: LimitsConfig,
     grace_s: float,
-    transport: Carrier = "native",
+    data_plane: Literal["engine", "python"] = "python",
     checks: Sequence[Element] = (),
     native: NativePlane | None = None,
 ) -> AsyncIterator[Listening]:
@@ -89,12 +79,12 @@ async def listening(
     At the end health turns NOT_SERVING, new calls are refused with UNAVAILABLE, calls in progress have *grace_s*
     seconds to finish, and what is left then is cancelled.
 
-    Every method has one chain around it, the same on every transport: a call is traced, counted, let in by the gate,
-    and then looked at by the *checks* in their order: who it is, and what they may do. What is refused shows too, so
-    counting comes first.
+    The engine carries calls, or grpcio. Every method has one chain around it, the same on both: a call is traced,
+    counted, let in by the gate, and then looked at by the *checks* in their order: who it is, and what they may do.
+    What is refused shows too, so counting comes first.
 
-    With a *native* data plane, which only the engine's transport can have, most inferences never come to a handler.
-    It has no checks and makes no spans, so where there are any it is left out.
+    With a *native* plane, which only the engine can have, most inferences never come to a handler. It has no checks and
+    makes no spans, so where there are any it is left out.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -111,10 +101,12 @@ async def listening(
     methods = _reflection(tuple(service.full_name for service in everything), door)
     for service, servicer in everything.items():
         methods |= methods_of(service, servicer, health_door if servicer is health else door)
-    if native is not None and not checks and not spans.enabled:
-        server: Transport = EngineTransport(methods, limits, native.plane.inner)
+    server: Transport
+    if data_plane == "engine":
+        answers = native is not None and not checks and not spans.enabled
+        server = EngineTransport(methods, limits, native.plane.inner if native is not None and answers else None)
     else:
-        server = _TRANSPORTS[transport](methods, limits)
+        server = GrpcioTransport(methods, limits)
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
     try:

@@ -54,6 +54,7 @@ def services_of(
         config.allow_shared_memory,
         ready=ready,
         log_level=config.telemetry.log_level,
+        answers=config.open_inference.answers,
     )
     return {
         _service(open_inference_pb2): tensors,

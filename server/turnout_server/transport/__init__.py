@@ -1,1 +1,1 @@
-"""What carries calls to methods: our own HTTP/2 with gRPC on it, or grpcio."""
+"""What carries calls to methods: the engine, or grpcio."""

@@ -1,4 +1,4 @@
-"""The methods over the engine's HTTP/2: `transport: engine`.
+"""The methods over the engine's HTTP/2.
 
 The engine carries calls on threads of its own, and tells this event loop of them: events come in one list a turn, and
 what handlers say goes back by the call's number. `turnout_engine.pyi` has the contract.
@@ -376,6 +376,6 @@ def _engine() -> Callable[..., Engine]:
         from turnout_engine import Engine
     except ImportError as error:
         raise ConfigurationError(
-            "transport: engine needs the package turnout-engine, which is not installed; see engine/"
+            "the engine is the package turnout-engine, which is not installed; see docs/engine.md"
         ) from error
     return Engine

@@ -1,4 +1,4 @@
-"""The methods over grpcio's own asyncio server: `transport: grpcio`."""
+"""The methods over grpcio's own asyncio server, where there is no engine."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ _LAST_WORDS_S = 0.2
 """What answers and refusals that are on their way get once the server stops, in seconds."""
 _IN_TRANSIT_S = 0.05
 """What calls that are on their way get to arrive, and the server's goodbye to be sent, in seconds."""
+# What one client may make us hold, as the engine has it. gRPC has no bound on connections, and where it has one on
+# streams, it refuses those of clients that keep to it: it counts a stream for longer than they do.
+_FIELDS = 16 * 1024
+"""Bytes of header fields of a request."""
+_PREFACE_S = 20.0
+"""How long a client may take to say that it speaks HTTP/2."""
+_VANISHED_S = 60.0
+"""How long a client may be silent before it is asked whether it is there, and how long it may take to say so."""
 
 
 class GrpcCall:
@@ -185,6 +193,12 @@ def _options(limits: LimitsConfig) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        # Between the two it would refuse at random.
+        ("grpc.max_metadata_size", _FIELDS),
+        ("grpc.absolute_max_metadata_size", _FIELDS),
+        ("grpc.server_handshake_timeout_ms", round(_PREFACE_S * 1e3)),
+        ("grpc.keepalive_time_ms", round(_VANISHED_S * 1e3)),
+        ("grpc.keepalive_timeout_ms", round(_VANISHED_S * 1e3)),
         # Two servers on one port would split the traffic between them unnoticed.
         ("grpc.so_reuseport", 0),
         # Clients may keep idle connections alive without being told to calm down.

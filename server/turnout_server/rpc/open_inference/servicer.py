@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
+from turnout_server.config import Answers
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.rpc.open_inference import codec as codec
@@ -41,6 +42,7 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         *,
         ready: Callable[[], bool] = lambda: True,
         log_level: str = "info",
+        answers: Answers = "raw",
     ) -> None:
         """Make a servicer.
 
@@ -51,8 +53,10 @@ class OpenInferenceServicer(OpenInferenceAdmin):
             allow_shared_memory: whether clients on this machine may pass tensors in system shared memory.
             ready: says whether the server takes requests.
             log_level: the level that the process logs at, for `LogSettings`.
+            answers: the form of outputs, where a request does not ask for one.
         """
         self._data_plane = data_plane
+        self._answers = answers
         self._shared_memory = SharedMemory(enabled=allow_shared_memory)
         super().__init__(catalog, administration, self._shared_memory, ready=ready, log_level=log_level)
 
@@ -68,7 +72,7 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         self, request: pb.ModelInferRequest, call: Call, into: pb.ModelInferResponse
     ) -> pb.ModelInferResponse:
         prediction = await self._data_plane.infer(codec.decode(request, call, self._shared_memory))
-        return codec.encode(request, prediction, self._shared_memory, into)
+        return codec.encode(request, prediction, self._shared_memory, into, self._answers)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], call: Call

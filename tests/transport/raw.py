@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hpack
 
-from tests.transport.native.wire import prefixed
-from turnout_server.http2 import frames, outbox
+from benchmarks import frames
+from tests.transport.socket_wire import prefixed
 
 
 def opening(window: int = 65_535) -> bytes:
     """Return what a client says first; it takes *window* bytes of each answer."""
-    return frames.PREFACE + frames.settings([(outbox.INITIAL_WINDOW_SIZE, window)])
+    return frames.PREFACE + frames.settings([(frames.INITIAL_WINDOW_SIZE, window)])
 
 
 def block(path: str = "/test.Fake/Echo") -> bytes:
