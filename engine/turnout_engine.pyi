@@ -52,6 +52,7 @@ class Engine:
         shards: int,
         max_message_bytes: int,
         max_connections: int,
+        headers_first: bool = False,
         plane: Plane | None = None,
     ) -> None:
         """Start the threads.
@@ -61,6 +62,7 @@ class Engine:
             shards: how many threads carry calls.
             max_message_bytes: the longest message that is taken, as sent and when inflated.
             max_connections: how many may be open at once; for one more, an idle one is closed.
+            headers_first: whether an error has headers of its own before its trailers, instead of both in one.
             plane: answers what it can by itself; None for nothing.
 
         Raises:
@@ -121,7 +123,7 @@ records of single requests, in the order of their numbers: all where somebody ke
 
 @final
 class Plane:
-    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, of numbers sent raw.
+    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
     """
@@ -307,7 +309,7 @@ def parse_infer(
 
     Returns:
         Name, version, unit, the request's own id, the request id, timeout in microseconds, the priority's level, inputs
-        in the signature's order (dtype, shape, bytes), rows, size, and the outputs wanted.
+        in the signature's order (dtype, shape, raw contents), rows, size, and the outputs wanted.
 
     Raises:
         ValueError: the signature cannot be read.
@@ -319,14 +321,14 @@ def encode_infer(
     request_id: str,
     outputs: list[tuple[str, str, list[int], bytes]],
 ) -> bytes:
-    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, bytes.
+    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, raw contents.
 
     Args:
         decision: route, target, model, version, reason, assigned target, propensity.
         id: the request's own.
         request_id: the one in our records.
-        outputs: numbers only.
+        outputs: of any dtype.
 
     Raises:
-        ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
+        ValueError: a reason or a dtype is unknown, BYTES are none, or there are more bytes than protobuf can carry.
     """

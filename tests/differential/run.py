@@ -23,7 +23,7 @@ from tests.differential.planes import Plane, variables
 from tests.differential.wire import MOST_BYTES
 from tests.differential.world import World
 from tests.e2e.conftest import Gateway
-from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, serving
+from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, metrics, serving
 from turnout_server.journal.reading import query
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 
@@ -59,6 +59,8 @@ class Seen(NamedTuple):
     """Of /metrics, once all was answered that is not left to chance."""
     statistics: tuple[bytes, ...]
     """Of each version, at the same moment, without times."""
+    declined: int
+    """How many calls the engine left to Python until that moment; 0 without it."""
     records: list[Record]
     """The journal, without what is the process's own; of copies, `copy_of` is the original's request id."""
 
@@ -83,15 +85,17 @@ class _Running:
         self.journal = journal
         self.counts: Counts = Counter()
         self.statistics: tuple[bytes, ...] = ()
+        self.declined = 0
 
     def look(self) -> None:
         """Note what was counted so far."""
         self.counts = counts(self.gateway)
+        self.declined = int(sum(metrics(self.gateway, "turnout_engine_declined_total").values()))
         found = administer(self.channel, "ModelStatistics", pb.ModelStatisticsRequest(), pb.ModelStatisticsResponse)
         self.statistics = tuple(_timeless(version) for version in found.model_stats)
 
     def seen(self, answers: dict[int, Answer]) -> Seen:
-        return Seen(answers, self.counts, self.statistics, records(self.journal))
+        return Seen(answers, self.counts, self.statistics, self.declined, records(self.journal))
 
 
 @contextlib.contextmanager

@@ -20,9 +20,9 @@ from google.protobuf.message import DecodeError
 
 from tests.differential import chance
 from tests.differential.answers import shown
-from tests.differential.calls import Call
+from tests.differential.calls import INFER, Call
 from tests.differential.generator import Kind, kind_of, make_call
-from tests.differential.planes import PAIRS
+from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
 from tests.differential.world import World, make_world
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
@@ -151,6 +151,25 @@ def test_statistics_are_equal(both: Both) -> None:
     if differ:
         examples = ["\n--- and\n".join(str(pb.ModelStatistics.FromString(one)) for one in pair) for pair in differ]
         fail(both, "versions whose statistics differ", len(differ), examples)
+
+
+def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Both) -> None:
+    """Else Python would be compared with itself."""
+    if ENGINE.name not in both.names:
+        pytest.skip("neither of them is the engine")
+    asked = [
+        (call, both.second.answers[place])
+        for place, call in enumerate(both.calls)
+        if call.method == INFER and kind_of(call, both.world) in (Kind.CERTAIN, Kind.MIRRORED)
+    ]
+    ordinary = [call for call, answer in asked if answer.code == "OK" and not call.about and _answered_raw(call)]
+    assert len(ordinary) > len(asked) / 4
+    assert both.second.declined <= len(asked) - len(ordinary)
+
+
+def _answered_raw(call: Call) -> bool:
+    request = _request_of(call)
+    return bool(request.raw_input_contents) or request.parameters["binary_data_output"].bool_param
 
 
 def test_records_are_equal(both: Both) -> None:

@@ -13,6 +13,7 @@ pub mod servable;
 pub mod shard;
 pub mod tally;
 pub mod threads;
+pub mod watch;
 
 pub use plane::Plane;
 pub use shard::Shard;

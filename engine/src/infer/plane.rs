@@ -13,6 +13,7 @@ use super::record::{Ledger, Run};
 use super::servable::{Hold, Servable};
 use super::tally;
 use super::threads::Threads;
+use super::watch::Watch;
 use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub boot: String,
     /// Whether records are kept for Python, besides what they come to.
     pub keeps_records: bool,
+    /// Whether typed requests are to be answered in their own form, as only Python does it.
+    pub answers_as_sent: bool,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
@@ -100,6 +103,7 @@ pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
     pub threads: Threads,
+    pub watch: Watch,
     pub total: Arc<Room>,
     view: ArcSwapOption<View>,
     shares: Mutex<Shares>,
@@ -119,6 +123,7 @@ impl Plane {
         Self {
             ledger: Ledger::new(buckets, settings.keeps_records),
             threads: Threads::new(settings.threads),
+            watch: Watch::default(),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),

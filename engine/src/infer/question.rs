@@ -33,6 +33,11 @@ pub trait Question {
         DEFAULT_LEVEL
     }
 
+    /// Says whether what only `prepare` looks into can be read at all, for a request that is refused before that.
+    fn is_sound(&self) -> bool {
+        true
+    }
+
     /// Returns what whoever answers it has to be for; None where any will do.
     fn task(&self) -> Option<Task> {
         None

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::plane::Plane;
@@ -15,9 +16,10 @@ use crate::batch::shares::Id;
 use crate::batch::waiting::Key;
 use crate::decide::Task;
 use crate::oip::signature::Spec;
+use crate::oip::texts;
 use crate::oip::{Prepared, Signature};
 use crate::ort::{self, Argument, Session};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Data;
 
 /// What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves.
 const SHARED_BYTES: usize = 1024;
@@ -149,12 +151,12 @@ fn key_of(signature: &Signature, prepared: &Prepared) -> Option<Key> {
             key.extend(input.shape[held..].iter().flat_map(|size| size.to_le_bytes()));
         }
         if !spec.rowwise {
-            let raw = raw_of(input);
-            shared += raw.len();
+            shared += input.data.raw().len() + texts::encoded_len(input.data.texts());
             if shared > SHARED_BYTES {
                 return None;
             }
-            key.extend_from_slice(raw);
+            key.extend_from_slice(input.data.raw());
+            texts::encode(&mut key, input.data.texts());
         }
     }
     if !prepared.outputs.iter().copied().eq(0..signature.outputs.len()) {
@@ -163,12 +165,14 @@ fn key_of(signature: &Signature, prepared: &Prepared) -> Option<Key> {
     Some(key)
 }
 
-/// Returns the elements of a tensor of numbers.
-pub fn raw_of(tensor: &Tensor) -> &[u8] {
-    match &tensor.data {
-        Data::Raw(raw) => raw,
-        Data::Texts(_) => &[], // texts are declined before they get here
-    }
+/// What Python counts for a text besides its characters: an object's address.
+const TEXT_BYTES: usize = 8;
+
+/// Returns what a request's inputs take, as `Runner._nbytes_of` counts it.
+pub fn nbytes_of(prepared: &Prepared) -> u64 {
+    let of_text = |text: &Bytes| TEXT_BYTES + std::str::from_utf8(text).map_or(text.len(), |text| text.chars().count());
+    let of_one = |data: &Data| data.raw().len() + data.texts().iter().map(of_text).sum::<usize>();
+    prepared.inputs.iter().map(|input| of_one(&input.data) as u64).sum()
 }
 
 fn places(specs: &[Spec], arguments: &[Argument]) -> Result<Vec<usize>, String> {
@@ -185,10 +189,8 @@ impl Drop for Servable {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::tensor::DType;
+    use crate::tensor::{DType, Tensor};
 
     const SIGNATURE: &str = r#"{"batched": true,
         "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1]}, {"name": "k", "dtype": "FP32", "shape": [2, -1]}],

@@ -1,6 +1,6 @@
 //! Inferring on one shard: decide, prepare, wait, run, answer, and record the end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -16,7 +16,8 @@ use super::plane::{Inside, Nudge, Plane};
 use super::question::Question;
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure, Runs};
-use super::servable::{Hold, Servable, raw_of};
+use super::servable::{Hold, Servable, nbytes_of};
+use super::watch::Watched;
 use crate::batch::Ns;
 use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
@@ -25,6 +26,7 @@ use crate::call::{self, Outcome, Unary};
 use crate::decide::decide;
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
+use crate::ort::RunOptions;
 use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
@@ -50,6 +52,8 @@ struct Inner {
     /// Requests that have waited here.
     numbers: Cell<u64>,
     audiences: Audiences,
+    /// This shard's runs; None where they cannot be watched over.
+    watched: OnceCell<Option<Arc<Watched>>>,
 }
 
 /// One version's queue on this shard.
@@ -76,6 +80,38 @@ impl Runs for Load {
     }
 }
 
+/// A batch that is due.
+struct Due {
+    /// By `Item::room`.
+    rows: u64,
+    /// When each came.
+    offered: Vec<Ns>,
+    loads: Vec<Load>,
+}
+
+impl From<Batch<Load>> for Due {
+    fn from(batch: Batch<Load>) -> Self {
+        let rows = batch.items.iter().map(Item::room).sum();
+        let (offered, loads) = batch.items.into_iter().map(|item| (item.offered, item.load)).unzip();
+        Self { rows, offered, loads }
+    }
+}
+
+impl Due {
+    /// Returns whose it is; None for one of nothing.
+    fn servable(&self) -> Option<Hold> {
+        self.loads.first().map(|first| first.servable.clone())
+    }
+}
+
+/// What came of a run on a reactor.
+enum Tried<T> {
+    Done(T),
+    /// It was ended, after so many nanoseconds.
+    TooLong(Ns),
+    Crashed,
+}
+
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
         matches!(path, MODEL_INFER | RANK | PREDICT_PRICE | RECOMMEND)
@@ -84,7 +120,12 @@ impl Unary for Shard {
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
         let call = |method| Call { method, head, nbytes: message.len() as u64, came: Instant::now() };
         match &*head.path {
-            MODEL_INFER => self.inner.answer(call(MODEL_INFER), InferRequest::parse(message, head)).await,
+            MODEL_INFER => {
+                let call = call(MODEL_INFER);
+                let as_sent = self.inner.plane.settings.answers_as_sent;
+                let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
+                self.inner.answer(call, request).await
+            }
             RANK => self.inner.answer(call(RANK), RankRequest::parse(message, head)).await,
             PREDICT_PRICE => self.inner.answer(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head)).await,
             RECOMMEND => self.inner.answer(call(RECOMMEND), RecommendRequest::parse(message, head)).await,
@@ -108,6 +149,7 @@ impl Shard {
             random,
             numbers: Cell::new(0),
             audiences: Audiences::default(),
+            watched: OnceCell::new(),
         });
         let weak = Rc::downgrade(&inner);
         tokio::task::spawn_local(heed(nudged, move |nudge| {
@@ -183,6 +225,10 @@ impl Inner {
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(call.came)).err();
         if let Some(error) = full {
+            if !question.is_sound() {
+                flight.forget();
+                return None;
+            }
             return Some((flight, Err(error)));
         }
         let began = Instant::now();
@@ -202,32 +248,43 @@ impl Inner {
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
         let alone = self.here.get() <= 1;
+        let mut too_long = None;
         if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
-            let done = unpanicked(|| run::alone(&servable, &prepared, None, |instant| self.plane.at(instant)));
             let rows = prepared.rows.max(1);
-            let Some((mut ended, run)) = done else {
-                self.ran(&queue, rows, &[], true);
-                return Err(crashed());
-            };
-            ended.timing.input += input_ns;
-            self.ran(&queue, rows, &[run], true);
-            return Ok(ended);
+            let work = |options: Option<&RunOptions>| run::alone(&servable, &prepared, options, |at| self.plane.at(at));
+            match self.try_here(&servable, work) {
+                Tried::Done((mut ended, run)) => {
+                    ended.timing.input += input_ns;
+                    self.ran(&queue, rows, &[run], true);
+                    return Ok(ended);
+                }
+                Tried::Crashed => {
+                    self.ran(&queue, rows, &[], true);
+                    return Err(crashed());
+                }
+                Tried::TooLong(took) => too_long = Some(took),
+            }
         }
         let (done, outcome) = oneshot::channel();
-        let nbytes = nbytes.max(prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum());
-        let key = servable.key_of(&prepared);
         let (rows, size) = (prepared.rows, prepared.size);
         let number = self.numbers.get();
         self.numbers.set(number + 1);
-        let load = Load { number, servable, prepared, input_ns, done };
-        let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
-        let ticket = queue.batcher.borrow_mut().offer(item, now)?;
-        let mut waits = Waits { inner: self, queue: &queue, number, ticket, abandoned: true };
-        if alone {
-            self.pump(&queue, false);
+        let mut waits = Waits { inner: self, queue: &queue, number, ticket: None, abandoned: true };
+        if let Some(took) = too_long {
+            let load = Load { number, servable, prepared, input_ns, done };
+            self.run_anew(&queue, Due { rows: rows.max(1), offered: vec![now], loads: vec![load] }, took);
         } else {
-            // At the end of this turn: what else the turn brings is company.
-            self.pump_soon(&queue);
+            let nbytes = nbytes.max(nbytes_of(&prepared));
+            let key = servable.key_of(&prepared);
+            let load = Load { number, servable, prepared, input_ns, done };
+            let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
+            waits.ticket = Some(queue.batcher.borrow_mut().offer(item, now)?);
+            if alone {
+                self.pump(&queue, false);
+            } else {
+                // At the end of this turn: what else the turn brings is company.
+                self.pump_soon(&queue);
+            }
         }
         let ended = outcome.await;
         waits.abandoned = false;
@@ -285,10 +342,10 @@ impl Inner {
                 break;
             };
             if !batch.inline {
-                self.run_in_thread(batch);
+                self.run_in_thread(batch.into());
                 continue;
             }
-            self.run_here(queue, batch);
+            self.run_here(queue, batch.into());
             if self.plane.now() >= turn_ends {
                 if !queue.batcher.borrow().is_empty() {
                     // What has piled up must not hold up the reactor: the other calls get their turn in between.
@@ -319,36 +376,58 @@ impl Inner {
         });
     }
 
-    fn run_here(&self, queue: &Queue, batch: Batch<Load>) {
-        let rows = batch.items.iter().map(Item::room).sum();
-        let (began, loads) = apart(batch);
-        let Some(first) = loads.first() else { return };
-        let servable = first.servable.clone();
-        // Where it panics, those who wait are told so as their loads go.
-        let done = unpanicked(|| run::execute(&servable, &loads, None, |instant| self.plane.at(instant)));
-        let (ended, runs) = done.unwrap_or_default();
-        self.ran(queue, rows, &runs, true);
-        tell(loads, began, ended);
+    fn run_here(&self, queue: &Queue, due: Due) {
+        let Some(servable) = due.servable() else { return };
+        let loads = &due.loads;
+        let work = |options: Option<&RunOptions>| run::execute(&servable, loads, options, |at| self.plane.at(at));
+        let (ended, runs) = match self.try_here(&servable, work) {
+            Tried::Done(done) => done,
+            Tried::TooLong(took) => return self.run_anew(queue, due, took),
+            // Those who wait are told so as their loads go.
+            Tried::Crashed => Default::default(),
+        };
+        self.ran(queue, due.rows, &runs, true);
+        tell(due, ended);
     }
 
-    fn run_in_thread(&self, batch: Batch<Load>) {
-        let plane = self.plane.clone();
-        let rows = batch.items.iter().map(Item::room).sum();
-        let (began, loads) = apart(batch);
-        let Some(servable) = loads.first().map(|first| first.servable.clone()) else { return };
+    /// Runs something on this thread, watched over.
+    fn try_here<T>(&self, servable: &Servable, work: impl FnOnce(Option<&RunOptions>) -> T) -> Tried<T> {
+        let watch = || servable.session.run_options().ok().and_then(|options| self.plane.watch.over(options));
+        let began = Instant::now();
+        let done = unpanicked(|| match self.watched.get_or_init(watch) {
+            Some(watched) => watched.run(|options| work(Some(options))),
+            None => Some(work(None)),
+        });
+        match done {
+            Some(Some(done)) => Tried::Done(done),
+            Some(None) => Tried::TooLong(began.elapsed().as_nanos() as Ns),
+            None => Tried::Crashed,
+        }
+    }
+
+    /// Runs in a thread what kept this one for too long, `took` nanoseconds, and was ended.
+    fn run_anew(&self, queue: &Queue, due: Due, took: Ns) {
+        let size = due.loads.iter().map(|load| load.prepared.size).sum();
+        queue.batcher.borrow_mut().costs.observe(size, took, true);
+        self.plane.shares().start(queue.id, took as f64);
+        self.run_in_thread(due);
+    }
+
+    fn run_in_thread(&self, due: Due) {
+        let Some(servable) = due.servable() else { return };
         let options = servable.session.run_options().ok().map(Arc::new);
         if let Some(options) = &options {
-            self.audiences.gather(options, loads.iter().map(|load| load.number));
+            self.audiences.gather(options, due.loads.iter().map(|load| load.number));
         }
-        let shard = self.index;
+        let (plane, shard, rows) = (self.plane.clone(), self.index, due.rows);
         self.plane.threads.submit(move || {
             let hold = Some(servable.clone());
             let freed = Freed { plane: plane.clone(), shard, hold, rows, runs: RefCell::default() };
-            let (ended, runs) = run::execute(&servable, &loads, options.as_deref(), |instant| plane.at(instant));
+            let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
             freed.runs.replace(runs);
             // The thread first, the answers then: it need not be idle while they are written.
             drop(freed);
-            tell(loads, began, ended);
+            tell(due, ended);
         });
     }
 
@@ -431,14 +510,15 @@ struct Waits<'a> {
     inner: &'a Rc<Inner>,
     queue: &'a Rc<Queue>,
     number: u64,
-    ticket: Ticket,
+    /// None for one that did not wait.
+    ticket: Option<Ticket>,
     /// Whether its caller has gone before it was answered.
     abandoned: bool,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let left = self.queue.batcher.borrow_mut().cancel(self.ticket).is_some();
+        let left = self.ticket.is_some_and(|ticket| self.queue.batcher.borrow_mut().cancel(ticket).is_some());
         if !left {
             self.inner.audiences.leave(self.number, self.abandoned);
         } else if self.queue.batcher.borrow().is_empty() {
@@ -447,12 +527,8 @@ impl Drop for Waits<'_> {
     }
 }
 
-fn apart(batch: Batch<Load>) -> (Vec<Ns>, Vec<Load>) {
-    batch.items.into_iter().map(|item| (item.offered, item.load)).unzip()
-}
-
-fn tell(loads: Vec<Load>, offered: Vec<Ns>, ended: Vec<Ended>) {
-    for ((load, offered), mut ended) in loads.into_iter().zip(offered).zip(ended) {
+fn tell(due: Due, ended: Vec<Ended>) {
+    for ((load, offered), mut ended) in due.loads.into_iter().zip(due.offered).zip(ended) {
         ended.timing.queue = ended.timing.started.saturating_sub(offered);
         ended.timing.input += load.input_ns;
         let _ = load.done.send(ended); // its caller may have gone

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::contents;
 use super::wire::{Fields, Odd, Value};
 use super::{Output, Prepared, Signature};
 use crate::call::Head;
@@ -22,17 +23,21 @@ pub const REQUEST_ID_KEY: &str = "x-request-id";
 /// Triton's lowest priority.
 const LOWEST_PRIORITY: u64 = 10;
 
-/// One input, without its elements.
+/// One input.
 #[derive(Debug, Default, PartialEq)]
 pub struct Input<'a> {
     pub name: &'a str,
     pub datatype: &'a str,
     pub shape: Vec<i64>,
+    /// Its elements, where they are typed: an `InferTensorContents`.
+    pub contents: Option<&'a [u8]>,
 }
 
 /// What a caller asks, read and within all bounds; its tensors are not held against a signature yet.
 #[derive(Debug)]
 pub struct InferRequest<'a> {
+    /// All of it.
+    pub message: &'a Bytes,
     /// A route, or a model. Never empty.
     pub name: &'a str,
     /// Empty, a version number, or a label.
@@ -50,8 +55,10 @@ pub struct InferRequest<'a> {
     pub inputs: Vec<Input<'a>>,
     /// The outputs wanted, in this order; empty for all.
     pub outputs: Vec<&'a str>,
-    /// One for each input: slices of the message.
+    /// One for each input: slices of the message. None where inputs are typed.
     pub raw: Vec<Bytes>,
+    /// Whether the answer is to be raw whatever the inputs are.
+    pub wants_raw: bool,
 }
 
 /// A parameter's value, as far as it matters.
@@ -81,6 +88,11 @@ impl<'a> InferRequest<'a> {
         Self::read(message, head).ok()
     }
 
+    /// Says whether the answer is raw even where answers are sent in their request's form.
+    pub fn is_raw(&self) -> bool {
+        self.wants_raw || !self.raw.is_empty() || !self.inputs.iter().any(Input::is_typed)
+    }
+
     fn read(message: &'a Bytes, head: &'a Head) -> Result<Self, Odd> {
         let (mut name, mut version, mut id) = ("", "", "");
         let mut parameters = Parameters::default();
@@ -103,12 +115,29 @@ impl<'a> InferRequest<'a> {
             Some(unit) if !unit.is_empty() => unit,
             _ => Cow::Borrowed(head.get(UNIT_KEY).unwrap_or_default()),
         };
-        if inputs.len() != raw.len() || !within(request_id, UNIT_LIMIT) || !parameters.are_plain() {
+        if !raw.is_empty() && (inputs.len() != raw.len() || inputs.iter().any(Input::is_typed)) {
+            return Err(Odd);
+        }
+        if !within(request_id, UNIT_LIMIT) || !parameters.are_plain() {
             return Err(Odd);
         }
         let timeout_us = count(parameters.timeout)?.filter(|&timeout| timeout > 0);
         let priority = count(parameters.priority)?.unwrap_or_default();
-        let request = Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw };
+        let wants_raw = parameters.raw_answer.is_some();
+        let request = Self {
+            name,
+            version,
+            id,
+            request_id,
+            unit,
+            timeout_us,
+            priority,
+            inputs,
+            outputs,
+            raw,
+            wants_raw,
+            message,
+        };
         request.ask(head).ok_or(Odd)?;
         Ok(request)
     }
@@ -137,6 +166,11 @@ impl Question for InferRequest<'_> {
         if self.priority == 0 { DEFAULT_LEVEL } else { self.priority.min(LOWEST_PRIORITY) as u8 }
     }
 
+    /// Says whether protobuf can read the contents, which `parse` has not looked into: `prepare` does that.
+    fn is_sound(&self) -> bool {
+        self.inputs.iter().filter_map(|input| input.contents).all(contents::are_sound)
+    }
+
     fn prepare(&self, signature: &Signature) -> Option<Prepared> {
         super::prepare(self, signature)
     }
@@ -147,7 +181,11 @@ impl Question for InferRequest<'_> {
 }
 
 impl<'a> Input<'a> {
-    /// Reads an input. One with parameters may be in shared memory, and one with contents is typed.
+    fn is_typed(&self) -> bool {
+        self.contents.is_some()
+    }
+
+    /// Reads an input. One with parameters may be in shared memory, and contents in parts are to be put together.
     fn read(message: &'a [u8]) -> Result<Self, Odd> {
         let mut input = Self::default();
         let mut fields = Fields::of(message);
@@ -162,6 +200,7 @@ impl<'a> Input<'a> {
                         input.axis(size)?;
                     }
                 }
+                (5, Value::Bytes(contents)) if input.contents.is_none() => input.contents = Some(contents),
                 (3..=5, _) => return Err(Odd),
                 _ => {}
             }
@@ -254,7 +293,7 @@ impl<'a> Parameter<'a> {
                 (1, Value::Varint(value)) => Parameter::Bool(value != 0),
                 (2, Value::Varint(value)) => Parameter::Signed(value as i64),
                 (3, _) => Parameter::Text(value.text()?),
-                (4, Value::Fixed) => Parameter::Double,
+                (4, Value::Fixed(_)) => Parameter::Double,
                 (5, Value::Varint(value)) => Parameter::Unsigned(value),
                 (1..=5, _) => return Err(Odd),
                 _ => continue,
@@ -295,7 +334,7 @@ mod tests {
         let request = InferRequest::parse(&given, &head).unwrap();
         assert_eq!((request.name, request.version, request.id, request.request_id), ("m", "3", "id", "id"));
         assert_eq!((&*request.unit, request.timeout_us, request.priority, request.level()), ("u", Some(7), 99, 10));
-        assert_eq!(request.inputs[1], Input { name: "y", datatype: "INT64", shape: vec![-1, 1 << 40] });
+        assert_eq!(request.inputs[1], Input { name: "y", datatype: "INT64", shape: vec![-1, 1 << 40], contents: None });
         assert_eq!((request.outputs, &request.raw[1][..]), (vec!["y"], &b"abc"[..]));
     }
 
@@ -329,7 +368,7 @@ mod tests {
             assert!(!parses(with_parameter(plain.clone(), key, value)), "{key} {value:?}");
         }
         for tail in [
-            &b"\x2a\x04\x0a\x00\x2a\x00\x3a\x00"[..], // typed contents
+            &b"\x2a\x04\x0a\x00\x2a\x00\x3a\x00"[..], // typed contents, and raw ones
             b"\x2a\x04\x0a\x00\x22\x00\x3a\x00",      // an input with parameters
             b"\x32\x02\x12\x00",                      // an output with parameters
             b"\x3a\x00",                              // more raw contents than inputs

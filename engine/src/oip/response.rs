@@ -5,9 +5,10 @@
 use bytes::Bytes;
 
 use super::dtypes::name_of;
+use super::texts;
 use super::wire::{field_len, put_bytes, put_head, put_varint, varint_len};
 use crate::decide::Decision;
-use crate::tensor::DType;
+use crate::tensor::{DType, Elements};
 
 /// Protobuf neither writes nor reads longer messages.
 pub const MESSAGE_LIMIT: usize = i32::MAX as usize;
@@ -22,13 +23,13 @@ pub struct Head {
     after: Vec<u8>,
 }
 
-/// One output: row-major, little-endian.
+/// One output.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a> {
     pub name: &'a str,
     pub dtype: DType,
     pub dims: &'a [i64],
-    pub data: &'a [u8],
+    pub data: Elements<'a>,
 }
 
 const REQUEST_ID: &str = "turnout_request_id";
@@ -62,7 +63,7 @@ pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -
     let id_entry = field_len(REQUEST_ID.len()) + field_len(id_value);
     let mut length = head.model.len() + text_len(id) + head.before.len() + field_len(id_entry) + head.after.len();
     for output in outputs {
-        length = length.checked_add(field_len(tensor_len(output)))?.checked_add(field_len(output.data.len()))?;
+        length = length.checked_add(field_len(tensor_len(output)))?.checked_add(field_len(raw_len(output.data)))?;
     }
     if length > MESSAGE_LIMIT {
         return None;
@@ -88,7 +89,11 @@ pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -
         }
     }
     for output in outputs {
-        put_bytes(&mut message, 6, output.data);
+        put_head(&mut message, 6, raw_len(output.data));
+        match output.data {
+            Elements::Raw(raw) => message.extend_from_slice(raw),
+            Elements::Texts(texts) => texts::encode(&mut message, texts),
+        }
     }
     debug_assert_eq!(message.len(), length);
     Some(Bytes::from(message))
@@ -116,6 +121,13 @@ fn put_parameter(into: &mut Vec<u8>, key: &str, value: &[u8]) {
     put_head(into, 4, field_len(key.len()) + field_len(value.len()));
     put_bytes(into, 1, key.as_bytes());
     put_bytes(into, 2, value);
+}
+
+fn raw_len(elements: Elements<'_>) -> usize {
+    match elements {
+        Elements::Raw(raw) => raw.len(),
+        Elements::Texts(texts) => texts::encoded_len(texts),
+    }
 }
 
 fn tensor_len(output: &Output<'_>) -> usize {

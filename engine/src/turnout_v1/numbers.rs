@@ -63,6 +63,11 @@ pub fn limits(dtype: DType) -> Option<(i128, i128)> {
     })
 }
 
+/// Says whether Python has floats of a dtype.
+pub fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::Fp16 | DType::Fp32 | DType::Fp64)
+}
+
 /// Returns an output's elements as 64-bit floats, as NumPy makes them; None for what are no numbers.
 pub fn doubles(raw: &[u8], dtype: DType) -> Option<Vec<f64>> {
     macro_rules! each {

@@ -100,7 +100,7 @@ impl Question for PredictPriceRequest<'_> {
 impl Typed for PredictPriceRequest<'_> {
     fn encode(&self, served: &Served, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
         let numbers: Vec<Vec<f64>> =
-            outputs.iter().map(|output| doubles(output.data, output.dtype)).collect::<Option<_>>()?;
+            outputs.iter().map(|output| doubles(output.data.raw(), output.dtype)).collect::<Option<_>>()?;
         let [prices, lows, highs] = &numbers[..] else { return None };
         let rows = prices.iter().zip(lows).zip(highs);
         let rows: Vec<[f32; 3]> = rows.map(|((&price, &low), &high)| [price as f32, low as f32, high as f32]).collect();

@@ -11,8 +11,8 @@ use super::{PredictPriceRequest, RankRequest, RecommendRequest, Served, Typed};
 use crate::call;
 use crate::error::Error;
 use crate::infer::shard::{PREDICT_PRICE, RANK, RECOMMEND};
-use crate::oip::python::{Decided, decided};
-use crate::oip::{Output, Signature, dtypes};
+use crate::oip::python::{Decided, Made, decided, tensors_of, texts_of};
+use crate::oip::{Output, Signature, dtypes, texts};
 use crate::tensor::Data;
 
 /// dtype, shape and bytes of an input.
@@ -51,9 +51,16 @@ fn read<'py>(
 ) -> Option<Fields<'py>> {
     let question = question?;
     let (ask, prepared) = (question.ask(head)?, question.prepare(signature)?);
-    let inputs = prepared.inputs.into_iter().filter_map(|tensor| match tensor.data {
-        Data::Raw(data) => Some((dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))),
-        Data::Texts(_) => None,
+    let inputs = prepared.inputs.into_iter().map(|tensor| {
+        let data = match tensor.data {
+            Data::Raw(data) => data.to_vec(),
+            Data::Texts(texts) => {
+                let mut raw = Vec::new();
+                texts::encode(&mut raw, &texts);
+                raw
+            }
+        };
+        (dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))
     });
     Some((
         ask.name().to_owned(),
@@ -75,15 +82,12 @@ fn answer_typed<'py>(
     message: Vec<u8>,
     decision: Decided,
     request_id: &str,
-    outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
+    outputs: Vec<Made>,
 ) -> PyResult<Answered<'py>> {
     let (message, head) = (Bytes::from(message), head(HashMap::new()));
     let served = Served::of(&decided(decision)?);
-    let mut tensors = Vec::with_capacity(outputs.len());
-    for (name, dtype, dims, data) in &outputs {
-        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
-        tensors.push(Output { name, dtype, dims, data });
-    }
+    let texts = texts_of(&outputs)?;
+    let tensors = tensors_of(&outputs, &texts)?;
     let (answer, fault) = match method {
         RANK => answered(RankRequest::parse(&message, &head), &served, request_id, &tensors),
         PREDICT_PRICE => answered(PredictPriceRequest::parse(&message, &head), &served, request_id, &tensors),

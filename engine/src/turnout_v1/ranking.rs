@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Typed;
 use super::features::{Column, MAX_ROWS, MOST_NAMES, Matrix, check_names, once, push};
-use super::numbers::{doubles, is_plain, numpy_name, shown};
+use super::numbers::{doubles, is_float, is_plain, limits, numpy_name, shown};
 use super::pack::{Features, pack};
 use super::selector::Selector;
 use super::served::{Served, float_len, put_float, put_number, put_text, text_len};
@@ -12,7 +12,6 @@ use crate::call::Head;
 use crate::decide::{Ask, Task};
 use crate::error::{Error, Kind};
 use crate::infer::question::{Answerer, Question};
-use crate::oip::dtypes::width_of;
 use crate::oip::response::MESSAGE_LIMIT;
 use crate::oip::wire::{Fields, Odd, Value, field_len, put_head, varint_len};
 use crate::oip::{Output, Prepared, Signature};
@@ -82,9 +81,11 @@ impl Question for RankRequest<'_> {
 
     fn prepare(&self, signature: &Signature) -> Option<Prepared> {
         let outputs = &signature.outputs;
-        let scored = outputs.len() == 1 || outputs.iter().any(|spec| spec.name == SCORE);
-        let numbers = outputs.iter().all(|spec| width_of(spec.dtype).is_some() && is_plain(&spec.name));
-        if !scored || !numbers {
+        let score = match &outputs[..] {
+            [only] => only,
+            several => several.iter().find(|spec| spec.name == SCORE)?,
+        };
+        if limits(score.dtype).is_none() && !is_float(score.dtype) || !is_plain(&score.name) {
             return None;
         }
         let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
@@ -108,7 +109,7 @@ impl Question for RankRequest<'_> {
 
 impl Typed for RankRequest<'_> {
     fn encode(&self, served: &Served, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
-        let scores = score_of(outputs).and_then(|output| doubles(output.data, output.dtype))?;
+        let scores = score_of(outputs).and_then(|output| doubles(output.data.raw(), output.dtype))?;
         let ranked = order(&scores, self.top_k);
         let length_of = |&place: &usize| {
             let index = if place == 0 { 0 } else { 1 + varint_len(place as u64) };

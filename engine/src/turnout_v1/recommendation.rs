@@ -1,6 +1,8 @@
 //! `turnout.v1.RecommendationService/Recommend`: the twin of `rpc/turnout_v1/recommendation.py` and
 //! `tasks/recommendation.py`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::Typed;
@@ -18,7 +20,7 @@ use crate::oip::response::MESSAGE_LIMIT;
 use crate::oip::signature::Spec;
 use crate::oip::wire::{Fields, Odd, Value, field_len, put_head};
 use crate::oip::{Output, Prepared, Signature};
-use crate::tensor::{DType, Data, Tensor};
+use crate::tensor::{DType, Data, Elements, Tensor};
 
 /// Items where a request does not say how many.
 const DEFAULT_K: usize = 10;
@@ -41,6 +43,7 @@ pub struct RecommendRequest<'a> {
     history: Vec<&'a str>,
     excluded: Vec<&'a str>,
     k: usize,
+    message: &'a Bytes,
 }
 
 impl<'a> RecommendRequest<'a> {
@@ -65,10 +68,21 @@ impl<'a> RecommendRequest<'a> {
         }
         selector.complete(head)?;
         let k = usize::try_from(top_k).ok().filter(|&k| k <= MAX_K).ok_or(Odd)?;
-        Ok(Self { selector, history, excluded, k: if k == 0 { DEFAULT_K } else { k } })
+        Ok(Self { selector, history, excluded, k: if k == 0 { DEFAULT_K } else { k }, message })
     }
 
     fn input(&self, spec: &Spec) -> Option<Tensor> {
+        if spec.dtype == DType::Bytes {
+            let ids = match &*spec.name {
+                "history" => &self.history,
+                "exclude" => &self.excluded,
+                _ => return None,
+            };
+            let ids = ids.iter().filter(|id| !id.is_empty());
+            let mut row: Vec<Bytes> = ids.map(|id| self.message.slice_ref(id.as_bytes())).collect();
+            pad(&mut row, Bytes::new());
+            return Some(Tensor { dtype: spec.dtype, shape: vec![1, row.len() as i64], data: Data::Texts(row) });
+        }
         let (shape, numbers) = match &*spec.name {
             "history" => row_of(&self.history, spec.dtype)?,
             "exclude" => row_of(&self.excluded, spec.dtype)?,
@@ -94,10 +108,17 @@ fn row_of(ids: &[&str], dtype: DType) -> Option<(Vec<i64>, Vec<i128>)> {
     let (low, high) = limits(dtype).filter(|_| dtype != DType::Bool)?;
     let numbers = ids.iter().filter_map(|id| number_of(id));
     let mut row: Vec<i128> = numbers.filter(|number| (low..=high).contains(number)).collect();
-    if low < 0 && !row.is_empty() {
-        row.resize(row.len().next_power_of_two().max(NARROWEST), PADDING);
+    if low < 0 {
+        pad(&mut row, PADDING);
     }
     Some((vec![1, row.len() as i64], row))
+}
+
+/// Makes a row, if there is anything in it, one of a few widths.
+fn pad<T: Clone>(row: &mut Vec<T>, padding: T) {
+    if !row.is_empty() {
+        row.resize(row.len().next_power_of_two().max(NARROWEST), padding);
+    }
 }
 
 /// Returns the number that an id is, if it is one.
@@ -129,7 +150,8 @@ impl Question for RecommendRequest<'_> {
         let outputs: Vec<usize> = OUTPUTS.iter().enumerate().map(place).collect::<Option<_>>()?;
         let [ids, scores] = [outputs[0], outputs[1]].map(|index| signature.outputs[index].dtype);
         // Python shows ids of other dtypes in its own way, and takes texts for no scores.
-        if limits(ids).is_none() || ids == DType::Bool || matches!(scores, DType::Bool | DType::Bytes | DType::Bf16) {
+        let are_ids = ids == DType::Bytes || (limits(ids).is_some() && ids != DType::Bool);
+        if !are_ids || matches!(scores, DType::Bool | DType::Bytes | DType::Bf16) {
             return None;
         }
         let inputs: Vec<Tensor> = specs.iter().map(|spec| self.input(spec)).collect::<Option<_>>()?;
@@ -163,10 +185,18 @@ impl Question for RecommendRequest<'_> {
 impl Typed for RecommendRequest<'_> {
     fn encode(&self, served: &Served, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
         let [ids, scores] = outputs else { return None };
-        let (ids, scores) = (integers(ids.data, ids.dtype)?, doubles(scores.data, scores.dtype)?);
-        let found = ids.into_iter().zip(scores).filter(|&(id, _)| id != PADDING).take(self.k);
-        let items: Vec<(String, f32)> = found.map(|(id, score)| (id.to_string(), score as f32)).collect();
-        let len_of = |(id, score): &(String, f32)| text_len(id) + float_len(*score);
+        let scores = doubles(scores.data.raw(), scores.dtype)?.into_iter().map(|score| score as f32);
+        let items: Vec<(Cow<'_, str>, f32)> = match ids.data {
+            Elements::Texts(texts) => {
+                let found = texts.iter().zip(scores).filter(|(id, _)| !id.is_empty()).take(self.k);
+                found.map(|(id, score)| (String::from_utf8_lossy(id), score)).collect()
+            }
+            Elements::Raw(raw) => {
+                let found = integers(raw, ids.dtype)?.into_iter().zip(scores).filter(|&(id, _)| id != PADDING);
+                found.take(self.k).map(|(id, score)| (Cow::Owned(id.to_string()), score)).collect()
+            }
+        };
+        let len_of = |(id, score): &(Cow<'_, str>, f32)| text_len(id) + float_len(*score);
         let length = items.iter().map(|item| field_len(len_of(item))).sum::<usize>() + served.field_len(request_id);
         if length > MESSAGE_LIMIT {
             return None;

@@ -59,7 +59,16 @@ class NativeServable(NamedTuple):
 class EnginePlane:
     """The engine's data plane. The event loop's thread only; no method waits."""
 
-    def __init__(self, limits: LimitsConfig, runs: int, threads: int, boot: str, *, keeps_records: bool) -> None:
+    def __init__(
+        self,
+        limits: LimitsConfig,
+        runs: int,
+        threads: int,
+        boot: str,
+        *,
+        keeps_records: bool,
+        answers_as_sent: bool = False,
+    ) -> None:
         """Make a plane that serves nothing yet.
 
         Args:
@@ -68,6 +77,7 @@ class EnginePlane:
             threads: how many of all versions together.
             boot: what this start of the process is called.
             keeps_records: whether somebody wants every record, and not only what they come to.
+            answers_as_sent: whether typed requests are answered in their own form, which only Python does.
         """
         settings = {
             "concurrent_calls": limits.concurrent_calls,
@@ -77,6 +87,7 @@ class EnginePlane:
             "threads": threads,
             "boot": boot,
             "keeps_records": keeps_records,
+            "answers_as_sent": answers_as_sent,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
         }

@@ -127,8 +127,8 @@ class NativePlane:
 
     def _made(self, key: VersionKey, runner: Runner) -> _Served:
         lease = self._manager.lease(key)
-        manifest = runner.manifest
-        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, manifest.task)
+        task = runner.manifest.task
+        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, task)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from turnout_server.config import LimitsConfig, format_address, parse_address
+from turnout_server.config import ErrorForm, LimitsConfig, format_address, parse_address
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
@@ -73,6 +73,7 @@ async def listening(
     data_plane: Literal["engine", "python"] = "python",
     checks: Sequence[Element] = (),
     native: NativePlane | None = None,
+    errors: ErrorForm = "trailers_only",
 ) -> AsyncIterator[Listening]:
     """Serve *services*, health and reflection on *address* until the context ends.
 
@@ -104,9 +105,10 @@ async def listening(
     server: Transport
     if data_plane == "engine":
         answers = native is not None and not checks and not spans.enabled
-        server = EngineTransport(methods, limits, native.plane.inner if native is not None and answers else None)
+        plane = native.plane.inner if native is not None and answers else None
+        server = EngineTransport(methods, limits, plane, errors=errors)
     else:
-        server = GrpcioTransport(methods, limits)
+        server = GrpcioTransport(methods, limits, errors=errors)
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
     try:
