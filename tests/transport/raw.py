@@ -97,10 +97,10 @@ class Client:
                 piece = await self._read()
                 self.closed = not piece
                 self._unread += piece
-                at = 0
-                for frame, at in frames.whole(self._unread):
+                end = 0
+                for frame, end in frames.whole(self._unread):  # noqa: B007 - the last one's is used
                     self.heard.append(frame)
-                self._unread = self._unread[at:]
+                self._unread = self._unread[end:]
 
     async def rest(self) -> bytes:
         """Return every byte until the server hangs up."""
