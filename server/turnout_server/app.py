@@ -126,7 +126,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
         ready = asyncio.Event()
-        services = services_of(data_plane, catalog, administration, config, ready.is_set)
+        services = services_of(data_plane, catalog, administration, config, ready.is_set, spans, instruments)
         server = await stack.enter_async_context(
             listening(
                 config.listen,

@@ -19,6 +19,7 @@ from tests.e2e.collector import Collector, attributes, collecting
 from tests.e2e.conftest import Gateway, StartGateway
 from tests.e2e.probes import connected, eventually, fp32, metrics, records, serving, stream, unary
 
+STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
 Labels = tuple[str, ...]
 
 
@@ -142,9 +143,45 @@ def test_a_call_of_the_open_inference_protocol_is_traced_alike(traced: Gateway, 
         call = stream(channel, "inference.GRPCInferenceService/ModelStreamInfer")
         asked = [fp32(1.0).SerializeToString() for _ in range(3)]
         assert len(list(call(iter(asked), metadata=list(caller.metadata.items()), timeout=30))) == 3
-    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 7 and found)
+    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 10 and found)
     names = collections.Counter(span.name for span in spans)
-    assert names == {"inference.GRPCInferenceService/ModelStreamInfer": 1, "turnout.queue": 3, "turnout.run": 3}
+    assert names == {STREAM: 1, "turnout.message": 3, "turnout.queue": 3, "turnout.run": 3}
+    messages = {span.span_id for span in spans if span.name == "turnout.message"}
+    assert {span.parent_span_id for span in spans if span.name == "turnout.queue"} == messages
+
+
+def test_a_message_of_a_stream_that_fails_shows_in_a_span_and_in_a_number(
+    traced: Gateway, collector: Collector
+) -> None:
+    """The stream itself ends well: its status says nothing of it."""
+    caller = Caller()
+    before = by_labels(traced, "turnout_rpc_messages_total", ("method", "code"))
+    with connected(traced.address) as channel:
+        asked = [fp32(1.0), fp32(1.0, model="nothing"), fp32(1.0, id="x" * 2000), fp32(1.0)]
+        call = stream(channel, STREAM)
+        sent = iter([one.SerializeToString() for one in asked])
+        assert len(list(call(sent, metadata=list(caller.metadata.items()), timeout=30))) == 4
+    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 9 and found)
+    (server,) = (span for span in spans if span.name == STREAM)
+    assert server.status.code == Status.STATUS_CODE_UNSET
+    messages = [span for span in spans if span.name == "turnout.message"]
+    assert {span.parent_span_id for span in messages} == {server.span_id}
+    told = collections.Counter(
+        (span.status.code, attributes(span)["rpc.response.status_code"], attributes(span).get("turnout.error.reason"))
+        for span in messages
+    )
+    assert told == {
+        (Status.STATUS_CODE_UNSET, "OK", None): 2,
+        (Status.STATUS_CODE_ERROR, "NOT_FOUND", "ROUTE_NOT_FOUND"): 1,
+        (Status.STATUS_CODE_ERROR, "INVALID_ARGUMENT", "REQUEST_INVALID"): 1,
+    }
+    after = by_labels(traced, "turnout_rpc_messages_total", ("method", "code"))
+    grown = {labels[1]: after[labels] - before.get(labels, 0) for labels in after}
+    assert {code: grown[code] for code in ("OK", "NOT_FOUND", "INVALID_ARGUMENT")} == {
+        "OK": 2,
+        "NOT_FOUND": 1,
+        "INVALID_ARGUMENT": 1,
+    }
 
 
 def test_a_trace_that_its_caller_does_not_sample_is_not_sent(client: turnout.Client, collector: Collector) -> None:

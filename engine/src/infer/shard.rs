@@ -28,11 +28,13 @@ use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
 use crate::ort::RunOptions;
 use crate::spans::Span;
-use crate::turnout_v1::RankRequest;
+use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
 const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
 pub const RANK: &str = "turnout.v1.RankingService/Rank";
+pub const PREDICT_PRICE: &str = "turnout.v1.PricingService/PredictPrice";
+pub const RECOMMEND: &str = "turnout.v1.RecommendationService/Recommend";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
 
@@ -114,7 +116,7 @@ enum Tried<T> {
 
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
-        matches!(path, MODEL_INFER | RANK)
+        matches!(path, MODEL_INFER | RANK | PREDICT_PRICE | RECOMMEND)
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
@@ -127,6 +129,8 @@ impl Unary for Shard {
                 self.inner.answer(call, request).await
             }
             RANK => self.inner.answer(call(RANK), RankRequest::parse(message, head)).await,
+            PREDICT_PRICE => self.inner.answer(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head)).await,
+            RECOMMEND => self.inner.answer(call(RECOMMEND), RecommendRequest::parse(message, head)).await,
             _ => Outcome::Declined,
         }
     }

@@ -29,6 +29,8 @@ _log = structlog.get_logger("turnout.native")
 
 EVERY_S = 0.05
 """How often the engine is asked what has ended, in seconds."""
+SELDOM_S = 0.25
+"""How often at least, where nothing has ended for a while."""
 PATIENCE_S = 0.25
 """How long somebody who reads metrics waits for the event loop to do so, in seconds."""
 SOON_S = 0.02
@@ -83,6 +85,8 @@ class NativePlane:
         self._due: asyncio.TimerHandle | None = None
         self._took_s = 0.0
         """How long it took to tell the engine what is served, the last time."""
+        self._is_quiet = True
+        """Whether nothing has ended since `follow` asked."""
         instruments.in_flight_elsewhere = lambda: plane.inside
         instruments.include(self)
         manager.subscribe(lambda status, error: self._version_changed(status.state))
@@ -179,12 +183,15 @@ class NativePlane:
         """Show what has ended, again and again and whenever metrics are read, until cancelled."""
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
         self._instruments.before_reading = partial(_on_thread, loop, thread, self.catch_up)
+        wait_s = EVERY_S
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(wait_s)
             try:
                 self.catch_up()
             except Exception:
                 _log.exception("what the engine told could not be counted")
+            wait_s = min(wait_s * 2, SELDOM_S) if self._is_quiet and not self._leaving else EVERY_S
+            self._is_quiet = True
 
     def catch_up(self) -> None:
         """Count and show what has ended until now, and let go of versions that were waited for."""
@@ -195,6 +202,7 @@ class NativePlane:
             self._let_go(idle)
 
     def _counted(self, ended: Ended) -> Page | None:
+        self._is_quiet = self._is_quiet and not any(ended)
         for servable, runs in ended.runs:
             runner = self._runners.get(servable)
             if runner is not None:

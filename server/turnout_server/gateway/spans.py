@@ -35,6 +35,7 @@ from turnout_server.vocabulary.attributes import (
 )
 from turnout_server.vocabulary.record import Record, Timing
 
+MESSAGE_SPAN = "turnout.message"
 QUEUE_SPAN = "turnout.queue"
 RUN_SPAN = "turnout.run"
 SERVER_FAULTS = frozenset(
@@ -192,6 +193,28 @@ class Spans:
         if code in SERVER_FAULTS:
             span.set_attribute("error.type", code)
             span.set_status(Status(StatusCode.ERROR))
+        span.end()
+
+    def start_message(self) -> Span:
+        """Start the span of one message of a stream, a child of the current one, if that is recorded."""
+        if self._tracer is None or not trace.get_current_span().is_recording():
+            return INVALID_SPAN
+        return self._tracer.start_span(MESSAGE_SPAN)
+
+    def end_message(self, span: Span, code: str, reason: str = "") -> None:
+        """End it. One that failed is an error whoever's fault it was: no status of the call's will tell of it.
+
+        Args:
+            span: what `start_message` returned.
+            code: how the message would have ended as a call, by a gRPC status code's name.
+            reason: the error's stable reason, if there was one.
+        """
+        if not span.is_recording():
+            return
+        span.set_attribute(RPC_STATUS, code)
+        if reason:
+            span.set_attributes({ERROR_REASON: reason, "error.type": code})
+            span.set_status(Status(StatusCode.ERROR, reason))
         span.end()
 
 
