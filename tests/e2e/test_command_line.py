@@ -199,7 +199,9 @@ def test_a_gateway_that_allows_no_changes_says_so(turnout: Turnout, gateway: Gat
     assert (ran.returncode, "--allow-changes" in ran.stderr) == (77, True)
 
 
-def test_the_older_name_of_a_data_plane_is_taken_with_one_warning(tiny_store: Path, start_gateway: StartGateway) -> None:
+def test_the_older_name_of_a_data_plane_is_taken_with_one_warning(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
     gateway = start_gateway(tiny_store, "--data-plane", "auto", "--set", "transport=grpcio")
     (warning,) = (one for one in records(gateway) if one["event"] == "outdated setting")
     assert warning["level"] == "warning"
