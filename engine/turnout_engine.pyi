@@ -52,6 +52,7 @@ class Engine:
         shards: int,
         max_message_bytes: int,
         max_connections: int,
+        headers_first: bool = False,
         plane: Plane | None = None,
     ) -> None:
         """Start the threads.
@@ -61,6 +62,7 @@ class Engine:
             shards: how many threads carry calls.
             max_message_bytes: the longest message that is taken, as sent and when inflated.
             max_connections: how many may be open at once; for one more, an idle one is closed.
+            headers_first: whether an error has headers of its own before its trailers, instead of both in one.
             plane: answers what it can by itself; None for nothing.
 
         Raises:
@@ -114,14 +116,45 @@ class Engine:
 
 # ---------------------------------------------------------------- the data plane: inferences without Python
 
-Told = tuple[list[Any], list[Any], list[Any], list[Any]]
-"""What has ended: decisions, which the others name by their place; requests that ended alike; runs that did; and the
-records of single requests, in the order of their numbers: all where somebody keeps records, else of models that failed.
-`turnout_server.engine.records` says what is in each."""
+Told = tuple[list[Any], list[Any], list[Any], list[Any], Page | None]
+"""What has ended: decisions, which the others name by their place; requests that ended alike; runs that did; what
+failing models said, for the log; and the records of single requests, if somebody keeps those and there are any.
+`turnout_server.engine.records` says what is in the others."""
+
+@final
+class Page:
+    """Records of single requests, in columns, in the order of their numbers."""
+
+    def __len__(self) -> int: ...
+    @property
+    def lost(self) -> int:
+        """How many more there were no room for: they came after those that are here."""
+
+    def keep(self, count: int) -> None:
+        """Lose all but the first *count*."""
+
+    def join(self, later: Page) -> None:
+        """Take what another page has, whose numbers are higher.
+
+        Raises:
+            ValueError: it is the same page.
+        """
+
+    def encode(self, key: bytes, key_id: str) -> tuple[object, object]:
+        """Return the journal's columns, those of `turnout_server.journal.columns.SCHEMA`, as Arrow's capsules: of the
+        schema, and of an array of structs. Other threads run meanwhile.
+
+        Args:
+            key: units are hashed with it.
+            key_id: what rows call it.
+
+        Raises:
+            ValueError: the key has more than 64 bytes, or there are more than 2 GiB of texts in a column.
+        """
 
 @final
 class Plane:
-    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, of numbers sent raw.
+    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
     """
@@ -151,6 +184,19 @@ class Plane:
     ) -> tuple[Told, int]:
         """Return what `ended` does, and the number of the next end, for a request that Python has served."""
 
+    def spans(self, *, rest: bool) -> tuple[int, bytes] | None:
+        """Return the oldest spans and how many they are, as fields of OTLP's `ScopeSpans`; None where too few wait.
+
+        From any thread.
+
+        Args:
+            rest: whether fewer than a batch will do.
+        """
+
+    @property
+    def spans_lost(self) -> int:
+        """How many spans were lost since too many waited."""
+
     def close(self) -> None:
         """Hand every call to Python from now on."""
 
@@ -178,6 +224,10 @@ class Servable:
         Raises:
             ValueError: JSON that cannot be read, or a session without such inputs and outputs.
         """
+
+    @property
+    def holds(self) -> int:
+        """How many requests and runs of it there are. What `Plane.ended` returns after this was 0 has all of them."""
 
     @property
     def waiting_rows(self) -> int:
@@ -303,10 +353,34 @@ def parse_infer(
 
     Returns:
         Name, version, unit, the request's own id, the request id, timeout in microseconds, the priority's level, inputs
-        in the signature's order (dtype, shape, bytes), rows, size, and the outputs wanted.
+        in the signature's order (dtype, shape, raw contents), rows, size, and the outputs wanted.
 
     Raises:
         ValueError: the signature cannot be read.
+    """
+
+def page(
+    boot: str,
+    records: Sequence[
+        tuple[
+            int,
+            int,
+            int,
+            str,
+            tuple[str, str, str, int, str, str, int, float | None, str, str],
+            str,
+            str,
+            int,
+            int | None,
+            str,
+        ]
+    ],
+) -> Page:
+    """Return a page of records: number, arrival and duration in nanoseconds, code, decision (as in `decide`, up to the
+    epoch), unit, request id, rows, nanoseconds in a queue, and traceparent.
+
+    Raises:
+        ValueError: a code or a reason is unknown.
     """
 
 def encode_infer(
@@ -315,14 +389,14 @@ def encode_infer(
     request_id: str,
     outputs: list[tuple[str, str, list[int], bytes]],
 ) -> bytes:
-    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, bytes.
+    """Write a `ModelInferResponse` with raw outputs: name, dtype, shape, raw contents.
 
     Args:
         decision: route, target, model, version, reason, assigned target, propensity.
         id: the request's own.
         request_id: the one in our records.
-        outputs: numbers only.
+        outputs: of any dtype.
 
     Raises:
-        ValueError: a reason or a dtype is unknown, or there are more bytes than protobuf can carry.
+        ValueError: a reason or a dtype is unknown, BYTES are none, or there are more bytes than protobuf can carry.
     """

@@ -33,12 +33,13 @@ enum Trailer {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (methods, *, shards, max_message_bytes, max_connections, plane = None))]
+    #[pyo3(signature = (methods, *, shards, max_message_bytes, max_connections, headers_first = false, plane = None))]
     fn new(
         methods: HashMap<String, (bool, bool)>,
         shards: usize,
         max_message_bytes: usize,
         max_connections: usize,
+        headers_first: bool,
         plane: Option<&Plane>,
     ) -> PyResult<Self> {
         if shards == 0 || max_connections == 0 || u32::try_from(max_message_bytes).is_err() {
@@ -48,7 +49,7 @@ impl Engine {
         }
         let methods: Methods =
             methods.into_iter().map(|(path, (client, server))| (path, Streaming { client, server })).collect();
-        let settings = Settings { shards, max_connections, max_message_bytes };
+        let settings = Settings { shards, max_connections, max_message_bytes, headers_first };
         let server = match plane.map(|plane| plane.inner.clone()) {
             Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
             None => Server::start(settings, methods, |_| Nothing)?,

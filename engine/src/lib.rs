@@ -9,11 +9,14 @@ mod contract;
 pub mod decide;
 pub mod error;
 pub mod infer;
+pub mod journal;
 pub mod net;
 pub mod oip;
 #[allow(unsafe_code)]
 pub mod ort;
+pub mod spans;
 pub mod tensor;
+pub mod turnout_v1;
 
 use pyo3::prelude::*;
 
@@ -22,8 +25,10 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     decide::python::register(module)?;
     oip::python::register(module)?;
+    turnout_v1::python::register(module)?;
     ort::python::register(module)?;
     infer::python::register(module)?;
+    journal::python::register(module)?;
     module.add_class::<contract::Engine>()?;
     Ok(())
 }

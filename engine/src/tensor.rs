@@ -30,6 +30,51 @@ pub enum Data {
     Texts(Vec<Bytes>),
 }
 
+/// A tensor's elements, in somebody else's memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// As `Data::Raw`.
+    Raw(&'a [u8]),
+    /// As `Data::Texts`.
+    Texts(&'a [Bytes]),
+}
+
+impl<'a> Elements<'a> {
+    /// Returns the bytes of numbers; nothing for texts.
+    pub fn raw(self) -> &'a [u8] {
+        match self {
+            Elements::Raw(raw) => raw,
+            Elements::Texts(_) => &[],
+        }
+    }
+}
+
+impl Data {
+    /// Returns the elements.
+    pub fn elements(&self) -> Elements<'_> {
+        match self {
+            Data::Raw(raw) => Elements::Raw(raw),
+            Data::Texts(texts) => Elements::Texts(texts),
+        }
+    }
+
+    /// Returns the bytes of numbers; nothing for texts.
+    pub fn raw(&self) -> &[u8] {
+        match self {
+            Data::Raw(raw) => raw,
+            Data::Texts(_) => &[],
+        }
+    }
+
+    /// Returns the texts; nothing for numbers.
+    pub fn texts(&self) -> &[Bytes] {
+        match self {
+            Data::Raw(_) => &[],
+            Data::Texts(texts) => texts,
+        }
+    }
+}
+
 /// A tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {

@@ -9,7 +9,7 @@ use turnout_engine::call::Head;
 use turnout_engine::decide::{Ask, Decision, Snapshot, decide};
 use turnout_engine::oip::wire::{put_bytes, put_varint};
 use turnout_engine::oip::{self, InferRequest, Output, Signature, prepare};
-use turnout_engine::tensor::DType;
+use turnout_engine::tensor::{DType, Elements};
 
 const SNAPSHOT: &str = r#"{"digest": "d", "routes": [{
     "name": "cost", "salt": "salt-2026", "epoch": "e", "mirrored": false, "total": 100, "fallback": 0,
@@ -90,7 +90,7 @@ fn costs() {
         let answer = oip::Head::of(&decision);
         let (dims, data) = ([rows, 1], vec![0; rows as usize * 4]);
         timed(&format!("encode {rows} x 1"), 1_000_000, |_| {
-            let output = Output { name: "y", dtype: DType::Fp32, dims: &dims, data: &data };
+            let output = Output { name: "y", dtype: DType::Fp32, dims: &dims, data: Elements::Raw(&data) };
             black_box(oip::encode(&answer, "request-17", "request-17", &[output]).expect("short"));
         });
     }

@@ -7,7 +7,6 @@ import contextlib
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ import uvloop
 
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
-from turnout_server.execution.loading import Loading, opening
+from turnout_server.execution.loading import Loading, opening, trial_memory_bytes
 from turnout_server.execution.runner import Runner
-from turnout_server.execution.workers import most_runs, most_threads, working
+from turnout_server.execution.workers import most_runs, most_threads, usable_cores, working
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
@@ -26,13 +25,15 @@ from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.reconciler import Reconciler
-from turnout_server.gateway.records import Reader, Records
+from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
+from turnout_server.onnx.children import Children
+from turnout_server.onnx.loader import binding
 from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
 from turnout_server.routing.view import View
@@ -43,7 +44,7 @@ from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.store import DirectoryStore
-from turnout_server.telemetry import telemetry
+from turnout_server.telemetry import Telemetry, telemetry
 from turnout_server.transport.status import name_of_reason
 from turnout_server.vocabulary.errors import TurnoutError
 
@@ -85,12 +86,20 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
         chosen = choice.chosen(config, choice.find())
-        open_version = opening(local, _engine_sessions() if chosen.name == "engine" else None)
+        open_session = _engine_sessions() if chosen.name == "engine" else binding()
+        children = Children(
+            "engine" if chosen.name == "engine" else "binding",
+            config.store.load_timeout_s,
+            trial_memory_bytes(config.store.load_memory_mb),
+        )
+        open_version = opening(local, children, open_session)
         loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run)
-        manager = await stack.enter_async_context(_managing(loading, config.store.loaders, instruments))
+        loaders = config.store.loaders or usable_cores()
+        manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
+        stack.callback(children.close)  # before the manager, which waits for what is under way
         names = LiveNames(manager)
         boot = identify(config.journal.instance)
-        native = _native(config, boot, names, manager, instruments) if chosen.name == "engine" else None
+        native = _native(config, boot, names, manager, reports) if chosen.name == "engine" else None
         reconciler = Reconciler(
             store,
             names,
@@ -106,7 +115,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
-        catch_up = (lambda: None) if native is None else partial(native.catch_up, records)
+        catch_up = (lambda: None) if native is None else native.catch_up
         catalog = Catalog(store, names, reconciler, manager, before_statistics=catch_up)
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
@@ -117,7 +126,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
         ready = asyncio.Event()
-        services = services_of(data_plane, catalog, administration, config, ready.is_set)
+        services = services_of(data_plane, catalog, administration, config, ready.is_set, spans, instruments)
         server = await stack.enter_async_context(
             listening(
                 config.listen,
@@ -128,10 +137,11 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 config.grace_s,
                 chosen.name,
                 native=native,
+                errors=config.errors,
             )
         )
         if native is not None:
-            await stack.enter_async_context(_background(native.follow(records)))
+            await stack.enter_async_context(_background(native.follow()))
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
@@ -180,16 +190,26 @@ def _engine_sessions() -> OpenSession:
     return engine.open_session
 
 
-def _native(
-    config: Config, boot: Boot, names: LiveNames, manager: Manager[Runner], instruments: Instruments
-) -> NativePlane:
+def _native(config: Config, boot: Boot, names: LiveNames, manager: Manager[Runner], reports: Telemetry) -> NativePlane:
     # Only where it was chosen: the engine is an extra.
     from turnout_server.engine.plane import EnginePlane
 
     runs = most_runs(config.scheduling.workers)
-    keeps_records = config.journal.path is not None
-    plane = EnginePlane(config.limits, runs, most_threads(runs), boot.boot, keeps_records=keeps_records)
-    return NativePlane(plane, names, manager, instruments, name_of_reason)
+    most_records = config.journal.ring_records if config.journal.path is not None else 0
+    sender = reports.spans.native
+    sampling = None if sender is None else sender.sampling()
+    plane = EnginePlane(
+        config.limits,
+        runs,
+        most_threads(runs),
+        boot.boot,
+        most_records=most_records,
+        tracing=sampling,
+        answers_as_sent=config.open_inference.answers == "as_sent",
+    )
+    if sender is not None and sampling is not None:
+        sender.follow(plane.spans)
+    return NativePlane(plane, names, manager, reports.instruments, name_of_reason)
 
 
 def _recording(
@@ -202,17 +222,17 @@ def _recording(
     """Return what makes records, with everybody who reads them; *stack* ends those."""
     shadow = ShadowInstruments()
     instruments.include(shadow)
-    keepers: list[Reader] = []
+    journal: Keeper | None = None
     if config.path is not None:
         # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
         from turnout_server.journal.journal import opening as journaling
 
-        journal = stack.enter_context(journaling(config, boot))
-        instruments.include(JournalInstruments(journal.counts))
-        keepers.append(journal.append)
-    records = Records([instruments.read, shadow.read], boot.boot, native, keepers)
+        journal = opened = stack.enter_context(journaling(config, boot))
+        instruments.include(JournalInstruments(opened.counts))
+    records = Records([instruments.read, shadow.read], boot.boot, native, journal)
     if native is not None:
-        stack.callback(native.catch_up, records)
+        native.show = records.show
+        stack.callback(native.close)
     return records
 
 

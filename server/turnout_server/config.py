@@ -13,7 +13,11 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+LEAST_TRIAL_MB = 512
+"""With less, not even ONNX Runtime starts."""
 DataPlaneName = Literal["auto", "engine", "python"]
+Answers = Literal["raw", "as_sent"]
+ErrorForm = Literal["trailers_only", "headers_and_trailers"]
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,8 +44,12 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often the store is looked at, in seconds."""
     latest: Annotated[int, msgspec.Meta(ge=0)] = 1
     """How many of each model's newest versions to load, besides those that labels and routes name."""
-    loaders: Positive = 1
-    """How many versions may load at the same time."""
+    loaders: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many versions may load at the same time; 0 is one a core."""
+    load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """How long a step of trying a version out may take, in seconds: its check, opening it, its first runs."""
+    load_memory_mb: Annotated[int, msgspec.Meta(ge=LEAST_TRIAL_MB)] | None = None
+    """How many megabytes trying a version out may take; None for half of the machine's or the container's."""
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +105,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the Open Inference Protocol is spoken, where it leaves that to the server."""
+
+    answers: Answers = "raw"
+    """The form of tensors in answers: `raw`, as Triton's clients expect them; or `as_sent`, that of the request."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything."""
 
@@ -106,11 +121,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `data_plane` was called: `native` is its `auto`, `grpcio` its `python`. Not taken after this release."""
     data_plane: DataPlaneName = "auto"
     """What carries calls and inferences: the engine, or Python; `auto` is the engine where it is installed."""
+    errors: ErrorForm = "trailers_only"
+    """How errors travel: headers and trailers in one, as gRPC has it; or apart, for proxies that lose the former."""
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
+    open_inference: OpenInferenceConfig = OpenInferenceConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

@@ -70,6 +70,8 @@ def plain(random: Random, signature: Signature, name: str) -> Request:
     names = list(drawn)
     if random.random() < 0.2:
         random.shuffle(names)
+    if typed and random.random() < 0.6:
+        request.parameters["binary_data_output"].bool_param = True  # else it is for the server's configuration to say
     for spec in sorted(signature.inputs, key=lambda spec: names.index(spec.name)):
         elements = drawn[spec.name]
         tensor = request.inputs.add(name=spec.name, datatype=spec.dtype.value, shape=drawn.shapes[spec.name])

@@ -19,11 +19,12 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from tests.differential import chance
-from tests.differential.answers import shown
-from tests.differential.calls import Call
+from tests.differential.answers import Answer, shown
+from tests.differential.calls import INFER, Call
 from tests.differential.generator import Kind, kind_of, make_call
-from tests.differential.planes import PAIRS
+from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
+from tests.differential.traces import is_plain, trace_of
 from tests.differential.world import World, make_world
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.vocabulary.decision import Reason
@@ -153,6 +154,30 @@ def test_statistics_are_equal(both: Both) -> None:
         fail(both, "versions whose statistics differ", len(differ), examples)
 
 
+def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Both) -> None:
+    """Else Python would be compared with itself."""
+    if ENGINE.name not in both.names:
+        pytest.skip("neither of them is the engine")
+    asked = [
+        (call, both.second.answers[place])
+        for place, call in enumerate(both.calls)
+        if call.method == INFER and kind_of(call, both.world) in (Kind.CERTAIN, Kind.MIRRORED)
+    ]
+    ordinary = [call for call, answer in asked if _is_ordinary(call, answer)]
+    assert len(ordinary) > len(asked) / 4
+    assert both.second.declined <= len(asked) - len(ordinary)
+
+
+def _is_ordinary(call: Call, answer: Answer) -> bool:
+    """Say whether the engine is to answer a call for itself."""
+    return answer.code == "OK" and not call.about and _answered_raw(call) and is_plain(call)
+
+
+def _answered_raw(call: Call) -> bool:
+    request = _request_of(call)
+    return bool(request.raw_input_contents) or request.parameters["binary_data_output"].bool_param
+
+
 def test_records_are_equal(both: Both) -> None:
     """Every column of the journal but for times and numbers of the process."""
     chance_ids = _ids(both, Kind.DRAWN) | _ids(both, Kind.HURRIED)
@@ -163,6 +188,29 @@ def test_records_are_equal(both: Both) -> None:
         differ.sort(key=lambda one: one[1])
         fail(
             both, "records that only one has", len(differ), ["\n\n".join(f"{name}: {row}" for name, row in differ[:20])]
+        )
+
+
+def test_spans_are_equal(both: Both) -> None:
+    """Names, attributes, kinds, parents, links and status, of calls that can be told by their request id or trace."""
+    kinds = [(call, kind_of(call, both.world)) for call in both.calls]
+    chance_ids = _ids(both, Kind.DRAWN) | _ids(both, Kind.HURRIED)
+    sent = {trace_of(call) for call, kind in kinds if kind in (Kind.CERTAIN, Kind.MIRRORED)}
+    first, second = (
+        Counter(
+            trace.text
+            for trace in seen.spans
+            if not trace.request_ids & chance_ids and (trace.request_ids or trace.id in sent)
+        )
+        for seen in (both.first, both.second)
+    )
+    assert first
+    assert any("turnout.run" in text for text in first)
+    differ = [*((both.names[0], text) for text in first - second), *((both.names[1], text) for text in second - first)]
+    if differ:
+        differ.sort(key=lambda one: one[1])
+        fail(
+            both, "traces that only one has", len(differ), ["\n".join(f"{name}: {text}" for name, text in differ[:20])]
         )
 
 

@@ -11,40 +11,99 @@ import pytest
 
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
 from tests.e2e.probes import PATIENCE_S, connected, metrics, unary
+from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 pytestmark = pytest.mark.skipif(
     DATA_PLANE not in ("", "engine") or importlib.util.find_spec("turnout_engine") is None,
     reason="the engine does not serve here",
 )
 
+INFER = "inference.GRPCInferenceService/ModelInfer"
 
-def request(*, typed: bool = False, output: str = "") -> bytes:
-    asked = oip.ModelInferRequest(model_name="echo-fp32")
-    tensor = asked.inputs.add(name="in_fp32", datatype="FP32", shape=[1, 2])
-    if typed:
-        tensor.contents.fp32_contents.extend([1.0, 2.0])
-    else:
-        asked.raw_input_contents.append(np.array([1, 2], np.float32).tobytes())
+
+def echoed(datatype: str) -> Array:
+    if datatype == "BYTES":
+        return texts(["", "a\0b", "\u6f22\u5b57", "x" * 300], (2, 2))
+    return np.array([[0, 1], [1, 0]], NUMPY_DTYPES[datatype])
+
+
+def request(datatype: str, *, typed: bool = False, output: str = "") -> oip.ModelInferRequest:
+    name = f"in_{datatype.lower()}"
+    asked = request_of({name: echoed(datatype)}, {name: datatype}, typed=typed, model_name=f"echo-{datatype.lower()}")
+    asked.parameters["binary_data_output"].bool_param = True
     if output:
         asked.outputs.add(name=output)
-    return asked.SerializeToString()
+    return asked
 
 
 def declined(gateway: Gateway) -> float:
     return sum(metrics(gateway, "turnout_engine_declined_total").values())
 
 
-def test_numbers_sent_raw_never_come_to_python(tiny_store: Path, start_gateway: StartGateway) -> None:
-    """That the others are counted shows that the engine was asked at all."""
+def test_tensors_of_every_form_never_come_to_python(tiny_store: Path, start_gateway: StartGateway) -> None:
+    """That others are counted shows that the engine was asked at all."""
     gateway = start_gateway(tiny_store)
     with connected(gateway.address) as channel:
-        infer = unary(channel, "inference.GRPCInferenceService/ModelInfer")
-        for _ in range(20):
-            infer(request(), timeout=PATIENCE_S)
+        infer = unary(channel, INFER)
+        for datatype in DTYPES:
+            for typed in (False, True) if datatype in FIELDS else (False,):
+                raw = infer(request(datatype, typed=typed).SerializeToString(), timeout=PATIENCE_S)
+                answer = oip.ModelInferResponse.FromString(raw)
+                assert list(answer.raw_output_contents) == [raw_bytes(echoed(datatype))], datatype
+                (array,) = response_arrays(answer).values()
+                assert array.tolist() == echoed(datatype).tolist()
         assert declined(gateway) == 0
-        infer(request(typed=True), timeout=PATIENCE_S)
-        assert declined(gateway) == 1
         with pytest.raises(grpc.RpcError, match="nonsense"):
-            infer(request(output="nonsense"), timeout=PATIENCE_S)
-        assert declined(gateway) == 2
+            infer(request("FP32", output="nonsense").SerializeToString(), timeout=PATIENCE_S)
+        assert declined(gateway) == 1
+        asked = request("FP32", typed=True)
+        asked.parameters["binary_data_output"].bool_param = False
+        answer = oip.ModelInferResponse.FromString(infer(asked.SerializeToString(), timeout=PATIENCE_S))
+        assert (list(answer.outputs[0].contents.fp32_contents), declined(gateway)) == ([0, 1, 1, 0], 2)
+
+
+def rounds(count: int) -> bytes:
+    """Return a request of the model `slow`, whose runs take as long as the value of its input says."""
+    asked = oip.ModelInferRequest(model_name="slow")
+    asked.inputs.add(name="rounds", datatype="INT64", shape=[1])
+    asked.raw_input_contents.append(np.array([count], np.int64).tobytes())
+    return asked.SerializeToString()
+
+
+def test_a_value_that_makes_a_quick_model_slow_keeps_nobody_from_being_served(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    """Runs of `slow` are quick as far as its loading has shown, so the first ones begin where calls are carried."""
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel:
+        infer = unary(channel, INFER)
+        answer = oip.ModelInferResponse.FromString(infer(rounds(500), timeout=PATIENCE_S))
+        assert np.frombuffer(answer.raw_output_contents[0], np.int64) == [500], "begun anew, and right"
+        runs = metrics(gateway, "turnout_run_duration_seconds_count")
+        assert runs[("model", "slow"), ("version", "1")] == 1
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel, connected(gateway.address) as other:
+        endless = [channel.unary_unary(f"/{INFER}").future(rounds(10**9), timeout=PATIENCE_S) for _ in range(8)]
+        for _ in range(50):
+            unary(other, INFER)(request("FP32").SerializeToString(), timeout=PATIENCE_S)
+        assert not any(call.done() for call in endless)
+        for call in endless:
+            call.cancel()
+    assert declined(gateway) == 0
+
+
+def test_a_run_that_nobody_waits_for_ends_and_its_version_can_go(store: Path, start_gateway: StartGateway) -> None:
+    """A billion rounds would take days: that the version is unloaded shows that they are not run."""
+    gateway = start_gateway(store, "--allow-changes", "--set", "scheduling.inline_below_us=0")
+    with connected(gateway.address) as channel:
+        infer = unary(channel, INFER)
+        with pytest.raises(grpc.RpcError) as refused:
+            infer(rounds(10**9), timeout=0.5)
+        assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert declined(gateway) == 0
+        unload = unary(channel, "inference.GRPCInferenceService/RepositoryModelUnload")
+        unload(oip.RepositoryModelUnloadRequest(model_name="slow").SerializeToString(), timeout=PATIENCE_S)
+    runs = metrics(gateway, "turnout_run_duration_seconds_count")
+    assert runs[("model", "slow"), ("version", "1")] == 1, "it was counted before the version went"

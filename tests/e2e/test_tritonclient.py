@@ -62,6 +62,13 @@ def test_no_check_made_the_gateway_complain(outcomes: Outcomes) -> None:
     assert [record for record in outcomes.log if record["level"] in ("error", "critical")] == []
 
 
+def test_tritonclient_gets_the_form_that_it_sent_where_that_is_set(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(tiny_store, "--set", "open_inference.answers=as_sent")
+    assert run_checks("check_as_sent", gateway).tracebacks == dict.fromkeys(names("check_as_sent"), "")
+
+
 def test_tritonclient_may_do_more_where_that_is_allowed(
     store: Path, start_gateway: StartGateway, tmp_path: Path
 ) -> None:

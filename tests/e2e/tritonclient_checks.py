@@ -4,6 +4,7 @@ Run by `test_tritonclient.py` as a process of its own, as tritonclient's stubs a
 
     python -m tests.e2e.tritonclient_checks check HOST:PORT             a gateway as it comes
     python -m tests.e2e.tritonclient_checks check_permissive HOST:PORT  one that allows shared memory and changes
+    python -m tests.e2e.tritonclient_checks check_as_sent HOST:PORT     one that answers in the request's form
 
 Prints a JSON object with each check's name and its traceback, empty for a check that passed.
 """
@@ -11,6 +12,7 @@ Prints a JSON object with each check's name and its traceback, empty for a check
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import queue
 import secrets
@@ -20,13 +22,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
+import ml_dtypes
 import numpy as np
 import tritonclient.grpc as client
 import tritonclient.grpc.aio as aio
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, shared_memory
 
-CHECKS: dict[str, dict[str, Callable[[str], None]]] = {"check": {}, "check_permissive": {}}
+CHECKS: dict[str, dict[str, Callable[[str], None]]] = {"check": {}, "check_permissive": {}, "check_as_sent": {}}
 SAMPLES: dict[str, np.ndarray[Any, Any]] = {
     "BOOL": np.array([[True, False], [False, True]]),
     "UINT8": np.array([[0, 255], [1, 2]], np.uint8),
@@ -38,6 +41,7 @@ SAMPLES: dict[str, np.ndarray[Any, Any]] = {
     "INT32": np.array([[-(2**31), 2**31 - 1], [1, 2]], np.int32),
     "INT64": np.array([[-(2**63), 2**63 - 1], [1, 2]], np.int64),
     "FP16": np.array([[-1.5, np.inf], [0, 65504]], np.float16),
+    "BF16": np.array([[-1.5, np.inf], [0, 2.0**100]], ml_dtypes.bfloat16),
     "FP32": np.array([[-1.5, np.nan], [0, 3e38]], np.float32),
     "FP64": np.array([[-1.5, -np.inf], [0, 1e308]], np.float64),
     "BYTES": np.array([["é漢😀", ""], ["a\0b", "tail\0"]], dtype=object),
@@ -51,6 +55,11 @@ def check(function: Callable[[str], None]) -> Callable[[str], None]:
 
 def check_permissive(function: Callable[[str], None]) -> Callable[[str], None]:
     CHECKS["check_permissive"][function.__name__] = function
+    return function
+
+
+def check_as_sent(function: Callable[[str], None]) -> Callable[[str], None]:
+    CHECKS["check_as_sent"][function.__name__] = function
     return function
 
 
@@ -95,6 +104,8 @@ def the_server_describes_itself(address: str) -> None:
         assert "log_info" in triton.get_log_settings(as_json=True)["settings"]
         triton.unregister_system_shared_memory()
         assert triton.get_system_shared_memory_status(as_json=True) == {}
+        triton.unregister_cuda_shared_memory()
+        assert triton.get_cuda_shared_memory_status(as_json=True) == {}
 
 
 @check
@@ -136,9 +147,10 @@ def every_dtype_comes_back(address: str) -> None:
 @check
 def many_inputs_and_outputs_travel_together(address: str) -> None:
     with client.InferenceServerClient(address) as triton:
-        inputs = [tensor(f"in_{d.lower()}", array, d) for d, array in reversed(SAMPLES.items())]
+        samples = {datatype: array for datatype, array in SAMPLES.items() if datatype != "BF16"}
+        inputs = [tensor(f"in_{d.lower()}", array, d) for d, array in reversed(samples.items())]
         result = triton.infer("echo", inputs, request_id="all")
-        for datatype, array in SAMPLES.items():
+        for datatype, array in samples.items():
             same(result.as_numpy(f"out_{datatype.lower()}"), array)
         assert result.get_response().id == "all"
         wanted = [client.InferRequestedOutput(name) for name in ("out_bytes", "out_fp16")]
@@ -146,8 +158,8 @@ def many_inputs_and_outputs_travel_together(address: str) -> None:
         assert [output.name for output in response.outputs] == ["out_bytes", "out_fp16"]
 
 
-@check
-def typed_contents_get_typed_answers(address: str) -> None:
+def fill_typed(address: str, answered: Callable[[str, str, list[Any], Any], None]) -> None:
+    """Send a typed request of each dtype, and hand on field, dtype, the values sent, and the answer."""
     fields = {"BOOL": "bool_contents", "INT8": "int_contents", "UINT16": "uint_contents", "INT64": "int64_contents"}
     fields |= {"FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents", "UINT64": "uint64_contents"}
     with grpc.insecure_channel(address) as channel:
@@ -162,10 +174,37 @@ def typed_contents_get_typed_answers(address: str) -> None:
             request = service_pb2.ModelInferRequest(model_name=f"echo-{datatype.lower()}")
             one = request.inputs.add(name=f"in_{datatype.lower()}", datatype=datatype, shape=[2, 2])
             getattr(one.contents, field).extend(values)
-            response = infer(request)
-            assert not response.raw_output_contents
-            found = list(getattr(response.outputs[0].contents, field))
-            assert str(found) == str(values), (found, values)
+            answered(field, datatype, values, infer(request))
+
+
+@check
+def typed_contents_get_raw_answers(address: str) -> None:
+    """As Triton's own servers do, and its examples of raw stubs expect."""
+
+    def answered(field: str, datatype: str, values: list[Any], response: Any) -> None:
+        assert not response.outputs[0].HasField("contents")
+        assert len(response.raw_output_contents) == 1
+        same(client.InferResult(response).as_numpy(f"out_{datatype.lower()}"), SAMPLES[datatype])
+
+    fill_typed(address, answered)
+
+
+@check_as_sent
+def typed_contents_get_typed_answers(address: str) -> None:
+    def answered(field: str, datatype: str, values: list[Any], response: Any) -> None:
+        assert not response.raw_output_contents
+        found = list(getattr(response.outputs[0].contents, field))
+        assert str(found) == str(values), (found, values)
+
+    fill_typed(address, answered)
+
+
+@check_as_sent
+def raw_contents_get_raw_answers(address: str) -> None:
+    with client.InferenceServerClient(address) as triton:
+        result = triton.infer("echo-fp32", fp32(1, 2))
+        assert not result.get_response().outputs[0].HasField("contents")
+        same(result.as_numpy("out_fp32"), np.array([[1, 2]], np.float32))
 
 
 @check
@@ -237,7 +276,11 @@ def wrong_requests_get_clean_errors(address: str) -> None:
                 "PERMISSION_DENIED",
                 "shared memory",
             ),
-            "cuda": (refusal(lambda: triton.get_cuda_shared_memory_status()), "UNIMPLEMENTED", "CUDA"),
+            "cuda": (
+                refusal(lambda: triton.register_cuda_shared_memory("r", base64.b64encode(bytes(64)), 0, 8)),
+                "UNIMPLEMENTED",
+                "CUDA",
+            ),
             "trace": (refusal(lambda: triton.update_trace_settings(settings={"a": "b"})), "UNIMPLEMENTED", "trace"),
             "log": (refusal(lambda: triton.update_log_settings({"log_info": False})), "UNIMPLEMENTED", "log"),
         }

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.engine.wires import rewrite
-from tests.rpc.inference import NUMPY, FakeCall, predicted, request_of
+from tests.rpc.inference import DTYPES, FIELDS, NUMPY, FakeCall, identity, predicted, raw_bytes, request_of, texts
 from tests.rpc.open_inference.test_codec_properties import mutate
 from turnout_server.engine import snapshot
 from turnout_server.execution.runner import Runner, outputs_wanted
-from turnout_server.rpc.open_inference import codec, parameters
+from turnout_server.rpc.open_inference import codec, parameters, raw_tensors
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.scheduling.item import level_of
@@ -30,8 +31,6 @@ from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 engine = pytest.importorskip("turnout_engine")
 
 OFF = SharedMemory()
-WIDE = tuple(dtype.value for dtype in DType if dtype is not DType.BYTES)
-"""The dtypes whose elements have one width."""
 METADATA = {"x-turnout-unit": "theirs", "x-request-id": "their-id"}
 
 wire_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -52,13 +51,14 @@ def in_python(wire: bytes, metadata: Mapping[str, str], signature: Signature) ->
     request = pb.ModelInferRequest.FromString(wire)
     query = codec.decode(request, FakeCall(metadata), OFF)
     arrays = query.prepare(signature)
-    assert codec._answers_raw(request)
+    assert parameters.boolean(request.parameters, "binary_data_output") is not False
     runner = runner_of(signature)
     rows = runner.rows_of(arrays)
     timeout = parameters.integer(request.parameters, "timeout")
     assert (query.deadline is None) == (not timeout)
     inputs = [
-        (spec.dtype.value, list(arrays[spec.name].shape), arrays[spec.name].tobytes()) for spec in signature.inputs
+        (spec.dtype.value, list(arrays[spec.name].shape), raw_tensors.encode(arrays[spec.name]))
+        for spec in signature.inputs
     ]
     return (
         query.name,
@@ -91,9 +91,9 @@ def check(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> boo
 def signatures(draw: st.DrawFn) -> Signature:
     sizes = st.lists(st.sampled_from([-1, -1, 1, 2, 3]), max_size=3)
     names = draw(st.lists(wire_texts, min_size=1, max_size=4, unique=True))
-    inputs = tuple(TensorSpec(name, DType(draw(st.sampled_from(WIDE))), tuple(draw(sizes))) for name in names)
+    inputs = tuple(TensorSpec(name, DType(draw(st.sampled_from(DTYPES))), tuple(draw(sizes))) for name in names)
     outputs = tuple(
-        TensorSpec(name, DType(draw(st.sampled_from(WIDE))), tuple(draw(sizes)))
+        TensorSpec(name, DType(draw(st.sampled_from(DTYPES))), tuple(draw(sizes)))
         for name in draw(st.lists(wire_texts, max_size=4, unique=True))
     )
     return Signature(inputs=inputs, outputs=outputs, batched=draw(st.booleans()))
@@ -107,8 +107,15 @@ def arrays_for(draw: st.DrawFn, signature: Signature) -> dict[str, Array]:
         shape = [draw(st.integers(0, 3)) if size < 0 else size for size in spec.shape]
         if spec.name in signature.rowwise:
             shape[0] = rows
-        arrays[spec.name] = draw(hnp.arrays(NUMPY[spec.dtype.value], tuple(shape)))
+        arrays[spec.name] = draw(arrays_of(spec.dtype.value, tuple(shape)))
     return arrays
+
+
+def arrays_of(dtype: str, shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
+    if dtype != "BYTES":
+        return hnp.arrays(NUMPY[dtype], shape)
+    count = math.prod(shape)
+    return st.lists(wire_texts, min_size=count, max_size=count).map(lambda elements: texts(elements, shape))
 
 
 def datatypes_of(signature: Signature) -> dict[str, str]:
@@ -119,7 +126,9 @@ def datatypes_of(signature: Signature) -> dict[str, str]:
 def requests(draw: st.DrawFn) -> tuple[pb.ModelInferRequest, Signature]:
     """Return a request such as clients send, and a signature that it fits."""
     signature = draw(signatures())
-    request = request_of(draw(arrays_for(signature)), datatypes_of(signature), id=draw(wire_texts))
+    datatypes = datatypes_of(signature)
+    typed = draw(st.booleans()) and all(datatype in FIELDS for datatype in datatypes.values())
+    request = request_of(draw(arrays_for(signature)), datatypes, id=draw(wire_texts), typed=typed)
     request.model_name = draw(st.one_of(st.just("price"), wire_texts.filter(bool)))
     request.model_version = draw(st.one_of(st.just(""), wire_texts))
     for spec in draw(st.permutations(signature.outputs))[: draw(st.integers(0, 4))]:
@@ -170,23 +179,46 @@ def test_what_is_taken_of_requests_with_changes_is_read_alike(
         check(changed.SerializeToString(), METADATA, signature)
 
 
+def raw_misfit(dtype: str, count: int, draw: st.DrawFn) -> bytes:
+    if dtype == "BYTES":
+        return draw(st.sampled_from([b"\0\0\0\0", b"\1\0\0\0x", b"\1\0\0\0\xff", b"\2\0\0\0x"])) * count
+    return draw(st.sampled_from([b"\0", b"\1", b"\1", b"\2"])) * (count * NUMPY_DTYPES[dtype].itemsize)
+
+
+def fill(contents: pb.InferTensorContents, dtype: str, count: int, draw: st.DrawFn) -> None:
+    """Put *count* elements of a dtype into contents, which it may just not hold."""
+    contents.SetInParent()
+    field = FIELDS.get(dtype, "fp32_contents")
+    values: Sequence[Any] = (0, 1, 1, 1)
+    if field in ("int_contents", "uint_contents"):
+        values = (1, 1, 127, 128, 255, 256, 32767, 32768, 65535, 65536)
+    elif field == "bytes_contents":
+        values = (b"", b"x", "\u65e5".encode(), b"\xff")
+    getattr(contents, field).extend(draw(st.lists(st.sampled_from(values), min_size=count, max_size=count)))
+
+
 @st.composite
 def misfits(draw: st.DrawFn) -> tuple[pb.ModelInferRequest, Signature]:
-    """Return a raw request that may fit its signature nearly: rows, sizes, dtypes, names and BOOLs are anybody's."""
+    """Return a request that may fit its signature nearly: rows, sizes, dtypes, names and elements are anybody's."""
     signature = draw(signatures())
     request = pb.ModelInferRequest(model_name="m")
+    typed = draw(st.booleans())
     for spec in draw(st.permutations(signature.inputs)):
         odd = draw(st.sampled_from(["", "", "", "", "", "name", "dtype", "rank", "bytes"]))
         sizes = [draw(st.integers(-1, 3)) if draw(st.integers(0, 9)) == 0 else size for size in spec.shape]
         shape = [draw(st.sampled_from([0, 1, 2, 2, 2])) if size < 0 else size for size in sizes]
-        count = int(np.prod(shape)) * NUMPY_DTYPES[spec.dtype.value].itemsize
-        data = draw(st.sampled_from([b"\0", b"\1", b"\1", b"\2"])) * count
-        request.inputs.add(
+        count = max(0, math.prod(shape))
+        tensor = request.inputs.add(
             name=draw(st.sampled_from([one.name for one in signature.inputs])) if odd == "name" else spec.name,
-            datatype=draw(st.sampled_from(WIDE)) if odd == "dtype" else spec.dtype.value,
+            datatype=draw(st.sampled_from(DTYPES)) if odd == "dtype" else spec.dtype.value,
             shape=[*shape, 1] if odd == "rank" else shape,
         )
-        request.raw_input_contents.append(data[1:] if odd == "bytes" else data)
+        if typed:
+            dtype = draw(st.sampled_from([*[spec.dtype.value] * 5, "INT8", "BYTES"]))
+            fill(tensor.contents, dtype, draw(st.sampled_from([count, count, count, count + 1])), draw)
+        else:
+            data = raw_misfit(spec.dtype.value, count, draw)
+            request.raw_input_contents.append(data[1:] if odd == "bytes" else data)
     for spec in signature.outputs[: draw(st.integers(0, 2))]:
         request.outputs.add(name=draw(st.sampled_from([spec.name, spec.name, signature.outputs[0].name])))
     return request, signature
@@ -194,7 +226,7 @@ def misfits(draw: st.DrawFn) -> tuple[pb.ModelInferRequest, Signature]:
 
 @given(misfits())
 @settings(max_examples=200)
-def test_a_raw_request_is_taken_exactly_where_python_takes_it(given: tuple[pb.ModelInferRequest, Signature]) -> None:
+def test_a_request_is_taken_exactly_where_python_takes_it(given: tuple[pb.ModelInferRequest, Signature]) -> None:
     request, signature = given
     wire = request.SerializeToString()
     try:
@@ -202,6 +234,64 @@ def test_a_raw_request_is_taken_exactly_where_python_takes_it(given: tuple[pb.Mo
     except TurnoutError:
         wanted = None
     assert natively(wire, METADATA, signature) == wanted
+
+
+@st.composite
+def written_contents(draw: st.DrawFn) -> tuple[str, int, bytes]:
+    """Return a datatype, how many elements are claimed, and contents whose numbers are packed, or not, or both."""
+    dtype = draw(st.sampled_from([name for name in FIELDS if name != "BYTES"]))
+    number = pb.InferTensorContents.DESCRIPTOR.fields_by_name[FIELDS[dtype]].number
+    width = {"FP32": 4, "FP64": 8}.get(dtype, 0)
+    small = st.integers(0, 300)
+    numbers = st.one_of(small, st.integers(0, 2**64 - 1), small.map(lambda value: 2**64 - value - 1))
+    elements = draw(st.lists(st.binary(min_size=width, max_size=width) if width else numbers.map(varint), max_size=6))
+    wire, rest = b"", elements
+    while rest:
+        part, rest = rest[: (many := draw(st.integers(0, 3)))], rest[many:]
+        if draw(st.booleans()):
+            packed = b"".join(part)
+            wire += bytes([number << 3 | 2, len(packed)]) + packed
+        else:
+            wire += b"".join(bytes([number << 3 | {0: 0, 4: 5, 8: 1}[width]]) + element for element in part)
+    return dtype, len(elements) + draw(st.sampled_from([0, 0, 0, 0, 1, -1])), wire
+
+
+def varint(value: int) -> bytes:
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
+
+
+@given(written_contents())
+@example(("FP32", 1, b"\x32\x04\x01\x00\x80\x7f"))  # a NaN that signals, which no double in between leaves as it is
+@example(("FP64", 1, b"\x3a\x08\x01\x00\x00\x00\x00\x00\xf0\x7f"))
+@settings(max_examples=400)
+def test_typed_contents_are_read_alike_however_they_are_written(given: tuple[str, int, bytes]) -> None:
+    dtype, count, contents = given
+    signature = identity(("x", dtype, (-1,)))
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype=dtype, shape=[count]).SerializeToString()
+    tensor += bytes([5 << 3 | 2, len(contents)]) + contents
+    wire = b"\x0a\x01m" + bytes([5 << 3 | 2]) + varint(len(tensor)) + tensor
+    try:
+        wanted = in_python(wire, {}, signature)
+    except TurnoutError:
+        wanted = None
+    assert natively(wire, {}, signature) == wanted
+
+
+@pytest.mark.parametrize("count", [2**20, 2**20 + 1])
+@pytest.mark.parametrize("typed", [False, True])
+def test_only_so_many_elements_are_looked_at_one_by_one(count: int, typed: bool) -> None:
+    signature = identity(("x", "BYTES", (-1,)))
+    request = pb.ModelInferRequest(model_name="m")
+    tensor = request.inputs.add(name="x", datatype="BYTES", shape=[count])
+    if typed:
+        tensor.contents.bytes_contents.extend([b""] * count)
+    else:
+        request.raw_input_contents.append(b"\0\0\0\0" * count)
+    assert (natively(request.SerializeToString(), {}, signature) is not None) == (count == 2**20)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
@@ -288,16 +378,20 @@ def test_bounds_are_counted_in_characters(letter: str, length: int) -> None:
             assert taken
 
 
-def test_texts_and_typed_contents_are_left_to_python() -> None:
-    text = Signature(inputs=(TensorSpec("t", DType.BYTES, (-1,)),), outputs=PAIR.outputs)
-    request = pb.ModelInferRequest(model_name="m", raw_input_contents=[b"\1\0\0\0x"])
-    request.inputs.add(name="t", datatype="BYTES", shape=[1])
-    assert natively(request.SerializeToString(), {}, text) is None
-    assert natively(request_of(PAIR_ARRAYS, datatypes_of(PAIR), typed=True).SerializeToString(), {}, PAIR) is None
-    answers = Signature(inputs=PAIR.inputs, outputs=(*PAIR.outputs, TensorSpec("t", DType.BYTES, (-1,))))
-    assert natively(pair().SerializeToString(), {}, answers) is None
-    some = pair(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="q")])
-    assert check(some.SerializeToString(), {}, answers)
+def test_contents_in_parts_beside_raw_ones_and_answers_that_are_to_be_typed_are_left_to_python() -> None:
+    typed = pair(typed=True)
+    assert check(typed.SerializeToString(), {}, PAIR)
+    more = pb.ModelInferRequest.InferInputTensor(contents=pb.InferTensorContents(fp32_contents=[1])).SerializeToString()
+    first, *rest = typed.inputs
+    inputs = [first.SerializeToString() + more, *(each.SerializeToString() for each in rest)]
+    in_parts = b"\x0a\x01m" + b"".join(bytes([5 << 3 | 2, len(each)]) + each for each in inputs)
+    assert len(pb.ModelInferRequest.FromString(in_parts).inputs[0].contents.fp32_contents) == 7
+    assert natively(in_parts, {}, PAIR) is None
+    both = pair()
+    both.inputs[0].contents.SetInParent()
+    assert natively(both.SerializeToString(), {}, PAIR) is None
+    typed.parameters["binary_data_output"].bool_param = False
+    assert natively(typed.SerializeToString(), {}, PAIR) is None
 
 
 # ---------------------------------------------------------------- answers
@@ -332,7 +426,7 @@ def test_answers_are_written_as_protobuf_writes_them(
         (*decision[:4], decision.reason.value, decision.assigned, decision.propensity),
         own,
         request_id,
-        [(name, datatypes[name], list(array.shape), array.tobytes()) for name, array in arrays.items()],
+        [(name, datatypes[name], list(array.shape), raw_bytes(array)) for name, array in arrays.items()],
     )
     assert pb.ModelInferResponse.FromString(written) == wanted
     assert written == wanted.SerializeToString(deterministic=True)

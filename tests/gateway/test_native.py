@@ -7,35 +7,49 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from tests.gateway.world import World, table
+import pytest
+from structlog.testing import capture_logs
+
+from tests.gateway.world import World, table, turns
 from tests.records import DECISION
 from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
-from turnout_server.engine.records import Ended, NativeEnd, NativeRuns
-from turnout_server.gateway.native import METHOD, NativePlane
+from turnout_server.engine.records import Ended, NativeRequests, NativeRuns, Problem
+from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.records import Records
 from turnout_server.instruments.families import Counted
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS, Instruments
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.routing.view import View
+from turnout_server.serving.state import State
 from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
-NOTHING = Ended([], [], [])
+NOTHING = Ended([], [], [], None)
+METHOD = "turnout.v1.RankingService/Rank"
 
 
 class Inner:
-    waiting_rows = 5
+    waiting_rows, holds = 5, 0
+
+
+class Keeper:
+    """Keeps what it is shown, in order."""
+
+    def __init__(self) -> None:
+        self.kept: list[object] = []
+        self.append = self.extend = self.kept.append
 
 
 class FakePlane:
     """Writes down what it is told, and tells what it is given."""
 
-    inside, declined = 3, 4
+    inside, declined, spans_lost = 3, 4, 5
 
     def __init__(self) -> None:
         self.served: list[tuple[list[str], set[VersionKey]]] = []
         self.terms: list[Terms] = []
+        self.inners: list[Inner] = []
         self.next = NOTHING
         self.numbers = 0
 
@@ -43,7 +57,8 @@ class FakePlane:
         self.terms.append(terms)
         if session == "odd":
             raise ValueError("odd")
-        return NativeServable(len(self.terms), terms.key, cast("Any", Inner()))
+        self.inners.append(Inner())
+        return NativeServable(len(self.terms), terms.key, cast("Any", self.inners[-1]))
 
     def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
         self.served.append(([route.name for route in view.table], {each.key for each in servables}))
@@ -67,9 +82,10 @@ def counts(bounds: tuple[int, ...], observations: int) -> list[int]:
     return [observations] + [0] * len(bounds)
 
 
-def alike(code: str = "OK", observations: int = 2) -> Alike:
+def alike(code: str = "OK", observations: int = 2, told: str = "") -> NativeRequests:
     took, queue = counts(REQUEST_BOUNDS_NS, observations), counts(RUN_BOUNDS_NS, observations)
-    return Alike(DECISION, code, Counted(took, 50), Counted(queue, 8), 6, 7_000_000, 8, 1, 30, 2)
+    requests = Alike(DECISION, code, Counted(took, 50), Counted(queue, 8), 6, 7_000_000, 8, 1, 30, 2)
+    return NativeRequests(METHOD, told or code, requests)
 
 
 async def test_a_view_is_told_at_once_and_versions_soon(tmp_path: Path) -> None:
@@ -123,48 +139,136 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     await world.start()
     world.predictors[ONE].native = object()
     driver.publish()
-    read, kept = list[Record](), list[Record]()
-    records = Records([read.append], "boot", driver, [kept.append])
-    record = Record(0, 1, 2, "OK", DECISION, "r")
+    read, keeper, page = list[Record](), Keeper(), cast("Any", object())
+    driver.show = Records([read.append], "boot", driver, keeper).show
     runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
     plane.next = Ended(
-        [alike(), alike("QUEUE_FULL", 1)], [NativeRuns(1, runs), NativeRuns(99, runs)], [NativeEnd(record, "")]
+        [alike(), alike("QUEUE_FULL", 1), alike("OK", 1, told="MODEL_INVALID")],
+        [NativeRuns(1, runs), NativeRuns(99, runs)],
+        [],
+        page,
     )
-    driver.catch_up(records)
-    assert (read, kept) == ([], [record])
+    driver.catch_up()
+    assert (read, keeper.kept) == ([], [page])
     runner = world.manager.peek(ONE)
     assert runner is not None
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
     points = {family.name: dict(family.points) for family in world.instruments.families()}
-    assert sorted(points["turnout.requests"].values()) == [1, 2]
-    assert sum(points["rpc.server.call.duration"][METHOD, "OK"].counts) == 2
+    assert sorted(points["turnout.requests"].values()) == [1, 3]
+    rpcs = {key: sum(point.counts) for key, point in points["rpc.server.call.duration"].items()}
+    assert rpcs == {(METHOD, "OK"): 2, (METHOD, "QUEUE_FULL"): 1, (METHOD, "MODEL_INVALID"): 1}
     assert points["turnout.requests.in_flight"] == {(): 3}
     assert points["turnout.queue.rows"] == {ONE: 5}
-    assert points["turnout.engine.declined"] == {(): 4}
+    assert (points["turnout.engine.declined"], points["turnout.engine.spans.lost"]) == ({(): 4}, {(): 5})
+
+
+async def test_a_version_stays_until_its_last_run_there_was_counted(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    await world.start()
+    world.predictors[ONE].native = object()
+    driver.publish()
+    runner = world.manager.peek(ONE)
+    assert runner is not None
+    plane.inners[0].holds = 1
+    world.store.suspend("price")
+    await world.look()
+    driver.publish()
+    assert plane.served[-1] == ([], set()), "no request comes any more"
+    driver.catch_up()
+    assert world.states()[ONE] is State.UNLOADING
+    plane.inners[0].holds = 0
+    plane.next = Ended(
+        [], [NativeRuns(1, RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4))], [], None
+    )
+    driver.catch_up()
+    assert runner.statistics.execution_count == 4
+    await turns()
+    assert ONE not in world.states()
+
+
+async def test_idle_versions_go_at_once_and_at_the_end_all_do(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    world.publish("rank")
+    await world.start()
+    for predictor in world.predictors.values():
+        predictor.native = object()
+    driver.publish()
+    world.store.suspend("price")
+    await world.look()
+    driver.publish()
+    await turns()
+    assert ONE not in world.states()
+    plane.inners[1].holds = 1
+    driver.close()
+    world.store.suspend("rank")
+    await world.look()
+    assert world.states() == {}
 
 
 async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:
     world = World(tmp_path / "store")
     plane, driver = native(world)
-    kept: list[Record] = []
-    records = Records([], "boot", driver, [kept.append])
-    plane.next = Ended([], [], [NativeEnd(Record(0, 1, 2, "OK", DECISION, "r"), "")])
+    keeper, page = Keeper(), cast("Any", object())
+    records = Records([], "boot", driver, keeper)
+    plane.next = Ended([], [], [], page)
     plane.numbers = 1
     records.copy_ended(Record(9, 1, 2, "OK", DECISION, "r"), DECISION, "OK", 1, 2)
-    assert [record.seq for record in kept] == [0, 1]
+    first, second = keeper.kept
+    assert (first, cast("Record", second).seq) == (page, 1)
+
+
+async def test_a_model_that_fails_is_logged_with_its_callers_trace(tmp_path: Path) -> None:
+    plane, driver = native(World(tmp_path / "store"))
+    problems = [
+        Problem(METHOD, "MODEL_FAILED", "node x", ("aa", "bb")),
+        Problem(METHOD, "INPUT_REJECTED", "theirs", None),
+    ]
+    plane.next = Ended([], [], problems, None)
+    with capture_logs() as logs:
+        driver.catch_up()
+    (logged,) = logs
+    assert (logged["reason"], logged["problem"], logged["trace_id"], logged["span_id"]) == (
+        "MODEL_FAILED",
+        "node x",
+        "aa",
+        "bb",
+    )
 
 
 async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
     """On the event loop's thread as on another, where metrics are scraped."""
     world = World(tmp_path / "store")
     plane, driver = native(world)
-    following = asyncio.create_task(driver.follow(Records([], "boot", driver)))
+    following = asyncio.create_task(driver.follow())
     await asyncio.sleep(0)
-    plane.next = Ended([alike()], [], [])
+    plane.next = Ended([alike()], [], [], None)
     assert requests(world.instruments) == 2
-    plane.next = Ended([alike()], [], [])
+    plane.next = Ended([alike()], [], [], None)
     assert await asyncio.to_thread(requests, world.instruments) == 4
     following.cancel()
+
+
+async def test_the_engine_is_asked_more_seldom_while_nothing_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane, driver = native(World(tmp_path / "store"))
+    waits: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        waits.append(delay)
+        if len(waits) == 5:
+            plane.next = Ended([alike()], [], [])
+        if len(waits) == 7:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await driver.follow()
+    assert waits == [0.05, 0.1, 0.2, 0.25, 0.25, 0.05, 0.1]
 
 
 def requests(instruments: Instruments) -> int:

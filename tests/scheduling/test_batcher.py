@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scheduling.items import item
-from turnout_server.scheduling.admission import SHORTEST_RETRY_S, Admission, Bounds, Room
+from turnout_server.scheduling.admission import BURST, SHORTEST_RETRY_S, Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Choice, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import LOWEST_PRIORITY, Batch, Item
@@ -24,7 +24,7 @@ from turnout_server.vocabulary.errors import (
 MS = 1_000_000
 ROW_S = 0.001
 """What a row takes in these models, in seconds."""
-PLENTY = Bounds(1000, 1 << 20)
+PLENTY = Bounds(5000, 1 << 20)
 THREADED = Rules(inline_below_ns=0.0)
 
 
@@ -270,7 +270,7 @@ def test_what_can_run_at_once_is_never_refused_and_what_has_to_wait_may_be() -> 
     with pytest.raises(QueueFullError):
         queue.offer(item(rows=1), 0.0)
     with pytest.raises(QueueFullError):
-        queue.check_wait(2)
+        queue.check_wait(2, 0.0)
 
 
 def test_requests_without_rows_fill_the_queue_too() -> None:
@@ -282,22 +282,51 @@ def test_requests_without_rows_fill_the_queue_too() -> None:
         queue.offer(item(rows=0), 0.0)
 
 
-def test_the_wait_is_bounded_by_the_pace_of_the_batches_so_far() -> None:
-    """A row is said to take 1 ms, and takes 10: after eleven, one more would wait for 110 ms."""
-    queue, now = batcher(wait_s=0.105), 0.0
+def slow(queue: Batcher) -> float:
+    """Have *queue*, where a row is said to take 1 ms, run rows that take 10, and return when; one batch runs on."""
+    now = 0.0
     queue.offer(item(2), now)
     running = run_next(queue, now)
     for _ in range(5):
         for _ in range(2):
-            queue.offer(item(key="k"), now)
+            queue.offer(item(key="k", offered=now), now)
         now += 0.02
         queue.finish(running, now)
         running = run_next(queue, now)
-    for _ in range(11):
-        queue.offer(item(key="k"), now)
+    return now
+
+
+def test_the_wait_is_bounded_by_the_pace_of_the_batches_so_far() -> None:
+    """Rows of 10 ms that have waited for two seconds; as many as come at once may, since their runs are short."""
+    queue = batcher(wait_s=2.0)
+    now = slow(queue)
+    for number in range(BURST):
+        at = now if number == 0 else now + 2.1
+        queue.offer(item(key="k", offered=at), at)
     with pytest.raises(QueueFullError) as caught:
-        queue.offer(item(key="k"), now)
-    assert caught.value.retry_after_s == SHORTEST_RETRY_S
+        queue.offer(item(key="k", offered=now + 2.1), now + 2.1)
+    assert caught.value.retry_after_s >= SHORTEST_RETRY_S
+
+
+def test_a_pace_is_believed_as_far_as_somebody_has_waited() -> None:
+    """A burst that would run within 100 ms is taken in whole, whatever its first small batches took."""
+    queue = batcher(wait_s=0.105)
+    now = slow(queue)
+    for _ in range(100):
+        queue.offer(item(key="k", offered=now), now)
+    assert queue.wait_s(LOWEST_PRIORITY, now) == pytest.approx(100 * ROW_S)
+    assert queue.wait_s(LOWEST_PRIORITY, now + 0.5) == pytest.approx(0.5)
+    assert queue.wait_s(LOWEST_PRIORITY, now + 9.0) == pytest.approx(100 * 10 * ROW_S)
+
+
+def test_what_a_burst_would_run_for_bounds_it_from_the_beginning() -> None:
+    queue = batcher(wait_s=0.105)
+    running = busy(queue)
+    for _ in range(106):
+        queue.offer(item(key="k"), 0.0)
+    with pytest.raises(QueueFullError):
+        queue.offer(item(key="k"), 0.0)
+    queue.finish(running, ROW_S)
 
 
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
@@ -317,7 +346,7 @@ def test_the_idle_time_after_a_queue_that_nobody_ran_is_nobodys_pace(end: str) -
     queue.finish(run_next(queue, 3600.0), 3600.0 + ROW_S)
     busy(queue)
     queue.offer(item(), 3601.0)
-    assert queue.wait_s(LOWEST_PRIORITY) == pytest.approx(ROW_S)
+    assert queue.wait_s(LOWEST_PRIORITY, 3601.0) == pytest.approx(ROW_S)
 
 
 def test_only_what_still_waits_can_be_cancelled() -> None:

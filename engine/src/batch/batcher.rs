@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Ns;
 use super::admission::Admission;
 use super::cost::CostModel;
-use super::waiting::{Item, Ticket, Waiting};
+use super::waiting::{Item, LOWEST_PRIORITY, Ticket, Waiting};
 use crate::error::{Error, Kind};
 
 const NS: f64 = 1e9;
@@ -88,24 +88,53 @@ impl<T> Batcher<T> {
         ns as f64 > 4.0 * self.rules.inline_below
     }
 
-    /// Returns how long a request of priority `level` would have to wait if it came now, in seconds, as estimated.
-    pub fn wait_s(&self, level: u8) -> f64 {
+    /// Returns how long a request of priority `level` would have to wait if it came `now`, in seconds, as estimated.
+    ///
+    /// That is by the pace so far, which is believed as far as whoever is next has waited already, or the runs alone
+    /// take: at a burst's beginning it is the pace of small batches, between which many requests are read.
+    pub fn wait_s(&mut self, level: u8, now: Ns) -> f64 {
         let rows = self.waiting.rows_ahead(level);
-        if rows == 0 {
-            return 0.0;
+        let head = if rows > 0 { self.waiting.head() } else { None };
+        let Some(head) = head.and_then(|ticket| self.waiting.get(ticket)) else { return 0.0 };
+        let by_pace_s = if self.pace_s > 0.0 { rows as f64 * self.pace_s } else { f64::INFINITY };
+        let stood_s = now.saturating_sub(head.offered) as f64 / NS;
+        if by_pace_s <= stood_s {
+            return by_pace_s;
         }
-        if self.pace_s > 0.0 {
-            return rows as f64 * self.pace_s;
+        let runs_s = self.runs_s(rows, head);
+        if self.pace_s > 0.0 { by_pace_s.min(runs_s.max(stood_s)) } else { runs_s }
+    }
+
+    /// Returns how long all that waits would run, in seconds.
+    fn burst_s(&mut self) -> f64 {
+        let ticket = self.waiting.head();
+        let rows = self.waiting.rows_ahead(LOWEST_PRIORITY);
+        ticket.and_then(|ticket| self.waiting.get(ticket)).map_or(0.0, |head| self.runs_s(rows, head))
+    }
+
+    /// Returns how long so many rows would run in batches like the next one, in seconds.
+    fn runs_s(&self, rows: u64, head: &Item<T>) -> f64 {
+        let (mut together, mut size) = self.waiting.group_of(head);
+        let most = self.rules.max_rows.max(head.room());
+        if together > most {
+            size = (size.saturating_mul(most) / together).max(head.size);
+            together = most;
         }
-        self.costs.estimate(rows) / NS / self.rules.parallel.max(1) as f64
+        let batches = (rows as f64 / together.max(1) as f64).max(1.0);
+        self.costs.estimate(size) * batches / NS / self.rules.parallel.max(1) as f64
     }
 
     /// Refuses a request of which only its priority `level` is known, if there is certainly no room for it.
     ///
     /// # Errors
     /// `QUEUE_FULL`.
-    pub fn check_wait(&self, level: u8) -> Result<(), Error> {
-        if self.waiting.is_empty() { Ok(()) } else { self.admission.check(1, 0, self.wait_s(level)) }
+    pub fn check_wait(&mut self, level: u8, now: Ns) -> Result<(), Error> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let wait_s = self.wait_s(level, now);
+        let runs_s = self.burst_s();
+        self.admission.check(1, 0, wait_s, runs_s)
     }
 
     /// Says whether a lone request is to run on the reactor at once; if so it counts as running until `finish`.
@@ -132,10 +161,11 @@ impl<T> Batcher<T> {
     pub fn offer(&mut self, item: Item<T>, now: Ns) -> Result<Ticket, Error> {
         // What can run at once does not wait, so the bounds on waiting are not for it.
         let busy = self.running > 0 || !self.waiting.is_empty();
-        let wait_s = if busy { self.wait_s(item.priority) } else { 0.0 };
+        let wait_s = if busy { self.wait_s(item.priority, now) } else { 0.0 };
         self.check_deadline(item.size, item.deadline, now, wait_s)?;
         if busy {
-            self.admission.check(item.room(), item.nbytes, wait_s)?;
+            let runs_s = self.burst_s();
+            self.admission.check(item.room(), item.nbytes, wait_s, runs_s)?;
             self.pace_mark.get_or_insert(now);
         }
         self.admission.enter(item.room(), item.nbytes);
@@ -286,104 +316,4 @@ fn deadline_unreachable(left_s: f64, needed_s: f64) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::admission::{Bounds, Room};
-    use super::*;
-
-    const MS: Ns = 1_000_000;
-
-    fn batcher(rules: Rules) -> Batcher<u32> {
-        let bounds = Bounds { rows: 1000, nbytes: 1 << 20 };
-        let total = Arc::new(Room::new(bounds));
-        let admission = Arc::new(Admission::new("m".into(), 1, bounds, total, 0.05, 64));
-        Batcher::new(admission, CostModel::new(&[(1, MS), (64, 2 * MS)]), rules)
-    }
-
-    fn rules() -> Rules {
-        Rules { max_rows: 4, max_delay: 0, inline_below: 200_000.0, parallel: 1 }
-    }
-
-    fn item(load: u32, rows: u64) -> Item<u32> {
-        Item { load, rows, nbytes: 4, size: rows, deadline: None, key: Some(vec![]), priority: 2, offered: 0 }
-    }
-
-    fn loads(batch: Option<Batch<u32>>) -> Vec<u32> {
-        batch.map(|batch| batch.items.iter().map(|item| item.load).collect()).unwrap_or_default()
-    }
-
-    #[test]
-    fn what_waits_while_a_batch_runs_is_the_next_one() {
-        let mut queue = batcher(rules());
-        queue.offer(item(0, 1), 0).unwrap();
-        assert_eq!(loads(queue.next_batch(0, |_| true).batch), [0]);
-        for load in 1..=5 {
-            queue.offer(item(load, 1), 0).unwrap();
-        }
-        queue.finish(1, MS);
-        assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [1, 2, 3, 4]);
-        assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [5]);
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn a_dear_batch_waits_for_a_thread_and_a_cheap_one_does_not() {
-        let mut dear = batcher(rules());
-        dear.offer(item(0, 1), 0).unwrap();
-        assert!(dear.next_batch(0, |_| false).blocked);
-        let mut cheap = batcher(Rules { inline_below: 1e9, ..rules() });
-        assert!(cheap.at_once(1, None, 0).unwrap());
-        assert!(!cheap.at_once(1, None, 0).unwrap(), "one runs");
-        cheap.offer(item(1, 1), 0).unwrap();
-        assert!(cheap.next_batch(0, |_| false).batch.unwrap().inline);
-    }
-
-    #[test]
-    fn requests_of_another_key_or_with_too_many_rows_do_not_go_along() {
-        let mut queue = batcher(rules());
-        queue.offer(item(0, 3), 0).unwrap();
-        queue.offer(item(1, 2), 1).unwrap();
-        queue.offer(Item { key: Some(vec![1]), ..item(2, 1) }, 2).unwrap();
-        queue.offer(Item { key: None, ..item(3, 1) }, 3).unwrap();
-        let batches: Vec<_> = (0..4).map(|_| loads(queue.next_batch(4, |_| true).batch)).collect();
-        assert_eq!(batches, [vec![0], vec![1], vec![2], vec![3]]);
-    }
-
-    #[test]
-    fn a_delay_waits_for_company_and_no_longer() {
-        let mut queue = batcher(Rules { max_delay: MS, ..rules() });
-        queue.offer(item(0, 1), 0).unwrap();
-        assert_eq!(queue.next_batch(0, |_| true).wake_at, Some(MS));
-        assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [0]);
-    }
-
-    #[test]
-    fn deadlines_drop_what_is_late_and_refuse_what_is_hopeless() {
-        let mut queue = batcher(rules());
-        assert_eq!(queue.offer(Item { deadline: Some(5), ..item(0, 1) }, 5).unwrap_err().reason, "DEADLINE_EXPIRED");
-        let hopeless = queue.offer(Item { deadline: Some(MS / 2), ..item(0, 1) }, 0).unwrap_err();
-        assert_eq!(hopeless.reason, "DEADLINE_UNREACHABLE");
-        assert_eq!(hopeless.details, [("left_ms", "0.5".to_string()), ("needed_ms", "1.0".to_string())]);
-        queue.offer(Item { deadline: Some(3 * MS), ..item(1, 1) }, 0).unwrap();
-        let choice = queue.next_batch(3 * MS, |_| true);
-        assert!(choice.batch.is_none());
-        assert_eq!(choice.dropped[0].load, 1);
-    }
-
-    #[test]
-    fn who_is_cancelled_leaves_and_gives_the_room_back() {
-        let mut queue = batcher(rules());
-        let ticket = queue.offer(item(0, 1), 0).unwrap();
-        assert_eq!(queue.cancel(ticket).unwrap().load, 0);
-        assert!(queue.cancel(ticket).is_none());
-        assert_eq!((queue.admission.rows(), queue.next_batch(0, |_| true).batch.is_none()), (0, true));
-    }
-
-    #[test]
-    fn a_queue_that_is_dropped_gives_its_room_back() {
-        let mut queue = batcher(rules());
-        queue.offer(item(0, 1), 0).unwrap();
-        let admission = queue.admission.clone();
-        drop(queue);
-        assert_eq!(admission.rows(), 0);
-    }
-}
+mod tests;

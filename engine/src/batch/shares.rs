@@ -87,7 +87,8 @@ impl Shares {
         Some(chosen)
     }
 
-    fn start(&mut self, version: Id, cost: f64) {
+    /// Starts a run whoever else wants one: it is under way already.
+    pub fn start(&mut self, version: Id, cost: f64) {
         self.total += 1;
         *self.running.entry(version).or_insert(0) += 1;
         let start = self.now.max(self.tags.get(&version).copied().unwrap_or(0.0));

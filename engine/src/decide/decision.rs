@@ -1,5 +1,7 @@
 //! Who answers a request, and why: the twin of `vocabulary/decision.py`.
 
+use serde::Deserialize;
+
 /// Why a target answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -12,6 +14,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Returns the reason of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Split, Self::Override, Self::Pinned, Self::Named, Self::Unsticky, Self::Fallback];
+        all.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// Returns the name that Python and the wire have for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -23,6 +31,16 @@ impl Reason {
             Reason::Fallback => "FALLBACK",
         }
     }
+}
+
+/// What a model is for: the twin of `vocabulary/task.py`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Recommendation,
+    Ranking,
+    Price,
+    Tensors,
 }
 
 /// All that routing said of a request. There is one object for all requests that are decided alike.
@@ -50,4 +68,6 @@ pub struct Decision {
     pub epoch: String,
     /// Whether the route sends copies of its requests elsewhere.
     pub mirrored: bool,
+    /// What the route is for; None where a model was named outright, which says so itself.
+    pub task: Option<Task>,
 }

@@ -1,15 +1,19 @@
-//! ModelInfer without Python: decide, prepare, wait, run, answer, record.
+//! Inferring without Python: decide, prepare, wait, run, answer, record.
 //!
 //! What it cannot do it declines before it has counted anything, and Python does it.
 
+pub mod audience;
+pub mod flight;
 pub mod plane;
 pub mod python;
+pub mod question;
 pub mod record;
 pub mod run;
 pub mod servable;
 pub mod shard;
 pub mod tally;
 pub mod threads;
+pub mod watch;
 
 pub use plane::Plane;
 pub use shard::Shard;

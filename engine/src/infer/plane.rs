@@ -3,21 +3,24 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::record::{Ledger, Run};
-use super::servable::Servable;
+use super::servable::{Hold, Servable};
 use super::tally;
 use super::threads::Threads;
+use super::watch::Watch;
 use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Head;
+use crate::spans::{self, Spans};
+use crate::turnout_v1::Served;
 
 /// What Python's configuration says of inferring.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,11 +36,15 @@ pub struct Settings {
     pub threads: usize,
     /// What this start of the process is called.
     pub boot: String,
-    /// Whether records are kept for Python, besides what they come to.
-    pub keeps_records: bool,
+    /// How many records may wait for Python; 0 where nobody wants them, but only what they come to.
+    pub most_records: usize,
+    /// Whether typed requests are to be answered in their own form, as only Python does it.
+    pub answers_as_sent: bool,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
+    /// What is traced; None for nothing.
+    pub tracing: Option<spans::Settings>,
 }
 
 /// What is served at one moment. Never changed: it is swapped as a whole.
@@ -45,6 +52,8 @@ pub struct View {
     pub snapshot: Snapshot,
     /// What answers begin with, by the decision's index.
     heads: Vec<Head>,
+    /// What typed answers say of it, likewise.
+    served: Vec<Served>,
     /// Which version answers, by the decision's index; None for one that Python has not handed over.
     answerers: Vec<Option<Arc<Servable>>>,
     servables: Vec<Arc<Servable>>,
@@ -57,14 +66,20 @@ impl View {
             servables.iter().map(|each| ((&*each.settings.model, each.settings.version), each)).collect();
         let decisions = snapshot.decisions();
         let heads = decisions.iter().map(|decision| Head::of(decision)).collect();
+        let served = decisions.iter().map(|decision| Served::of(decision)).collect();
         let answerer = |decision: &Arc<Decision>| by_key.get(&(&*decision.model, decision.version)).copied().cloned();
         let answerers = decisions.iter().map(answerer).collect();
-        Self { heads, answerers, servables, snapshot }
+        Self { heads, served, answerers, servables, snapshot }
     }
 
     /// Returns what answers by `decision`, which is of this view, begin with.
     pub fn head(&self, decision: &Decision) -> Option<&Head> {
         self.heads.get(decision.index)
+    }
+
+    /// Returns what typed answers say of `decision`, which is of this view.
+    pub fn served(&self, decision: &Decision) -> Option<&Served> {
+        self.served.get(decision.index)
     }
 
     /// Returns the version that answers by `decision`, which is of this view.
@@ -83,14 +98,17 @@ pub enum Nudge {
     /// A run counts as started for the version, which wanted one.
     Chosen(Id),
     /// A batch of the version, of so many rows by `Item::room`, has ended, in these runs.
-    Finished(Id, u64, Vec<Run>),
+    Finished(Hold, u64, Vec<Run>),
 }
 
 /// Shared by all shards.
 pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
+    /// None where nothing is traced.
+    pub spans: Option<Spans>,
     pub threads: Threads,
+    pub watch: Watch,
     pub total: Arc<Room>,
     view: ArcSwapOption<View>,
     shares: Mutex<Shares>,
@@ -108,8 +126,10 @@ impl Plane {
         let buckets =
             tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
         Self {
-            ledger: Ledger::new(buckets, settings.keeps_records),
+            ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
+            spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),
+            watch: Watch::default(),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),
@@ -125,6 +145,12 @@ impl Plane {
     /// Returns the plane's time.
     pub fn now(&self) -> Ns {
         self.at(Instant::now())
+    }
+
+    /// Returns what to add to the plane's clock to get nanoseconds since the epoch.
+    pub fn epoch_offset(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        now.wrapping_sub(self.now())
     }
 
     /// Returns an instant on the plane's clock; 0 for one from before it, and the last for one beyond it.
@@ -164,7 +190,7 @@ impl Plane {
 
     /// Lets a call in while the result is kept; None where Python has to look at it.
     pub fn enter(self: &Arc<Self>) -> Option<Inside> {
-        if !self.open.load(Relaxed) || self.ledger.is_full() {
+        if !self.open.load(Relaxed) {
             return None;
         }
         let inside = Inside { plane: self.clone() };

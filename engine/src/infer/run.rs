@@ -6,38 +6,65 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::record::{Run, Timing};
-use super::servable::{Servable, raw_of};
+use super::servable::Servable;
 use crate::batch::Ns;
 use crate::error::{Error, Kind};
-use crate::oip::Prepared;
-use crate::ort::{Elements, Input, Output, RunError, RunErrorKind};
-use crate::tensor::DType;
+use crate::oip::{self, Prepared};
+use crate::ort::{Failure as Trouble, Input, Output, RunError, RunErrorKind, RunOptions};
+use crate::tensor::{DType, Data, Elements};
+
+/// One output of a run.
+pub struct Made {
+    output: Output,
+    /// The elements of BYTES, all of them UTF-8; nothing for other dtypes.
+    texts: Vec<Bytes>,
+}
+
+impl Made {
+    /// Reads the texts of an output, if it has any.
+    fn of(output: Output) -> Result<Self, Trouble> {
+        let texts = output.texts()?;
+        if !texts.iter().all(|text| oip::texts::is_text(text)) {
+            return Err(Trouble::new("an output's text is not UTF-8"));
+        }
+        Ok(Self { output, texts })
+    }
+}
 
 /// What a run made for one request: its rows of the outputs that it wanted.
 pub struct Answer {
     /// In the order wanted.
-    pub outputs: Arc<Vec<Output>>,
+    pub outputs: Arc<Vec<Made>>,
     /// None for all of them, as the graph made them.
     pub rows: Option<Range<usize>>,
 }
 
 impl Answer {
     /// Returns the request's part of an output.
-    pub fn rows_of<'a>(&self, output: &'a Output) -> &'a [u8] {
-        let (bytes, all) = (output.bytes(), output.shape().first().map_or(0, |&rows| rows as usize));
+    pub fn rows_of<'a>(&self, made: &'a Made) -> Elements<'a> {
+        let all = made.output.shape().first().map_or(0, |&rows| rows as usize);
+        match made.output.dtype() {
+            DType::Bytes => Elements::Texts(self.part_of(&made.texts, all)),
+            _ => Elements::Raw(self.part_of(made.output.bytes(), all)),
+        }
+    }
+
+    fn part_of<'a, T>(&self, elements: &'a [T], all: usize) -> &'a [T] {
         match &self.rows {
             Some(rows) if all > 0 => {
-                let each = bytes.len() / all;
-                &bytes[rows.start * each..rows.end * each]
+                let each = elements.len() / all;
+                &elements[rows.start * each..rows.end * each]
             }
-            _ => bytes,
+            _ => elements,
         }
     }
 
     /// Returns what shape that part has.
-    pub fn shape_of(&self, output: &Output) -> Vec<i64> {
-        let mut shape = output.shape().to_vec();
+    pub fn shape_of(&self, made: &Made) -> Vec<i64> {
+        let mut shape = made.output.shape().to_vec();
         if let (Some(rows), Some(first)) = (&self.rows, shape.first_mut()) {
             *first = rows.len() as i64;
         }
@@ -64,23 +91,34 @@ pub trait Runs {
     fn prepared(&self) -> &Prepared;
 }
 
-/// Runs `items`, which fit together, at once; where that fails, one by one. `now` is the plane's clock.
+/// Runs `items`, which fit together, at once; where that fails, one by one. `options` can end the runs from outside, and
+/// `now` is the plane's clock.
 ///
 /// Returns how each ended, in order, and the runs that count.
-pub fn execute<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> Ns) -> (Vec<Ended>, Vec<Run>) {
+pub fn execute<T: Runs>(
+    servable: &Servable,
+    items: &[T],
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> (Vec<Ended>, Vec<Run>) {
     if items.len() > 1
-        && let Some((ended, run)) = together(servable, items, &now)
+        && let Some((ended, run)) = together(servable, items, options, &now)
     {
         return (ended, vec![run]);
     }
-    items.iter().map(|item| alone(servable, item.prepared(), &now)).unzip()
+    items.iter().map(|item| alone(servable, item.prepared(), options, &now)).unzip()
 }
 
 /// Runs one request by itself.
-pub fn alone(servable: &Servable, prepared: &Prepared, now: impl Fn(Instant) -> Ns) -> (Ended, Run) {
-    let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], raw_of(input)));
+pub fn alone(
+    servable: &Servable,
+    prepared: &Prepared,
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> (Ended, Run) {
+    let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], input.data.elements()));
     let began = Instant::now();
-    let result = perform(servable, inputs, prepared);
+    let result = perform(servable, inputs, prepared, options);
     let infer = began.elapsed().as_nanos() as Ns;
     let timing = Timing { infer, rows: prepared.rows, started: now(began).max(1), ..Timing::default() };
     let failed = result.is_err();
@@ -93,7 +131,12 @@ pub fn alone(servable: &Servable, prepared: &Prepared, now: impl Fn(Instant) -> 
     (Ended { answer, timing }, Run { servable, rows, size, input: 0, infer, output: 0, failed })
 }
 
-fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> Ns) -> Option<(Vec<Ended>, Run)> {
+fn together<T: Runs>(
+    servable: &Servable,
+    items: &[T],
+    options: Option<&RunOptions>,
+    now: impl Fn(Instant) -> Ns,
+) -> Option<(Vec<Ended>, Run)> {
     let first = items.first()?.prepared();
     let began = Instant::now();
     let rows: u64 = items.iter().map(|item| item.prepared().rows).sum();
@@ -102,19 +145,19 @@ fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> 
         let mut shape = first.inputs[index].shape.clone();
         let data = if spec.rowwise {
             shape[0] = rows as i64;
-            Joined::of(items.iter().map(|item| raw_of(&item.prepared().inputs[index])))
+            Joined::of(spec.dtype, items.iter().map(|item| &item.prepared().inputs[index].data))
         } else {
-            Joined::of(std::iter::once(raw_of(&first.inputs[index])))
+            Joined::of(spec.dtype, std::iter::once(&first.inputs[index].data))
         };
         joined.push((shape, data));
     }
     let specs = servable.signature.inputs.iter().zip(&joined);
-    let inputs = specs.map(|(spec, (shape, data))| (spec.dtype, &shape[..], data.bytes()));
+    let inputs = specs.map(|(spec, (shape, data))| (spec.dtype, &shape[..], data.elements()));
     let ready = Instant::now();
     // Whose fault it is shows when each runs alone.
-    let outputs = perform(servable, inputs, first).ok()?;
+    let outputs = perform(servable, inputs, first, options).ok()?;
     let infer = ready.elapsed().as_nanos() as Ns;
-    if outputs.iter().any(|output| output.shape().first() != Some(&(rows as i64))) {
+    if outputs.iter().any(|made| made.output.shape().first() != Some(&(rows as i64))) {
         return None;
     }
     let input = (ready - began).as_nanos() as Ns;
@@ -137,14 +180,16 @@ fn together<T: Runs>(servable: &Servable, items: &[T], now: impl Fn(Instant) -> 
 /// Runs the graph once, for the outputs that `prepared` wants.
 fn perform<'a>(
     servable: &Servable,
-    inputs: impl Iterator<Item = (DType, &'a [i64], &'a [u8])>,
+    inputs: impl Iterator<Item = (DType, &'a [i64], Elements<'a>)>,
     prepared: &Prepared,
-) -> Result<Vec<Output>, RunError> {
+    options: Option<&RunOptions>,
+) -> Result<Vec<Made>, RunError> {
     let inputs: Vec<Input<'a>> = (servable.input_places.iter().zip(inputs))
-        .map(|(&index, (dtype, shape, raw))| Input { index, dtype, shape, elements: Elements::Raw(raw) })
+        .map(|(&index, (dtype, shape, elements))| Input { index, dtype, shape, elements })
         .collect();
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
-    servable.session.run(&inputs, &wanted, None)
+    let outputs = servable.session.run(&inputs, &wanted, options)?;
+    Ok(outputs.into_iter().map(Made::of).collect::<Result<_, _>>()?)
 }
 
 fn failure(servable: &Servable, error: RunError) -> Failure {
@@ -159,26 +204,33 @@ fn failure(servable: &Servable, error: RunError) -> Failure {
     Failure { error: Error { details, ..Error::new(kind, reason, message) }, problem: error.failure.text }
 }
 
-/// Rows of several requests in one piece, which begins where ONNX Runtime wants it to.
-struct Joined {
-    words: Vec<u128>,
-    length: usize,
+/// Rows of several requests in one piece.
+enum Joined {
+    /// Begins where ONNX Runtime wants it to; so many bytes of it count.
+    Numbers(Vec<u128>, usize),
+    Texts(Vec<Bytes>),
 }
 
 impl Joined {
-    fn of<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
-        let length: usize = pieces.clone().map(<[u8]>::len).sum();
+    fn of<'a>(dtype: DType, pieces: impl Iterator<Item = &'a Data> + Clone) -> Self {
+        if dtype == DType::Bytes {
+            return Joined::Texts(pieces.flat_map(Data::texts).cloned().collect());
+        }
+        let length: usize = pieces.clone().map(|piece| piece.raw().len()).sum();
         let mut words = vec![0u128; length.div_ceil(size_of::<u128>())];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         let mut at = 0;
-        for piece in pieces {
+        for piece in pieces.map(Data::raw) {
             bytes[at..at + piece.len()].copy_from_slice(piece);
             at += piece.len();
         }
-        Self { words, length }
+        Joined::Numbers(words, length)
     }
 
-    fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.length]
+    fn elements(&self) -> Elements<'_> {
+        match self {
+            Joined::Numbers(words, length) => Elements::Raw(&bytemuck::cast_slice(words)[..*length]),
+            Joined::Texts(texts) => Elements::Texts(texts),
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! One loaded version, and how its requests are put together.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::plane::Plane;
@@ -11,10 +14,12 @@ use crate::batch::batcher::{Batcher, Rules};
 use crate::batch::cost::CostModel;
 use crate::batch::shares::Id;
 use crate::batch::waiting::Key;
+use crate::decide::Task;
 use crate::oip::signature::Spec;
+use crate::oip::texts;
 use crate::oip::{Prepared, Signature};
 use crate::ort::{self, Argument, Session};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Data;
 
 /// What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves.
 const SHARED_BYTES: usize = 1024;
@@ -27,6 +32,8 @@ pub struct Settings {
     pub id: Id,
     pub model: String,
     pub version: i64,
+    /// What it is for.
+    pub task: Task,
     /// Whether requests may run together.
     pub batched: bool,
     /// Runs that were timed: (rows, nanoseconds).
@@ -50,6 +57,7 @@ pub struct Servable {
     pub input_places: Vec<usize>,
     pub output_places: Vec<usize>,
     pub admission: Arc<Admission>,
+    holds: AtomicUsize,
 }
 
 impl Servable {
@@ -63,7 +71,20 @@ impl Servable {
         let admission = Admission::new(model, settings.version, own, total, wait_s, patient);
         let input_places = places(&signature.inputs, session.inputs())?;
         let output_places = places(&signature.outputs, session.outputs())?;
-        Ok(Self { signature, input_places, output_places, session, admission: Arc::new(admission), settings })
+        Ok(Self {
+            signature,
+            input_places,
+            output_places,
+            session,
+            admission: Arc::new(admission),
+            holds: AtomicUsize::new(0),
+            settings,
+        })
+    }
+
+    /// Returns how many requests and runs need it.
+    pub fn holds(&self) -> usize {
+        self.holds.load(Ordering::Acquire)
     }
 
     /// Makes the queue of one shard.
@@ -84,6 +105,39 @@ impl Servable {
     }
 }
 
+/// What a request has of a version from its decision to its end, and a run until it has been counted: while there is
+/// one, Python does not unload the version.
+pub struct Hold(Arc<Servable>);
+
+impl Hold {
+    /// Takes hold.
+    pub fn of(servable: &Arc<Servable>) -> Self {
+        servable.holds.fetch_add(1, Ordering::Relaxed);
+        Self(servable.clone())
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        Self::of(&self.0)
+    }
+}
+
+impl Deref for Hold {
+    type Target = Servable;
+
+    fn deref(&self) -> &Servable {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Whoever sees that nobody holds it sees what was counted before, too.
+        self.0.holds.fetch_sub(1, Ordering::Release);
+    }
+}
+
 /// Returns what has to be equal for rows to be put together; None where that is too much to compare.
 ///
 /// The inputs come first, since each says how long it is: what is left after them are the outputs.
@@ -97,12 +151,12 @@ fn key_of(signature: &Signature, prepared: &Prepared) -> Option<Key> {
             key.extend(input.shape[held..].iter().flat_map(|size| size.to_le_bytes()));
         }
         if !spec.rowwise {
-            let raw = raw_of(input);
-            shared += raw.len();
+            shared += input.data.raw().len() + texts::encoded_len(input.data.texts());
             if shared > SHARED_BYTES {
                 return None;
             }
-            key.extend_from_slice(raw);
+            key.extend_from_slice(input.data.raw());
+            texts::encode(&mut key, input.data.texts());
         }
     }
     if !prepared.outputs.iter().copied().eq(0..signature.outputs.len()) {
@@ -111,12 +165,14 @@ fn key_of(signature: &Signature, prepared: &Prepared) -> Option<Key> {
     Some(key)
 }
 
-/// Returns the elements of a tensor of numbers.
-pub fn raw_of(tensor: &Tensor) -> &[u8] {
-    match &tensor.data {
-        Data::Raw(raw) => raw,
-        Data::Texts(_) => &[], // texts are declined before they get here
-    }
+/// What Python counts for a text besides its characters: an object's address.
+const TEXT_BYTES: usize = 8;
+
+/// Returns what a request's inputs take, as `Runner._nbytes_of` counts it.
+pub fn nbytes_of(prepared: &Prepared) -> u64 {
+    let of_text = |text: &Bytes| TEXT_BYTES + std::str::from_utf8(text).map_or(text.len(), |text| text.chars().count());
+    let of_one = |data: &Data| data.raw().len() + data.texts().iter().map(of_text).sum::<usize>();
+    prepared.inputs.iter().map(|input| of_one(&input.data) as u64).sum()
 }
 
 fn places(specs: &[Spec], arguments: &[Argument]) -> Result<Vec<usize>, String> {
@@ -133,10 +189,8 @@ impl Drop for Servable {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::tensor::DType;
+    use crate::tensor::{DType, Tensor};
 
     const SIGNATURE: &str = r#"{"batched": true,
         "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1]}, {"name": "k", "dtype": "FP32", "shape": [2, -1]}],

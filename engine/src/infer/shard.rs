@@ -1,6 +1,6 @@
-//! ModelInfer on one shard: decide, prepare, wait, run, answer, and record the end.
+//! Inferring on one shard: decide, prepare, wait, run, answer, and record the end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -10,25 +10,33 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::plane::{Inside, Nudge, Plane, View};
-use super::record::{CANCELLED, OK, Record, Run, Timing};
-use super::run::{self, Answer, Ended, Failure, Runs};
-use super::servable::{Servable, raw_of};
+use super::audience::Audiences;
+use super::flight::{Draft, Flight, crashed};
+use super::plane::{Inside, Nudge, Plane};
+use super::question::Question;
+use super::record::{Run, Timing};
+use super::run::{self, Ended, Failure, Runs};
+use super::servable::{Hold, Servable, nbytes_of};
+use super::watch::Watched;
 use crate::batch::Ns;
 use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
 use crate::call::{self, Outcome, Unary};
-use crate::decide::{Decision, decide};
+use crate::decide::decide;
 use crate::error::Error;
-use crate::oip::{self, InferRequest, Output, Prepared};
+use crate::oip::{InferRequest, Prepared};
+use crate::ort::RunOptions;
+use crate::spans::Span;
+use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
 
-/// The one method that is answered here.
-pub const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
+/// The methods that are answered here. Records and tallies name them by these very texts.
+const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
+pub const RANK: &str = "turnout.v1.RankingService/Rank";
+pub const PREDICT_PRICE: &str = "turnout.v1.PricingService/PredictPrice";
+pub const RECOMMEND: &str = "turnout.v1.RecommendationService/Recommend";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
-/// Characters of a caller's `traceparent` that are kept; the W3C's has 55.
-const TRACEPARENT_LIMIT: usize = 64;
 
 /// One shard's part of the data plane. It lives on the shard's thread.
 pub struct Shard {
@@ -39,8 +47,14 @@ struct Inner {
     index: usize,
     plane: Arc<Plane>,
     queues: RefCell<HashMap<Id, Rc<Queue>>>,
-    inside: Cell<usize>,
+    /// Requests under way here.
+    here: Rc<Cell<usize>>,
     random: Cell<u64>,
+    /// Requests that have waited here.
+    numbers: Cell<u64>,
+    audiences: Audiences,
+    /// This shard's runs; None where they cannot be watched over.
+    watched: OnceCell<Option<Arc<Watched>>>,
 }
 
 /// One version's queue on this shard.
@@ -53,9 +67,12 @@ struct Queue {
 
 /// What waits: enough to run it, and to say how that went.
 struct Load {
-    servable: Arc<Servable>,
+    /// Which of this shard's requests it is.
+    number: u64,
+    servable: Hold,
     prepared: Prepared,
     input_ns: Ns,
+    span: Option<Arc<Span>>,
     done: oneshot::Sender<Ended>,
 }
 
@@ -65,24 +82,57 @@ impl Runs for Load {
     }
 }
 
+/// A batch that is due.
+struct Due {
+    /// By `Item::room`.
+    rows: u64,
+    /// When each came.
+    offered: Vec<Ns>,
+    loads: Vec<Load>,
+}
+
+impl From<Batch<Load>> for Due {
+    fn from(batch: Batch<Load>) -> Self {
+        let rows = batch.items.iter().map(Item::room).sum();
+        let (offered, loads) = batch.items.into_iter().map(|item| (item.offered, item.load)).unzip();
+        Self { rows, offered, loads }
+    }
+}
+
+impl Due {
+    /// Returns whose it is; None for one of nothing.
+    fn servable(&self) -> Option<Hold> {
+        self.loads.first().map(|first| first.servable.clone())
+    }
+}
+
+/// What came of a run on a reactor.
+enum Tried<T> {
+    Done(T),
+    /// It was ended, after so many nanoseconds.
+    TooLong(Ns),
+    Crashed,
+}
+
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
-        path == METHOD
+        matches!(path, MODEL_INFER | RANK | PREDICT_PRICE | RECOMMEND)
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let inner = &self.inner;
-        let came = Instant::now();
-        let departed = inner.plane.enter().and_then(|inside| inner.depart(head, message, came, inside));
-        let Some((request, flight, load)) = departed else {
-            inner.plane.decline();
-            return Outcome::Declined;
-        };
-        let ended = match load {
-            Ok(ready) => inner.run(ready).await,
-            Err(error) => Err(error),
-        };
-        flight.land(&request, ended)
+        let call = |method| Call { method, head, nbytes: message.len() as u64, came: Instant::now() };
+        match &*head.path {
+            MODEL_INFER => {
+                let call = call(MODEL_INFER);
+                let as_sent = self.inner.plane.settings.answers_as_sent;
+                let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
+                self.inner.answer(call, request).await
+            }
+            RANK => self.inner.answer(call(RANK), RankRequest::parse(message, head)).await,
+            PREDICT_PRICE => self.inner.answer(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head)).await,
+            RECOMMEND => self.inner.answer(call(RECOMMEND), RecommendRequest::parse(message, head)).await,
+            _ => Outcome::Declined,
+        }
     }
 }
 
@@ -93,7 +143,16 @@ impl Shard {
         let random = Cell::new((seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
         let (nudges, nudged) = mpsc::unbounded_channel();
         plane.join(index, nudges);
-        let inner = Rc::new(Inner { index, plane, queues: RefCell::default(), inside: Cell::new(0), random });
+        let inner = Rc::new(Inner {
+            index,
+            plane,
+            queues: RefCell::default(),
+            here: Rc::default(),
+            random,
+            numbers: Cell::new(0),
+            audiences: Audiences::default(),
+            watched: OnceCell::new(),
+        });
         let weak = Rc::downgrade(&inner);
         tokio::task::spawn_local(heed(nudged, move |nudge| {
             if let Some(inner) = weak.upgrade() {
@@ -104,86 +163,141 @@ impl Shard {
     }
 }
 
+/// A call, besides its message.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    method: &'static str,
+    head: &'a call::Head,
+    /// Of its message.
+    nbytes: u64,
+    came: Instant,
+}
+
 /// A request that is ready to run.
 struct Ready {
-    servable: Arc<Servable>,
+    servable: Hold,
     prepared: Prepared,
+    /// Of the message: inputs are parts of it, and all of it is kept as long as they are.
+    nbytes: u64,
     input_ns: Ns,
     level: u8,
     deadline: Option<Ns>,
+    span: Option<Arc<Span>>,
 }
 
 impl Inner {
+    /// Answers what was read of a call's message, if it could be.
+    async fn answer<Q: Question>(self: &Rc<Self>, call: Call<'_>, question: Option<Q>) -> Outcome {
+        let departed = question.and_then(|question| {
+            let (flight, load) = self.depart(call, &question, self.plane.enter()?)?;
+            Some((question, flight, load))
+        });
+        let Some((question, flight, load)) = departed else {
+            self.plane.decline();
+            return Outcome::Declined;
+        };
+        let ended = match load {
+            Ok(ready) => self.run(ready).await,
+            Err(error) => Err(error),
+        };
+        flight.land(&question, ended)
+    }
+
     /// Decides, and makes the inputs. None where Python has to answer; then nothing has been counted.
-    #[allow(clippy::type_complexity)]
-    fn depart<'a>(
+    fn depart<Q: Question>(
         self: &Rc<Self>,
-        head: &'a call::Head,
-        message: &'a Bytes,
-        came: Instant,
+        call: Call<'_>,
+        question: &Q,
         inside: Inside,
-    ) -> Option<(InferRequest<'a>, Flight, Result<Ready, Error>)> {
-        let request = InferRequest::parse(message, head)?;
+    ) -> Option<(Flight, Result<Ready, Error>)> {
         let view = self.plane.view()?;
-        let decision = decide(&view.snapshot, &request.ask(head)?, self.draw())?;
+        let ask = question.ask(call.head)?;
+        let decision = decide(&view.snapshot, &ask, self.draw())?;
         if decision.mirrored {
             return None;
         }
-        let servable = view.answerer(&decision)?.clone();
-        let deadline = request.deadline(head.deadline, came).map(|deadline| self.plane.at(deadline));
-        let level = request.level();
-        let mut flight = Flight::new(self, view, decision, (came, deadline), Draft::of(head, &request), inside);
+        let servable = Hold::of(view.answerer(&decision)?);
+        if question.task().is_some_and(|task| decision.task.unwrap_or(servable.settings.task) != task) {
+            return None;
+        }
+        let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
+        let level = question.level();
+        let place = (self.plane.clone(), self.here.clone());
+        let spans = self.plane.spans.as_ref();
+        let draft = Draft::of(call.method, call.head, (ask.unit(), question.request_id()), spans)?;
+        let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
-        let full = self.queue_of(&servable).batcher.borrow().check_wait(level).err();
+        let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(call.came)).err();
         if let Some(error) = full {
-            return Some((request, flight, Err(error)));
+            if !question.is_sound() {
+                flight.forget();
+                return None;
+            }
+            return Some((flight, Err(error)));
         }
         let began = Instant::now();
-        let Some(prepared) = oip::prepare(&request, &servable.signature) else {
+        let Some(prepared) = question.prepare(&servable.signature) else {
             flight.forget();
             return None;
         };
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
-        Some((request, flight, Ok(Ready { servable, prepared, input_ns, level, deadline })))
+        let span = self.plane.spans.as_ref().and_then(|_| flight.span());
+        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline, span })))
     }
 
     /// Runs a request now, or when it is its turn.
     async fn run(self: &Rc<Self>, ready: Ready) -> Result<Ended, Error> {
-        let Ready { servable, prepared, input_ns, level, deadline } = ready;
+        let Ready { servable, prepared, nbytes, input_ns, level, deadline, span } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
-        let alone = self.inside.get() <= 1;
+        let alone = self.here.get() <= 1;
+        let mut too_long = None;
         if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
-            let done = unpanicked(|| run::alone(&servable, &prepared, |instant| self.plane.at(instant)));
             let rows = prepared.rows.max(1);
-            let Some((mut ended, run)) = done else {
-                self.ran(&queue, rows, &[], true);
-                return Err(crashed());
-            };
-            ended.timing.input += input_ns;
-            self.ran(&queue, rows, &[run], true);
-            return Ok(ended);
+            let work = |options: Option<&RunOptions>| run::alone(&servable, &prepared, options, |at| self.plane.at(at));
+            match self.try_here(&servable, work) {
+                Tried::Done((mut ended, run)) => {
+                    trace(&self.plane, span.iter(), &ended.timing);
+                    ended.timing.input += input_ns;
+                    self.ran(&queue, rows, &[run], true);
+                    return Ok(ended);
+                }
+                Tried::Crashed => {
+                    self.ran(&queue, rows, &[], true);
+                    return Err(crashed());
+                }
+                Tried::TooLong(took) => too_long = Some(took),
+            }
         }
         let (done, outcome) = oneshot::channel();
-        let nbytes = prepared.inputs.iter().map(|input| raw_of(input).len() as u64).sum();
-        let key = servable.key_of(&prepared);
         let (rows, size) = (prepared.rows, prepared.size);
-        let load = Load { servable, prepared, input_ns, done };
-        let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
-        let ticket = queue.batcher.borrow_mut().offer(item, now)?;
-        let _waits = Waits { inner: self, queue: &queue, ticket };
-        if alone {
-            self.pump(&queue, false);
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        let mut waits = Waits { inner: self, queue: &queue, number, ticket: None, abandoned: true };
+        if let Some(took) = too_long {
+            let load = Load { number, servable, prepared, input_ns, span, done };
+            self.run_anew(&queue, Due { rows: rows.max(1), offered: vec![now], loads: vec![load] }, took);
         } else {
-            // At the end of this turn: what else the turn brings is company.
-            self.pump_soon(&queue);
+            let nbytes = nbytes.max(nbytes_of(&prepared));
+            let key = servable.key_of(&prepared);
+            let load = Load { number, servable, prepared, input_ns, span, done };
+            let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
+            waits.ticket = Some(queue.batcher.borrow_mut().offer(item, now)?);
+            if alone {
+                self.pump(&queue, false);
+            } else {
+                // At the end of this turn: what else the turn brings is company.
+                self.pump_soon(&queue);
+            }
         }
-        outcome.await.map_err(|_| crashed())
+        let ended = outcome.await;
+        waits.abandoned = false;
+        ended.map_err(|_| crashed())
     }
 
-    fn queue_of(self: &Rc<Self>, servable: &Arc<Servable>) -> Rc<Queue> {
+    fn queue_of(self: &Rc<Self>, servable: &Servable) -> Rc<Queue> {
         let id = servable.settings.id;
         if let Some(queue) = self.queues.borrow().get(&id) {
             return queue.clone();
@@ -234,10 +348,10 @@ impl Inner {
                 break;
             };
             if !batch.inline {
-                self.run_in_thread(batch, place);
+                self.run_in_thread(batch.into());
                 continue;
             }
-            self.run_here(queue, batch);
+            self.run_here(queue, batch.into());
             if self.plane.now() >= turn_ends {
                 if !queue.batcher.borrow().is_empty() {
                     // What has piled up must not hold up the reactor: the other calls get their turn in between.
@@ -268,31 +382,61 @@ impl Inner {
         });
     }
 
-    fn run_here(&self, queue: &Queue, batch: Batch<Load>) {
-        let rows = batch.items.iter().map(Item::room).sum();
-        let (began, loads) = apart(batch);
-        let Some(first) = loads.first() else { return };
-        let servable = first.servable.clone();
-        // Where it panics, those who wait are told so as their loads go.
-        let done = unpanicked(|| run::execute(&servable, &loads, |instant| self.plane.at(instant)));
-        let (ended, runs) = done.unwrap_or_default();
-        self.ran(queue, rows, &runs, true);
-        tell(loads, began, ended);
+    fn run_here(&self, queue: &Queue, due: Due) {
+        let Some(servable) = due.servable() else { return };
+        let loads = &due.loads;
+        let work = |options: Option<&RunOptions>| run::execute(&servable, loads, options, |at| self.plane.at(at));
+        let (ended, runs) = match self.try_here(&servable, work) {
+            Tried::Done(done) => done,
+            Tried::TooLong(took) => return self.run_anew(queue, due, took),
+            // Those who wait are told so as their loads go.
+            Tried::Crashed => Default::default(),
+        };
+        self.ran(queue, due.rows, &runs, true);
+        trace_runs(&self.plane, &due.loads, &ended, runs.len());
+        tell(due, ended);
     }
 
-    fn run_in_thread(&self, batch: Batch<Load>, place: (Id, usize)) {
-        let plane = self.plane.clone();
-        let rows = batch.items.iter().map(Item::room).sum();
+    /// Runs something on this thread, watched over.
+    fn try_here<T>(&self, servable: &Servable, work: impl FnOnce(Option<&RunOptions>) -> T) -> Tried<T> {
+        let watch = || servable.session.run_options().ok().and_then(|options| self.plane.watch.over(options));
+        let began = Instant::now();
+        let done = unpanicked(|| match self.watched.get_or_init(watch) {
+            Some(watched) => watched.run(|options| work(Some(options))),
+            None => Some(work(None)),
+        });
+        match done {
+            Some(Some(done)) => Tried::Done(done),
+            Some(None) => Tried::TooLong(began.elapsed().as_nanos() as Ns),
+            None => Tried::Crashed,
+        }
+    }
+
+    /// Runs in a thread what kept this one for too long, `took` nanoseconds, and was ended.
+    fn run_anew(&self, queue: &Queue, due: Due, took: Ns) {
+        let size = due.loads.iter().map(|load| load.prepared.size).sum();
+        queue.batcher.borrow_mut().costs.observe(size, took, true);
+        self.plane.shares().start(queue.id, took as f64);
+        self.run_in_thread(due);
+    }
+
+    fn run_in_thread(&self, due: Due) {
+        let Some(servable) = due.servable() else { return };
+        let options = servable.session.run_options().ok().map(Arc::new);
+        if let Some(options) = &options {
+            self.audiences.gather(options, due.loads.iter().map(|load| load.number));
+        }
+        let (plane, shard, rows) = (self.plane.clone(), self.index, due.rows);
         self.plane.threads.submit(move || {
-            let freed = Freed { plane: plane.clone(), place, rows, runs: RefCell::default() };
-            let (began, loads) = apart(batch);
-            let Some(first) = loads.first() else { return };
-            let servable = first.servable.clone();
-            let (ended, runs) = run::execute(&servable, &loads, |instant| plane.at(instant));
+            let hold = Some(servable.clone());
+            let freed = Freed { plane: plane.clone(), shard, hold, rows, runs: RefCell::default() };
+            let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
+            let count = runs.len();
             freed.runs.replace(runs);
             // The thread first, the answers then: it need not be idle while they are written.
             drop(freed);
-            tell(loads, began, ended);
+            trace_runs(&plane, &due.loads, &ended, count);
+            tell(due, ended);
         });
     }
 
@@ -317,8 +461,8 @@ impl Inner {
                     None => self.plane.thread_freed(id),
                 }
             }
-            Nudge::Finished(id, rows, runs) => {
-                let queue = self.queues.borrow().get(&id).cloned();
+            Nudge::Finished(hold, rows, runs) => {
+                let queue = self.queues.borrow().get(&hold.settings.id).cloned();
                 if let Some(queue) = queue {
                     self.ran(&queue, rows, &runs, false);
                     self.pump(&queue, false);
@@ -354,157 +498,69 @@ fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
 /// Gives a run thread back when the run is over, however it ended.
 struct Freed {
     plane: Arc<Plane>,
-    place: (Id, usize),
+    shard: usize,
+    hold: Option<Hold>,
     rows: u64,
     runs: RefCell<Vec<Run>>,
 }
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        self.plane.nudge(self.place.1, Nudge::Finished(self.place.0, self.rows, self.runs.take()));
-        self.plane.thread_freed(self.place.0);
+        if let Some(hold) = self.hold.take() {
+            let id = hold.settings.id;
+            self.plane.nudge(self.shard, Nudge::Finished(hold, self.rows, self.runs.take()));
+            self.plane.thread_freed(id);
+        }
     }
 }
 
-/// Takes a request out of its queue when nobody waits for it any more.
+/// Takes a request out of its queue, or away from those who wait for its run, when nobody waits for it any more.
 struct Waits<'a> {
     inner: &'a Rc<Inner>,
     queue: &'a Rc<Queue>,
-    ticket: Ticket,
+    number: u64,
+    /// None for one that did not wait.
+    ticket: Option<Ticket>,
+    /// Whether its caller has gone before it was answered.
+    abandoned: bool,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let left = self.queue.batcher.borrow_mut().cancel(self.ticket).is_some();
-        if left && self.queue.batcher.borrow().is_empty() {
+        let left = self.ticket.is_some_and(|ticket| self.queue.batcher.borrow_mut().cancel(ticket).is_some());
+        if !left {
+            self.inner.audiences.leave(self.number, self.abandoned);
+        } else if self.queue.batcher.borrow().is_empty() {
             self.inner.forgo((self.queue.id, self.inner.index));
         }
     }
 }
 
-fn apart(batch: Batch<Load>) -> (Vec<Ns>, Vec<Load>) {
-    batch.items.into_iter().map(|item| (item.offered, item.load)).unzip()
+/// Records so many runs: one of all loads, or one of each.
+fn trace_runs(plane: &Plane, loads: &[Load], ended: &[Ended], runs: usize) {
+    if plane.spans.is_none() {
+        return;
+    }
+    let each = if runs == 1 { loads.len() } else { 1 };
+    for (loads, ended) in loads.chunks(each.max(1)).zip(ended.chunks(each.max(1))) {
+        trace(plane, loads.iter().filter_map(|load| load.span.as_ref()), &ended[0].timing);
+    }
 }
 
-fn tell(loads: Vec<Load>, offered: Vec<Ns>, ended: Vec<Ended>) {
-    for ((load, offered), mut ended) in loads.into_iter().zip(offered).zip(ended) {
+/// Records a run of requests, as far as those are recorded.
+fn trace<'a>(plane: &Plane, requests: impl Iterator<Item = &'a Arc<Span>> + Clone, timing: &Timing) {
+    if let Some(spans) = &plane.spans
+        && requests.clone().next().is_some()
+    {
+        spans.ran(requests.map(|span| &**span), timing, plane.epoch_offset());
+    }
+}
+
+fn tell(due: Due, ended: Vec<Ended>) {
+    for ((load, offered), mut ended) in due.loads.into_iter().zip(due.offered).zip(ended) {
         ended.timing.queue = ended.timing.started.saturating_sub(offered);
         ended.timing.input += load.input_ns;
         let _ = load.done.send(ended); // its caller may have gone
-    }
-}
-
-/// Returns the error of a request whose run ended without a word, as when it panicked.
-fn crashed() -> Error {
-    Error::new(crate::error::Kind::Internal, "INTERNAL", "internal error; the server's log has the details")
-}
-
-// ---------------------------------------------------------------- one request under way
-
-/// One request under way: it ends in one record, also when it is dropped.
-struct Flight {
-    inner: Rc<Inner>,
-    view: Arc<View>,
-    decision: Arc<Decision>,
-    came: Instant,
-    deadline: Option<Ns>,
-    rows: u64,
-    /// The outputs wanted, as indexes into the signature's.
-    wanted: Vec<usize>,
-    draft: Cell<Option<Draft>>,
-    _inside: Inside,
-}
-
-/// What the record will say of the caller.
-struct Draft {
-    unit: String,
-    request_id: String,
-    traceparent: String,
-}
-
-impl Draft {
-    fn of(head: &call::Head, request: &InferRequest<'_>) -> Self {
-        let traceparent = head.get("traceparent").unwrap_or_default().chars().take(TRACEPARENT_LIMIT).collect();
-        Self { unit: request.unit.to_string(), request_id: request.request_id.to_string(), traceparent }
-    }
-}
-
-impl Flight {
-    fn new(
-        inner: &Rc<Inner>,
-        view: Arc<View>,
-        decision: Arc<Decision>,
-        (came, deadline): (Instant, Option<Ns>),
-        draft: Draft,
-        inside: Inside,
-    ) -> Self {
-        inner.inside.set(inner.inside.get() + 1);
-        let (inner, draft) = (inner.clone(), Cell::new(Some(draft)));
-        Self { inner, view, decision, came, deadline, rows: 0, wanted: Vec::new(), draft, _inside: inside }
-    }
-
-    /// Ends without a trace: Python does it all again.
-    fn forget(&mut self) {
-        self.draft.set(None);
-    }
-
-    /// Ends with an answer, or with what kept it from being answered.
-    fn land(self, request: &InferRequest<'_>, ended: Result<Ended, Error>) -> Outcome {
-        match ended {
-            Ok(Ended { answer: Ok(answer), timing }) => {
-                let number = self.settle(OK, Some(timing), String::new()).unwrap_or_default();
-                self.encode(request, &answer, number).map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
-            }
-            Ok(Ended { answer: Err(Failure { error, problem }), timing }) => {
-                self.settle(error.reason, Some(timing), problem);
-                Outcome::Refused(error)
-            }
-            Err(error) => {
-                self.settle(error.reason, None, String::new());
-                Outcome::Refused(error)
-            }
-        }
-    }
-
-    fn settle(&self, code: &'static str, timing: Option<Timing>, problem: String) -> Option<u64> {
-        let Draft { unit, request_id, traceparent } = self.draft.take()?;
-        let took = self.came.elapsed().as_nanos() as Ns;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let (decision, rows) = (self.decision.clone(), self.rows);
-        let arrived = now.saturating_sub(took);
-        let record = Record { arrived, took, code, decision, unit, request_id, rows, timing, traceparent, problem };
-        Some(self.inner.plane.ledger.record(record))
-    }
-
-    fn encode(&self, request: &InferRequest<'_>, answer: &Answer, number: u64) -> Option<Bytes> {
-        let made;
-        let request_id = if request.request_id.is_empty() {
-            made = format!("{}-{number}", self.inner.plane.settings.boot);
-            &made
-        } else {
-            request.request_id
-        };
-        let specs = &self.view.answerer(&self.decision)?.signature.outputs;
-        let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
-        let pieces = self.wanted.iter().zip(&*answer.outputs).zip(&shapes);
-        let outputs: Vec<Output<'_>> = pieces
-            .map(|((&index, output), dims)| Output {
-                name: &specs[index].name,
-                dtype: specs[index].dtype,
-                dims,
-                data: answer.rows_of(output),
-            })
-            .collect();
-        oip::encode(self.view.head(&self.decision)?, request.id, request_id, &outputs)
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.inner.inside.set(self.inner.inside.get() - 1);
-        // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both.
-        let expired = self.deadline.is_some_and(|deadline| deadline <= self.inner.plane.now());
-        self.settle(if expired { "DEADLINE_EXPIRED" } else { CANCELLED }, None, String::new());
     }
 }
 

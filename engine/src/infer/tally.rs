@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::record::{OK, Record, Run};
+use super::record::{OK, Record, Run, Told};
 use crate::batch::Ns;
 use crate::batch::shares::Id;
 use crate::decide::Decision;
@@ -37,11 +37,12 @@ impl Histogram {
     }
 }
 
-/// Requests of one decision that ended with one code.
+/// Requests of one decision that came in by one method, and ended with one code.
 #[derive(Clone, Debug)]
 pub struct Requests {
     pub decision: Arc<Decision>,
     pub code: &'static str,
+    pub call: Told,
     pub took: Histogram,
     /// How long those waited that ran.
     pub queue: Histogram,
@@ -71,30 +72,40 @@ pub type RunKey = (Id, u64, u64, bool);
 /// What has ended since somebody last asked.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    requests: HashMap<(usize, usize), Requests>,
+    requests: Vec<Requests>,
+    /// Where those stand that are alike.
+    places: HashMap<[usize; 4], usize>,
     runs: HashMap<RunKey, Runs>,
 }
 
 impl Tallies {
-    /// Counts a request's end.
-    pub fn ended(&mut self, record: &Record, bounds: &Bounds) {
-        let key = (Arc::as_ptr(&record.decision) as usize, record.code.as_ptr() as usize);
-        let tally = self.requests.entry(key).or_insert_with(|| Requests {
-            decision: record.decision.clone(),
-            code: record.code,
-            took: Histogram::new(&bounds.request),
-            queue: Histogram::new(&bounds.run),
-            rows: 0,
-            last: 0,
-            queue_ns: 0,
-            input_ns: 0,
-            infer_ns: 0,
-            output_ns: 0,
+    /// Counts a request's end; returns its place among those that are not alike.
+    pub fn ended(&mut self, record: &Record<'_>, bounds: &Bounds) -> usize {
+        // By where they lie, since all of these are one object for what is alike.
+        let texts = [record.code, record.call.method, record.call.code].map(|text| text.as_ptr() as usize);
+        let key = [Arc::as_ptr(record.decision) as usize, texts[0], texts[1], texts[2]];
+        let requests = &mut self.requests;
+        let place = *self.places.entry(key).or_insert_with(|| {
+            requests.push(Requests {
+                decision: record.decision.clone(),
+                code: record.code,
+                call: record.call,
+                took: Histogram::new(&bounds.request),
+                queue: Histogram::new(&bounds.run),
+                rows: 0,
+                last: 0,
+                queue_ns: 0,
+                input_ns: 0,
+                infer_ns: 0,
+                output_ns: 0,
+            });
+            requests.len() - 1
         });
+        let tally = &mut requests[place];
         tally.took.add(record.took);
         tally.rows += record.rows;
         tally.last = tally.last.max(record.arrived + record.took);
-        let Some(timing) = record.timing else { return };
+        let Some(timing) = record.timing else { return place };
         if timing.started > 0 {
             tally.queue.add(timing.queue);
         }
@@ -104,6 +115,7 @@ impl Tallies {
             tally.infer_ns += timing.infer;
             tally.output_ns += timing.output;
         }
+        place
     }
 
     /// Counts a run.
@@ -123,7 +135,7 @@ impl Tallies {
 
     /// Yields the requests.
     pub fn requests(&self) -> impl Iterator<Item = &Requests> {
-        self.requests.values()
+        self.requests.iter()
     }
 
     /// Yields the runs.

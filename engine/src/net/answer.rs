@@ -26,12 +26,13 @@ pub struct Gone;
 pub struct Answer {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
+    headers_first: bool,
 }
 
 impl Answer {
-    /// Begins with nothing said.
-    pub fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { respond, stream: None }
+    /// Begins with nothing said. `headers_first`: a status never stands in the headers, see `Settings`.
+    pub fn new(respond: SendResponse<Bytes>, headers_first: bool) -> Self {
+        Self { respond, stream: None, headers_first }
     }
 
     /// Is ready when the client has reset the call, or gone.
@@ -94,7 +95,8 @@ impl Answer {
         self.end(trailers)
     }
 
-    /// Ends the call with a status; before any answer, headers and trailers are one ("Trailers-Only").
+    /// Ends the call with a status; before any answer, headers and trailers are one ("Trailers-Only"), unless headers are
+    /// to come first.
     pub fn status(&mut self, status: &Status) -> Result<(), Gone> {
         self.end(trailers_of(status))
     }
@@ -119,6 +121,9 @@ impl Answer {
     }
 
     fn end(&mut self, trailers: HeaderMap) -> Result<(), Gone> {
+        if self.headers_first {
+            self.open()?;
+        }
         match &mut self.stream {
             Some(stream) => stream.send_trailers(trailers).map_err(|_| Gone),
             None => {

@@ -36,7 +36,7 @@ pub fn begin<U: Unary>(
     respond: SendResponse<Bytes>,
 ) {
     let counted = connection.enter();
-    let mut answer = Answer::new(respond);
+    let mut answer = Answer::new(respond, shard.settings.headers_first);
     if connection.calls.get() + connection.lingering.get() > STREAMS {
         return answer.reset(Reason::REFUSED_STREAM);
     }

@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// The longest message that is taken, in bytes, as sent and when inflated.
     pub max_message_bytes: usize,
+    /// Whether an error has headers of its own before its trailers: some proxies lose a status that comes in headers.
+    pub headers_first: bool,
 }
 
 /// Of a method, who may send more than one message.

@@ -1,8 +1,11 @@
 //! A request's tensors, held against the signature of the version that was assigned: the twin of `codec.prepare`.
 
+use bytes::Bytes;
+
 use super::dtypes::{name_of, width_of};
 use super::request::{InferRequest, Input};
 use super::signature::{Signature, Spec};
+use super::{contents, texts};
 use crate::tensor::{DType, Data, Tensor};
 
 /// What the sizes other than 0 of an empty tensor may multiply to: it takes no bytes to claim more.
@@ -11,7 +14,7 @@ const EMPTY_LIMIT: u64 = 1 << 24;
 /// Inputs that fit a signature, and what scheduling wants to know of them.
 #[derive(Debug, PartialEq)]
 pub struct Prepared {
-    /// In the signature's order; the bytes are slices of the message.
+    /// In the signature's order; raw bytes and texts are slices of the message.
     pub inputs: Vec<Tensor>,
     /// The batch size: how long the batch axis is; without one, the first axis that there is, else 1.
     pub rows: u64,
@@ -21,22 +24,28 @@ pub struct Prepared {
     pub outputs: Vec<usize>,
 }
 
-/// Returns the request's inputs and outputs; None where they don't fit, or are not all numbers.
+/// Returns the request's inputs and outputs; None where they don't fit.
 pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prepared> {
     let specs = &signature.inputs;
-    if request.inputs.len() != specs.len() || request.raw.len() != specs.len() {
+    if request.inputs.len() != specs.len() {
         return None;
     }
     let outputs = wanted(request, signature)?;
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
-    for (guess, (input, raw)) in request.inputs.iter().zip(&request.raw).enumerate() {
+    for (guess, input) in request.inputs.iter().enumerate() {
         let index = signature.input(input.name, guess)?;
         if found[index].is_some() {
             return None;
         }
-        check(input, raw, &specs[index])?;
-        let data = Data::Raw(raw.clone());
-        found[index] = Some(Tensor { dtype: specs[index].dtype, shape: input.shape.clone(), data });
+        let dtype = specs[index].dtype;
+        let count = count(input, &specs[index])?;
+        let data = match request.raw.get(guess) {
+            Some(raw) => elements(raw, dtype, count)?,
+            // Only an empty tensor may have neither.
+            None if count > 0 && input.contents.is_none() => return None,
+            None => contents::decode(request.message, input.contents.unwrap_or_default(), dtype, count)?,
+        };
+        found[index] = Some(Tensor { dtype, shape: input.shape.clone(), data });
     }
     let inputs: Vec<Tensor> = found.into_iter().collect::<Option<_>>()?;
     let mut batch = signature.rowwise.iter().map(|&index| inputs[index].shape.first());
@@ -50,9 +59,8 @@ pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prep
     Some(Prepared { inputs, rows, size, outputs })
 }
 
-/// Holds one input against what it has to be.
-fn check(input: &Input<'_>, raw: &[u8], spec: &Spec) -> Option<()> {
-    let width = width_of(spec.dtype)?;
+/// Holds one input's datatype and shape against what they have to be; returns how many elements it has.
+fn count(input: &Input<'_>, spec: &Spec) -> Option<u64> {
     if input.datatype != name_of(spec.dtype) || input.shape.len() != spec.shape.len() {
         return None;
     }
@@ -67,35 +75,39 @@ fn check(input: &Input<'_>, raw: &[u8], spec: &Spec) -> Option<()> {
         }
     }
     if empty {
-        return (raw.is_empty() && others <= EMPTY_LIMIT).then_some(());
+        return (others <= EMPTY_LIMIT).then_some(0);
     }
-    if u64::try_from(raw.len()).ok()? != others.checked_mul(width as u64)? {
-        return None;
-    }
-    (spec.dtype != DType::Bool || raw.iter().all(|&byte| byte <= 1)).then_some(())
+    Some(others)
 }
 
-/// Returns the outputs wanted; None for an unknown one, one wanted twice, or texts.
+/// Returns the `count` elements in raw contents.
+fn elements(raw: &Bytes, dtype: DType, count: u64) -> Option<Data> {
+    let Some(width) = width_of(dtype) else { return texts::decode(raw, count).map(Data::Texts) };
+    if u64::try_from(raw.len()).ok()? != count.checked_mul(width as u64)? {
+        return None;
+    }
+    (dtype != DType::Bool || raw.iter().all(|&byte| byte <= 1)).then(|| Data::Raw(raw.clone()))
+}
+
+/// Returns the outputs wanted; None for an unknown one, or one wanted twice.
 fn wanted(request: &InferRequest<'_>, signature: &Signature) -> Option<Vec<usize>> {
     let specs = &signature.outputs;
-    let outputs: Vec<usize> = if request.outputs.is_empty() {
-        (0..specs.len()).collect()
-    } else {
-        if request.outputs.len() > specs.len() {
+    if request.outputs.is_empty() {
+        return Some((0..specs.len()).collect());
+    }
+    if request.outputs.len() > specs.len() {
+        return None;
+    }
+    let mut seen = vec![false; specs.len()];
+    let mut outputs = Vec::with_capacity(request.outputs.len());
+    for (guess, name) in request.outputs.iter().enumerate() {
+        let index = signature.output(name, guess)?;
+        if std::mem::replace(&mut seen[index], true) {
             return None;
         }
-        let mut seen = vec![false; specs.len()];
-        let mut outputs = Vec::with_capacity(request.outputs.len());
-        for (guess, name) in request.outputs.iter().enumerate() {
-            let index = signature.output(name, guess)?;
-            if std::mem::replace(&mut seen[index], true) {
-                return None;
-            }
-            outputs.push(index);
-        }
-        outputs
-    };
-    outputs.iter().all(|&index| width_of(specs[index].dtype).is_some()).then_some(outputs)
+        outputs.push(index);
+    }
+    Some(outputs)
 }
 
 /// As `Runner.rows_of`, which looks at the inputs in the request's order.
@@ -106,7 +118,7 @@ fn rows_of(request: &InferRequest<'_>, signature: &Signature, inputs: &[Tensor])
 }
 
 /// As `Runner._size_of`.
-fn size_of(signature: &Signature, inputs: &[Tensor]) -> u64 {
+pub fn size_of(signature: &Signature, inputs: &[Tensor]) -> u64 {
     let of_one = |(spec, tensor): (&Spec, &Tensor)| {
         let sizes = spec.free.iter().map(|&axis| tensor.shape[axis] as u64);
         (!spec.free.is_empty()).then(|| sizes.fold(1, u64::saturating_mul))
@@ -116,14 +128,13 @@ fn size_of(signature: &Signature, inputs: &[Tensor]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::oip::testing::{head, message, signature};
 
     fn prepared(inputs: &[(&str, &str, &[i64], &[u8])], specs: &[(&str, &str, &[i64])]) -> Option<Prepared> {
         let (message, head) = (Bytes::from(message("m", inputs)), head(&[]));
-        prepare(&InferRequest::parse(&message, &head).expect("the request itself is fine"), &signature(specs))
+        let request = InferRequest::parse(&message, &head).expect("the request itself is fine");
+        prepare(&request, &signature(specs))
     }
 
     #[test]

@@ -7,18 +7,21 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{InferRequest, Output, Signature, dtypes, prepare, response};
+use super::{InferRequest, Output, Signature, dtypes, prepare, response, texts};
 use crate::call;
 use crate::decide::{Decision, Reason};
-use crate::tensor::Data;
+use crate::infer::question::Question;
+use crate::tensor::{DType, Data, Elements};
 
-/// dtype, shape and bytes of an input.
+/// dtype, shape and raw contents of an input.
 type Tensor<'py> = (&'static str, Vec<i64>, Bound<'py, PyBytes>);
 /// name, version, unit, id, request id, timeout in µs (None for none), priority's level, inputs in the signature's
 /// order, rows, size, and the outputs wanted.
 type Fields<'py> = (String, String, String, String, String, Option<u64>, u8, Vec<Tensor<'py>>, u64, u64, Vec<String>);
+/// An output: name, dtype, shape and raw contents.
+pub type Made = (String, String, Vec<i64>, Vec<u8>);
 /// route, target, model, version, reason, assigned, propensity.
-type Decided = (String, String, String, i64, String, String, Option<f64>);
+pub type Decided = (String, String, String, i64, String, String, Option<f64>);
 
 /// Reads a `ModelInferRequest` against a signature that `turnout_server.engine.snapshot.signature` wrote.
 ///
@@ -36,9 +39,16 @@ fn parse_infer<'py>(
     let head = call::Head { path: String::new(), metadata, peer: "".into(), deadline: None };
     let Some(request) = InferRequest::parse(&message, &head) else { return Ok(None) };
     let Some(prepared) = prepare(&request, &signature) else { return Ok(None) };
-    let inputs = prepared.inputs.into_iter().filter_map(|tensor| match tensor.data {
-        Data::Raw(data) => Some((dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))),
-        Data::Texts(_) => None,
+    let inputs = prepared.inputs.into_iter().map(|tensor| {
+        let raw = match tensor.data {
+            Data::Raw(raw) => PyBytes::new(py, &raw),
+            Data::Texts(texts) => {
+                let mut raw = Vec::new();
+                texts::encode(&mut raw, &texts);
+                PyBytes::new(py, &raw)
+            }
+        };
+        (dtypes::name_of(tensor.dtype), tensor.shape, raw)
     });
     Ok(Some((
         request.name.to_owned(),
@@ -55,19 +65,46 @@ fn parse_infer<'py>(
     )))
 }
 
-/// Writes a `ModelInferResponse` with raw outputs, each a name, a dtype, a shape and bytes.
+/// Writes a `ModelInferResponse` with raw outputs, each a name, a dtype, a shape and raw contents.
 #[pyfunction]
 fn encode_infer<'py>(
     py: Python<'py>,
     decision: Decided,
     id: &str,
     request_id: &str,
-    outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
+    outputs: Vec<Made>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (route, target, model, version, reason, assigned, propensity) = decision;
-    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
-    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
-    let decision = Decision {
+    let decision = decided(decision)?;
+    let texts = texts_of(&outputs)?;
+    let tensors = tensors_of(&outputs, &texts)?;
+    let message = response::encode(&response::Head::of(&decision), id, request_id, &tensors);
+    message.map(|message| PyBytes::new(py, &message)).ok_or_else(|| PyValueError::new_err("too long for a message"))
+}
+
+/// Returns the texts of each output, which has none where it is no BYTES.
+pub fn texts_of(outputs: &[Made]) -> PyResult<Vec<Vec<Bytes>>> {
+    let of_one = |(_, dtype, dims, data): &Made| {
+        let count = if dtype == "BYTES" { dims.iter().product::<i64>() as u64 } else { 0 };
+        let data = if dtype == "BYTES" { Bytes::copy_from_slice(data) } else { Bytes::new() };
+        texts::decode(&data, count).ok_or_else(|| PyValueError::new_err("no such texts"))
+    };
+    outputs.iter().map(of_one).collect()
+}
+
+/// Returns outputs as answers take them.
+pub fn tensors_of<'a>(outputs: &'a [Made], texts: &'a [Vec<Bytes>]) -> PyResult<Vec<Output<'a>>> {
+    let of_one = |((name, dtype, dims, data), texts): (&'a Made, &'a Vec<Bytes>)| {
+        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
+        let data = if dtype == DType::Bytes { Elements::Texts(texts) } else { Elements::Raw(data) };
+        Ok(Output { name, dtype, dims, data })
+    };
+    outputs.iter().zip(texts).map(of_one).collect()
+}
+
+/// Returns a decision of these fields.
+pub fn decided((route, target, model, version, reason, assigned, propensity): Decided) -> PyResult<Decision> {
+    let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
+    Ok(Decision {
         index: 0,
         route,
         target,
@@ -80,14 +117,8 @@ fn encode_infer<'py>(
         table_digest: String::new(),
         epoch: String::new(),
         mirrored: false,
-    };
-    let mut tensors = Vec::with_capacity(outputs.len());
-    for (name, dtype, dims, data) in &outputs {
-        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
-        tensors.push(Output { name, dtype, dims, data });
-    }
-    let message = response::encode(&response::Head::of(&decision), id, request_id, &tensors);
-    message.map(|message| PyBytes::new(py, &message)).ok_or_else(|| PyValueError::new_err("too long for a message"))
+        task: None,
+    })
 }
 
 fn unknown(found: &str) -> PyErr {

@@ -5,33 +5,39 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::contents;
 use super::wire::{Fields, Odd, Value};
+use super::{Output, Prepared, Signature};
 use crate::call::Head;
 use crate::decide::ask::{Ask, NAME_LIMIT, UNIT_LIMIT, within};
+use crate::infer::question::{Answerer, DEFAULT_LEVEL, Question};
 
 /// Inputs, outputs wanted or raw contents of one request. A message has room for millions of empty ones.
 const TENSOR_LIMIT: usize = 10_000;
 /// Axes of an input: NumPy refuses more than 64, and no graph has so many.
 const AXES_LIMIT: usize = 32;
 /// The metadata key that names the unit, where the request itself does not.
-const UNIT_KEY: &str = "x-turnout-unit";
+pub const UNIT_KEY: &str = "x-turnout-unit";
 /// The metadata key that names the request, where the request itself does not.
-const REQUEST_ID_KEY: &str = "x-request-id";
-/// Triton's lowest priority, and what a request without one gets.
+pub const REQUEST_ID_KEY: &str = "x-request-id";
+/// Triton's lowest priority.
 const LOWEST_PRIORITY: u64 = 10;
-const DEFAULT_PRIORITY: u8 = 2;
 
-/// One input, without its elements.
+/// One input.
 #[derive(Debug, Default, PartialEq)]
 pub struct Input<'a> {
     pub name: &'a str,
     pub datatype: &'a str,
     pub shape: Vec<i64>,
+    /// Its elements, where they are typed: an `InferTensorContents`.
+    pub contents: Option<&'a [u8]>,
 }
 
 /// What a caller asks, read and within all bounds; its tensors are not held against a signature yet.
 #[derive(Debug)]
 pub struct InferRequest<'a> {
+    /// All of it.
+    pub message: &'a Bytes,
     /// A route, or a model. Never empty.
     pub name: &'a str,
     /// Empty, a version number, or a label.
@@ -49,8 +55,10 @@ pub struct InferRequest<'a> {
     pub inputs: Vec<Input<'a>>,
     /// The outputs wanted, in this order; empty for all.
     pub outputs: Vec<&'a str>,
-    /// One for each input: slices of the message.
+    /// One for each input: slices of the message. None where inputs are typed.
     pub raw: Vec<Bytes>,
+    /// Whether the answer is to be raw whatever the inputs are.
+    pub wants_raw: bool,
 }
 
 /// A parameter's value, as far as it matters.
@@ -80,23 +88,9 @@ impl<'a> InferRequest<'a> {
         Self::read(message, head).ok()
     }
 
-    /// Returns whom the request asks. Within its bounds, since `parse` has looked.
-    pub fn ask<'b>(&'b self, head: &'b Head) -> Option<Ask<'b>> {
-        Ask::new(self.name, self.version, &self.unit, &head.metadata)
-    }
-
-    /// Returns when the caller stops waiting: the sooner of the call's deadline and the request's own.
-    pub fn deadline(&self, of_call: Option<Instant>, now: Instant) -> Option<Instant> {
-        let own = self.timeout_us.and_then(|timeout| now.checked_add(Duration::from_micros(timeout)));
-        match (of_call, own) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Returns the level that the priority asks for, 1 to 10: the twin of `scheduling.item.level_of`.
-    pub fn level(&self) -> u8 {
-        if self.priority == 0 { DEFAULT_PRIORITY } else { self.priority.min(LOWEST_PRIORITY) as u8 }
+    /// Says whether the answer is raw even where answers are sent in their request's form.
+    pub fn is_raw(&self) -> bool {
+        self.wants_raw || !self.raw.is_empty() || !self.inputs.iter().any(Input::is_typed)
     }
 
     fn read(message: &'a Bytes, head: &'a Head) -> Result<Self, Odd> {
@@ -121,19 +115,81 @@ impl<'a> InferRequest<'a> {
             Some(unit) if !unit.is_empty() => unit,
             _ => Cow::Borrowed(head.get(UNIT_KEY).unwrap_or_default()),
         };
-        if inputs.len() != raw.len() || !within(request_id, UNIT_LIMIT) || !parameters.are_plain() {
+        if !raw.is_empty() && (inputs.len() != raw.len() || inputs.iter().any(Input::is_typed)) {
+            return Err(Odd);
+        }
+        if !within(request_id, UNIT_LIMIT) || !parameters.are_plain() {
             return Err(Odd);
         }
         let timeout_us = count(parameters.timeout)?.filter(|&timeout| timeout > 0);
         let priority = count(parameters.priority)?.unwrap_or_default();
-        let request = Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw };
+        let wants_raw = parameters.raw_answer.is_some();
+        let request = Self {
+            name,
+            version,
+            id,
+            request_id,
+            unit,
+            timeout_us,
+            priority,
+            inputs,
+            outputs,
+            raw,
+            wants_raw,
+            message,
+        };
         request.ask(head).ok_or(Odd)?;
         Ok(request)
     }
 }
 
+impl Question for InferRequest<'_> {
+    fn ask<'b>(&'b self, head: &'b Head) -> Option<Ask<'b>> {
+        Ask::new(self.name, self.version, &self.unit, &head.metadata)
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id
+    }
+
+    /// Returns the sooner of the call's deadline and the request's own.
+    fn deadline(&self, of_call: Option<Instant>, now: Instant) -> Option<Instant> {
+        let own = self.timeout_us.and_then(|timeout| now.checked_add(Duration::from_micros(timeout)));
+        match (of_call, own) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// As `scheduling.item.level_of`.
+    fn level(&self) -> u8 {
+        if self.priority == 0 { DEFAULT_LEVEL } else { self.priority.min(LOWEST_PRIORITY) as u8 }
+    }
+
+    /// Says whether protobuf can read the contents, which `parse` has not looked into: `prepare` does that.
+    fn is_sound(&self) -> bool {
+        self.inputs.iter().filter_map(|input| input.contents).all(contents::are_sound)
+    }
+
+    fn prepare(&self, signature: &Signature) -> Option<Prepared> {
+        super::prepare(self, signature)
+    }
+
+    fn fits(&self, by: Answerer<'_>, request_id: usize, outputs: &[Output<'_>]) -> bool {
+        by.view.head(by.decision).is_some_and(|head| super::fits(head, self.id, request_id, outputs))
+    }
+
+    fn answer(&self, by: Answerer<'_>, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+        super::encode(by.view.head(by.decision)?, self.id, request_id, outputs)
+    }
+}
+
 impl<'a> Input<'a> {
-    /// Reads an input. One with parameters may be in shared memory, and one with contents is typed.
+    fn is_typed(&self) -> bool {
+        self.contents.is_some()
+    }
+
+    /// Reads an input. One with parameters may be in shared memory, and contents in parts are to be put together.
     fn read(message: &'a [u8]) -> Result<Self, Odd> {
         let mut input = Self::default();
         let mut fields = Fields::of(message);
@@ -148,6 +204,7 @@ impl<'a> Input<'a> {
                         input.axis(size)?;
                     }
                 }
+                (5, Value::Bytes(contents)) if input.contents.is_none() => input.contents = Some(contents),
                 (3..=5, _) => return Err(Odd),
                 _ => {}
             }
@@ -240,7 +297,7 @@ impl<'a> Parameter<'a> {
                 (1, Value::Varint(value)) => Parameter::Bool(value != 0),
                 (2, Value::Varint(value)) => Parameter::Signed(value as i64),
                 (3, _) => Parameter::Text(value.text()?),
-                (4, Value::Fixed) => Parameter::Double,
+                (4, Value::Fixed(_)) => Parameter::Double,
                 (5, Value::Varint(value)) => Parameter::Unsigned(value),
                 (1..=5, _) => return Err(Odd),
                 _ => continue,
@@ -281,7 +338,7 @@ mod tests {
         let request = InferRequest::parse(&given, &head).unwrap();
         assert_eq!((request.name, request.version, request.id, request.request_id), ("m", "3", "id", "id"));
         assert_eq!((&*request.unit, request.timeout_us, request.priority, request.level()), ("u", Some(7), 99, 10));
-        assert_eq!(request.inputs[1], Input { name: "y", datatype: "INT64", shape: vec![-1, 1 << 40] });
+        assert_eq!(request.inputs[1], Input { name: "y", datatype: "INT64", shape: vec![-1, 1 << 40], contents: None });
         assert_eq!((request.outputs, &request.raw[1][..]), (vec!["y"], &b"abc"[..]));
     }
 
@@ -315,7 +372,7 @@ mod tests {
             assert!(!parses(with_parameter(plain.clone(), key, value)), "{key} {value:?}");
         }
         for tail in [
-            &b"\x2a\x04\x0a\x00\x2a\x00\x3a\x00"[..], // typed contents
+            &b"\x2a\x04\x0a\x00\x2a\x00\x3a\x00"[..], // typed contents, and raw ones
             b"\x2a\x04\x0a\x00\x22\x00\x3a\x00",      // an input with parameters
             b"\x32\x02\x12\x00",                      // an output with parameters
             b"\x3a\x00",                              // more raw contents than inputs

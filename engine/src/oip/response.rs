@@ -5,12 +5,13 @@
 use bytes::Bytes;
 
 use super::dtypes::name_of;
+use super::texts;
 use super::wire::{field_len, put_bytes, put_head, put_varint, varint_len};
 use crate::decide::Decision;
-use crate::tensor::DType;
+use crate::tensor::{DType, Elements};
 
 /// Protobuf neither writes nor reads longer messages.
-const MESSAGE_LIMIT: usize = i32::MAX as usize;
+pub const MESSAGE_LIMIT: usize = i32::MAX as usize;
 
 /// What says who answered, written: the same for every request that is decided alike.
 ///
@@ -22,13 +23,13 @@ pub struct Head {
     after: Vec<u8>,
 }
 
-/// One output: row-major, little-endian.
+/// One output.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a> {
     pub name: &'a str,
     pub dtype: DType,
     pub dims: &'a [i64],
-    pub data: &'a [u8],
+    pub data: Elements<'a>,
 }
 
 const REQUEST_ID: &str = "turnout_request_id";
@@ -54,19 +55,27 @@ impl Head {
     }
 }
 
+/// Says whether protobuf can carry an answer whose request our records call by so many bytes.
+pub fn fits(head: &Head, id: &str, request_id: usize, outputs: &[Output<'_>]) -> bool {
+    length_of(head, id, request_id, outputs).is_some()
+}
+
+fn length_of(head: &Head, id: &str, request_id: usize, outputs: &[Output<'_>]) -> Option<usize> {
+    let id_entry = field_len(REQUEST_ID.len()) + field_len(field_len(request_id));
+    let mut length = head.model.len() + text_len(id) + head.before.len() + field_len(id_entry) + head.after.len();
+    for output in outputs {
+        length = length.checked_add(field_len(tensor_len(output)))?.checked_add(field_len(raw_len(output.data)))?;
+    }
+    (length <= MESSAGE_LIMIT).then_some(length)
+}
+
 /// Returns an answer's bytes; None where there are more than protobuf can carry.
 ///
 /// `id` is the request's own, `request_id` the one in our records.
 pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+    let length = length_of(head, id, request_id.len(), outputs)?;
     let id_value = field_len(request_id.len());
     let id_entry = field_len(REQUEST_ID.len()) + field_len(id_value);
-    let mut length = head.model.len() + text_len(id) + head.before.len() + field_len(id_entry) + head.after.len();
-    for output in outputs {
-        length = length.checked_add(field_len(tensor_len(output)))?.checked_add(field_len(output.data.len()))?;
-    }
-    if length > MESSAGE_LIMIT {
-        return None;
-    }
     let mut message = Vec::with_capacity(length);
     message.extend_from_slice(&head.model);
     put_text(&mut message, 3, id);
@@ -88,7 +97,11 @@ pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -
         }
     }
     for output in outputs {
-        put_bytes(&mut message, 6, output.data);
+        put_head(&mut message, 6, raw_len(output.data));
+        match output.data {
+            Elements::Raw(raw) => message.extend_from_slice(raw),
+            Elements::Texts(texts) => texts::encode(&mut message, texts),
+        }
     }
     debug_assert_eq!(message.len(), length);
     Some(Bytes::from(message))
@@ -116,6 +129,13 @@ fn put_parameter(into: &mut Vec<u8>, key: &str, value: &[u8]) {
     put_head(into, 4, field_len(key.len()) + field_len(value.len()));
     put_bytes(into, 1, key.as_bytes());
     put_bytes(into, 2, value);
+}
+
+fn raw_len(elements: Elements<'_>) -> usize {
+    match elements {
+        Elements::Raw(raw) => raw.len(),
+        Elements::Texts(texts) => texts::encoded_len(texts),
+    }
 }
 
 fn tensor_len(output: &Output<'_>) -> usize {

@@ -10,8 +10,8 @@ pub struct Odd;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     Varint(u64),
-    /// Doubles and their like; nothing that is read here asks what is in them.
-    Fixed,
+    /// A float or a double: its four or eight bytes.
+    Fixed(&'a [u8]),
     Bytes(&'a [u8]),
 }
 
@@ -59,12 +59,12 @@ impl<'a> Fields<'a> {
         }
         let value = match tag & 7 {
             0 => Value::Varint(self.varint(LONG)?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+            1 => self.take(8).map(Value::Fixed)?,
             2 => {
                 let length = usize::try_from(self.varint(SHORT)?).map_err(|_| Odd)?;
                 Value::Bytes(self.take(length)?)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
+            5 => self.take(4).map(Value::Fixed)?,
             _ => return Err(Odd),
         };
         Ok(Some((number, value)))
@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn fields_of_every_wire_type_are_found() {
         let message = [8, 0x96, 1, 17, 0, 0, 0, 0, 0, 0, 0, 0, 26, 2, b'h', b'i', 37, 0, 0, 0, 0];
-        let wanted = vec![(1, Value::Varint(150)), (2, Value::Fixed), (3, Value::Bytes(b"hi")), (4, Value::Fixed)];
+        let (double, float) = (Value::Fixed(&[0; 8]), Value::Fixed(&[0; 4]));
+        let wanted = vec![(1, Value::Varint(150)), (2, double), (3, Value::Bytes(b"hi")), (4, float)];
         assert_eq!(all(&message), Ok(wanted));
     }
 

@@ -13,9 +13,10 @@ mod runtime;
 mod session;
 mod view;
 
+pub use crate::tensor::Elements;
 pub use element::item_size;
 pub use output::Output;
 pub use reaper::{free_later, trim, trim_later};
-pub use run::{ALIGNMENT, Elements, Input, RunError, RunErrorKind, RunOptions};
+pub use run::{ALIGNMENT, Input, RunError, RunErrorKind, RunOptions};
 pub use runtime::{Failure, Runtime};
 pub use session::{Argument, Optimization, Options, Session, Size};

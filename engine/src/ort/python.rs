@@ -13,11 +13,11 @@ use pyo3::{create_exception, ffi};
 use super::element::item_size;
 use super::output::Output;
 use super::reaper;
-use super::run::{Elements, Input, RunError, RunErrorKind, RunOptions};
+use super::run::{Input, RunError, RunErrorKind, RunOptions};
 use super::runtime::{Failure, Runtime};
 use super::session::{Argument, Options, Session, Size};
 use super::view::View;
-use crate::tensor::DType;
+use crate::tensor::{DType, Elements};
 
 create_exception!(turnout_engine, OnnxRuntimeError, pyo3::exceptions::PyException, "ONNX Runtime failed.");
 create_exception!(turnout_engine, InputRejectedError, OnnxRuntimeError, "Values or sizes do not fit the graph.");

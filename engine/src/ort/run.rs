@@ -13,22 +13,13 @@ use super::handle::Handle;
 use super::output::Output;
 use super::runtime::{Failure, Runtime};
 use super::session::Session;
-use crate::tensor::{DType, Data, Tensor};
+use crate::tensor::{DType, Elements, Tensor};
 
 /// Elements that do not begin on such a border, in bytes, are copied to one before a run.
 ///
 /// ONNX Runtime takes what is aligned for its element. But its sums over floats begin with the elements before the
 /// next 16-byte border, so that the last bits of an answer would depend on where in a message its input lay.
 pub const ALIGNMENT: usize = 16;
-
-/// The elements of an input.
-#[derive(Clone, Copy, Debug)]
-pub enum Elements<'a> {
-    /// Row-major and little-endian, as many as dtype and shape say.
-    Raw(&'a [u8]),
-    /// Of BYTES, as many as the shape says.
-    Texts(&'a [Bytes]),
-}
 
 /// A tensor that a run reads.
 #[derive(Clone, Copy, Debug)]
@@ -37,17 +28,14 @@ pub struct Input<'a> {
     pub index: usize,
     pub dtype: DType,
     pub shape: &'a [i64],
+    /// As many as dtype and shape say.
     pub elements: Elements<'a>,
 }
 
 impl<'a> Input<'a> {
     /// Returns `tensor` as the session's input number `index`.
     pub fn of(index: usize, tensor: &'a Tensor) -> Self {
-        let elements = match &tensor.data {
-            Data::Raw(raw) => Elements::Raw(raw),
-            Data::Texts(texts) => Elements::Texts(texts),
-        };
-        Self { index, dtype: tensor.dtype, shape: &tensor.shape, elements }
+        Self { index, dtype: tensor.dtype, shape: &tensor.shape, elements: tensor.data.elements() }
     }
 }
 

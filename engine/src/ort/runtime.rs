@@ -26,7 +26,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { code: 0, text: text.into() }
     }
 }

@@ -11,6 +11,7 @@ use ort_sys::{
 
 use super::element::{dtype_of, word_of};
 use super::handle::Handle;
+use super::run::RunOptions;
 use super::runtime::{Failure, Runtime};
 use crate::tensor::DType;
 
@@ -127,6 +128,14 @@ impl Session {
         let (input_names, inputs) = inputs.into_iter().unzip();
         let (output_names, outputs) = outputs.into_iter().unzip();
         Ok(Self { runtime, raw, input_names, output_names, inputs, outputs })
+    }
+
+    /// Returns options with which runs of it can be ended.
+    ///
+    /// # Errors
+    /// ONNX Runtime has no memory.
+    pub fn run_options(&self) -> Result<RunOptions, Failure> {
+        RunOptions::new(self.runtime)
     }
 
     /// Returns the inputs that must be given, in the graph's order.

@@ -11,10 +11,12 @@ import msgspec
 from turnout_server.config import LimitsConfig
 from turnout_server.engine import snapshot
 from turnout_server.engine.records import Ended, ended
+from turnout_server.engine.tracing import Sampling
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Terms(NamedTuple):
     measured: Mapping[int, int]
     """Run times in nanoseconds, by number of rows."""
     rules: Rules
+    task: Task = Task.TENSORS
 
 
 class NativeServable(NamedTuple):
@@ -44,6 +47,11 @@ class NativeServable(NamedTuple):
     inner: turnout_engine.Servable
 
     @property
+    def holds(self) -> int:
+        """How many requests and runs of it there are in the engine."""
+        return self.inner.holds
+
+    @property
     def waiting_rows(self) -> int:
         """How many rows wait for it in the engine."""
         return self.inner.waiting_rows
@@ -52,7 +60,17 @@ class NativeServable(NamedTuple):
 class EnginePlane:
     """The engine's data plane. The event loop's thread only; no method waits."""
 
-    def __init__(self, limits: LimitsConfig, runs: int, threads: int, boot: str, *, keeps_records: bool) -> None:
+    def __init__(
+        self,
+        limits: LimitsConfig,
+        runs: int,
+        threads: int,
+        boot: str,
+        *,
+        most_records: int = 0,
+        tracing: Sampling | None = None,
+        answers_as_sent: bool = False,
+    ) -> None:
         """Make a plane that serves nothing yet.
 
         Args:
@@ -60,7 +78,9 @@ class EnginePlane:
             runs: how many runs of one version may be under way in threads at once, if it alone has work.
             threads: how many of all versions together.
             boot: what this start of the process is called.
-            keeps_records: whether somebody wants every record, and not only what they come to.
+            most_records: how many records may wait for us; 0 where nobody wants them, but only what they come to.
+            tracing: which calls are traced; None for none.
+            answers_as_sent: whether typed requests are answered in their own form, which only Python does.
         """
         settings = {
             "concurrent_calls": limits.concurrent_calls,
@@ -69,9 +89,11 @@ class EnginePlane:
             "runs": runs,
             "threads": threads,
             "boot": boot,
-            "keeps_records": keeps_records,
+            "most_records": most_records,
+            "answers_as_sent": answers_as_sent,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
+            "tracing": None if tracing is None else tracing._asdict(),
         }
         # Here and not above: the engine is an extra, and the gateway is imported without it too.
         import turnout_engine
@@ -79,6 +101,8 @@ class EnginePlane:
         self._make_servable = turnout_engine.Servable
         self.inner = turnout_engine.Plane(msgspec.json.encode(settings))
         """What the transport hands calls to."""
+        self.traces = tracing is not None
+        """Whether it makes spans, if any are wanted."""
         self._limits = limits
         self._made = 0
 
@@ -95,6 +119,7 @@ class EnginePlane:
             "id": self._made,
             "model": terms.key.model,
             "version": terms.key.version,
+            "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
             "max_rows": rules.max_rows,
@@ -132,6 +157,15 @@ class EnginePlane:
         """Return what has ended likewise, and the number of the next end, which is taken."""
         told, number = self.inner.number()
         return ended(told), number
+
+    def spans(self, rest: bool) -> tuple[int, bytes] | None:
+        """Return the oldest spans; see `turnout_server.engine.tracing.Take`. Any thread may ask."""
+        return self.inner.spans(rest=rest)
+
+    @property
+    def spans_lost(self) -> int:
+        """How many spans were lost since too many waited."""
+        return self.inner.spans_lost
 
     def close(self) -> None:
         """Take no call any more: whoever comes is answered by Python."""

@@ -111,7 +111,7 @@ class Runner:
             QueueFullError: as `submit`, but before anything was spent on the request's tensors.
         """
         if self._batcher.waiting.count:
-            self._batcher.check_wait(priority)
+            self._batcher.check_wait(priority, time.monotonic())
 
     def submit(
         self,

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from weakref import WeakValueDictionary
+from typing import NamedTuple
 
 import structlog
 
@@ -16,27 +16,36 @@ from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
 from turnout_server.engine.records import Ended
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
-from turnout_server.gateway.records import Records
 from turnout_server.instruments.families import Family, counter
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
-from turnout_server.vocabulary.record import Record
+from turnout_server.vocabulary.record import Page
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.native")
 
-METHOD = "inference.GRPCInferenceService/ModelInfer"
-"""What the engine answers by itself."""
 EVERY_S = 0.05
 """How often the engine is asked what has ended, in seconds."""
+SELDOM_S = 0.25
+"""How often at least, where nothing has ended for a while."""
 PATIENCE_S = 0.25
 """How long somebody who reads metrics waits for the event loop to do so, in seconds."""
 SOON_S = 0.02
 """How long a version that has come may be kept from the engine, in seconds: until then Python answers. It is longer
 where there are so many versions that telling the engine takes long."""
 _REST = 10
+
+
+class _Served(NamedTuple):
+    """A version that the engine may have requests of."""
+
+    lease: Lease[Runner]
+    """Kept until the engine has none of them any more."""
+    native: NativeServable | None
+    """None for one that the engine cannot serve."""
 
 
 class NativePlane:
@@ -64,12 +73,20 @@ class NativePlane:
         self._manager = manager
         self._instruments = instruments
         self._status_of = status_of
-        self._servables: dict[VersionKey, tuple[Runner, NativeServable | None]] = {}
-        """What is loaded; None for what the engine cannot serve."""
-        self._runners: WeakValueDictionary[int, Runner] = WeakValueDictionary()
+        self.show: Callable[[Page | None], None] = lambda page: None
+        """Shows records to who keeps them: `Records.show`, once there is one."""
+        self._served: dict[VersionKey, _Served] = {}
+        """What is loaded."""
+        self._leaving: list[_Served] = []
+        """What the engine takes no new requests of."""
+        self._runners: dict[int, Runner] = {}
+        """Whose runs they are, by the servable's number."""
+        self._is_closed = False
         self._due: asyncio.TimerHandle | None = None
         self._took_s = 0.0
         """How long it took to tell the engine what is served, the last time."""
+        self._is_quiet = True
+        """Whether nothing has ended since `follow` asked."""
         instruments.in_flight_elsewhere = lambda: plane.inside
         instruments.include(self)
         manager.subscribe(lambda status, error: self._version_changed(status.state))
@@ -82,17 +99,23 @@ class NativePlane:
         if self._due is not None:
             self._due.cancel()
             self._due = None
+        if self._is_closed:
+            return
         began = time.perf_counter()
-        servables: dict[VersionKey, tuple[Runner, NativeServable | None]] = {}
+        served: dict[VersionKey, _Served] = {}
         for status in self._manager.status():
             runner = self._manager.peek(status.key) if status.state is State.AVAILABLE else None
             if runner is not None and runner.predictor.native is not None:
-                known = self._servables.get(status.key)
-                servables[status.key] = known if known is not None and known[0] is runner else self._made(runner)
-        self._servables = servables
-        loaded = [servable for _, servable in servables.values() if servable is not None]
+                # One that was loaded anew is another: its last one has left before.
+                known = self._served.pop(status.key, None)
+                served[status.key] = known if known is not None else self._made(status.key, runner)
+        self._leaving.extend(self._served.values())
+        self._served = served
+        loaded = [each.native for each in served.values() if each.native is not None]
         self.plane.serve(self._names.view, self._names.stored_models(), loaded)
         self._took_s = time.perf_counter() - began
+        if self._leaving:
+            self.catch_up()
 
     def _version_changed(self, state: State) -> None:
         loop = asyncio.get_running_loop()
@@ -106,58 +129,92 @@ class NativePlane:
         if self._due is not None:  # else somebody else was faster
             self.publish()
 
-    def _made(self, runner: Runner) -> tuple[Runner, NativeServable | None]:
-        manifest = runner.manifest
-        key = VersionKey(manifest.model, manifest.version)
-        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
+    def _made(self, key: VersionKey, runner: Runner) -> _Served:
+        lease = self._manager.lease(key)
+        task = runner.manifest.task
+        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, task)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:
             # One version's trouble must not keep the others, and what comes and goes, from the engine.
             _log.exception("version is left to Python", model=key.model, version=key.version)
-            return runner, None
+            return _Served(lease, None)
         self._runners[servable.id] = runner
         runner.waits_elsewhere(partial(getattr, servable, "waiting_rows"))
-        return runner, servable
+        return _Served(lease, servable)
+
+    def _idle(self) -> list[_Served]:
+        """Return what leaves and has no request or run any more."""
+        return [each for each in self._leaving if each.native is None or not each.native.holds]
+
+    def _let_go(self, idle: Sequence[_Served]) -> None:
+        """Let versions be unloaded, whose last runs have been counted."""
+        for each in idle:
+            self._leaving.remove(each)
+            if each.native is not None:
+                del self._runners[each.native.id]
+            each.lease.release()
+
+    def close(self) -> None:
+        """Count what has ended, and let go of all versions. No call may come any more."""
+        self._is_closed = True
+        try:
+            self.catch_up()
+        finally:
+            self._leaving.extend(self._served.values())
+            self._served = {}
+            self._let_go(list(self._leaving))
 
     def families(self) -> tuple[Family, ...]:
         """Return the metrics of the engine itself."""
-        return (counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),)
+        return (
+            counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),
+            counter("turnout.engine.spans.lost", "{span}", _LOST, (), [((), self.plane.spans_lost)]),
+        )
 
     # ------------------------------------------------------------ what has ended
 
-    def next(self) -> tuple[Sequence[Record], int]:
+    def next(self) -> tuple[Page | None, int]:
         """See `turnout_server.gateway.records.Numbers.next`."""
         ended, number = self.plane.number()
         return self._counted(ended), number
 
-    async def follow(self, records: Records) -> None:
-        """Show *records* what has ended, again and again and whenever metrics are read, until cancelled."""
-        deed = partial(self.catch_up, records)
-        self._instruments.before_reading = partial(_on_thread, asyncio.get_running_loop(), threading.get_ident(), deed)
+    async def follow(self) -> None:
+        """Show what has ended, again and again and whenever metrics are read, until cancelled."""
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        self._instruments.before_reading = partial(_on_thread, loop, thread, self.catch_up)
+        wait_s = EVERY_S
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(wait_s)
             try:
-                deed()
+                self.catch_up()
             except Exception:
                 _log.exception("what the engine told could not be counted")
+            wait_s = min(wait_s * 2, SELDOM_S) if self._is_quiet and not self._leaving else EVERY_S
+            self._is_quiet = True
 
-    def catch_up(self, records: Records) -> None:
-        """Show *records* what has ended until now."""
-        records.show(self._counted(self.plane.ended()))
+    def catch_up(self) -> None:
+        """Count and show what has ended until now, and let go of versions that were waited for."""
+        idle = self._idle()
+        try:
+            self.show(self._counted(self.plane.ended()))
+        finally:
+            self._let_go(idle)
 
-    def _counted(self, ended: Ended) -> Sequence[Record]:
+    def _counted(self, ended: Ended) -> Page | None:
+        self._is_quiet = self._is_quiet and not any(ended)
         for servable, runs in ended.runs:
             runner = self._runners.get(servable)
             if runner is not None:
                 runner.include(runs)
-        for requests in ended.requests:
+        for method, told, requests in ended.requests:
             self._instruments.include_requests(requests)
-            self._instruments.include_rpcs(METHOD, self._status_of(requests.code), requests.took)
-        for record, problem in ended.ends:
-            if record.code in _OURS:
-                _log.error("call failed", method=METHOD, reason=record.code, problem=problem)
-        return [end.record for end in ended.ends]
+            self._instruments.include_rpcs(method, self._status_of(told), requests.took)
+        for method, code, problem, context in ended.problems:
+            if code in _OURS:
+                ids = {} if context is None else dict(zip(("trace_id", "span_id"), context, strict=True))
+                _log.error("call failed", method=method, reason=code, problem=problem, **ids)
+        return ended.page
 
 
 def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], None]) -> None:
@@ -179,4 +236,5 @@ def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], 
 
 
 _DECLINED = "Inferences that the engine left to Python, which answered or refused them."
+_LOST = "Spans that the engine had no room for: the collector takes them too slowly, or not at all."
 _OURS = {ModelFailedError.reason, TurnoutError.reason}

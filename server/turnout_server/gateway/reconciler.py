@@ -8,6 +8,7 @@ says why.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,13 @@ from turnout_server.vocabulary.versions import VersionKey, resolve
 _log = structlog.get_logger("turnout.reconciler")
 
 
+_SHARE = 0.01
+"""How much of a core looking may take at most."""
+_FEW = 100
+_REST_S = 1e-4
+"""How much longer a change of what is served may wait for each model beyond a few, in seconds."""
+
+
 class Look(NamedTuple):
     """What a look at the store brought: all of it immutable."""
 
@@ -40,6 +48,20 @@ class Look(NamedTuple):
     """The table as the store has it; None where it is missing or wrong."""
     problem: str
     """Why there is no table; empty when there is one."""
+    took_s: float = 0.0
+    """What it cost the processor, in seconds."""
+
+    def shows_as(self, other: Look) -> bool:
+        """Say whether both brought the same."""
+        mine, others = self.snapshot, other.snapshot
+        # Models that have not changed are the same objects, so that comparing a thousand is quick.
+        return (mine.models, mine.problems, mine.unreadable, self.table, self.problem) == (
+            others.models,
+            others.problems,
+            others.unreadable,
+            other.table,
+            other.problem,
+        )
 
 
 class Reconciler:
@@ -78,6 +100,8 @@ class Reconciler:
         self._starting = True
         self._refused = ""
         self._waiting = ""
+        self._is_waiting = True
+        """Whether a version that becomes available, or fails, may change what is served."""
         self._advance_due = False
         self._looking = asyncio.Lock()
         self.table_problem = ""
@@ -96,11 +120,13 @@ class Reconciler:
 
     async def _look_and_act(self) -> None:
         async with self._looking:
-            look = await asyncio.to_thread(self._take_look)
+            look = await asyncio.to_thread(self._timed_look)
         known = self._names.models
         if known and not look.snapshot.models:
             raise StoreError("every model has gone at once, as when a volume is not mounted")
-        self._look = look
+        before, self._look = self._look, look
+        if before is not None and not self._is_waiting and look.shows_as(before):
+            return
         for model, state in look.snapshot.models.items():
             if model not in look.snapshot.unreadable or model not in known:
                 known[model] = state
@@ -114,9 +140,13 @@ class Reconciler:
         self.advance()
 
     async def poll(self, every_s: float) -> None:
-        """Look again and again, until cancelled; a store that cannot be read for a while changes nothing."""
+        """Look again and again, until cancelled; a store that cannot be read for a while changes nothing.
+
+        A store so large that this would take more than a hundredth of a core is looked at more seldom.
+        """
         while True:
-            await asyncio.sleep(every_s)
+            took_s = 0.0 if self._look is None else self._look.took_s
+            await asyncio.sleep(max(every_s, took_s / _SHARE))
             try:
                 await self.look()
             except TurnoutError as error:
@@ -129,6 +159,11 @@ class Reconciler:
                 if self._store_problem:
                     self._store_problem = ""
                     _log.info("the store can be read again")
+
+    def _timed_look(self) -> Look:
+        began = time.thread_time()
+        look = self._take_look()
+        return look._replace(took_s=time.thread_time() - began)
 
     def _take_look(self) -> Look:
         snapshot = self._store.snapshot()
@@ -168,9 +203,11 @@ class Reconciler:
 
     def version_changed(self) -> None:
         """A version's state has changed: see, once the manager is done with what it is doing, what that allows."""
-        if not self._advance_due:
+        if self._is_waiting and not self._advance_due:
             self._advance_due = True
-            asyncio.get_running_loop().call_soon(self._advance_later)
+            # Of a thousand models that wait one after the other becomes available, and each is looked at each time.
+            crowd = max(0, len(self._names.models) - _FEW) * _REST_S
+            asyncio.get_running_loop().call_later(crowd, self._advance_later)
 
     def _advance_later(self) -> None:
         self._advance_due = False
@@ -201,6 +238,7 @@ class Reconciler:
                 _log.info("route table adopted", routes=[route.name for route in table], digest=table.digest)
                 self._on_table("ok")
         self._note_problem(problem, waiting)
+        self._is_waiting = self.table_problem != "" or labels != names.labels
         wanted = selectors(table)
         if candidate is not None:
             for model, more in selectors(candidate).items():

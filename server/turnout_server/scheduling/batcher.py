@@ -101,23 +101,43 @@ class Batcher:
         """Say whether a run of *size* should be short enough for the event loop."""
         return self._costs.estimate(size) < self._rules.inline_below_ns
 
-    def wait_s(self, level: int) -> float:
-        """Return how long a request of priority *level* would have to wait if it came now, in seconds, as estimated."""
-        rows = self.waiting.rows_ahead(level)
-        if not rows:
-            return 0.0
-        if self._pace_s:
-            return rows * self._pace_s
-        return self._costs.estimate(rows) / _NS / self._rules.parallel
+    def wait_s(self, level: int, now: float) -> float:
+        """Return how long a request of priority *level* would have to wait if it came *now*, in seconds, as estimated.
 
-    def check_wait(self, level: int) -> None:
+        That is by the pace so far, which is believed as far as whoever is next has waited already, or the runs alone
+        take: at a burst's beginning it is the pace of small batches, between which many requests are read.
+        """
+        rows = self.waiting.rows_ahead(level)
+        head = self.waiting.head()
+        if not rows or head is None:
+            return 0.0
+        if not self._pace_s:
+            return self._runs_s(rows, head)
+        by_pace_s = rows * self._pace_s
+        stood_s = now - head.offered_ns / _NS
+        return by_pace_s if by_pace_s <= stood_s else min(by_pace_s, max(stood_s, self._runs_s(rows, head)))
+
+    def _burst_s(self) -> float:
+        """Return how long all that waits would run, in seconds."""
+        head = self.waiting.head()
+        return 0.0 if head is None else self._runs_s(self._admission.rows, head)
+
+    def _runs_s(self, rows: int, head: Item) -> float:
+        """Return how long so many rows would run in batches like the next one, in seconds."""
+        together, size = self.waiting.group_of(head)
+        most = max(self._rules.max_rows, head.room)
+        if together > most:
+            together, size = most, max(size * most // together, head.size)
+        return self._costs.estimate(size) * max(rows / together, 1.0) / _NS / self._rules.parallel
+
+    def check_wait(self, level: int, now: float) -> None:
         """Refuse a request of which only its priority *level* is known, if there is certainly no room for it.
 
         Raises:
             QueueFullError: the queue is full already.
         """
         if self.waiting.count:
-            self._admission.check(1, 0, self.wait_s(level))
+            self._admission.check(1, 0, self.wait_s(level, now), self._burst_s())
 
     def at_once(self, item: Item, now: float) -> Batch | None:
         """Return the batch to run on the event loop for a lone request; None where it has to be offered.
@@ -145,11 +165,11 @@ class Batcher:
         """
         # What can run at once does not wait, so the bounds on waiting are not for it.
         busy = self.running or self.waiting.count
-        wait_s = self.wait_s(item.priority) if busy else 0.0
+        wait_s = self.wait_s(item.priority, now) if busy else 0.0
         if item.deadline is not None:
             self._check_deadline(item, now, wait_s)
         if busy:
-            self._admission.check(item.room, item.nbytes, wait_s)
+            self._admission.check(item.room, item.nbytes, wait_s, self._burst_s())
             if self._pace_mark is None:
                 self._pace_mark = now
         self._admission.enter(item.room, item.nbytes)

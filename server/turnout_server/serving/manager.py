@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -51,7 +51,13 @@ class Manager(Generic[S]):
         self._listeners: list[Changed] = []
         self._clock = clock
         self._harnesses: dict[VersionKey, Harness[S]] = {}
+        self._models: dict[str, dict[VersionKey, Harness[S]]] = {}
+        """The same, by model: the policy looks at one model at a time, for a look at all costs as much as a load."""
         self._by_model: dict[str, list[int]] = {}
+        self._waiting: set[str] = set()
+        """Models that may have something to load once a loader is free."""
+        self._loading: set[VersionKey] = set()
+        self._failed: set[VersionKey] = set()
         self._aspired: frozenset[VersionKey] = frozenset()
         self._in_use: frozenset[VersionKey] = frozenset()
         self._executor = executor or ThreadPoolExecutor(loaders + 1, "loader", initializer=_lower_priority)
@@ -77,23 +83,24 @@ class Manager(Generic[S]):
             wish: every version that should be loaded.
             in_use: versions that serve routes or labels at this moment, and stay until they no longer do.
         """
+        changed = {key.model for key in (wish ^ self._aspired) | (in_use ^ self._in_use) | self._failed}
         self._aspired, self._in_use = wish, in_use
-        for key in wish:
-            if key not in self._harnesses:
-                self._harnesses[key] = Harness(key)
-        dropped = [key for key, harness in self._harnesses.items() if harness.state is State.STORED and key not in wish]
+        for key in wish - self._harnesses.keys():
+            self._add(key)
+        known = (one for model in changed for one in self._models.get(model, {}).values())
+        dropped = [one.key for one in known if one.state is State.STORED and one.key not in wish]
         for key in dropped:
-            del self._harnesses[key]
+            self._remove(key)
         if dropped:
             self._wake_waiters()
-        self._reconcile()
+        self._reconcile(changed)
 
     def retry(self, model: str) -> None:
         """Try the failed versions of *model* again now rather than later."""
-        for key, harness in self._harnesses.items():
-            if key.model == model and harness.state is State.FAILED:
+        for harness in self._models.get(model, {}).values():
+            if harness.state is State.FAILED:
                 harness.retry_at = self._clock()
-        self._reconcile()
+        self._reconcile((model,))
 
     # ------------------------------------------------------------ the hot path
 
@@ -152,29 +159,44 @@ class Manager(Generic[S]):
 
     # ------------------------------------------------------------ performing
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, models: Iterable[str]) -> None:
+        """Do what is to be done in *models*, where something has changed, and load what waits for a loader."""
         if self._closing:
             return
-        while (action := next_action(self._snapshots(), self._free_loaders())) is not None:
-            match action:
-                case Load(key):
-                    harness = self._harnesses[key]
-                    harness.loading()
-                    self._announce(harness)
-                    self._spawn(self._perform_load(harness))
-                case Unload(key):
-                    self._start_unload(self._harnesses[key])
+        for model in models:
+            self._waiting.add(model)
+            while self._act(model, 0):
+                pass
+        while self._waiting and (free := self._loaders - len(self._loading)) > 0:
+            model = min(self._waiting)
+            if not self._act(model, free):
+                self._waiting.discard(model)
         self._arm_retry()
 
-    def _snapshots(self) -> dict[VersionKey, Snapshot]:
+    def _act(self, model: str, free_loaders: int) -> bool:
+        """Do the next thing in *model*; return whether there was one."""
+        match next_action(self._snapshots(model), free_loaders):
+            case Load(key):
+                self._start_load(self._harnesses[key])
+            case Unload(key):
+                self._start_unload(self._harnesses[key])
+            case None:
+                return False
+        return True
+
+    def _snapshots(self, model: str) -> dict[VersionKey, Snapshot]:
         now = self._clock()
         return {
             key: Snapshot(harness.state, key in self._aspired, key in self._in_use, now >= harness.retry_at)
-            for key, harness in self._harnesses.items()
+            for key, harness in self._models.get(model, {}).items()
         }
 
-    def _free_loaders(self) -> int:
-        return self._loaders - sum(harness.state is State.LOADING for harness in self._harnesses.values())
+    def _start_load(self, harness: Harness[S]) -> None:
+        harness.loading()
+        self._failed.discard(harness.key)
+        self._loading.add(harness.key)
+        self._announce(harness)
+        self._spawn(self._perform_load(harness))
 
     async def _perform_load(self, harness: Harness[S]) -> None:
         loop = asyncio.get_running_loop()
@@ -185,15 +207,19 @@ class Manager(Generic[S]):
                 error.message if isinstance(error, TurnoutError) else f"could not be loaded ({type(error).__name__})"
             )
             harness.failed(problem, self._clock())
-            self._announce(harness, error)
+            self._failed.add(harness.key)
+            self._loading.discard(harness.key)
+            if not self._closing:  # what is given up at the end is nobody's failure
+                self._announce(harness, error)
         else:
             harness.loaded(servable)
+            self._loading.discard(harness.key)
             self._announce(harness)
-        self._reconcile()
+        self._reconcile((harness.key.model,))
 
     def _start_unload(self, harness: Harness[S]) -> None:
         if harness.state is State.FAILED:
-            del self._harnesses[harness.key]
+            self._remove(harness.key)
             self._tell(VersionStatus(harness.key, State.STORED), None)
             return
         harness.drain(then=lambda: self._spawn(self._perform_unload(harness)))
@@ -210,11 +236,22 @@ class Manager(Generic[S]):
                 await future
             except Exception as error:
                 loop.call_exception_handler({"message": f"unloading {harness.key} failed", "exception": error})
-        self._harnesses.pop(harness.key, None)
+        self._remove(harness.key)
         if harness.key in self._aspired:
-            self._harnesses[harness.key] = Harness(harness.key)
+            self._add(harness.key)
         self._tell(VersionStatus(harness.key, State.STORED), None)
-        self._reconcile()
+        self._reconcile((harness.key.model,))
+
+    def _add(self, key: VersionKey) -> None:
+        self._harnesses[key] = self._models.setdefault(key.model, {})[key] = Harness(key)
+
+    def _remove(self, key: VersionKey) -> None:
+        del self._harnesses[key]
+        self._failed.discard(key)
+        siblings = self._models[key.model]
+        del siblings[key]
+        if not siblings:
+            del self._models[key.model]
 
     def _announce(self, harness: Harness[S], error: BaseException | None = None) -> None:
         versions = self._by_model.setdefault(harness.key.model, [])
@@ -245,14 +282,13 @@ class Manager(Generic[S]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waits = [
-            harness.retry_at
-            for key, harness in self._harnesses.items()
-            if harness.state is State.FAILED and key in self._aspired
-        ]
+        waits = {key: self._harnesses[key].retry_at for key in self._failed & self._aspired}
         if waits:
-            delay = max(0.05, min(waits) - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._reconcile)
+            delay = max(0.05, min(waits.values()) - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._retry_due)
+
+    def _retry_due(self) -> None:
+        self._reconcile({key.model for key in self._failed})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import structlog
 
-from turnout_server.config import LimitsConfig
+from turnout_server.config import ErrorForm, LimitsConfig
 from turnout_server.transport.listeners import listeners, most_connections
 from turnout_server.transport.method import CallFailed, Method, Methods
 from turnout_server.transport.status import INTERNAL, Status
@@ -48,13 +48,21 @@ _GOING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down
 class EngineTransport:
     """The engine's server, with an orderly end."""
 
-    def __init__(self, methods: Methods, limits: LimitsConfig, plane: Plane | None = None) -> None:
+    def __init__(
+        self,
+        methods: Methods,
+        limits: LimitsConfig,
+        plane: Plane | None = None,
+        *,
+        errors: ErrorForm = "trailers_only",
+    ) -> None:
         """Make a server that does not listen yet.
 
         Args:
             methods: what calls are handed to.
             limits: how large messages may be.
             plane: answers what it can of them by itself; None for nothing.
+            errors: how they travel.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -64,6 +72,7 @@ class EngineTransport:
             shards=_cores(),
             max_message_bytes=limits.max_message_bytes,
             max_connections=most_connections(),
+            headers_first=errors == "headers_and_trailers",
             plane=plane,
         )
         self._methods = methods

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from turnout_server.config import LimitsConfig, format_address
+from turnout_server.config import ErrorForm, LimitsConfig, format_address
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.method import CallFailed, Method, Methods
 from turnout_server.vocabulary.errors import ConfigurationError, ShuttingDownError
@@ -22,8 +22,8 @@ _IN_TRANSIT_S = 0.05
 """What calls that are on their way get to arrive, and the server's goodbye to be sent, in seconds."""
 # What one client may make us hold, as the engine has it. gRPC has no bound on connections, and where it has one on
 # streams, it refuses those of clients that keep to it: it counts a stream for longer than they do.
-_FIELDS = 16 * 1024
-"""Bytes of header fields of a request."""
+_FIELDS = 24 * 1024
+"""Bytes of header fields of a request, as HTTP/2 counts them: 16 KiB of a caller's, what the count adds, and gRPC's."""
 _PREFACE_S = 20.0
 """How long a client may take to say that it speaks HTTP/2."""
 _VANISHED_S = 60.0
@@ -51,8 +51,13 @@ class GrpcCall:
     def metadata(self) -> Mapping[str, str]:
         """The caller's metadata; see `Call.metadata`."""
         if self._metadata is None:
-            pairs = self._context.invocation_metadata() or ()
-            self._metadata = {key: value for key, value in pairs if isinstance(value, str)}
+            found: dict[str, str] = {}
+            for key, value in self._context.invocation_metadata() or ():
+                if not isinstance(value, str):
+                    continue
+                # One list, which may come in parts (W3C Trace Context, section 3.3.1.1).
+                found[key] = f"{found[key]},{value}" if key == "tracestate" and key in found else value
+            self._metadata = found
         return self._metadata
 
     @property
@@ -66,15 +71,22 @@ class GrpcCall:
 class GrpcioTransport:
     """grpcio's server, with an orderly end."""
 
-    def __init__(self, methods: Methods, limits: LimitsConfig) -> None:
-        """Make a server that does not listen yet."""
+    def __init__(self, methods: Methods, limits: LimitsConfig, *, errors: ErrorForm = "trailers_only") -> None:
+        """Make a server that does not listen yet.
+
+        Args:
+            methods: what calls are handed to.
+            limits: how large messages may be.
+            errors: how they travel.
+        """
         self._errors_may_go = asyncio.Event()
         self._errors_may_go.set()
         self._server = grpc.aio.server(options=_options(limits))
+        headers_first = errors == "headers_and_trailers"
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for path, method in methods.items():
             service, name = path.split("/")
-            services.setdefault(service, {})[name] = _Carrier(method, self._errors_may_go).handler()
+            services.setdefault(service, {})[name] = _Carrier(method, self._errors_may_go, headers_first).handler()
         self._server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(service, those) for service, those in services.items())
         )
@@ -112,11 +124,12 @@ class GrpcioTransport:
 class _Carrier:
     """Carries the calls of one method."""
 
-    __slots__ = ("_errors_may_go", "_method")
+    __slots__ = ("_errors_may_go", "_headers_first", "_method")
 
-    def __init__(self, method: Method, errors_may_go: asyncio.Event) -> None:
+    def __init__(self, method: Method, errors_may_go: asyncio.Event, headers_first: bool) -> None:
         self._method = method
         self._errors_may_go = errors_may_go
+        self._headers_first = headers_first
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return what grpc registers. Messages stay bytes there, so that a malformed one gets a clean status."""
@@ -131,35 +144,41 @@ class _Carrier:
             return await self._method.unary(raw, GrpcCall(context))
         except CallFailed as failure:
             failed = failure
-        await self._abort(context, failed)
+        await self._abort(context, failed, answered=False)
         raise AssertionError("abort raises")
 
     async def _unary_stream(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        answered = False
         try:
             async with contextlib.aclosing(self._method.stream(raw, GrpcCall(context))) as responses:
                 async for response in responses:
                     yield response
+                    answered = True
             return
         except CallFailed as failure:
             failed = failure
-        await self._abort(context, failed)
+        await self._abort(context, failed, answered)
 
     async def _stream_stream(
         self, raw: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[bytes]:
+        answered = False
         try:
             requests = _until_closing(raw, self._method.gate)
             async with contextlib.aclosing(self._method.stream(requests, GrpcCall(context))) as responses:
                 async for response in responses:
                     yield response
+                    answered = True
             return
         except CallFailed as failure:
             failed = failure
-        await self._abort(context, failed)
+        await self._abort(context, failed, answered)
 
-    async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], failed: CallFailed) -> None:
+    async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], failed: CallFailed, answered: bool) -> None:
         await self._errors_may_go.wait()
         status = failed.status
+        if self._headers_first and not answered:
+            await context.send_initial_metadata(())  # and wait until they are on their way
         await context.abort(status.code, status.message, status.trailers)
 
 

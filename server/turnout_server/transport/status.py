@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from turnout_server.vocabulary.errors import (
     DeadlineExpiredError,
     DeadlineUnreachableError,
+    InvalidModelError,
     Kind,
     ModelFailedError,
     ModelRejectedInputError,
@@ -53,6 +54,7 @@ CODES = {
 _NATIVE: Final[Sequence[type[TurnoutError]]] = (
     DeadlineExpiredError,
     DeadlineUnreachableError,
+    InvalidModelError,
     ModelFailedError,
     ModelRejectedInputError,
     QueueFullError,
@@ -61,7 +63,7 @@ _NAMES: Final = {OK: "OK", CANCELLED: "CANCELLED"} | {error.reason: CODES[error.
 
 
 def name_of_reason(reason: str) -> str:
-    """Return the gRPC code's name of a request that the engine served, by its record's code."""
+    """Return the gRPC code's name of a call that the engine answered, by the reason that its caller was told."""
     return _NAMES.get(reason, grpc.StatusCode.INTERNAL.name)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.rpc.inference import FakeCall, fp32_request, identity, predicted, request_of, response_arrays, texts
+from turnout_server.config import Answers
 from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference import raw_tensors
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
@@ -36,8 +37,10 @@ def prepare(request: pb.ModelInferRequest, signature: Signature = X) -> Arrays:
     return decode(request).prepare(signature)
 
 
-def encode(request: pb.ModelInferRequest, outputs: dict[str, Any], signature: Signature = X) -> pb.ModelInferResponse:
-    return codec.encode(request, predicted(outputs, signature), OFF)
+def encode(
+    request: pb.ModelInferRequest, outputs: dict[str, Any], signature: Signature = X, answers: Answers = "raw"
+) -> pb.ModelInferResponse:
+    return codec.encode(request, predicted(outputs, signature), OFF, answers=answers)
 
 
 def raw_request(datatype: str, shape: list[int], data: bytes) -> pb.ModelInferRequest:
@@ -436,23 +439,33 @@ def test_nothing_is_said_of_a_propensity_where_nothing_was_drawn() -> None:
     assert "turnout_propensity" not in response.parameters
 
 
-def test_raw_in_means_raw_out() -> None:
-    response = encode(fp32_request(1), {"x": np.array([[2]], np.float32)})
+@pytest.mark.parametrize("typed", [True, False])
+def test_answers_are_raw(typed: bool) -> None:
+    request = typed_request("FP32", [1, 1], fp32_contents=[1]) if typed else fp32_request(1)
+    response = encode(request, {"x": np.array([[2]], np.float32)})
     assert list(response.raw_output_contents) == [pack("<f", 2)]
     assert not response.outputs[0].HasField("contents")
 
 
-def test_typed_in_means_typed_out() -> None:
-    response = encode(typed_request("FP32", [1, 1], fp32_contents=[1]), {"x": np.array([[2]], np.float32)})
+def test_raw_in_means_raw_out_as_sent() -> None:
+    response = encode(fp32_request(1), {"x": np.array([[2]], np.float32)}, answers="as_sent")
+    assert list(response.raw_output_contents) == [pack("<f", 2)]
+    assert not response.outputs[0].HasField("contents")
+
+
+def test_typed_in_means_typed_out_as_sent() -> None:
+    request = typed_request("FP32", [1, 1], fp32_contents=[1])
+    response = encode(request, {"x": np.array([[2]], np.float32)}, answers="as_sent")
     assert not response.raw_output_contents
     assert list(response.outputs[0].contents.fp32_contents) == [2]
 
 
+@pytest.mark.parametrize("answers", ["raw", "as_sent"])
 @pytest.mark.parametrize("asked", [True, False])
-def test_one_form_can_be_asked_for(asked: bool) -> None:
+def test_one_form_can_be_asked_for(asked: bool, answers: Answers) -> None:
     for request in (fp32_request(1), typed_request("FP32", [1, 1], fp32_contents=[1])):
         request.parameters["binary_data_output"].bool_param = asked
-        response = encode(request, {"x": np.array([[2]], np.float32)})
+        response = encode(request, {"x": np.array([[2]], np.float32)}, answers=answers)
         assert bool(response.raw_output_contents) is asked
 
 
@@ -461,7 +474,7 @@ def test_fp16_makes_the_whole_answer_raw() -> None:
         inputs=X.inputs, outputs=(TensorSpec("h", DType.FP16, (-1,)), TensorSpec("y", DType.INT32, (-1,)))
     )
     outputs = {"h": np.ones(1, np.float16), "y": np.ones(1, np.int32)}
-    response = encode(typed_request("FP32", [1, 1], fp32_contents=[1]), outputs, signature)
+    response = encode(typed_request("FP32", [1, 1], fp32_contents=[1]), outputs, signature, "as_sent")
     assert [len(raw) for raw in response.raw_output_contents] == [2, 4]
 
 
@@ -475,7 +488,7 @@ def test_outputs_keep_the_predictions_order() -> None:
 def test_text_goes_out_as_utf8(typed: bool) -> None:
     signature = identity(("x", "BYTES", (-1, 2)))
     words = texts(["é", "", "a\0", "漢"], (2, 2))
-    response = encode(request_of({"x": words}, {"x": "BYTES"}, typed=typed), {"x": words}, signature)
+    response = encode(request_of({"x": words}, {"x": "BYTES"}, typed=typed), {"x": words}, signature, "as_sent")
     assert response_arrays(response)["x"].tolist() == words.tolist()
     assert bool(response.raw_output_contents) is not typed
 
@@ -489,7 +502,7 @@ def test_a_view_with_odd_strides_goes_out_in_row_major_order() -> None:
 @pytest.mark.parametrize("typed", [True, False])
 def test_zero_rows_go_out(typed: bool) -> None:
     empty = np.empty((0, 1), np.float32)
-    response = encode(request_of({"x": empty}, {"x": "FP32"}, typed=typed), {"x": empty})
+    response = encode(request_of({"x": empty}, {"x": "FP32"}, typed=typed), {"x": empty}, answers="as_sent")
     assert list(response.outputs[0].shape) == [0, 1]
     assert list(response.raw_output_contents) == ([] if typed else [b""])
     assert response.outputs[0].HasField("contents") is typed

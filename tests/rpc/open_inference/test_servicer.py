@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.rpc.inference import Echo, FakeCall, fp32_request, response_arrays
+from turnout_server.config import Answers
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog, Description
 from turnout_server.instruments.statistics import BatchStatistics, Duration, VersionStatistics
@@ -96,6 +97,14 @@ def test_every_rpc_has_its_method(servicer: OpenInferenceServicer) -> None:
 
 
 # ---------------------------------------------------------------- inference
+
+
+@pytest.mark.parametrize(("answers", "raw"), [("raw", True), ("as_sent", False)])
+async def test_the_form_of_answers_is_a_setting(echo: Echo, catalog: FakeCatalog, answers: Answers, raw: bool) -> None:
+    servicer = OpenInferenceServicer(echo, cast(Catalog, catalog), cast(Administration, catalog), answers=answers)
+    request = pb.ModelInferRequest(model_name="price")
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 1]).contents.fp32_contents.append(1)
+    assert bool((await servicer.ModelInfer(request, CALL)).raw_output_contents) is raw
 
 
 async def test_a_request_is_answered(servicer: OpenInferenceServicer) -> None:
@@ -373,10 +382,15 @@ async def test_log_settings_tell_the_level(catalog: FakeCatalog, level: str, sho
     assert [*found, settings["log_verbose_level"].uint32_param] == shown
 
 
+@pytest.mark.parametrize("name", ["", "r"])
+async def test_there_is_no_cuda_shared_memory_to_forget(servicer: OpenInferenceServicer, name: str) -> None:
+    assert not (await servicer.CudaSharedMemoryStatus(pb.CudaSharedMemoryStatusRequest(), CALL)).regions
+    await servicer.CudaSharedMemoryUnregister(pb.CudaSharedMemoryUnregisterRequest(name=name), CALL)
+
+
 REFUSED: Mapping[str, tuple[object, type[TurnoutError]]] = {
-    "CudaSharedMemoryStatus": (pb.CudaSharedMemoryStatusRequest(), NotSupportedError),
-    "CudaSharedMemoryRegister": (pb.CudaSharedMemoryRegisterRequest(), NotSupportedError),
-    "CudaSharedMemoryUnregister": (pb.CudaSharedMemoryUnregisterRequest(), NotSupportedError),
+    "CudaSharedMemoryStatus": (pb.CudaSharedMemoryStatusRequest(name="r"), SharedMemoryRegionNotFoundError),
+    "CudaSharedMemoryRegister": (pb.CudaSharedMemoryRegisterRequest(name="r"), NotSupportedError),
     "ModelReady": (pb.ModelReadyRequest(), InvalidRequestError),
     "ModelMetadata": (pb.ModelMetadataRequest(), InvalidRequestError),
     "ModelConfig": (pb.ModelConfigRequest(name="nothing"), RouteNotFoundError),

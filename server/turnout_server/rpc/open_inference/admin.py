@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
@@ -13,7 +12,12 @@ from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.serving.state import State
 from turnout_server.transport.call import Call
-from turnout_server.vocabulary.errors import InvalidRequestError, NotSupportedError
+from turnout_server.vocabulary.ask import NAME_LIMIT
+from turnout_server.vocabulary.errors import (
+    InvalidRequestError,
+    NotSupportedError,
+    SharedMemoryRegionNotFoundError,
+)
 
 SERVER_NAME = "turnout"
 EXTENSIONS = ("model_configuration", "model_repository", "parameters", "statistics")
@@ -189,20 +193,28 @@ class OpenInferenceAdmin:
     async def CudaSharedMemoryStatus(
         self, request: pb.CudaSharedMemoryStatusRequest, call: Call
     ) -> pb.CudaSharedMemoryStatusResponse:
-        """Raise NotSupportedError."""
-        _refuse_cuda()
+        """List no region.
+
+        Raises:
+            SharedMemoryRegionNotFoundError: one is asked for.
+        """
+        if request.name:
+            raise SharedMemoryRegionNotFoundError(request.name[:NAME_LIMIT])
+        return pb.CudaSharedMemoryStatusResponse()
 
     async def CudaSharedMemoryRegister(
         self, request: pb.CudaSharedMemoryRegisterRequest, call: Call
     ) -> pb.CudaSharedMemoryRegisterResponse:
         """Raise NotSupportedError."""
-        _refuse_cuda()
+        raise NotSupportedError(
+            "CUDA shared memory is not supported: models run on the CPU; use system shared memory, or send the tensors"
+        )
 
     async def CudaSharedMemoryUnregister(
         self, request: pb.CudaSharedMemoryUnregisterRequest, call: Call
     ) -> pb.CudaSharedMemoryUnregisterResponse:
-        """Raise NotSupportedError."""
-        _refuse_cuda()
+        """Do nothing: clients do this to be sure, whether they have registered any or not."""
+        return pb.CudaSharedMemoryUnregisterResponse()
 
     # ------------------------------------------------------------ settings
 
@@ -245,7 +257,3 @@ def _require(name: str, field: str) -> None:
 def _refuse_repository(name: str) -> None:
     if name:
         raise NotSupportedError("repository_name is not supported: there is one store; leave it empty")
-
-
-def _refuse_cuda() -> NoReturn:
-    raise NotSupportedError("CUDA shared memory is not supported: models run on the CPU")

@@ -1,7 +1,8 @@
 """The Open Inference Protocol's requests and answers to and from the domain's.
 
-Raw in means raw out, and typed in means typed out. Two things stand above that: the request parameter
-`binary_data_output` asks for one form outright, and as FP16 has no typed form, an answer with an FP16 output is raw.
+Answers are raw, or in the request's form where the server is told so (`as_sent`). Two things stand above that: the
+request parameter `binary_data_output` asks for one form outright, and as FP16 and BF16 have no typed form, an answer
+with such an output is raw.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
+from turnout_server.config import Answers
 from turnout_server.rpc.open_inference import parameters, raw_tensors, typed_tensors
 from turnout_server.rpc.open_inference.shared_memory import Place, SharedMemory, place_of
 from turnout_server.rpc.open_inference.signatures import Input, arrange
@@ -30,6 +32,8 @@ look through."""
 EMPTY_LIMIT = 1 << 24
 """What the sizes other than 0 of an empty tensor may multiply to. It takes no bytes to claim more, and what a graph
 makes of it may not be empty."""
+
+_RAW_ONLY = ("FP16", "BF16")
 
 
 # ---------------------------------------------------------------- requests
@@ -206,10 +210,16 @@ def encode(
     prediction: Prediction,
     shared_memory: SharedMemory,
     into: pb.ModelInferResponse | None = None,
+    answers: Answers = "raw",
 ) -> pb.ModelInferResponse:
-    """Return the answer to *request*, made in the empty message *into* where one is given.
+    """Return the answer to *request*. Outputs that were wanted in shared memory are written there.
 
-    Outputs that were wanted in shared memory are written there.
+    Args:
+        request: what was asked.
+        prediction: the answer.
+        shared_memory: the regions.
+        into: an empty message to make it in; None for a new one.
+        answers: the form of outputs, where the request does not ask for one.
 
     Raises:
         InvalidRequestError: an output is larger than its place in shared memory.
@@ -221,7 +231,7 @@ def encode(
     if request.id:
         response.id = request.id
     datatypes = arrange(prediction.signature).output_datatypes
-    raw = _answers_raw(request) or any(datatypes[name] == "FP16" for name in prediction.outputs)
+    raw = _answers_raw(request, answers) or any(datatypes[name] in _RAW_ONLY for name in prediction.outputs)
     places = _output_places(request)
     for name, array in prediction.outputs.items():
         output = response.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)
@@ -250,10 +260,14 @@ def _head_of(decision: Decision) -> bytes:
     return head.SerializeToString()
 
 
-def _answers_raw(request: pb.ModelInferRequest) -> bool:
+def _answers_raw(request: pb.ModelInferRequest, answers: Answers) -> bool:
     if request.parameters and (asked := parameters.boolean(request.parameters, "binary_data_output")) is not None:
         return asked
-    return bool(request.raw_input_contents) or not any(tensor.HasField("contents") for tensor in request.inputs)
+    return (
+        answers == "raw"
+        or bool(request.raw_input_contents)
+        or not any(tensor.HasField("contents") for tensor in request.inputs)
+    )
 
 
 def _output_places(request: pb.ModelInferRequest) -> dict[str, Place]:

@@ -23,7 +23,9 @@ class RankingService:
         ids = request.candidate_ids
         ranking.check(len(ids), request.top_k)
         context = typed.feature_columns(request.context_features)
-        columns = ranking.columns(context, typed.feature_columns(request.candidate_features))
+        candidates = typed.feature_columns(request.candidate_features)
+        candidates += typed.matrix_columns(request.candidate_matrix, "candidate_matrix")
+        columns = ranking.columns(context, candidates)
 
         def prepare(signature: Signature) -> Arrays:
             return features.pack(signature, columns, len(ids))
