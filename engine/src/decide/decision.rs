@@ -1,5 +1,7 @@
 //! Who answers a request, and why: the twin of `vocabulary/decision.py`.
 
+use std::sync::Arc;
+
 /// Why a target answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -48,6 +50,6 @@ pub struct Decision {
     pub table_digest: String,
     /// What the route's salt, targets, weights and resolved versions were, as a digest; empty likewise.
     pub epoch: String,
-    /// Whether the route sends copies of its requests elsewhere.
-    pub mirrored: bool,
+    /// Of the route's mirrors, each in its place: the fraction of requests that it gets copies of.
+    pub mirrors: Arc<[f64]>,
 }

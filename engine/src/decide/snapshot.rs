@@ -202,7 +202,7 @@ impl Making {
             propensity,
             table_digest: digest.to_owned(),
             epoch: route.epoch.clone(),
-            mirrored: route.mirrored,
+            mirrors: route.mirrors.as_slice().into(),
         }))
     }
 
@@ -234,7 +234,7 @@ fn outright(model: &str, version: i64, reason: Reason) -> Decision {
         propensity: None,
         table_digest: String::new(),
         epoch: String::new(),
-        mirrored: false,
+        mirrors: Arc::default(),
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
         };
         let json = format!(
             r#"{{"digest": "d", "routes": [{{
-                "name": "cost", "salt": "s", "epoch": "e", "mirrored": false, "total": 2, "fallback": 0,
+                "name": "cost", "salt": "s", "epoch": "e", "mirrors": [], "total": 2, "fallback": 0,
                 "targets": [{}, {}],
                 "overrides": [
                     {{"headers": {{"x-odd": null}}, "units": [], "target": 0}},
@@ -317,7 +317,7 @@ mod tests {
         assert!(Snapshot::from_json(b"{}").is_err());
         assert!(Snapshot::from_json(br#"{"digest": "", "routes": [], "models": []}"#).is_ok());
         let wrong = r#"{"digest": "", "models": [], "routes": [{"name": "r", "salt": "s", "epoch": "",
-            "mirrored": false, "total": 1, "targets": [], "overrides": [], "fallback": null}]}"#;
+            "mirrors": [], "total": 1, "targets": [], "overrides": [], "fallback": null}]}"#;
         assert!(Snapshot::from_json(wrong.as_bytes()).unwrap_err().contains("every weight is 0"));
     }
 }

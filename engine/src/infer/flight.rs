@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::copies::{Copy, End};
 use super::plane::{Inside, Plane, View};
 use super::question::{Answerer, Question};
 use super::record::{CANCELLED, OK, Record, Timing, Told};
@@ -17,6 +18,7 @@ use crate::call::{self, Outcome};
 use crate::decide::Decision;
 use crate::error::{Error, Kind};
 use crate::oip::Output;
+use crate::tensor::Tensor;
 
 /// Characters of a caller's `traceparent` that are kept; the W3C's has 55.
 const TRACEPARENT_LIMIT: usize = 64;
@@ -34,11 +36,14 @@ pub struct Flight {
     /// The outputs wanted, as indexes into the signature's.
     pub wanted: Vec<usize>,
     draft: Cell<Option<Draft>>,
+    /// Which mirrors get a copy once it is answered, and of what.
+    pub mirrored: Option<(Vec<usize>, Bytes)>,
     _hold: Hold,
     _inside: Inside,
 }
 
 /// What the record will say of the caller.
+#[derive(Clone)]
 pub struct Draft {
     method: &'static str,
     unit: String,
@@ -76,6 +81,7 @@ impl Flight {
             rows: 0,
             wanted: Vec::new(),
             draft,
+            mirrored: None,
             _hold: hold,
             _inside: inside,
         }
@@ -120,7 +126,11 @@ impl Flight {
         let fault = question.fault(&outputs);
         let told = fault.as_ref().map_or(OK, |error| error.reason);
         let settled = Settled { code: OK, told, timing: Some(timing), problem: String::new() };
+        let draft = self.mirrored.as_ref().and_then(|_| self.draft_again());
         let number = self.settle(settled).unwrap_or_default();
+        if let (Some((mirrors, message)), Some(draft)) = (&self.mirrored, draft) {
+            self.copy(mirrors.clone(), message, draft, number, timing, &outputs);
+        }
         if let Some(error) = fault {
             return Err(error);
         }
@@ -132,6 +142,40 @@ impl Flight {
             question.request_id()
         };
         question.answer(by, request_id, &outputs).ok_or_else(crashed)
+    }
+
+    fn draft_again(&self) -> Option<Draft> {
+        let draft = self.draft.take();
+        self.draft.set(draft.clone());
+        draft
+    }
+
+    /// Hands an answered request to those who send copies of it, if they have room.
+    fn copy(
+        &self,
+        mut mirrors: Vec<usize>,
+        message: &Bytes,
+        draft: Draft,
+        number: u64,
+        timing: Timing,
+        outputs: &[Output<'_>],
+    ) {
+        let nbytes = message.len() + outputs.iter().map(|output| output.data.nbytes()).sum::<usize>();
+        let Some(reserved) = self.plane.copies.reserve(&self.decision, &mut mirrors, nbytes) else { return };
+        let Draft { method, unit, mut request_id, traceparent } = draft;
+        if request_id.is_empty() {
+            request_id = format!("{}-{number}", self.plane.settings.boot);
+        }
+        let took = self.came.elapsed().as_nanos() as Ns;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let (arrived, decision, rows) = (now.saturating_sub(took), self.decision.clone(), self.rows);
+        let end = End { number, arrived, took, decision, unit, request_id, rows, timing, traceparent };
+        let of_one = |output: &Output<'_>| {
+            let (dtype, shape) = (output.dtype, output.dims.to_vec());
+            (output.name.to_owned(), Tensor { dtype, shape, data: output.data.copied() })
+        };
+        let outputs = outputs.iter().map(of_one).collect();
+        self.plane.copies.keep(reserved, Copy { mirrors, method, message: message.clone(), outputs, end });
     }
 
     fn settle(&self, settled: Settled) -> Option<u64> {

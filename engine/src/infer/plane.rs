@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::copies::Copies;
 use super::record::{Ledger, Run};
 use super::servable::{Hold, Servable};
 use super::tally;
@@ -38,6 +39,9 @@ pub struct Settings {
     pub keeps_records: bool,
     /// Whether typed requests are to be answered in their own form, as only Python does it.
     pub answers_as_sent: bool,
+    /// Copies of requests that may wait for Python, and what these may take.
+    pub copies: usize,
+    pub copies_bytes: usize,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
@@ -93,6 +97,7 @@ pub enum Nudge {
 pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
+    pub copies: Copies,
     pub threads: Threads,
     pub watch: Watch,
     pub total: Arc<Room>,
@@ -113,6 +118,7 @@ impl Plane {
             tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
         Self {
             ledger: Ledger::new(buckets, settings.keeps_records),
+            copies: Copies::new(settings.copies, settings.copies_bytes),
             threads: Threads::new(settings.threads),
             watch: Watch::default(),
             total: Arc::new(Room::new(bounds)),

@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::copies::{Copy, Dropped};
 use super::plane::{self, View};
 use super::record::{Ended, Record, Timing};
 use super::servable;
 use super::tally::{Requests, RunKey, Runs};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Signature;
+use crate::oip::dtypes::name_of;
 use crate::ort::python::PySession;
+use crate::tensor::{Data, Tensor};
 
 /// Adds what is in this file to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -58,6 +61,16 @@ impl Plane {
 
     fn close(&self) {
         self.inner.close();
+    }
+
+    fn copies<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyTuple>> {
+        let (copies, dropped) = self.inner.copies.take(most);
+        let copies: Vec<_> = copies.into_iter().map(|copy| of_copy(py, copy)).collect::<PyResult<_>>()?;
+        let of_dropped = |(decision, mirror, count): Dropped| -> PyResult<_> {
+            (of_decision(py, &decision)?, mirror, count).into_pyobject(py)
+        };
+        let dropped: Vec<_> = dropped.into_iter().map(of_dropped).collect::<PyResult<_>>()?;
+        (copies, dropped).into_pyobject(py)
     }
 
     #[getter]
@@ -188,6 +201,30 @@ fn of_record(py: Python<'_>, number: u64, decision: usize, record: Record) -> Py
         (record.call.method, record.problem),
     )
         .into_pyobject(py)
+}
+
+fn of_copy(py: Python<'_>, copy: Copy) -> PyResult<Bound<'_, PyTuple>> {
+    let Copy { mirrors, method, message, outputs, end } = copy;
+    let of_output = |(name, tensor): (String, Tensor)| -> PyResult<_> {
+        let elements = match tensor.data {
+            Data::Raw(raw) => PyBytes::new(py, &raw).into_any(),
+            Data::Texts(texts) => PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text)))?.into_any(),
+        };
+        (name, name_of(tensor.dtype), PyTuple::new(py, tensor.shape)?, elements).into_pyobject(py)
+    };
+    let outputs: Vec<_> = outputs.into_iter().map(of_output).collect::<PyResult<_>>()?;
+    let record = (
+        end.number,
+        end.arrived,
+        end.took,
+        of_decision(py, &end.decision)?,
+        end.unit,
+        end.request_id,
+        end.rows,
+        of_timing(end.timing),
+        end.traceparent,
+    );
+    (mirrors, method, PyBytes::new(py, &message), outputs, record).into_pyobject(py)
 }
 
 fn of_timing(timing: Timing) -> (u64, u64, u64, u64, u64, u64) {

@@ -23,7 +23,7 @@ use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
 use crate::call::{self, Outcome, Unary};
-use crate::decide::decide;
+use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
 use crate::ort::RunOptions;
@@ -114,7 +114,7 @@ impl Unary for Shard {
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let call = Call { method: MODEL_INFER, head, nbytes: message.len() as u64, came: Instant::now() };
+        let call = Call { method: MODEL_INFER, head, message, came: Instant::now() };
         let as_sent = self.inner.plane.settings.answers_as_sent;
         let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
         self.inner.answer(call, request).await
@@ -148,13 +148,12 @@ impl Shard {
     }
 }
 
-/// A call, besides its message.
+/// A call.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     method: &'static str,
     head: &'a call::Head,
-    /// Of its message.
-    nbytes: u64,
+    message: &'a Bytes,
     came: Instant,
 }
 
@@ -197,9 +196,7 @@ impl Inner {
         let view = self.plane.view()?;
         let ask = question.ask(call.head)?;
         let decision = decide(&view.snapshot, &ask, self.draw())?;
-        if decision.mirrored {
-            return None;
-        }
+        let mirrors = self.drawn(&decision);
         let servable = Hold::of(view.answerer(&decision)?);
         let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
         let level = question.level();
@@ -220,10 +217,17 @@ impl Inner {
             flight.forget();
             return None;
         };
+        flight.mirrored = (!mirrors.is_empty()).then(|| (mirrors, call.message.clone()));
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
-        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline })))
+        Some((flight, Ok(Ready { servable, prepared, nbytes: call.message.len() as u64, input_ns, level, deadline })))
+    }
+
+    /// Returns the mirrors that are to get a copy of a request, if it is answered.
+    fn drawn(&self, decision: &Decision) -> Vec<usize> {
+        let fractions = decision.mirrors.iter().enumerate();
+        fractions.filter(|&(_, &fraction)| fraction >= 1.0 || self.draw() < fraction).map(|(place, _)| place).collect()
     }
 
     /// Runs a request now, or when it is its turn.

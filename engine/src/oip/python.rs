@@ -1,6 +1,7 @@
 //! The codec, for the tests that hold this twin against Python's. Nothing serves through it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -87,7 +88,7 @@ fn encode_infer<'py>(
         propensity,
         table_digest: String::new(),
         epoch: String::new(),
-        mirrored: false,
+        mirrors: Arc::default(),
     };
     let mut tensors = Vec::with_capacity(outputs.len());
     let mut all_texts = Vec::with_capacity(outputs.len());

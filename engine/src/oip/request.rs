@@ -124,8 +124,20 @@ impl<'a> InferRequest<'a> {
         let timeout_us = count(parameters.timeout)?.filter(|&timeout| timeout > 0);
         let priority = count(parameters.priority)?.unwrap_or_default();
         let wants_raw = parameters.raw_answer.is_some();
-        let request =
-            Self { name, version, id, request_id, unit, timeout_us, priority, inputs, outputs, raw, wants_raw, message };
+        let request = Self {
+            name,
+            version,
+            id,
+            request_id,
+            unit,
+            timeout_us,
+            priority,
+            inputs,
+            outputs,
+            raw,
+            wants_raw,
+            message,
+        };
         request.ask(head).ok_or(Odd)?;
         Ok(request)
     }

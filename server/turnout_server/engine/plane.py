@@ -10,6 +10,7 @@ import msgspec
 
 from turnout_server.config import LimitsConfig
 from turnout_server.engine import snapshot
+from turnout_server.engine.copies import Answered, Dropped, copies
 from turnout_server.engine.records import Ended, ended
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS
 from turnout_server.routing.view import View
@@ -86,6 +87,8 @@ class EnginePlane:
             "boot": boot,
             "keeps_records": keeps_records,
             "answers_as_sent": answers_as_sent,
+            "copies": limits.mirrors_in_flight,
+            "copies_bytes": limits.queue_total_bytes,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
         }
@@ -148,6 +151,10 @@ class EnginePlane:
         """Return what has ended likewise, and the number of the next end, which is taken."""
         told, number = self.inner.number()
         return ended(told), number
+
+    def copies(self, most: int) -> tuple[list[Answered], list[Dropped]]:
+        """Return the oldest requests to be copied, *most* of them, and the copies dropped since this was asked."""
+        return copies(self.inner.copies(most))
 
     def close(self) -> None:
         """Take no call any more: whoever comes is answered by Python."""
