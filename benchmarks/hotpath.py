@@ -42,7 +42,7 @@ from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Records
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.onnx.loader import inspect
+from turnout_server.onnx.trial import inspect
 from turnout_server.routing.decide import decide
 from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from turnout_server.onnx.loader import inspect
+from turnout_server.onnx.trial import inspect
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import MODEL_FILE

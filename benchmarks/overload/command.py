@@ -24,7 +24,7 @@ from benchmarks.overload.report import Run
 from benchmarks.overload.results import Level, Refusals, level
 from benchmarks.processes import Server, ServerFailedError, free_port, serving, turnout
 from benchmarks.recorder import Arrivals, Order, Recorder, Recording
-from turnout_server.onnx.loader import inspect
+from turnout_server.onnx.trial import inspect
 from turnout_server.vocabulary.task import Task
 
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)

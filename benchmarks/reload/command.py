@@ -20,7 +20,7 @@ from benchmarks.reload import plots, report
 from benchmarks.reload.report import Run
 from benchmarks.reload.results import Round
 from benchmarks.reload.rounds import MODEL, Stage, reload
-from turnout_server.onnx.loader import inspect
+from turnout_server.onnx.trial import inspect
 from turnout_server.store.manifest import MODEL_FILE
 from turnout_server.store.publish import Draft, publish
 from turnout_server.vocabulary.task import Task

@@ -14,6 +14,7 @@ pub mod oip;
 #[allow(unsafe_code)]
 pub mod ort;
 pub mod tensor;
+pub mod turnout_v1;
 
 use pyo3::prelude::*;
 
@@ -22,6 +23,7 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     decide::python::register(module)?;
     oip::python::register(module)?;
+    turnout_v1::python::register(module)?;
     ort::python::register(module)?;
     infer::python::register(module)?;
     module.add_class::<contract::Engine>()?;

@@ -57,6 +57,16 @@ impl Elements<'_> {
     }
 }
 
+impl<'a> Elements<'a> {
+    /// Returns the bytes of numbers; nothing for texts.
+    pub fn raw(self) -> &'a [u8] {
+        match self {
+            Elements::Raw(raw) => raw,
+            Elements::Texts(_) => &[],
+        }
+    }
+}
+
 impl Data {
     /// Returns the elements.
     pub fn elements(&self) -> Elements<'_> {

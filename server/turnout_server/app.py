@@ -15,9 +15,9 @@ import uvloop
 
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
-from turnout_server.execution.loading import Loading, opening
+from turnout_server.execution.loading import Loading, opening, trial_memory_bytes
 from turnout_server.execution.runner import Runner
-from turnout_server.execution.workers import most_runs, most_threads, working
+from turnout_server.execution.workers import most_runs, most_threads, usable_cores, working
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
@@ -33,6 +33,8 @@ from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
+from turnout_server.onnx.children import Children
+from turnout_server.onnx.loader import binding
 from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
 from turnout_server.routing.view import View
@@ -85,9 +87,17 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
         chosen = choice.chosen(config, choice.find())
-        open_version = opening(local, _engine_sessions() if chosen.name == "engine" else None)
+        open_session = _engine_sessions() if chosen.name == "engine" else binding()
+        children = Children(
+            "engine" if chosen.name == "engine" else "binding",
+            config.store.load_timeout_s,
+            trial_memory_bytes(config.store.load_memory_mb),
+        )
+        open_version = opening(local, children, open_session)
         loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run)
-        manager = await stack.enter_async_context(_managing(loading, config.store.loaders, instruments))
+        loaders = config.store.loaders or usable_cores()
+        manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
+        stack.callback(children.close)  # before the manager, which waits for what is under way
         names = LiveNames(manager)
         boot = identify(config.journal.instance)
         native = _native(config, boot, names, manager, instruments) if chosen.name == "engine" else None

@@ -13,6 +13,8 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+LEAST_TRIAL_MB = 512
+"""With less, not even ONNX Runtime starts."""
 DataPlaneName = Literal["auto", "engine", "python"]
 Answers = Literal["raw", "as_sent"]
 ErrorForm = Literal["trailers_only", "headers_and_trailers"]
@@ -42,8 +44,12 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often the store is looked at, in seconds."""
     latest: Annotated[int, msgspec.Meta(ge=0)] = 1
     """How many of each model's newest versions to load, besides those that labels and routes name."""
-    loaders: Positive = 1
-    """How many versions may load at the same time."""
+    loaders: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many versions may load at the same time; 0 is one a core."""
+    load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """How long a step of trying a version out may take, in seconds: its check, opening it, its first runs."""
+    load_memory_mb: Annotated[int, msgspec.Meta(ge=LEAST_TRIAL_MB)] | None = None
+    """How many megabytes trying a version out may take; None for half of the machine's or the container's."""
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -64,10 +64,26 @@ def _columns(random: Random, names: Sequence[str], rows: int) -> list[features_p
     return [_column(random, name, rows) for name in chosen]
 
 
+def _matrix(
+    random: Random, columns: list[features_pb2.FeatureColumn], rows: int
+) -> tuple[list[features_pb2.FeatureColumn], features_pb2.FeatureMatrix | None]:
+    """Return some of *columns*, and a matrix in place of the others now and then."""
+    if random.random() < 0.5:
+        return columns, None
+    packed = [column for column in columns if column.name != "cut" and random.random() < 0.8]
+    names = [column.name for column in packed]
+    if random.random() < 0.05:
+        names.append(random.choice(FEATURES))
+    count = len(names) * random.choice((1, rows, rows, rows, rows + 1)) + random.choice((0,) * 19 + (1,))
+    matrix = features_pb2.FeatureMatrix(names=names, values=random.choices(VALUES, k=count))
+    return [column for column in columns if column not in packed], matrix
+
+
 def _price(random: Random, world: World) -> Made:
+    rows = random.choice((0, 1, 1, 3))
+    columns, matrix = _matrix(random, _columns(random, ("carat", "cut"), rows), rows)
     request = pricing_service_pb2.PredictPriceRequest(
-        selector=_selector(random, world, "price"),
-        features=_columns(random, ("carat", "cut"), random.choice((0, 1, 1, 3))),
+        selector=_selector(random, world, "price"), features=columns, feature_matrix=matrix
     )
     return "turnout.v1.PricingService/PredictPrice", request
 
@@ -77,11 +93,13 @@ def _rank(random: Random, world: World) -> Made:
     names = ["price", "discount", "hour"]
     random.shuffle(names)
     split = random.randint(0, 3)
+    columns, matrix = _matrix(random, _columns(random, names[split:], len(ids)), len(ids))
     request = ranking_service_pb2.RankRequest(
         selector=_selector(random, world, "ranking"),
         candidate_ids=ids,
         context_features=_columns(random, names[:split], 1),
-        candidate_features=_columns(random, names[split:], len(ids)),
+        candidate_features=columns,
+        candidate_matrix=matrix,
         top_k=random.choice((0, 0, 1, 3, 100, -1)),
     )
     return "turnout.v1.RankingService/Rank", request

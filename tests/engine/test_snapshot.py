@@ -61,10 +61,31 @@ def test_models_are_those_that_the_store_has_or_that_answer() -> None:
     ]
 
 
-def test_of_a_signature_only_tensors_are_told() -> None:
-    spec = TensorSpec("x", DType.FP32, (-1, 1), default=1.0, columns=(Column("age"),))
-    assert json.loads(snapshot.signature(Signature(inputs=(spec,), outputs=(), batched=False))) == {
-        "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1, 1]}],
+def test_of_a_signature_tensors_and_features_are_told() -> None:
+    matrix = TensorSpec("x", DType.FP32, (-1, 2), columns=(Column("age", 1.0), Column("hour")))
+    text = TensorSpec("cut", DType.BYTES, (-1,), default="Idéal")
+    assert json.loads(snapshot.signature(Signature(inputs=(matrix, text), outputs=(), batched=False))) == {
+        "inputs": [
+            {"name": "x", "dtype": "FP32", "shape": [-1, 2]},
+            {"name": "cut", "dtype": "BYTES", "shape": [-1]},
+        ],
         "outputs": [],
         "batched": False,
+        "features": [
+            {
+                "rows": -1,
+                "tail": [2],
+                "features": [{"name": "age", "default": "0000803f"}, {"name": "hour", "default": None}],
+            },
+            {"rows": -1, "tail": [], "features": [{"name": "cut", "default": "Idéal".encode().hex()}]},
+        ],
     }
+
+
+def test_what_takes_no_features_has_none_to_tell_of() -> None:
+    for spec in (
+        TensorSpec("x", DType.FP32, (-1, -1)),
+        TensorSpec("x", DType.INT8, (-1,), default=0.5),
+        TensorSpec("x", DType.BYTES, (-1,), default="half \ud800"),
+    ):
+        assert json.loads(snapshot.signature(Signature(inputs=(spec,), outputs=())))["features"] is None

@@ -1,9 +1,10 @@
-"""`ModelInferRequest`s written as no ordinary client does: legal, odd, or wrong, but close to what was meant."""
+"""Requests written as no ordinary client does: legal, odd, or wrong, but close to what was meant."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 Field = tuple[int, int, int | bytes]
 """Number, wire type, and the value: a number of a varint, else bytes."""
@@ -19,17 +20,22 @@ _WIDTHS = {1: 8, 5: 4}
 
 def rewrite(wire: bytes, dice: random.Random) -> bytes:
     """Return *wire* with a few fields in other places, forms, numbers, or there twice."""
-    return _rewrite(wire, _MESSAGES, dice, dice.randint(1, 3))
+    return rewriter(_MESSAGES)(wire, dice)
 
 
-def _rewrite(wire: bytes, messages: dict[int, dict], dice: random.Random, changes: int) -> bytes:
+def rewriter(messages: Mapping[int, Any]) -> Callable[[bytes, random.Random], bytes]:
+    """Return `rewrite` for messages of which *messages* says which fields are messages, and which fields of those."""
+    return lambda wire, dice: _rewrite(wire, messages, dice, dice.randint(1, 3))
+
+
+def _rewrite(wire: bytes, messages: Mapping[int, Any], dice: random.Random, changes: int) -> bytes:
     fields = list(_fields(wire))
     for _ in range(changes):
         _change(fields, messages, dice)
     return b"".join(_written(field, dice) for field in fields)
 
 
-def _change(fields: list[Field], messages: dict[int, dict], dice: random.Random) -> None:
+def _change(fields: list[Field], messages: Mapping[int, Any], dice: random.Random) -> None:
     inner = [
         (index, number, value)
         for index, (number, kind, value) in enumerate(fields)

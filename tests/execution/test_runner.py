@@ -25,7 +25,7 @@ from turnout_server.execution.batch_run import Execution
 from turnout_server.execution.runner import Runner, outputs_wanted
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.statistics import EXACT_ROWS
-from turnout_server.onnx.loader import load
+from turnout_server.onnx.trial import load
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.copies import Load

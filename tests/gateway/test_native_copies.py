@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import cast
 
@@ -27,8 +28,10 @@ class FakePlane:
     def __init__(self) -> None:
         self.answered: list[Answered] = []
         self.dropped: list[Dropped] = []
+        self.asked: list[int] = []
 
     def copies(self, most: int) -> tuple[list[Answered], list[Dropped]]:
+        self.asked.append(most)
         told, self.answered = self.answered[:most], self.answered[most:]
         dropped, self.dropped = self.dropped, []
         return told, dropped
@@ -107,6 +110,23 @@ async def test_one_that_cannot_be_read_does_not_keep_the_next(tmp_path: Path) ->
     plane.answered = [told._replace(message=b"odd"), told]
     assert copies.fetch()
     await turns()
+    assert outcomes(world) == {"sent": 2}
+
+
+async def test_no_more_are_fetched_than_there_is_room_for(tmp_path: Path) -> None:
+    world = await world_of(tmp_path, slow=True, limit=3)
+    plane, copies = copying(world)
+    task = asyncio.create_task(ask(world, request_id="mine"))
+    await turns()
+    await world.run_held()  # the request; its copy is under way now
+    await task
+    record = next(one for one in world.ended if one.copy_of < 0)
+    plane.answered = [Answered([0], METHOD, b"2", {"y": np.array([[20.0]], np.float32)}, record)]
+    following = asyncio.create_task(copies.follow())
+    await turns()
+    following.cancel()
+    assert plane.asked == [2]
+    await world.run_held(2)
     assert outcomes(world) == {"sent": 2}
 
 

@@ -15,7 +15,7 @@ from turnout_server.execution.loading import Loading, Opened
 from turnout_server.execution.runner import Runner
 from turnout_server.execution.workers import working
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.onnx.loader import load
+from turnout_server.onnx.trial import load
 from turnout_server.serving.manager import Manager
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.versions import VersionKey

@@ -16,8 +16,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.onnx.graphs import FLOAT, INT64, graph, linear, lookup, manifest, saved, value
 from turnout_server.onnx.binding import open_session as open_with_binding
-from turnout_server.onnx.loader import made_up
 from turnout_server.onnx.session import OnnxServable
+from turnout_server.onnx.trial import made_up
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.store.store import DirectoryStore
@@ -363,7 +363,7 @@ def test_serving_with_the_engine_imports_no_binding(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; sys.path[:] = sys.argv[2:]\n"
         "import turnout_server.app\n"
         "from turnout_server.onnx import engine\n"
-        "from turnout_server.onnx.loader import inspect\n"
+        "from turnout_server.onnx.trial import inspect\n"
         "inspect(Path(sys.argv[1]), open_session=engine.open_session)\n"
         "print([name for name in sys.modules if name.startswith('onnxruntime')])"
     )

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 /// Why a target answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -25,6 +27,16 @@ impl Reason {
             Reason::Fallback => "FALLBACK",
         }
     }
+}
+
+/// What a model is for: the twin of `vocabulary/task.py`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Recommendation,
+    Ranking,
+    Price,
+    Tensors,
 }
 
 /// All that routing said of a request. There is one object for all requests that are decided alike.
@@ -52,4 +64,6 @@ pub struct Decision {
     pub epoch: String,
     /// Of the route's mirrors, each in its place: the fraction of requests that it gets copies of.
     pub mirrors: Arc<[f64]>,
+    /// What the route is for; None where a model was named outright, which says so itself.
+    pub task: Option<Task>,
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use super::decision::Task;
+
 /// What names mean at one moment.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,7 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 pub struct Route {
     pub name: String,
+    pub task: Task,
     pub salt: String,
     pub epoch: String,
     /// The fractions of its requests that mirrors get copies of.

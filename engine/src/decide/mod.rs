@@ -8,5 +8,5 @@ pub mod snapshot;
 pub mod split;
 
 pub use ask::Ask;
-pub use decision::{Decision, Reason};
+pub use decision::{Decision, Reason, Task};
 pub use snapshot::{Snapshot, decide};

@@ -203,6 +203,7 @@ impl Making {
             table_digest: digest.to_owned(),
             epoch: route.epoch.clone(),
             mirrors: route.mirrors.as_slice().into(),
+            task: Some(route.task),
         }))
     }
 
@@ -235,6 +236,7 @@ fn outright(model: &str, version: i64, reason: Reason) -> Decision {
         table_digest: String::new(),
         epoch: String::new(),
         mirrors: Arc::default(),
+        task: None,
     }
 }
 
@@ -251,7 +253,7 @@ mod tests {
         };
         let json = format!(
             r#"{{"digest": "d", "routes": [{{
-                "name": "cost", "salt": "s", "epoch": "e", "mirrors": [], "total": 2, "fallback": 0,
+                "name": "cost", "task": "price", "salt": "s", "epoch": "e", "mirrors": [], "total": 2, "fallback": 0,
                 "targets": [{}, {}],
                 "overrides": [
                     {{"headers": {{"x-odd": null}}, "units": [], "target": 0}},
@@ -316,7 +318,7 @@ mod tests {
     fn what_python_would_not_have_written_is_refused() {
         assert!(Snapshot::from_json(b"{}").is_err());
         assert!(Snapshot::from_json(br#"{"digest": "", "routes": [], "models": []}"#).is_ok());
-        let wrong = r#"{"digest": "", "models": [], "routes": [{"name": "r", "salt": "s", "epoch": "",
+        let wrong = r#"{"digest": "", "models": [], "routes": [{"name": "r", "task": "tensors", "salt": "s", "epoch": "",
             "mirrors": [], "total": 1, "targets": [], "overrides": [], "fallback": null}]}"#;
         assert!(Snapshot::from_json(wrong.as_bytes()).unwrap_err().contains("every weight is 0"));
     }

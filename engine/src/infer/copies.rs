@@ -95,13 +95,21 @@ impl Copies {
         self.lock().waiting.push_back(copy);
     }
 
-    /// Returns the oldest, at most so many requests, and all that were dropped since this was asked.
+    /// Returns the oldest requests with at most so many copies, or one with more; and all that were dropped since this
+    /// was asked.
     pub fn take(&self, most: usize) -> (Vec<Copy>, Vec<Dropped>) {
         let mut state = self.lock();
-        let count = most.min(state.waiting.len());
-        let copies: Vec<Copy> = state.waiting.drain(..count).collect();
-        state.count -= copies.iter().map(|copy| copy.mirrors.len()).sum::<usize>();
-        state.nbytes -= copies.iter().map(Copy::nbytes).sum::<usize>();
+        let (mut copies, mut count) = (Vec::new(), 0);
+        while let Some(next) = state.waiting.front()
+            && most > 0
+            && (copies.is_empty() || count + next.mirrors.len() <= most)
+            && let Some(copy) = state.waiting.pop_front()
+        {
+            count += copy.mirrors.len();
+            state.nbytes -= copy.nbytes();
+            copies.push(copy);
+        }
+        state.count -= count;
         (copies, std::mem::take(&mut state.dropped).into_values().collect())
     }
 
@@ -173,7 +181,9 @@ mod tests {
         assert!(offer(&copies, &decision, &[0, 1], 8));
         assert!(!offer(&copies, &decision, &[1], 9));
         assert_eq!(numbers(&copies, 1), (vec![(7, vec![0, 1])], vec![(1, 2)]));
+        assert_eq!(numbers(&copies, 0), (vec![], vec![]));
         assert!(offer(&copies, &decision, &[1], 10), "what was taken has made room");
+        assert_eq!(copies.lock().count, 2);
         assert_eq!(numbers(&copies, 9), (vec![(8, vec![0]), (10, vec![1])], vec![]));
     }
 

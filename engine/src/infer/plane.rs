@@ -20,6 +20,7 @@ use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Head;
+use crate::turnout_v1::Served;
 
 /// What Python's configuration says of inferring.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,6 +53,8 @@ pub struct View {
     pub snapshot: Snapshot,
     /// What answers begin with, by the decision's index.
     heads: Vec<Head>,
+    /// What typed answers say of it, likewise.
+    served: Vec<Served>,
     /// Which version answers, by the decision's index; None for one that Python has not handed over.
     answerers: Vec<Option<Arc<Servable>>>,
     servables: Vec<Arc<Servable>>,
@@ -64,14 +67,20 @@ impl View {
             servables.iter().map(|each| ((&*each.settings.model, each.settings.version), each)).collect();
         let decisions = snapshot.decisions();
         let heads = decisions.iter().map(|decision| Head::of(decision)).collect();
+        let served = decisions.iter().map(|decision| Served::of(decision)).collect();
         let answerer = |decision: &Arc<Decision>| by_key.get(&(&*decision.model, decision.version)).copied().cloned();
         let answerers = decisions.iter().map(answerer).collect();
-        Self { heads, answerers, servables, snapshot }
+        Self { heads, served, answerers, servables, snapshot }
     }
 
     /// Returns what answers by `decision`, which is of this view, begin with.
     pub fn head(&self, decision: &Decision) -> Option<&Head> {
         self.heads.get(decision.index)
+    }
+
+    /// Returns what typed answers say of `decision`, which is of this view.
+    pub fn served(&self, decision: &Decision) -> Option<&Served> {
+        self.served.get(decision.index)
     }
 
     /// Returns the version that answers by `decision`, which is of this view.

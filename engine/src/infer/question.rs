@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use super::plane::View;
 use crate::call::Head;
-use crate::decide::Decision;
-use crate::decide::ask::Ask;
+use crate::decide::{Ask, Decision, Task};
 use crate::error::Error;
 use crate::oip::{Output, Prepared, Signature};
 
@@ -37,6 +36,11 @@ pub trait Question {
     /// Says whether what only `prepare` looks into can be read at all, for a request that is refused before that.
     fn is_sound(&self) -> bool {
         true
+    }
+
+    /// Returns what whoever answers it has to be for; None where any will do.
+    fn task(&self) -> Option<Task> {
+        None
     }
 
     /// Returns the inputs for a version with this signature, and the outputs wanted.

@@ -14,6 +14,7 @@ use crate::batch::batcher::{Batcher, Rules};
 use crate::batch::cost::CostModel;
 use crate::batch::shares::Id;
 use crate::batch::waiting::Key;
+use crate::decide::Task;
 use crate::oip::signature::Spec;
 use crate::oip::texts;
 use crate::oip::{Prepared, Signature};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub id: Id,
     pub model: String,
     pub version: i64,
+    /// What it is for.
+    pub task: Task,
     /// Whether requests may run together.
     pub batched: bool,
     /// Runs that were timed: (rows, nanoseconds).

@@ -27,9 +27,11 @@ use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
 use crate::ort::RunOptions;
+use crate::turnout_v1::RankRequest;
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
 const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
+pub const RANK: &str = "turnout.v1.RankingService/Rank";
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
 
@@ -110,14 +112,21 @@ enum Tried<T> {
 
 impl Unary for Shard {
     fn takes(&self, path: &str) -> bool {
-        path == MODEL_INFER
+        matches!(path, MODEL_INFER | RANK)
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let call = Call { method: MODEL_INFER, head, message, came: Instant::now() };
-        let as_sent = self.inner.plane.settings.answers_as_sent;
-        let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
-        self.inner.answer(call, request).await
+        let call = |method| Call { method, head, message, came: Instant::now() };
+        match &*head.path {
+            MODEL_INFER => {
+                let call = call(MODEL_INFER);
+                let as_sent = self.inner.plane.settings.answers_as_sent;
+                let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
+                self.inner.answer(call, request).await
+            }
+            RANK => self.inner.answer(call(RANK), RankRequest::parse(message, head)).await,
+            _ => Outcome::Declined,
+        }
     }
 }
 
@@ -198,6 +207,9 @@ impl Inner {
         let decision = decide(&view.snapshot, &ask, self.draw())?;
         let mirrors = self.drawn(&decision);
         let servable = Hold::of(view.answerer(&decision)?);
+        if question.task().is_some_and(|task| decision.task.unwrap_or(servable.settings.task) != task) {
+            return None;
+        }
         let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
         let level = question.level();
         let place = (self.plane.clone(), self.here.clone());

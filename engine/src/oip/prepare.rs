@@ -118,7 +118,7 @@ fn rows_of(request: &InferRequest<'_>, signature: &Signature, inputs: &[Tensor])
 }
 
 /// As `Runner._size_of`.
-fn size_of(signature: &Signature, inputs: &[Tensor]) -> u64 {
+pub fn size_of(signature: &Signature, inputs: &[Tensor]) -> u64 {
     let of_one = |(spec, tensor): (&Spec, &Tensor)| {
         let sizes = spec.free.iter().map(|&axis| tensor.shape[axis] as u64);
         (!spec.free.is_empty()).then(|| sizes.fold(1, u64::saturating_mul))

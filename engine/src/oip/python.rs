@@ -20,7 +20,7 @@ type Tensor<'py> = (&'static str, Vec<i64>, Bound<'py, PyBytes>);
 /// order, rows, size, and the outputs wanted.
 type Fields<'py> = (String, String, String, String, String, Option<u64>, u8, Vec<Tensor<'py>>, u64, u64, Vec<String>);
 /// route, target, model, version, reason, assigned, propensity.
-type Decided = (String, String, String, i64, String, String, Option<f64>);
+pub type Decided = (String, String, String, i64, String, String, Option<f64>);
 
 /// Reads a `ModelInferRequest` against a signature that `turnout_server.engine.snapshot.signature` wrote.
 ///
@@ -73,23 +73,7 @@ fn encode_infer<'py>(
     request_id: &str,
     outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (route, target, model, version, reason, assigned, propensity) = decision;
-    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
-    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
-    let decision = Decision {
-        index: 0,
-        route,
-        target,
-        model,
-        version,
-        reason,
-        assigned,
-        override_index: None,
-        propensity,
-        table_digest: String::new(),
-        epoch: String::new(),
-        mirrors: Arc::default(),
-    };
+    let decision = decided(decision)?;
     let mut tensors = Vec::with_capacity(outputs.len());
     let mut all_texts = Vec::with_capacity(outputs.len());
     for (_, dtype, dims, data) in &outputs {
@@ -104,6 +88,27 @@ fn encode_infer<'py>(
     }
     let message = response::encode(&response::Head::of(&decision), id, request_id, &tensors);
     message.map(|message| PyBytes::new(py, &message)).ok_or_else(|| PyValueError::new_err("too long for a message"))
+}
+
+/// Returns a decision of these fields.
+pub fn decided((route, target, model, version, reason, assigned, propensity): Decided) -> PyResult<Decision> {
+    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
+    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
+    Ok(Decision {
+        index: 0,
+        route,
+        target,
+        model,
+        version,
+        reason,
+        assigned,
+        override_index: None,
+        propensity,
+        table_digest: String::new(),
+        epoch: String::new(),
+        mirrors: Arc::default(),
+        task: None,
+    })
 }
 
 fn unknown(found: &str) -> PyErr {

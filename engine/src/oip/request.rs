@@ -17,9 +17,9 @@ const TENSOR_LIMIT: usize = 10_000;
 /// Axes of an input: NumPy refuses more than 64, and no graph has so many.
 const AXES_LIMIT: usize = 32;
 /// The metadata key that names the unit, where the request itself does not.
-const UNIT_KEY: &str = "x-turnout-unit";
+pub const UNIT_KEY: &str = "x-turnout-unit";
 /// The metadata key that names the request, where the request itself does not.
-const REQUEST_ID_KEY: &str = "x-request-id";
+pub const REQUEST_ID_KEY: &str = "x-request-id";
 /// Triton's lowest priority.
 const LOWEST_PRIORITY: u64 = 10;
 

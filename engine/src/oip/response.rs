@@ -11,7 +11,7 @@ use crate::decide::Decision;
 use crate::tensor::{DType, Elements};
 
 /// Protobuf neither writes nor reads longer messages.
-const MESSAGE_LIMIT: usize = i32::MAX as usize;
+pub const MESSAGE_LIMIT: usize = i32::MAX as usize;
 
 /// What says who answered, written: the same for every request that is decided alike.
 ///

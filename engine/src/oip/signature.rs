@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::dtypes::named;
 use crate::tensor::DType;
+use crate::turnout_v1::layout::{self, Layout};
 
 /// From so many names on a table is quicker than looking through them.
 const FEW: usize = 16;
@@ -36,6 +37,8 @@ pub struct Signature {
     pub leading: Option<usize>,
     /// Whether an axis other than the first is free, so that rows alone don't say how long a run takes.
     pub varying: bool,
+    /// Which features the inputs consist of; None where they are none.
+    pub layout: Option<Layout>,
     input_places: Places,
     output_places: Places,
 }
@@ -47,6 +50,8 @@ struct Document {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     batched: bool,
+    #[serde(default)]
+    features: Option<Vec<layout::Document>>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +76,7 @@ impl Signature {
             has_batch_axis: !rowwise.is_empty() && outputs.iter().all(|spec| spec.shape.first() == Some(&-1)),
             leading: rowwise.first().copied().or(if inputs.is_empty() { None } else { Some(0) }),
             varying: inputs.iter().any(|spec| spec.free.iter().any(|&axis| axis > 0)),
+            layout: document.features.map(|features| Layout::of(features, &inputs)).transpose()?,
             input_places: Places::of(&inputs)?,
             output_places: Places::of(&outputs)?,
             rowwise,

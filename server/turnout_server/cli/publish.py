@@ -99,7 +99,7 @@ def publish(
         raise CommandError(f"{file}: no such file", exits.NOT_FOUND)
 
     from turnout_server.onnx.files import files_of
-    from turnout_server.onnx.loader import inspect, load
+    from turnout_server.onnx.trial import inspect, load
     from turnout_server.tasks.conventions import check_task
 
     given = {"max_rows": max_batch_rows, "max_delay_us": max_batch_delay_us}

@@ -16,11 +16,14 @@ from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
     import turnout_engine
 
+COPIES = 1024
+"""Copies of requests that may wait in the engine until fewer than `limits.mirrors_in_flight` are under way."""
 _NS = 1e9
 
 
@@ -34,6 +37,7 @@ class Terms(NamedTuple):
     measured: Mapping[int, int]
     """Run times in nanoseconds, by number of rows."""
     rules: Rules
+    task: Task = Task.TENSORS
 
 
 class NativeServable(NamedTuple):
@@ -87,7 +91,7 @@ class EnginePlane:
             "boot": boot,
             "keeps_records": keeps_records,
             "answers_as_sent": answers_as_sent,
-            "copies": limits.mirrors_in_flight,
+            "copies": max(COPIES, limits.mirrors_in_flight),
             "copies_bytes": limits.queue_total_bytes,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
@@ -114,6 +118,7 @@ class EnginePlane:
             "id": self._made,
             "model": terms.key.model,
             "version": terms.key.version,
+            "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
             "max_rows": rules.max_rows,
@@ -153,7 +158,7 @@ class EnginePlane:
         return ended(told), number
 
     def copies(self, most: int) -> tuple[list[Answered], list[Dropped]]:
-        """Return the oldest requests to be copied, *most* of them, and the copies dropped since this was asked."""
+        """Return the oldest requests that need *most* copies, or one that needs more, and the copies dropped since."""
         return copies(self.inner.copies(most))
 
     def close(self) -> None:

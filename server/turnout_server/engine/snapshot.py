@@ -15,6 +15,9 @@ import msgspec
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.routing.view import View
+from turnout_server.tasks import features
+from turnout_server.tasks.features import Feature
+from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import Signature, TensorSpec
 
 
@@ -50,8 +53,33 @@ def signature(given: Signature) -> bytes:
             "inputs": [_tensor(spec) for spec in given.inputs],
             "outputs": [_tensor(spec) for spec in given.outputs],
             "batched": given.batched,
+            "features": _features(given),
         }
     )
+
+
+def _features(given: Signature) -> list[dict[str, Any]] | None:
+    """Return which features each input consists of; None for a signature that takes none."""
+    try:
+        taken = features.layout(given)
+        return [
+            {
+                "rows": each.rows,
+                "tail": each.tail,
+                "features": [{"name": one.name, "default": _default(one)} for one in each.features],
+            }
+            for each in taken.inputs
+        ]
+    except (InvalidModelError, UnicodeEncodeError):
+        return None
+
+
+def _default(feature: Feature) -> str | None:
+    """Return a default's bytes, as the graph takes them, in hexadecimal."""
+    if feature.default is None:
+        return None
+    value = feature.default[0]
+    return (value.encode() if isinstance(value, str) else value.tobytes()).hex()
 
 
 def _route(view: View, compiled: CompiledRoute) -> dict[str, Any]:
@@ -59,6 +87,7 @@ def _route(view: View, compiled: CompiledRoute) -> dict[str, Any]:
     places = {target.name: index for index, target in enumerate(route.targets)}
     return {
         "name": compiled.name,
+        "task": route.task,
         "salt": route.salt,
         "epoch": view.epoch_of(compiled.name),
         "mirrors": [mirror.fraction for mirror in route.mirrors],

@@ -5,17 +5,21 @@ Written once: the gateway, the benchmarks and the tests all load by this.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from turnout_server.config import LimitsConfig, SchedulingConfig
+from turnout_server.config import LEAST_TRIAL_MB, LimitsConfig, SchedulingConfig
 from turnout_server.execution.batch_run import Predictor
 from turnout_server.execution.runner import OnRun, Runner
 from turnout_server.execution.workers import Workers, most_runs, usable_cores
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.onnx.loader import binding, load
+from turnout_server.onnx.children import Children
+from turnout_server.onnx.loader import open_servable
 from turnout_server.onnx.session import OpenSession
 from turnout_server.scheduling.admission import Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Rules
@@ -25,6 +29,9 @@ from turnout_server.store.manifest import Batching
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
+
+_GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container finds what it may take."""
 
 
 class Opened(NamedTuple):
@@ -44,21 +51,35 @@ Raises a `TurnoutError` that says what is wrong with the version.
 """
 
 
-def opening(local: LocalFiles, open_session: OpenSession | None = None) -> Open:
-    """Return what opens the versions in *local* with ONNX Runtime, after their files were verified.
+def opening(local: LocalFiles, children: Children, open_session: OpenSession) -> Open:
+    """Return what opens the versions in *local* with ONNX Runtime, after they were verified and tried out.
 
     Args:
         local: the versions' files.
-        open_session: opens a graph; None for ONNX Runtime's own binding, which is imported now.
+        children: try them out, in processes of their own.
+        open_session: opens a graph in this one.
     """
-    open_session = open_session or binding()
 
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
-        loaded = load(directory, manifest, open_session)
-        return Opened(loaded.servable, loaded.measured, loaded.independent)
+        passed = children.try_out(directory, manifest)
+        return Opened(open_servable(directory, manifest, open_session), passed.measured, passed.independent)
 
     return open_version
+
+
+def trial_memory_bytes(configured_mb: int | None) -> int:
+    """Return how much memory a version's trial may take: as *configured_mb*, or half of what this machine gives.
+
+    Half, because the version is to be served beside: what does not fit twice does not fit.
+    """
+    if configured_mb is not None:
+        return configured_mb << 20
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _GROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file; `max`
+            whole = min(whole, int(limit.read_text()))
+    return max(whole // 2, LEAST_TRIAL_MB << 20)
 
 
 class Loading:

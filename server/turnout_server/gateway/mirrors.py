@@ -126,7 +126,7 @@ class Mirrors:
     def send_one(self, prepare: Prepare, route: CompiledRoute, mirror: Mirror, outputs: Arrays, record: Record) -> None:
         """Send one copy, which was drawn, of a request that got *outputs*, as *record* says."""
         waiting = _Waiting(prepare, route, mirror, outputs, record, time.monotonic() + self._patience_s)
-        if self._is_closed or len(self._running) + len(self._waiting) >= self._limit:
+        if self._is_closed or not self.room:
             self.drop(route, mirror)
         elif not self._start(waiting):
             self._wait(waiting)
@@ -134,6 +134,11 @@ class Mirrors:
     def drop(self, route: CompiledRoute, mirror: Mirror) -> None:
         """Count a copy that there was no room for."""
         self._count(route, mirror, "dropped")
+
+    @property
+    def room(self) -> int:
+        """How many copies may be sent before one is dropped."""
+        return max(0, self._limit - len(self._running) - len(self._waiting))
 
     def close(self) -> None:
         """Drop what waits and send nothing more; what runs goes on for nobody, and its record is made now.

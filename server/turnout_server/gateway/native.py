@@ -127,7 +127,8 @@ class NativePlane:
 
     def _made(self, key: VersionKey, runner: Runner) -> _Served:
         lease = self._manager.lease(key)
-        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules)
+        task = runner.manifest.task
+        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, task)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:

@@ -23,7 +23,7 @@ EVERY_S = 0.05
 SOON_S = 0.005
 """How often while there are some."""
 MOST = 64
-"""Requests that are fetched at once: the event loop has other things to do, too."""
+"""Copies that are fetched at once: the event loop has other things to do, too."""
 _TABLES = 16
 """Route tables that requests under way may have been decided by."""
 
@@ -54,16 +54,17 @@ class NativeCopies:
     async def follow(self) -> None:
         """Fetch what there is, again and again, until cancelled."""
         while True:
-            some = False
+            some = True
             try:
-                some = self.fetch()
+                room = self._mirrors.room
+                some = self.fetch(min(MOST, room)) or not room
             except Exception:
                 _log.exception("copies could not be sent")
             await asyncio.sleep(SOON_S if some else EVERY_S)
 
-    def fetch(self) -> bool:
-        """Send copies of what is there, some of it at least; say whether there was any."""
-        answered, dropped = self._plane.copies(MOST)
+    def fetch(self, most: int = MOST) -> bool:
+        """Send *most* copies of what is there; say whether there was any. What is left waits in the engine."""
+        answered, dropped = self._plane.copies(most)
         for loss in dropped:
             self._drop(loss)
         for each in answered:

@@ -1,48 +1,12 @@
-"""From a version's files to a servable: ONNX's own check, the session, the signature, and a warm-up that measures."""
+"""From a version's files to a servable, once a trial has shown that they are good: only the graph is opened here."""
 
 from __future__ import annotations
 
-import stat
-import subprocess
-import sys
-import time
-from math import prod
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import onnx
 
 from turnout_server.onnx.session import OnnxServable, OpenSession
 from turnout_server.onnx.signature import check_signature, read_signature
-from turnout_server.store.manifest import MODEL_FILE, Manifest, RuntimeOptions
-from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
-from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
-from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
-
-WARM_UP_ROWS = (1, 64)
-WARM_UP_RUNS = 5
-WARM_UP_S = 1.0
-"""A size whose runs have taken so long, in seconds, is not run again."""
-MAX_WARM_UP_BYTES = 1 << 30
-"""What a request of one row may need for its inputs."""
-MANY_ROWS_BYTES = 1 << 26
-"""What the inputs of the larger warm-up may take; where they take more, one row has to do."""
-CHECKED_IN_PROCESS_BYTES = 1 << 22
-"""ONNX's check stops every other thread, for 2.6 ms a megabyte as measured, so larger files are checked elsewhere."""
-_COMPANY = 3
-"""Rows that are run together to see whether they stay out of each other's way."""
-_CHECK = "import sys, onnx; onnx.checker.check_model(sys.argv[1])"
-
-
-class Loaded(NamedTuple):
-    """A version in memory, and what its warm-up showed."""
-
-    servable: OnnxServable
-    measured: dict[int, int]
-    """The best run time in nanoseconds, by number of rows."""
-    independent: bool
-    """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
+from turnout_server.store.manifest import MODEL_FILE, Manifest
 
 
 def binding() -> OpenSession:
@@ -55,152 +19,17 @@ def binding() -> OpenSession:
     return open_session
 
 
-def load(directory: Path, manifest: Manifest, open_session: OpenSession | None = None) -> Loaded:
-    """Load a version whose digests have been verified.
+def open_servable(directory: Path, manifest: Manifest, open_session: OpenSession) -> OnnxServable:
+    """Open a version's graph, and see that it does what its manifest says.
 
     Args:
         directory: with its files.
         manifest: what it claims.
-        open_session: opens the graph; None for ONNX Runtime's own binding.
+        open_session: opens the graph.
 
     Raises:
-        InvalidModelError: the graph is broken, differs from the manifest, or fails in the warm-up.
+        InvalidModelError: ONNX Runtime cannot open the graph, or it differs from the manifest.
     """
-    path = directory / MODEL_FILE
-    check_graph(path)
-    session = (open_session or binding())(path, manifest.runtime)
+    session = open_session(directory / MODEL_FILE, manifest.runtime)
     check_signature(manifest.signature, read_signature(session))
-    servable = OnnxServable(manifest, session)
-    measured = warm_up(servable)
-    return Loaded(servable, measured, rows_are_independent(servable))
-
-
-def check_graph(path: Path) -> None:
-    """Run ONNX's own check.
-
-    Raises:
-        InvalidModelError: it fails, or there is no such file.
-    """
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise InvalidModelError(f"the version has no {path.name}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise InvalidModelError(f"{path.name} is not a file")
-    if found.st_size > CHECKED_IN_PROCESS_BYTES:
-        # Ctrl-C reaches a whole process group, and would make a broken model of a good one; hence one of its own.
-        child = subprocess.run([sys.executable, "-c", _CHECK, path], capture_output=True, process_group=0, check=False)
-        if child.returncode:
-            raise InvalidModelError(f"{path.name} is not a valid ONNX model (its check ended with {child.returncode})")
-        return
-    try:
-        onnx.checker.check_model(str(path))
-    except Exception as error:
-        raise InvalidModelError(f"{path.name} is not a valid ONNX model ({type(error).__name__})") from error
-
-
-def inspect(path: Path, batched: bool | None = None, open_session: OpenSession | None = None) -> Signature:
-    """Return the signature of the graph at *path*, for publishing a bare file; see `read_signature`.
-
-    Args:
-        path: the graph.
-        batched: whether rows are independent; None for a guess.
-        open_session: opens the graph; None for ONNX Runtime's own binding.
-
-    Raises:
-        InvalidModelError: the graph is broken or has inputs or outputs that cannot be served.
-    """
-    check_graph(path)
-    return read_signature((open_session or binding())(path, RuntimeOptions()), batched)
-
-
-def warm_up(servable: OnnxServable) -> dict[int, int]:
-    """Run the graph on made-up inputs: each input's default, or zeros.
-
-    Returns:
-        The shortest run time in nanoseconds, by number of rows.
-
-    Raises:
-        InvalidModelError: a run fails.
-    """
-    best: dict[int, int] = {}
-    specs = servable.signature.inputs
-    for rows in WARM_UP_ROWS if servable.signature.batched else WARM_UP_ROWS[:1]:
-        nbytes = sum(_nbytes(spec, rows) for spec in specs)
-        if rows == 1 and nbytes > MAX_WARM_UP_BYTES:
-            raise InvalidModelError(f"one row's inputs take {nbytes} bytes; at most {MAX_WARM_UP_BYTES} are served")
-        if rows > 1 and nbytes > MANY_ROWS_BYTES:
-            continue
-        inputs = {spec.name: made_up(spec, rows) for spec in specs}
-        times: list[int] = []
-        while len(times) < WARM_UP_RUNS and sum(times) < WARM_UP_S * 1e9:
-            started = time.perf_counter_ns()
-            try:
-                servable.run(inputs)
-            except TurnoutError as error:
-                raise InvalidModelError(
-                    f"the warm-up run with {rows} made-up rows failed ({type(error.__cause__ or error).__name__})"
-                ) from error
-            times.append(time.perf_counter_ns() - started)
-        best[rows] = min(times)
-    return best
-
-
-def rows_are_independent(servable: OnnxServable) -> bool:
-    """Say whether made-up rows get the same answers together as each alone, up to rounding.
-
-    A softmax or a normalisation over the batch axis shows here; a dependence that needs particular values does not.
-    Without a batch axis, or where the rows do not run, the answer is False.
-    """
-    signature = servable.signature
-    if not signature.has_batch_axis or sum(_nbytes(spec, _COMPANY) for spec in signature.inputs) > MANY_ROWS_BYTES:
-        return False
-    random = np.random.default_rng(0)
-    together = {spec.name: _varied(made_up(spec, _COMPANY), random) for spec in signature.inputs}
-    try:
-        joint = servable.run(together)
-        for row in range(_COMPANY):
-            alone = servable.run(together | {name: together[name][row : row + 1] for name in signature.rowwise})
-            if not all(_same(each, whole, row) for each, whole in zip(alone, joint, strict=True)):
-                return False
-    except TurnoutError:
-        return False
-    return True
-
-
-def _varied(array: Array, random: np.random.Generator) -> Array:
-    """Return *array* with noise where it has floats; what integers and texts may be, only the graph knows."""
-    return array + random.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
-
-
-def _same(alone: Array, joint: Array, row: int) -> bool:
-    if len(joint) != _COMPANY or alone.shape[1:] != joint.shape[1:] or len(alone) != 1:
-        return False
-    # Integers are often ranks or choices, which rounding may turn around.
-    return alone.dtype.kind != "f" or np.allclose(alone[0], joint[row], rtol=1e-2, atol=1e-4, equal_nan=True)
-
-
-def made_up(spec: TensorSpec, rows: int) -> Array:
-    """Return an array that fits *spec*: a free leading axis has *rows* rows, every other free axis has size 1.
-
-    Raises:
-        InvalidModelError: the default is not one.
-    """
-    shape = _shape(spec, rows)
-    dtype = NUMPY_DTYPES[spec.dtype]
-    if spec.default is not None:
-        try:
-            return np.full(shape, spec.default, dtype=dtype)
-        except OverflowError as error:
-            raise InvalidModelError(f"input {spec.name!r}: its default {spec.default!r} is no {spec.dtype}") from error
-    if spec.columns:
-        return np.broadcast_to(np.array([column.default or 0.0 for column in spec.columns], dtype=dtype), shape).copy()
-    return np.full(shape, "", dtype=dtype) if spec.dtype is DType.BYTES else np.zeros(shape, dtype=dtype)
-
-
-def _shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:
-    return tuple((rows if axis == 0 else 1) if size < 0 else size for axis, size in enumerate(spec.shape))
-
-
-def _nbytes(spec: TensorSpec, rows: int) -> int:
-    return prod(_shape(spec, rows)) * NUMPY_DTYPES[spec.dtype].itemsize
+    return OnnxServable(manifest, session)

@@ -21,6 +21,7 @@ from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.rpc.open_inference import codec
 from turnout_server.rpc.open_inference.servicer import OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2
+from turnout_server.rpc.turnout_v1 import ranking
 from turnout_server.rpc.turnout_v1.models import ModelService
 from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
@@ -33,7 +34,10 @@ class _Module(Protocol):
     DESCRIPTOR: FileDescriptor
 
 
-READERS: Mapping[str, Callable[[bytes], Prepare]] = {"inference.GRPCInferenceService/ModelInfer": codec.copied}
+READERS: Mapping[str, Callable[[bytes], Prepare]] = {
+    "inference.GRPCInferenceService/ModelInfer": codec.copied,
+    "turnout.v1.RankingService/Rank": ranking.copied,
+}
 """By method, how the message of a request that was answered once already becomes inputs that fit a signature."""
 
 

@@ -87,10 +87,8 @@ class Manager(Generic[S]):
         self._aspired, self._in_use = wish, in_use
         for key in wish - self._harnesses.keys():
             self._add(key)
-        stored = (
-            key for model in changed for key, one in self._models.get(model, {}).items() if one.state is State.STORED
-        )
-        dropped = [key for key in stored if key not in wish]
+        known = (one for model in changed for one in self._models.get(model, {}).values())
+        dropped = [one.key for one in known if one.state is State.STORED and one.key not in wish]
         for key in dropped:
             self._remove(key)
         if dropped:
@@ -211,7 +209,8 @@ class Manager(Generic[S]):
             harness.failed(problem, self._clock())
             self._failed.add(harness.key)
             self._loading.discard(harness.key)
-            self._announce(harness, error)
+            if not self._closing:  # what is given up at the end is nobody's failure
+                self._announce(harness, error)
         else:
             harness.loaded(servable)
             self._loading.discard(harness.key)

@@ -77,49 +77,60 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         InvalidRequestError: there are more than `MAX_ROWS` rows.
         InvalidModelError: the signature has an input that is no feature, or a default that does not fit.
     """
-    layout = _layout(signature)
+    taken = layout(signature)
     if rows > MAX_ROWS:
         raise InvalidRequestError(f"found {rows} rows; one request may have at most {MAX_ROWS}")
-    if not columns.keys() <= layout.known.keys():
-        raise UnknownFeatureError(next(name for name in columns if name not in layout.known), tuple(layout.known))
-    if layout.has_text and rows > 1:
+    if not columns.keys() <= taken.known.keys():
+        raise UnknownFeatureError(next(name for name in columns if name not in taken.known), tuple(taken.known))
+    if taken.has_text and rows > 1:
         _check_repeated_text(columns, rows)
-    return {part.name: _pack_input(part, columns, rows) for part in layout.inputs}
+    return {part.name: _pack_input(part, columns, rows) for part in taken.inputs}
 
 
-class _Feature(NamedTuple):
+class Feature(NamedTuple):
+    """A feature, as one input takes it."""
+
     name: str
     default: Array | None
     """Shape [1], of the input's dtype."""
 
 
-class _Input(NamedTuple):
+class InputLayout(NamedTuple):
+    """Which features an input consists of."""
+
     name: str
     dtype: DType
     rows: int
     """-1 for any number."""
     tail: tuple[int, ...]
     """The shape without the rows: (), (1,) or (F,)."""
-    features: tuple[_Feature, ...]
+    features: tuple[Feature, ...]
     defaults: Array | None
     """Shape [F], NaN where there is none; None where the dtype has no NaN or no feature has a default."""
 
 
-class _Layout(NamedTuple):
-    inputs: tuple[_Input, ...]
+class Layout(NamedTuple):
+    """Which features a signature takes."""
+
+    inputs: tuple[InputLayout, ...]
     known: dict[str, None]
     """The features' names, in the signature's order."""
     has_text: bool
 
 
 @functools.lru_cache(maxsize=256)
-def _layout(signature: Signature) -> _Layout:
-    inputs = tuple(_layout_input(spec) for spec in signature.inputs)
+def layout(signature: Signature) -> Layout:
+    """Return which features *signature* takes, and where they go.
+
+    Raises:
+        InvalidModelError: it has an input that is no feature, or a default that does not fit.
+    """
+    inputs = tuple(_input_layout(spec) for spec in signature.inputs)
     known = dict.fromkeys(feature.name for part in inputs for feature in part.features)
-    return _Layout(inputs, known, any(part.dtype is DType.BYTES for part in inputs))
+    return Layout(inputs, known, any(part.dtype is DType.BYTES for part in inputs))
 
 
-def _layout_input(spec: TensorSpec) -> _Input:
+def _input_layout(spec: TensorSpec) -> InputLayout:
     if not spec.columns and spec.shape not in ((-1,), (-1, 1)):
         raise InvalidModelError(f"input {spec.name!r} of shape {list(spec.shape)} is no feature; name its columns")
     named: list[tuple[str, Scalar | None]] = [(column.name, column.default) for column in spec.columns]
@@ -128,15 +139,15 @@ def _layout_input(spec: TensorSpec) -> _Input:
     if spec.dtype.startswith("FP") and any(feature.default is not None for feature in features):
         filled = [np.nan if feature.default is None else feature.default[0] for feature in features]
         defaults = np.array(filled, NUMPY_DTYPES[spec.dtype])
-    return _Input(spec.name, spec.dtype, spec.shape[0], spec.shape[1:], features, defaults)
+    return InputLayout(spec.name, spec.dtype, spec.shape[0], spec.shape[1:], features, defaults)
 
 
-def _feature(name: str, default: Scalar | None, spec: TensorSpec) -> _Feature:
+def _feature(name: str, default: Scalar | None, spec: TensorSpec) -> Feature:
     if default is None:
-        return _Feature(name, None)
+        return Feature(name, None)
     values = np.array([default], object if isinstance(default, str) else None)
     try:
-        return _Feature(name, np.asarray(_fitted(name, values, spec.dtype, None), NUMPY_DTYPES[spec.dtype]))
+        return Feature(name, np.asarray(_fitted(name, values, spec.dtype, None), NUMPY_DTYPES[spec.dtype]))
     except InvalidFeatureError as error:
         raise InvalidModelError(f"the default of {error.message}") from error
 
@@ -148,7 +159,7 @@ def _check_repeated_text(columns: Columns, rows: int) -> None:
         raise InvalidFeatureError(longest, f"its {lengths[longest]} characters are too many to repeat in {rows} rows")
 
 
-def _pack_input(part: _Input, columns: Columns, rows: int) -> Array:
+def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
     if part.rows not in (-1, rows):
         raise InvalidInputError(part.name, f"found {rows} rows; the model takes exactly {part.rows}")
     matrix = np.empty((rows, len(part.features)), NUMPY_DTYPES[part.dtype])

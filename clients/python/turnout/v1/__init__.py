@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnout.v1.features_pb2 import FeatureColumn, FloatValues, IntegerValues, StringValues
+from turnout.v1.features_pb2 import FeatureColumn, FeatureMatrix, FloatValues, IntegerValues, StringValues
 from turnout.v1.model_service_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_FAILED,
@@ -87,6 +87,7 @@ __all__ = [
     "AssignRequest",
     "AssignResponse",
     "FeatureColumn",
+    "FeatureMatrix",
     "FloatValues",
     "GetModelRequest",
     "GetModelResponse",

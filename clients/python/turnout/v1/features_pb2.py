@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19turnout/v1/features.proto\x12\nturnout.v1\"\xae\x01\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06\x66loats\x18\x02 \x01(\x0b\x32\x17.turnout.v1.FloatValuesH\x00\x12-\n\x08integers\x18\x03 \x01(\x0b\x32\x19.turnout.v1.IntegerValuesH\x00\x12+\n\x07strings\x18\x04 \x01(\x0b\x32\x18.turnout.v1.StringValuesH\x00\x42\x08\n\x06values\"\x1d\n\x0b\x46loatValues\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x1f\n\rIntegerValues\x12\x0e\n\x06values\x18\x01 \x03(\x03\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\tB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19turnout/v1/features.proto\x12\nturnout.v1\"\xae\x01\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06\x66loats\x18\x02 \x01(\x0b\x32\x17.turnout.v1.FloatValuesH\x00\x12-\n\x08integers\x18\x03 \x01(\x0b\x32\x19.turnout.v1.IntegerValuesH\x00\x12+\n\x07strings\x18\x04 \x01(\x0b\x32\x18.turnout.v1.StringValuesH\x00\x42\x08\n\x06values\"\x1d\n\x0b\x46loatValues\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x1f\n\rIntegerValues\x12\x0e\n\x06values\x18\x01 \x03(\x03\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\".\n\rFeatureMatrix\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\x42\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,4 +40,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEGERVALUES']._serialized_end=280
   _globals['_STRINGVALUES']._serialized_start=282
   _globals['_STRINGVALUES']._serialized_end=312
+  _globals['_FEATUREMATRIX']._serialized_start=314
+  _globals['_FEATUREMATRIX']._serialized_end=360
 # @@protoc_insertion_point(module_scope)

@@ -131,3 +131,39 @@ class StringValues(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StringValues: _TypeAlias = StringValues  # noqa: Y015
+
+@_typing.final
+class FeatureMatrix(_message.Message):
+    """Many features of many rows, packed: what takes a column each in `FeatureColumn` takes one field here, for any number of
+    features. It says the same as a column of floats for each name, and may stand beside columns of other features.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The features' names, as in the model's signature: one for each column of the matrix, in this order. The order is the
+        caller's; a request in the order of the model's own matrix costs the server the least.
+        """
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The values, row by row: as many for each row as there are names. NaN stands for a missing one. A single row stands
+        for all rows.
+        """
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureMatrix: _TypeAlias = FeatureMatrix  # noqa: Y015

@@ -26,7 +26,7 @@ from turnout.v1 import features_pb2 as turnout_dot_v1_dot_features__pb2
 from turnout.v1 import served_pb2 as turnout_dot_v1_dot_served__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n turnout/v1/pricing_service.proto\x12\nturnout.v1\x1a\x19turnout/v1/features.proto\x1a\x17turnout/v1/served.proto\"j\n\x13PredictPriceRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.turnout.v1.Selector\x12+\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x19.turnout.v1.FeatureColumn\"f\n\x14PredictPriceResponse\x12*\n\x06prices\x18\x01 \x03(\x0b\x32\x1a.turnout.v1.PredictedPrice\x12\"\n\x06served\x18\x02 \x01(\x0b\x32\x12.turnout.v1.Served\":\n\x0ePredictedPrice\x12\r\n\x05price\x18\x01 \x01(\x02\x12\x0b\n\x03low\x18\x02 \x01(\x02\x12\x0c\n\x04high\x18\x03 \x01(\x02\x32\x63\n\x0ePricingService\x12Q\n\x0cPredictPrice\x12\x1f.turnout.v1.PredictPriceRequest\x1a .turnout.v1.PredictPriceResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n turnout/v1/pricing_service.proto\x12\nturnout.v1\x1a\x19turnout/v1/features.proto\x1a\x17turnout/v1/served.proto\"\x9d\x01\n\x13PredictPriceRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.turnout.v1.Selector\x12+\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x19.turnout.v1.FeatureColumn\x12\x31\n\x0e\x66\x65\x61ture_matrix\x18\x03 \x01(\x0b\x32\x19.turnout.v1.FeatureMatrix\"f\n\x14PredictPriceResponse\x12*\n\x06prices\x18\x01 \x03(\x0b\x32\x1a.turnout.v1.PredictedPrice\x12\"\n\x06served\x18\x02 \x01(\x0b\x32\x12.turnout.v1.Served\":\n\x0ePredictedPrice\x12\r\n\x05price\x18\x01 \x01(\x02\x12\x0b\n\x03low\x18\x02 \x01(\x02\x12\x0c\n\x04high\x18\x03 \x01(\x02\x32\x63\n\x0ePricingService\x12Q\n\x0cPredictPrice\x12\x1f.turnout.v1.PredictPriceRequest\x1a .turnout.v1.PredictPriceResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'turnout.v1.pricing_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rio.turnout.v1P\001Z\024turnout/v1;turnoutv1'
-  _globals['_PREDICTPRICEREQUEST']._serialized_start=100
-  _globals['_PREDICTPRICEREQUEST']._serialized_end=206
-  _globals['_PREDICTPRICERESPONSE']._serialized_start=208
-  _globals['_PREDICTPRICERESPONSE']._serialized_end=310
-  _globals['_PREDICTEDPRICE']._serialized_start=312
-  _globals['_PREDICTEDPRICE']._serialized_end=370
-  _globals['_PRICINGSERVICE']._serialized_start=372
-  _globals['_PRICINGSERVICE']._serialized_end=471
+  _globals['_PREDICTPRICEREQUEST']._serialized_start=101
+  _globals['_PREDICTPRICEREQUEST']._serialized_end=258
+  _globals['_PREDICTPRICERESPONSE']._serialized_start=260
+  _globals['_PREDICTPRICERESPONSE']._serialized_end=362
+  _globals['_PREDICTEDPRICE']._serialized_start=364
+  _globals['_PREDICTEDPRICE']._serialized_end=422
+  _globals['_PRICINGSERVICE']._serialized_start=424
+  _globals['_PRICINGSERVICE']._serialized_end=523
 # @@protoc_insertion_point(module_scope)

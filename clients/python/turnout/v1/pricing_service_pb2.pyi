@@ -28,6 +28,7 @@ class PredictPriceRequest(_message.Message):
 
     SELECTOR_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    FEATURE_MATRIX_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def selector(self) -> _served_pb2.Selector:
         """Whom to ask."""
@@ -36,15 +37,20 @@ class PredictPriceRequest(_message.Message):
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_features_pb2.FeatureColumn]:
         """The features: each has one value a row, or a single one for all rows."""
 
+    @_builtins.property
+    def feature_matrix(self) -> _features_pb2.FeatureMatrix:
+        """Features that are not in `features`: a row of the matrix for each row, or a single one for all rows."""
+
     def __init__(
         self,
         *,
         selector: _served_pb2.Selector | None = ...,
         features: _abc.Iterable[_features_pb2.FeatureColumn] | None = ...,
+        feature_matrix: _features_pb2.FeatureMatrix | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature_matrix", b"feature_matrix", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_matrix", b"feature_matrix", "features", b"features", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from turnout.v1 import features_pb2 as turnout_dot_v1_dot_features__pb2
 from turnout.v1 import served_pb2 as turnout_dot_v1_dot_served__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n turnout/v1/ranking_service.proto\x12\nturnout.v1\x1a\x19turnout/v1/features.proto\x1a\x17turnout/v1/served.proto\"\xc7\x01\n\x0bRankRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.turnout.v1.Selector\x12\x15\n\rcandidate_ids\x18\x02 \x03(\t\x12\x33\n\x10\x63ontext_features\x18\x03 \x03(\x0b\x32\x19.turnout.v1.FeatureColumn\x12\x35\n\x12\x63\x61ndidate_features\x18\x04 \x03(\x0b\x32\x19.turnout.v1.FeatureColumn\x12\r\n\x05top_k\x18\x05 \x01(\x05\"c\n\x0cRankResponse\x12/\n\ncandidates\x18\x01 \x03(\x0b\x32\x1b.turnout.v1.RankedCandidate\x12\"\n\x06served\x18\x02 \x01(\x0b\x32\x12.turnout.v1.Served\";\n\x0fRankedCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\r\n\x05index\x18\x03 \x01(\x05\x32K\n\x0eRankingService\x12\x39\n\x04Rank\x12\x17.turnout.v1.RankRequest\x1a\x18.turnout.v1.RankResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n turnout/v1/ranking_service.proto\x12\nturnout.v1\x1a\x19turnout/v1/features.proto\x1a\x17turnout/v1/served.proto\"\xfc\x01\n\x0bRankRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.turnout.v1.Selector\x12\x15\n\rcandidate_ids\x18\x02 \x03(\t\x12\x33\n\x10\x63ontext_features\x18\x03 \x03(\x0b\x32\x19.turnout.v1.FeatureColumn\x12\x35\n\x12\x63\x61ndidate_features\x18\x04 \x03(\x0b\x32\x19.turnout.v1.FeatureColumn\x12\r\n\x05top_k\x18\x05 \x01(\x05\x12\x33\n\x10\x63\x61ndidate_matrix\x18\x06 \x01(\x0b\x32\x19.turnout.v1.FeatureMatrix\"c\n\x0cRankResponse\x12/\n\ncandidates\x18\x01 \x03(\x0b\x32\x1b.turnout.v1.RankedCandidate\x12\"\n\x06served\x18\x02 \x01(\x0b\x32\x12.turnout.v1.Served\";\n\x0fRankedCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\r\n\x05index\x18\x03 \x01(\x05\x32K\n\x0eRankingService\x12\x39\n\x04Rank\x12\x17.turnout.v1.RankRequest\x1a\x18.turnout.v1.RankResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rio.turnout.v1P\001Z\024turnout/v1;turnoutv1'
   _globals['_RANKREQUEST']._serialized_start=101
-  _globals['_RANKREQUEST']._serialized_end=300
-  _globals['_RANKRESPONSE']._serialized_start=302
-  _globals['_RANKRESPONSE']._serialized_end=401
-  _globals['_RANKEDCANDIDATE']._serialized_start=403
-  _globals['_RANKEDCANDIDATE']._serialized_end=462
-  _globals['_RANKINGSERVICE']._serialized_start=464
-  _globals['_RANKINGSERVICE']._serialized_end=539
+  _globals['_RANKREQUEST']._serialized_end=353
+  _globals['_RANKRESPONSE']._serialized_start=355
+  _globals['_RANKRESPONSE']._serialized_end=454
+  _globals['_RANKEDCANDIDATE']._serialized_start=456
+  _globals['_RANKEDCANDIDATE']._serialized_end=515
+  _globals['_RANKINGSERVICE']._serialized_start=517
+  _globals['_RANKINGSERVICE']._serialized_end=592
 # @@protoc_insertion_point(module_scope)

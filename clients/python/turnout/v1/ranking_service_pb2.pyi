@@ -31,6 +31,7 @@ class RankRequest(_message.Message):
     CONTEXT_FEATURES_FIELD_NUMBER: _builtins.int
     CANDIDATE_FEATURES_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    CANDIDATE_MATRIX_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many candidates to return, best first; 0 means all."""
     @_builtins.property
@@ -49,6 +50,10 @@ class RankRequest(_message.Message):
     def candidate_features(self) -> _containers.RepeatedCompositeFieldContainer[_features_pb2.FeatureColumn]:
         """Features of the candidates: each has one value a candidate, or a single one for all."""
 
+    @_builtins.property
+    def candidate_matrix(self) -> _features_pb2.FeatureMatrix:
+        """Features of the candidates that are not in `candidate_features`: a row a candidate, or a single one for all."""
+
     def __init__(
         self,
         *,
@@ -57,10 +62,11 @@ class RankRequest(_message.Message):
         context_features: _abc.Iterable[_features_pb2.FeatureColumn] | None = ...,
         candidate_features: _abc.Iterable[_features_pb2.FeatureColumn] | None = ...,
         top_k: _builtins.int = ...,
+        candidate_matrix: _features_pb2.FeatureMatrix | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidate_matrix", b"candidate_matrix", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_features", b"candidate_features", "candidate_ids", b"candidate_ids", "context_features", b"context_features", "selector", b"selector", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_features", b"candidate_features", "candidate_ids", b"candidate_ids", "candidate_matrix", b"candidate_matrix", "context_features", b"context_features", "selector", b"selector", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

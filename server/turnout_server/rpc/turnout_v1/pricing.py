@@ -20,7 +20,8 @@ class PricingService:
 
     async def PredictPrice(self, request: pb.PredictPriceRequest, call: Call) -> pb.PredictPriceResponse:
         """Predict a price, with an interval, for each row of features."""
-        columns = features.collect(typed.feature_columns(request.features))
+        matrix = typed.matrix_columns(request.feature_matrix, "feature_matrix")
+        columns = features.collect(typed.feature_columns(request.features), matrix)
         rows = price.rows(columns)
 
         def prepare(signature: Signature) -> Arrays:

@@ -1,4 +1,4 @@
-"""What the typed services have in common: `Selector` and `FeatureColumn` in, `Served` out."""
+"""What the typed services have in common: `Selector`, `FeatureColumn` and `FeatureMatrix` in, `Served` out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from turnout_server.rpc.open_inference.raw_tensors import MOST_ELEMENTS
 from turnout_server.tasks.features import FeatureColumn
 from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
 from turnout_server.vocabulary.decision import Decision, Reason
-from turnout_server.vocabulary.errors import InvalidFeatureError
+from turnout_server.vocabulary.errors import InvalidFeatureError, InvalidRequestError
 from turnout_server.vocabulary.query import Prediction, Query
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array, Arrays
+
+MOST_NAMES = 10_000
+"""Features in one matrix. It takes two bytes to claim one more."""
 
 _REASONS = {reason: served_pb2.Reason.Value(f"REASON_{reason.value}") for reason in Reason}
 _FLOAT32 = np.dtype("<f4")
@@ -80,6 +83,36 @@ def feature_columns(messages: Iterable[features_pb2.FeatureColumn]) -> list[Feat
         InvalidFeatureError: a column has no values of any type.
     """
     return [FeatureColumn(message.name, _values(message)) for message in messages]
+
+
+def matrix_columns(message: features_pb2.FeatureMatrix, field: str) -> list[FeatureColumn]:
+    """Return the columns of a matrix, which are views of one array; none for a message that was not set.
+
+    Args:
+        message: the matrix.
+        field: what the request calls it.
+
+    Raises:
+        InvalidRequestError: there are too many names, or not as many values for each row as names.
+    """
+    names, count = message.names, len(message.values)
+    if not names and not count:
+        return []
+    if len(names) > MOST_NAMES:
+        raise InvalidRequestError(f"{field}: found {len(names)} names; at most {MOST_NAMES} are allowed")
+    if not names or count % len(names):
+        raise InvalidRequestError(
+            f"{field}: found {count} values for {len(names)} names; expected as many for each row"
+        )
+    matrix = _floats(_floats_of(message)).reshape(-1, len(names))
+    return list(map(FeatureColumn, names, matrix.T))
+
+
+def _floats_of(message: features_pb2.FeatureMatrix) -> features_pb2.FloatValues:
+    """Return the values by themselves."""
+    floats = features_pb2.FloatValues()
+    floats.values.MergeFrom(message.values)
+    return floats
 
 
 def _values(message: features_pb2.FeatureColumn) -> Array:

@@ -1,0 +1,135 @@
+"""What a gateway and the children that try versions out for it say to each other, and how: messages on a socket."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from turnout_server.store.manifest import Manifest
+
+Opener = Literal["engine", "binding"]
+"""Who opens graphs: a module of `turnout_server.onnx`."""
+
+_LENGTH_BYTES = 4
+_LONGEST = 1 << 26
+"""No message is longer, in bytes, whatever a broken process says."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a child is started with."""
+
+    opener: Opener
+    memory_bytes: int
+    """What it may take."""
+    parent: int
+    """The gateway's process, without which the child ends."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Try this version out."""
+
+    directory: str
+    """Where its files are; they have been verified."""
+    manifest: Manifest
+
+
+class Began(msgspec.Struct, frozen=True, tag=True):
+    """A step of the trial begins; more follows."""
+
+    step: str
+    """As in `turnout_server.onnx.trial.Step`."""
+
+
+class Passed(msgspec.Struct, frozen=True, tag=True):
+    """The version can be served."""
+
+    measured: dict[int, int]
+    """The best run time in nanoseconds, by number of rows."""
+    independent: bool
+    """Whether a row's answer is the same alone and in company."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The version cannot be served."""
+
+    problem: str
+
+
+class OutOfMemory(msgspec.Struct, frozen=True, tag=True):
+    """The child may not take as much memory as the version needed."""
+
+
+class Puzzled(msgspec.Struct, frozen=True, tag=True):
+    """An error that nobody had thought of."""
+
+    kind: str
+    trace: str
+
+
+Word = Began | Passed | Refused | OutOfMemory | Puzzled
+"""What a child says: any number of steps, and then one of the others."""
+
+T = TypeVar("T")
+
+
+class Line(Generic[T]):
+    """One end of the socket. Whoever waits on it waits until a moment at the latest."""
+
+    def __init__(self, end: socket.socket, hears: object) -> None:
+        """Speak on *end*, which is closed with this, and hear messages of the type *hears*."""
+        self._end = end
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(hears)
+
+    def say(self, message: object, until: float | None = None) -> None:
+        """Send a message.
+
+        Args:
+            message: what to say.
+            until: on the clock of `time.monotonic`; None for as long as it takes.
+
+        Raises:
+            TimeoutError: the other end does not listen.
+            OSError: it has gone.
+        """
+        content = msgspec.msgpack.encode(message)
+        self._end.settimeout(_left(until))
+        self._end.sendall(len(content).to_bytes(_LENGTH_BYTES, "little") + content)
+
+    def hear(self, until: float | None = None) -> T:
+        """Wait for the next message.
+
+        Raises:
+            TimeoutError: none has come.
+            EOFError, OSError: the other end has gone.
+            ValueError: what came is no message.
+        """
+        length = int.from_bytes(self._exactly(_LENGTH_BYTES, until), "little")
+        if length > _LONGEST:
+            raise ValueError(f"a message of {length} bytes")
+        return self._decoder.decode(self._exactly(length, until))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._end.close()
+
+    def _exactly(self, count: int, until: float | None) -> bytes:
+        content = b""
+        while len(content) < count:
+            self._end.settimeout(_left(until))
+            more = self._end.recv(count - len(content))
+            if not more:
+                raise EOFError
+            content += more
+        return content
+
+
+def _left(until: float | None) -> float | None:
+    if until is None:
+        return None
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

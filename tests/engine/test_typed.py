@@ -1,0 +1,315 @@
+"""What the engine reads and writes of the typed services is what Python reads and writes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from google.protobuf.message import DecodeError, Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tests.engine.test_oip import flipped, runner_of
+from tests.engine.wires import rewriter
+from tests.rpc.inference import NUMPY, FakeCall
+from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeDataPlane
+from turnout import v1 as pb
+from turnout_server.engine import snapshot
+from turnout_server.execution.runner import outputs_wanted
+from turnout_server.rpc.turnout_v1.ranking import RankingService
+from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import Array, Arrays
+
+engine = pytest.importorskip("turnout_engine")
+
+METADATA = {"x-turnout-unit": "theirs", "x-request-id": "their-id"}
+NAMES = ("a", "b", "c", "d", "é")
+NUMBERS = tuple(dtype for dtype in DType if dtype is not DType.BYTES)
+FLOATS = (0.0, -0.0, 1.0, 2.0, -3.0, 0.5, 70000.0, 255.0, 1e-7, 2.0**31, 2.0**63, 2.0**64, -(2.0**63), 3e38)
+ODD_FLOATS = (*FLOATS, float("nan"), float("inf"), float("-inf"))
+INTEGERS = (0, 1, 2, -1, 127, 128, 255, 256, 65535, 65536, 2**24 + 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -(2**63))
+
+
+class Method(NamedTuple):
+    """One of the methods."""
+
+    path: str
+    request: type[Any]
+    answer: Callable[[Any, Any], Any]
+    """Given the data plane and the request, a coroutine that never waits."""
+    fields: Mapping[int, Any]
+    """Which fields of the request are messages, and which fields of those."""
+
+
+_COLUMN: dict[int, Any] = {2: {}, 3: {}, 4: {}}
+RANK = Method(
+    "turnout.v1.RankingService/Rank",
+    pb.RankRequest,
+    lambda plane, request: RankingService(plane).Rank(request, FakeCall(METADATA)),
+    {1: {}, 3: _COLUMN, 4: _COLUMN, 6: {}},
+)
+
+
+class Seen(NamedTuple):
+    """What Python makes of a request."""
+
+    fields: tuple[Any, ...]
+    """What the engine is to say of it."""
+    answer: Any
+    error: TurnoutError | None
+
+
+def in_python(method: Method, wire: bytes, signature: Signature, outputs: Arrays) -> Seen:
+    """Return what becomes of a request where a model gives *outputs*.
+
+    Raises:
+        TurnoutError: it is refused before it runs.
+    """
+    plane = FakeDataPlane(signature, lambda _: outputs)
+    answer, error = None, None
+    try:
+        method.answer(plane, method.request.FromString(wire)).send(None)
+    except StopIteration as stop:
+        answer = stop.value
+    except TurnoutError as refused:
+        if not plane.arrays:
+            raise
+        error = refused
+    (query,), (arrays,) = plane.queries, plane.arrays
+    runner = runner_of(signature)
+    rows = runner.rows_of(arrays)
+    inputs = [
+        (spec.dtype.value, list(arrays[spec.name].shape), arrays[spec.name].tobytes()) for spec in signature.inputs
+    ]
+    size = runner._size_of(arrays) if runner._varying else rows or 1
+    wanted = list(outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names)
+    return Seen((query.name, query.version, query.unit, query.request_id, inputs, rows, size, wanted), answer, error)
+
+
+def natively(method: Method, wire: bytes, signature: Signature) -> tuple[Any, ...] | None:
+    return engine.parse_typed(method.path, wire, METADATA, snapshot.signature(signature))
+
+
+def check(method: Method, wire: bytes, signature: Signature, outputs: Arrays) -> bool:
+    """Hold both against each other; return whether the engine took the request."""
+    found = natively(method, wire, signature)
+    if found is None:
+        return False
+    seen = in_python(method, wire, signature, outputs)
+    assert found == seen.fields
+    datatypes = {spec.name: spec.dtype.value for spec in signature.outputs}
+    answer, fault = engine.answer_typed(
+        method.path,
+        wire,
+        (*DECISION[:4], DECISION.reason.value, DECISION.assigned, DECISION.propensity),
+        "the-request",
+        [(name, datatypes[name], list(outputs[name].shape), outputs[name].tobytes()) for name in seen.fields[-1]],
+    )
+    if seen.error is not None:
+        assert fault == (seen.error.reason, seen.error.message)
+        assert answer is None
+    else:
+        assert fault is None
+        assert answer == seen.answer.SerializeToString(deterministic=True)
+    return True
+
+
+# ---------------------------------------------------------------- features
+
+
+@st.composite
+def defaults(draw: st.DrawFn, dtype: DType) -> float | int | None:
+    if draw(st.booleans()):
+        return None
+    return draw(st.sampled_from((0.0, 1.0, 0.5, -2.0, float("nan")) if dtype.startswith("FP") else (0, 1)))
+
+
+@st.composite
+def feature_inputs(draw: st.DrawFn) -> tuple[TensorSpec, ...]:
+    """Return inputs that consist of features; a few share one."""
+    specs: list[TensorSpec] = []
+    for number in range(draw(st.integers(1, 3))):
+        dtype = draw(st.one_of(st.just(DType.FP32), st.sampled_from(NUMBERS)))
+        if draw(st.booleans()):
+            names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+            columns = tuple(Column(name, draw(defaults(dtype))) for name in names)
+            specs.append(TensorSpec(f"matrix-{number}", dtype, (-1, len(names)), columns=columns))
+        else:
+            name = draw(st.sampled_from([name for name in NAMES if name not in {spec.name for spec in specs}]))
+            shape = draw(st.sampled_from([(-1,), (-1, 1)]))
+            specs.append(TensorSpec(name, dtype, shape, default=draw(defaults(dtype))))
+    return tuple(specs)
+
+
+def known(inputs: Sequence[TensorSpec]) -> list[str]:
+    named = [[column.name for column in spec.columns] or [spec.name] for spec in inputs]
+    return list(dict.fromkeys(name for names in named for name in names))
+
+
+@st.composite
+def columns(draw: st.DrawFn, name: str, count: int, *, odd: bool) -> pb.FeatureColumn:
+    column = pb.FeatureColumn(name=name)
+    match draw(st.integers(0, 9)):
+        case 0 if odd:
+            column.strings.values.extend(["x"] * count)
+        case 1 if odd:
+            pass
+        case 0 | 1 | 2:
+            values = draw(st.lists(st.sampled_from(INTEGERS if odd else INTEGERS[:2]), min_size=count, max_size=count))
+            column.integers.values.extend(values)
+        case _:
+            values = draw(st.lists(st.sampled_from(ODD_FLOATS if odd else FLOATS[:4]), min_size=count, max_size=count))
+            column.floats.values.extend(values)
+    return column
+
+
+class Given(NamedTuple):
+    """The features of a request."""
+
+    columns: list[pb.FeatureColumn]
+    matrix: pb.FeatureMatrix | None
+
+
+@st.composite
+def features(draw: st.DrawFn, inputs: Sequence[TensorSpec], rows: int, *, odd: bool) -> Given:
+    """Return what a caller sends for *inputs*: as it should be, or *odd*."""
+    names = draw(st.permutations(known(inputs))) if draw(st.booleans()) else known(inputs)
+    if odd and draw(st.integers(0, 3)) == 0:
+        names = [*names, draw(st.sampled_from(NAMES))][draw(st.integers(0, 1)) :]
+    packed = draw(st.integers(0, len(names))) if draw(st.booleans()) else 0
+    counts = st.sampled_from([rows, rows, rows, 1, rows + 1, 0] if odd else [rows, rows, rows, 1])
+    given = [draw(columns(name, draw(counts), odd=odd)) for name in names[packed:]]
+    if not packed and draw(st.booleans()):
+        return Given(given, None)
+    count = draw(counts) * packed + (1 if odd and draw(st.integers(0, 9)) == 0 else 0)
+    values = draw(st.lists(st.sampled_from(ODD_FLOATS if odd else FLOATS[:4]), min_size=count, max_size=count))
+    return Given(given, pb.FeatureMatrix(names=names[:packed], values=values))
+
+
+@st.composite
+def selectors(draw: st.DrawFn) -> pb.Selector:
+    return pb.Selector(
+        name=draw(st.sampled_from(["r", "r", "price", "漢"])),
+        version=draw(st.sampled_from(["", "1", "champion"])),
+        unit=draw(st.sampled_from(["", "u", "ü" * 1024])),
+    )
+
+
+@st.composite
+def numbers_a_row(draw: st.DrawFn, dtype: DType, rows: int, *, odd: bool) -> Array:
+    shapes = [(rows,), (rows, 1)]
+    if odd:
+        shapes += [(rows + 1,), (), (rows, 2), (1, rows), (rows, 1, 1)]
+    shape = draw(st.sampled_from(shapes))
+    elements: Any = None
+    if dtype.startswith("FP"):
+        width = NUMPY[dtype.value]().itemsize * 8 if callable(NUMPY[dtype.value]) else 32
+        special = st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf"), float("-inf")])
+        elements = st.one_of(special, st.floats(width=width))
+    return draw(hnp.arrays(NUMPY[dtype.value], shape, elements=elements))
+
+
+# ---------------------------------------------------------------- ranking
+
+
+class Case(NamedTuple):
+    """A request, whom it is for, and what that says."""
+
+    request: Message
+    signature: Signature
+    outputs: Arrays
+
+
+@st.composite
+def rankings(draw: st.DrawFn, *, odd: bool) -> Case:
+    inputs = draw(feature_inputs())
+    rows = draw(st.integers(0, 5)) if draw(st.integers(0, 9)) else 40
+    given = draw(features(inputs, rows, odd=odd))
+    split = draw(st.integers(0, len(given.columns)))
+    context = [one for one in given.columns[:split] if odd or _length(one) == 1]
+    request = pb.RankRequest(
+        selector=draw(selectors()),
+        candidate_ids=[draw(st.sampled_from(["", "c", "é" * 70])) for _ in range(rows)],
+        context_features=context,
+        candidate_features=[one for one in given.columns if not any(one is other for other in context)],
+        top_k=draw(st.sampled_from([0, 0, 1, 3, 2**31 - 1, *([-1] if odd else [])])),
+        candidate_matrix=given.matrix,
+    )
+    names = draw(st.sampled_from([["score"], ["any"], ["x", "score"], *([["x", "y"]] if odd else [])]))
+    specs = tuple(TensorSpec(name, draw(st.sampled_from(NUMBERS)), (-1,)) for name in names)
+    outputs = {spec.name: draw(numbers_a_row(spec.dtype, rows, odd=odd)) for spec in specs}
+    return Case(request, Signature(inputs, specs), outputs)
+
+
+def _length(column: pb.FeatureColumn) -> int:
+    kind = column.WhichOneof("values")
+    return len(getattr(column, kind).values) if kind else 0
+
+
+def is_for_python(case: Case) -> bool:
+    """Say whether the engine may leave a request to Python that Python takes."""
+    request: Any = case.request
+    given = [*request.context_features, *request.candidate_features]
+    names = [spec.name for spec in case.signature.outputs]
+    if len(names) > 1 and "score" not in names:
+        return True  # Python says so once it has run
+    halves = any(spec.dtype is DType.FP16 for spec in case.signature.inputs)
+    return halves and any(column.WhichOneof("values") == "integers" for column in given)
+
+
+# ---------------------------------------------------------------- all of them
+
+CASES = {"rank": (RANK, rankings)}
+each = pytest.mark.parametrize("name", CASES)
+
+
+@each
+@given(st.data())
+@settings(max_examples=100)
+def test_ordinary_requests_are_taken_and_answered_alike(name: str, data: st.DataObject) -> None:
+    method, cases = CASES[name]
+    case = data.draw(cases(odd=False))
+    wire = case.request.SerializeToString()
+    try:
+        in_python(method, wire, case.signature, case.outputs)
+    except TurnoutError:
+        assert natively(method, wire, case.signature) is None
+        return
+    assert check(method, wire, case.signature, case.outputs) or is_for_python(case)
+
+
+@each
+@given(st.data())
+@settings(max_examples=200)
+def test_a_request_is_taken_exactly_where_python_takes_it(name: str, data: st.DataObject) -> None:
+    method, cases = CASES[name]
+    case = data.draw(cases(odd=True))
+    wire = case.request.SerializeToString()
+    try:
+        in_python(method, wire, case.signature, case.outputs)
+    except TurnoutError:
+        assert natively(method, wire, case.signature) is None
+        return
+    assert check(method, wire, case.signature, case.outputs) or is_for_python(case)
+
+
+@each
+@pytest.mark.parametrize("how", ["flipped", "rewritten"])
+@given(st.data(), st.integers(0, 2**32))
+@settings(max_examples=25)
+def test_what_is_taken_of_broken_messages_is_read_alike(how: str, name: str, data: st.DataObject, seed: int) -> None:
+    method, cases = CASES[name]
+    case = data.draw(cases(odd=False))
+    dice = random.Random(seed)
+    wire = case.request.SerializeToString()
+    change = flipped if how == "flipped" else rewriter(method.fields)
+    for _ in range(40):
+        changed = change(wire, dice)
+        try:
+            check(method, changed, case.signature, case.outputs)
+        except DecodeError as error:
+            raise AssertionError("the engine takes what is no message") from error
