@@ -157,8 +157,13 @@ class Plane:
         """Hand every call to Python from now on."""
 
     def copies(self, most: int) -> tuple[list[Any], list[Any]]:
-        """Return the oldest requests that mirrors get copies of, with *most* copies or one with more, and the copies that
-        were dropped since this was asked: `turnout_server.engine.copies` says what is in each."""
+        """Return the oldest requests that mirrors get copies of, and the copies dropped since this was asked.
+
+        `turnout_server.engine.copies` says what is in each.
+
+        Args:
+            most: how many copies; of one request there may be more.
+        """
 
     @property
     def declined(self) -> int:

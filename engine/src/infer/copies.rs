@@ -144,6 +144,7 @@ mod tests {
             table_digest: "d".to_owned(),
             epoch: String::new(),
             mirrors: Arc::from([1.0, 1.0]),
+            task: None,
         })
     }
 
