@@ -168,7 +168,10 @@ mod tests {
         true
     }
 
-    fn numbers(copies: &Copies, most: usize) -> (Vec<(u64, Vec<usize>)>, Vec<(usize, u64)>) {
+    /// Requests' numbers with the mirrors that get copies, and how many copies to each mirror were dropped.
+    type Taken = (Vec<(u64, Vec<usize>)>, Vec<(usize, u64)>);
+
+    fn numbers(copies: &Copies, most: usize) -> Taken {
         let (taken, dropped) = copies.take(most);
         let mut dropped: Vec<_> = dropped.into_iter().map(|(_, mirror, count)| (mirror, count)).collect();
         dropped.sort_unstable();
