@@ -12,6 +12,7 @@ written, and `generator.py` which of that comes next.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from tests.differential.calls import INFER, Call
 from tests.differential.generator import Kind, kind_of, make_call
 from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
+from tests.differential.traces import trace_of
 from tests.differential.world import World, make_world
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.vocabulary.decision import Reason
@@ -52,6 +54,14 @@ REASONS = (
     "VERSION_UNAVAILABLE",
 )
 """Of errors."""
+METHODS = (
+    INFER,
+    "turnout.v1.RankingService/Rank",
+    "turnout.v1.PricingService/PredictPrice",
+    "turnout.v1.RecommendationService/Recommend",
+)
+"""What the engine answers by itself."""
+TRACE = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 SHOWN = 5
 """Differences that a failure shows in full."""
 
@@ -160,16 +170,15 @@ def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Bo
     asked = [
         (call, both.second.answers[place])
         for place, call in enumerate(both.calls)
-        if call.method == INFER and kind_of(call, both.world) in (Kind.CERTAIN, Kind.MIRRORED)
+        if call.method in METHODS and kind_of(call, both.world) in (Kind.CERTAIN, Kind.MIRRORED)
     ]
-    ordinary = [call for call, answer in asked if answer.code == "OK" and not call.about and _answered_raw(call)]
-    assert len(ordinary) > len(asked) / 4
+    ordinary = [call for call, answer in asked if call.method == INFER and answer.code == "OK" and _is_ordinary(call)]
+    assert len(ordinary) > len(asked) / 6
     assert both.second.declined <= len(asked) - len(ordinary)
 
 
-def _answered_raw(call: Call) -> bool:
-    request = _request_of(call)
-    return bool(request.raw_input_contents) or request.parameters["binary_data_output"].bool_param
+def _is_ordinary(call: Call) -> bool:
+    return not call.about and all(TRACE.fullmatch(str(value)) for key, value in call.metadata if key == "traceparent")
 
 
 def test_records_are_equal(both: Both) -> None:
@@ -182,6 +191,29 @@ def test_records_are_equal(both: Both) -> None:
         differ.sort(key=lambda one: one[1])
         fail(
             both, "records that only one has", len(differ), ["\n\n".join(f"{name}: {row}" for name, row in differ[:20])]
+        )
+
+
+def test_spans_are_equal(both: Both) -> None:
+    """Names, attributes, kinds, parents, links and status, of calls that can be told by their request id or trace."""
+    kinds = [(call, kind_of(call, both.world)) for call in both.calls]
+    chance_ids = _ids(both, Kind.DRAWN) | _ids(both, Kind.HURRIED)
+    sent = {trace_of(call) for call, kind in kinds if kind in (Kind.CERTAIN, Kind.MIRRORED)}
+    first, second = (
+        Counter(
+            trace.text
+            for trace in seen.spans
+            if not trace.request_ids & chance_ids and (trace.request_ids or trace.id in sent)
+        )
+        for seen in (both.first, both.second)
+    )
+    assert first
+    assert any("turnout.run" in text for text in first)
+    differ = [*((both.names[0], text) for text in first - second), *((both.names[1], text) for text in second - first)]
+    if differ:
+        differ.sort(key=lambda one: one[1])
+        fail(
+            both, "traces that only one has", len(differ), ["\n".join(f"{name}: {text}" for name, text in differ[:20])]
         )
 
 

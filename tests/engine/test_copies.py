@@ -39,5 +39,5 @@ def test_a_plane_that_answered_nothing_has_nothing_to_copy() -> None:
     from turnout_server.config import LimitsConfig
     from turnout_server.engine.plane import EnginePlane
 
-    plane = EnginePlane(LimitsConfig(), runs=3, threads=16, boot="b", keeps_records=True)
+    plane = EnginePlane(LimitsConfig(), runs=3, threads=16, boot="b", most_records=0)
     assert plane.copies(10) == ([], [])

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
@@ -14,12 +15,14 @@ from hypothesis.extra import numpy as hnp
 
 from tests.engine.test_oip import flipped, runner_of
 from tests.engine.wires import rewriter
-from tests.rpc.inference import NUMPY, FakeCall
+from tests.rpc.inference import NUMPY, FakeCall, raw_bytes, texts
 from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeDataPlane
 from turnout import v1 as pb
 from turnout_server.engine import snapshot
 from turnout_server.execution.runner import outputs_wanted
+from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
+from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
 from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -54,6 +57,20 @@ RANK = Method(
 )
 
 
+PRICE = Method(
+    "turnout.v1.PricingService/PredictPrice",
+    pb.PredictPriceRequest,
+    lambda plane, request: PricingService(plane).PredictPrice(request, FakeCall(METADATA)),
+    {1: {}, 2: _COLUMN, 3: {}},
+)
+RECOMMEND = Method(
+    "turnout.v1.RecommendationService/Recommend",
+    pb.RecommendRequest,
+    lambda plane, request: RecommendationService(plane).Recommend(request, FakeCall(METADATA)),
+    {1: {}},
+)
+
+
 class Seen(NamedTuple):
     """What Python makes of a request."""
 
@@ -83,7 +100,7 @@ def in_python(method: Method, wire: bytes, signature: Signature, outputs: Arrays
     runner = runner_of(signature)
     rows = runner.rows_of(arrays)
     inputs = [
-        (spec.dtype.value, list(arrays[spec.name].shape), arrays[spec.name].tobytes()) for spec in signature.inputs
+        (spec.dtype.value, list(arrays[spec.name].shape), raw_bytes(arrays[spec.name])) for spec in signature.inputs
     ]
     size = runner._size_of(arrays) if runner._varying else rows or 1
     wanted = list(outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names)
@@ -107,7 +124,7 @@ def check(method: Method, wire: bytes, signature: Signature, outputs: Arrays) ->
         wire,
         (*DECISION[:4], DECISION.reason.value, DECISION.assigned, DECISION.propensity),
         "the-request",
-        [(name, datatypes[name], list(outputs[name].shape), outputs[name].tobytes()) for name in seen.fields[-1]],
+        [(name, datatypes[name], list(outputs[name].shape), raw_bytes(outputs[name])) for name in seen.fields[-1]],
     )
     if seen.error is not None:
         assert fault == (seen.error.reason, seen.error.message)
@@ -122,9 +139,11 @@ def check(method: Method, wire: bytes, signature: Signature, outputs: Arrays) ->
 
 
 @st.composite
-def defaults(draw: st.DrawFn, dtype: DType) -> float | int | None:
+def defaults(draw: st.DrawFn, dtype: DType) -> float | int | str | None:
     if draw(st.booleans()):
         return None
+    if dtype is DType.BYTES:
+        return draw(st.sampled_from(("", "Idéal")))
     return draw(st.sampled_from((0.0, 1.0, 0.5, -2.0, float("nan")) if dtype.startswith("FP") else (0, 1)))
 
 
@@ -140,6 +159,7 @@ def feature_inputs(draw: st.DrawFn) -> tuple[TensorSpec, ...]:
             specs.append(TensorSpec(f"matrix-{number}", dtype, (-1, len(names)), columns=columns))
         else:
             name = draw(st.sampled_from([name for name in NAMES if name not in {spec.name for spec in specs}]))
+            dtype = draw(st.sampled_from([dtype, dtype, DType.BYTES]))
             shape = draw(st.sampled_from([(-1,), (-1, 1)]))
             specs.append(TensorSpec(name, dtype, shape, default=draw(defaults(dtype))))
     return tuple(specs)
@@ -150,10 +170,17 @@ def known(inputs: Sequence[TensorSpec]) -> list[str]:
     return list(dict.fromkeys(name for names in named for name in names))
 
 
+TEXTS = st.sampled_from(["", "x", "漢字", "a\0b"])
+
+
 @st.composite
-def columns(draw: st.DrawFn, name: str, count: int, *, odd: bool) -> pb.FeatureColumn:
+def columns(draw: st.DrawFn, name: str, count: int, *, text: bool, odd: bool) -> pb.FeatureColumn:
     column = pb.FeatureColumn(name=name)
-    match draw(st.integers(0, 9)):
+    kind = draw(st.integers(0, 9))
+    if text and (kind > 1 or not odd):
+        column.strings.values.extend(draw(st.lists(TEXTS, min_size=count, max_size=count)))
+        return column
+    match kind:
         case 0 if odd:
             column.strings.values.extend(["x"] * count)
         case 1 if odd:
@@ -180,9 +207,12 @@ def features(draw: st.DrawFn, inputs: Sequence[TensorSpec], rows: int, *, odd: b
     names = draw(st.permutations(known(inputs))) if draw(st.booleans()) else known(inputs)
     if odd and draw(st.integers(0, 3)) == 0:
         names = [*names, draw(st.sampled_from(NAMES))][draw(st.integers(0, 1)) :]
-    packed = draw(st.integers(0, len(names))) if draw(st.booleans()) else 0
+    of_text = {spec.name for spec in inputs if spec.dtype is DType.BYTES}
+    names = sorted(names, key=lambda name: name in of_text)
+    numbers = len(names) if odd else sum(name not in of_text for name in names)
+    packed = draw(st.integers(0, numbers)) if draw(st.booleans()) else 0
     counts = st.sampled_from([rows, rows, rows, 1, rows + 1, 0] if odd else [rows, rows, rows, 1])
-    given = [draw(columns(name, draw(counts), odd=odd)) for name in names[packed:]]
+    given = [draw(columns(name, draw(counts), text=name in of_text, odd=odd)) for name in names[packed:]]
     if not packed and draw(st.booleans()):
         return Given(given, None)
     count = draw(counts) * packed + (1 if odd and draw(st.integers(0, 9)) == 0 else 0)
@@ -205,6 +235,8 @@ def numbers_a_row(draw: st.DrawFn, dtype: DType, rows: int, *, odd: bool) -> Arr
     if odd:
         shapes += [(rows + 1,), (), (rows, 2), (1, rows), (rows, 1, 1)]
     shape = draw(st.sampled_from(shapes))
+    if dtype is DType.BYTES:
+        return texts(["x"] * int(np.prod(shape)), shape)
     elements: Any = None
     if dtype.startswith("FP"):
         width = NUMPY[dtype.value]().itemsize * 8 if callable(NUMPY[dtype.value]) else 32
@@ -240,7 +272,10 @@ def rankings(draw: st.DrawFn, *, odd: bool) -> Case:
         candidate_matrix=given.matrix,
     )
     names = draw(st.sampled_from([["score"], ["any"], ["x", "score"], *([["x", "y"]] if odd else [])]))
-    specs = tuple(TensorSpec(name, draw(st.sampled_from(NUMBERS)), (-1,)) for name in names)
+    others = (*NUMBERS, DType.BYTES)
+    specs = tuple(
+        TensorSpec(name, draw(st.sampled_from(others if odd or name == "x" else NUMBERS)), (-1,)) for name in names
+    )
     outputs = {spec.name: draw(numbers_a_row(spec.dtype, rows, odd=odd)) for spec in specs}
     return Case(request, Signature(inputs, specs), outputs)
 
@@ -250,20 +285,99 @@ def _length(column: pb.FeatureColumn) -> int:
     return len(getattr(column, kind).values) if kind else 0
 
 
+# ---------------------------------------------------------------- prices
+
+
+@st.composite
+def pricings(draw: st.DrawFn, *, odd: bool) -> Case:
+    inputs = draw(feature_inputs())
+    rows = draw(st.integers(0, 5)) if draw(st.integers(0, 9)) else 40
+    given = draw(features(inputs, rows, odd=odd))
+    request = pb.PredictPriceRequest(selector=draw(selectors()), features=given.columns, feature_matrix=given.matrix)
+    counts = [_length(column) for column in given.columns]
+    if given.matrix and given.matrix.names:
+        counts.append(len(given.matrix.values) // len(given.matrix.names))
+    names = draw(st.permutations(["price", "low", "high", "more"]))
+    dtypes = [dtype for dtype in NUMBERS if odd or dtype is not DType.BOOL]
+    specs = tuple(TensorSpec(name, draw(st.sampled_from(dtypes)), (-1,)) for name in names)
+    outputs = {spec.name: draw(numbers_a_row(spec.dtype, max(counts, default=1), odd=odd)) for spec in specs}
+    return Case(request, Signature(inputs, specs), outputs)
+
+
+# ---------------------------------------------------------------- recommendations
+
+WHOLE = tuple(dtype for dtype in NUMBERS if "INT" in dtype)
+IDS = (
+    "1",
+    "7",
+    "007",
+    "-1",
+    "-5",
+    "x",
+    "",
+    "٣",
+    "1.5",
+    "+1",
+    "-",
+    "128",
+    "300",
+    "70000",
+    str(2**31),
+    str(2**64),
+    "9" * 21,
+)
+
+
+@st.composite
+def recommendations(draw: st.DrawFn, *, odd: bool) -> Case:
+    dtypes = st.sampled_from([DType.INT64, DType.INT32, *(WHOLE if odd else ())])
+    shape = (-1, -1)
+    inputs = [
+        TensorSpec("history", draw(st.one_of(dtypes, st.just(DType.BYTES))), shape),
+        TensorSpec("exclude", draw(st.one_of(dtypes, st.just(DType.BYTES))), shape),
+        TensorSpec("k", draw(dtypes), draw(st.sampled_from([(1,), (-1,), (), (1, 1)]))),
+    ]
+    request = pb.RecommendRequest(
+        selector=draw(selectors()),
+        history_item_ids=draw(st.lists(st.sampled_from(IDS), max_size=9)),
+        excluded_item_ids=draw(st.lists(st.sampled_from(IDS), max_size=5)),
+        top_k=draw(st.sampled_from([0, 1, 3, 1000, *([1001, -1] if odd else [])])),
+    )
+    width = draw(st.integers(0, 6))
+    found = draw(st.sampled_from([(1, width)] * 3 + ([(2, width), (width,), ()] if odd else [])))
+    other = draw(st.sampled_from([found] * 3 + ([(1, width + 1)] if odd else [])))
+    ids, scores = draw(st.sampled_from((*WHOLE, DType.BYTES))), draw(st.sampled_from(NUMBERS[1:]))
+    count = int(np.prod(found))
+    if ids is DType.BYTES:
+        items = texts(draw(st.lists(TEXTS, min_size=count, max_size=count)), found)
+    else:
+        some = st.sampled_from([1, 2, 127, *([] if ids.startswith("U") else [-1, -2])])
+        items = draw(hnp.arrays(NUMPY[ids.value], found, elements=some))
+    outputs = {"scores": draw(hnp.arrays(NUMPY[scores.value], other)), "item_ids": items}
+    specs = (TensorSpec("scores", scores, shape), TensorSpec("item_ids", ids, shape))
+    signature = Signature(tuple(draw(st.permutations(inputs))), specs, batched=draw(st.booleans()))
+    return Case(request, signature, outputs)
+
+
 def is_for_python(case: Case) -> bool:
     """Say whether the engine may leave a request to Python that Python takes."""
     request: Any = case.request
-    given = [*request.context_features, *request.candidate_features]
+    if isinstance(request, pb.RecommendRequest):
+        return False
+    given = request.features if isinstance(request, pb.PredictPriceRequest) else request.candidate_features
+    given = [*given, *getattr(request, "context_features", ())]
     names = [spec.name for spec in case.signature.outputs]
-    if len(names) > 1 and "score" not in names:
+    if isinstance(request, pb.RankRequest) and len(names) > 1 and "score" not in names:
         return True  # Python says so once it has run
+    if any(spec.dtype is DType.BYTES for spec in case.signature.outputs if len(names) == 1 or spec.name != "x"):
+        return True  # likewise
     halves = any(spec.dtype is DType.FP16 for spec in case.signature.inputs)
     return halves and any(column.WhichOneof("values") == "integers" for column in given)
 
 
 # ---------------------------------------------------------------- all of them
 
-CASES = {"rank": (RANK, rankings)}
+CASES = {"rank": (RANK, rankings), "price": (PRICE, pricings), "recommend": (RECOMMEND, recommendations)}
 each = pytest.mark.parametrize("name", CASES)
 
 

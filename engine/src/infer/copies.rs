@@ -35,7 +35,7 @@ pub struct End {
     pub unit: String,
     pub request_id: String,
     pub rows: u64,
-    pub timing: Timing,
+    pub timing: Option<Timing>,
     pub traceparent: String,
 }
 
@@ -160,7 +160,7 @@ mod tests {
             unit: String::new(),
             request_id: String::new(),
             rows: 1,
-            timing: Timing::default(),
+            timing: None,
             traceparent: String::new(),
         };
         let outputs = vec![("y".to_owned(), Tensor { dtype: DType::Fp32, shape: vec![1], data })];

@@ -19,6 +19,8 @@ type Tensor<'py> = (&'static str, Vec<i64>, Bound<'py, PyBytes>);
 /// name, version, unit, id, request id, timeout in µs (None for none), priority's level, inputs in the signature's
 /// order, rows, size, and the outputs wanted.
 type Fields<'py> = (String, String, String, String, String, Option<u64>, u8, Vec<Tensor<'py>>, u64, u64, Vec<String>);
+/// An output: name, dtype, shape and raw contents.
+pub type Made = (String, String, Vec<i64>, Vec<u8>);
 /// route, target, model, version, reason, assigned, propensity.
 pub type Decided = (String, String, String, i64, String, String, Option<f64>);
 
@@ -71,29 +73,38 @@ fn encode_infer<'py>(
     decision: Decided,
     id: &str,
     request_id: &str,
-    outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
+    outputs: Vec<Made>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let decision = decided(decision)?;
-    let mut tensors = Vec::with_capacity(outputs.len());
-    let mut all_texts = Vec::with_capacity(outputs.len());
-    for (_, dtype, dims, data) in &outputs {
-        let count = if dtype == "BYTES" { dims.iter().product::<i64>() as u64 } else { 0 };
-        let data = if dtype == "BYTES" { Bytes::copy_from_slice(data) } else { Bytes::new() };
-        all_texts.push(texts::decode(&data, count).ok_or_else(|| PyValueError::new_err("no such texts"))?);
-    }
-    for ((name, dtype, dims, data), texts) in outputs.iter().zip(&all_texts) {
-        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
-        let data = if dtype == DType::Bytes { Elements::Texts(texts) } else { Elements::Raw(data) };
-        tensors.push(Output { name, dtype, dims, data });
-    }
+    let texts = texts_of(&outputs)?;
+    let tensors = tensors_of(&outputs, &texts)?;
     let message = response::encode(&response::Head::of(&decision), id, request_id, &tensors);
     message.map(|message| PyBytes::new(py, &message)).ok_or_else(|| PyValueError::new_err("too long for a message"))
 }
 
+/// Returns the texts of each output, which has none where it is no BYTES.
+pub fn texts_of(outputs: &[Made]) -> PyResult<Vec<Vec<Bytes>>> {
+    let of_one = |(_, dtype, dims, data): &Made| {
+        let count = if dtype == "BYTES" { dims.iter().product::<i64>() as u64 } else { 0 };
+        let data = if dtype == "BYTES" { Bytes::copy_from_slice(data) } else { Bytes::new() };
+        texts::decode(&data, count).ok_or_else(|| PyValueError::new_err("no such texts"))
+    };
+    outputs.iter().map(of_one).collect()
+}
+
+/// Returns outputs as answers take them.
+pub fn tensors_of<'a>(outputs: &'a [Made], texts: &'a [Vec<Bytes>]) -> PyResult<Vec<Output<'a>>> {
+    let of_one = |((name, dtype, dims, data), texts): (&'a Made, &'a Vec<Bytes>)| {
+        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
+        let data = if dtype == DType::Bytes { Elements::Texts(texts) } else { Elements::Raw(data) };
+        Ok(Output { name, dtype, dims, data })
+    };
+    outputs.iter().zip(texts).map(of_one).collect()
+}
+
 /// Returns a decision of these fields.
 pub fn decided((route, target, model, version, reason, assigned, propensity): Decided) -> PyResult<Decision> {
-    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
-    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
+    let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
     Ok(Decision {
         index: 0,
         route,

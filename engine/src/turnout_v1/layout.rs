@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::numbers::is_float;
 use crate::oip::dtypes::width_of;
 use crate::oip::signature::Spec;
 use crate::tensor::DType;
@@ -67,6 +68,7 @@ pub struct Layout {
     names: Vec<String>,
     /// A name may stand for several inputs' features.
     places: HashMap<String, Vec<usize>>,
+    pub has_text: bool,
 }
 
 impl Layout {
@@ -92,8 +94,7 @@ impl Layout {
                 defaults.push(feature.default.map(|hex| default(&hex, spec.dtype)).transpose()?);
                 names.push(feature.name);
             }
-            let is_float = matches!(spec.dtype, DType::Fp16 | DType::Fp32 | DType::Fp64);
-            let fills = is_float && defaults.iter().any(Option::is_some);
+            let fills = is_float(spec.dtype) && defaults.iter().any(Option::is_some);
             let is_matrix = !document.tail.is_empty();
             parts.push(Part { dtype: spec.dtype, rows: document.rows, is_matrix, defaults, first, fills });
         }
@@ -101,7 +102,8 @@ impl Layout {
         for (place, name) in names.iter().enumerate() {
             places.entry(name.clone()).or_default().push(place);
         }
-        Ok(Self { parts, names, places })
+        let has_text = parts.iter().any(|part| part.dtype == DType::Bytes);
+        Ok(Self { parts, names, places, has_text })
     }
 
     /// Returns how many features there are.
@@ -142,7 +144,8 @@ fn default(hex: &str, dtype: DType) -> Result<Default, String> {
     let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(pair).collect();
     let bytes = bytes.ok_or_else(|| format!("{hex:?} is not hexadecimal"))?;
     match width_of(dtype) {
-        None => Ok(Default::Text(bytes.into())),
+        None if std::str::from_utf8(&bytes).is_ok() => Ok(Default::Text(bytes.into())),
+        None => Err(format!("{hex:?} is no text")),
         Some(width) if width == bytes.len() => {
             let mut bits = [0; 8];
             bits[..width].copy_from_slice(&bytes);

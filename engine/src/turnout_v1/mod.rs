@@ -7,11 +7,26 @@ pub mod half;
 pub mod layout;
 pub mod numbers;
 pub mod pack;
+pub mod pricing;
 pub mod python;
 pub mod ranking;
+pub mod recommendation;
 pub mod selector;
 pub mod served;
 
 pub use layout::Layout;
+pub use pricing::PredictPriceRequest;
 pub use ranking::RankRequest;
+pub use recommendation::RecommendRequest;
 pub use served::Served;
+
+use bytes::Bytes;
+
+use crate::infer::question::Question;
+use crate::oip::Output;
+
+/// A typed request.
+pub trait Typed: Question {
+    /// Writes the answer; None where there are more bytes than protobuf can carry.
+    fn encode(&self, served: &Served, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes>;
+}

@@ -63,6 +63,11 @@ pub fn limits(dtype: DType) -> Option<(i128, i128)> {
     })
 }
 
+/// Says whether Python has floats of a dtype.
+pub fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::Fp16 | DType::Fp32 | DType::Fp64)
+}
+
 /// Returns an output's elements as 64-bit floats, as NumPy makes them; None for what are no numbers.
 pub fn doubles(raw: &[u8], dtype: DType) -> Option<Vec<f64>> {
     macro_rules! each {
@@ -88,6 +93,19 @@ pub fn doubles(raw: &[u8], dtype: DType) -> Option<Vec<f64>> {
         DType::Fp64 => each!(f64),
         DType::Bf16 | DType::Bytes => return None,
     })
+}
+
+/// Returns an output's elements as whole numbers; None for what are none.
+pub fn integers(raw: &[u8], dtype: DType) -> Option<Vec<i128>> {
+    let width = crate::oip::dtypes::width_of(dtype)?;
+    let (low, _) = limits(dtype)?;
+    let number = |raw: &[u8]| {
+        let negative = low < 0 && raw[width - 1] >= 0x80;
+        let mut bits = if negative { [0xff; 8] } else { [0; 8] };
+        bits[..width].copy_from_slice(raw);
+        if negative { i128::from(i64::from_le_bytes(bits)) } else { i128::from(u64::from_le_bytes(bits)) }
+    };
+    Some(raw.chunks_exact(width).map(number).collect())
 }
 
 /// Returns what NumPy calls a dtype.

@@ -1,9 +1,11 @@
 //! Features as a version's inputs: the twin of `tasks.features.pack`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::features::{Column, MAX_ROWS, Matrix, Values, WIDTH};
-use super::layout::{Layout, Part};
+use super::layout::{Default, Layout, Part};
 use super::numbers::{fitted, float, floats};
 use crate::oip::Prepared;
 use crate::oip::dtypes::width_of;
@@ -11,6 +13,8 @@ use crate::oip::prepare::size_of as grows_with;
 use crate::oip::signature::Signature;
 use crate::tensor::{DType, Data, Tensor};
 
+/// Characters that single texts, which stand for all rows, may come to.
+const MAX_REPEATED_CHARACTERS: usize = 16 * 1024 * 1024;
 /// Rows whose elements are written together: those of many columns then stay near each other.
 const BLOCK: usize = 16;
 /// NumPy's NaN in 16, 32 and 64 bits.
@@ -47,7 +51,7 @@ enum Lane<'a> {
 /// Returns the inputs for `rows` rows, and `outputs` wanted; None where they do not fit.
 pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs: Vec<usize>) -> Option<Prepared> {
     let layout = signature.layout.as_ref()?;
-    if rows > MAX_ROWS || layout.parts.iter().any(|part| part.dtype == DType::Bytes) {
+    if rows > MAX_ROWS || (layout.has_text && rows > 1 && !may_be_repeated(features.columns, rows)) {
         return None;
     }
     let sources = sources(features, layout)?;
@@ -57,12 +61,16 @@ pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs
             return None;
         }
         let sources = &sources[part.first..part.first + part.defaults.len()];
-        let raw = whole(features, part, sources, rows).or_else(|| packed(features, part, sources, rows))?;
+        let data = if part.dtype == DType::Bytes {
+            Data::Texts(texts(features, part, sources, rows)?)
+        } else {
+            Data::Raw(whole(features, part, sources, rows).or_else(|| packed(features, part, sources, rows))?)
+        };
         let mut shape = vec![rows as i64];
         if part.is_matrix {
             shape.push(part.defaults.len() as i64);
         }
-        inputs.push(Tensor { dtype: part.dtype, shape, data: Data::Raw(raw) });
+        inputs.push(Tensor { dtype: part.dtype, shape, data });
     }
     let rows = inputs.get(signature.leading?)?.shape.first().copied()? as u64;
     let size = if signature.varying { grows_with(signature, &inputs) } else { rows.max(1) };
@@ -89,6 +97,34 @@ fn sources(features: &Features<'_>, layout: &Layout) -> Option<Vec<Source>> {
     Some(sources)
 }
 
+/// Says whether single texts, which stand for all rows, are short enough for a graph to get a copy of them a row.
+fn may_be_repeated(columns: &[Column<'_>], rows: usize) -> bool {
+    let length = |column: &Column<'_>| match &column.values {
+        Values::Texts(texts) if texts.len() == 1 => texts[0].chars().count(),
+        _ => 0,
+    };
+    columns.iter().map(length).sum::<usize>().saturating_mul(rows) <= MAX_REPEATED_CHARACTERS
+}
+
+/// Returns the elements of an input of texts, row-major.
+fn texts(features: &Features<'_>, part: &Part, sources: &[Source], rows: usize) -> Option<Vec<Bytes>> {
+    let mut lanes: Vec<Cow<'_, [Bytes]>> = Vec::with_capacity(sources.len());
+    for (source, default) in sources.iter().zip(&part.defaults) {
+        lanes.push(match (*source, default) {
+            (Source::Missing, Some(Default::Text(text))) => Cow::Borrowed(std::slice::from_ref(text)),
+            (Source::Column(index), _) => match &features.columns[index].values {
+                Values::Texts(texts) if texts.len() == rows || texts.len() == 1 => {
+                    texts.iter().map(|text| features.message.slice_ref(text.as_bytes())).collect()
+                }
+                _ => return None,
+            },
+            _ => return None,
+        });
+    }
+    let row = |row: usize| lanes.iter().map(move |lane| lane[if lane.len() == 1 { 0 } else { row }].clone());
+    Some((0..rows).flat_map(row).collect())
+}
+
 /// Returns the request's matrix where it is the input as it stands.
 fn whole(features: &Features<'_>, part: &Part, sources: &[Source], rows: usize) -> Option<Bytes> {
     let matrix = features.matrix;
@@ -106,7 +142,7 @@ fn whole(features: &Features<'_>, part: &Part, sources: &[Source], rows: usize) 
 fn packed(features: &Features<'_>, part: &Part, sources: &[Source], rows: usize) -> Option<Bytes> {
     let mut lanes = Vec::with_capacity(sources.len());
     for (source, default) in sources.iter().zip(&part.defaults) {
-        let default = default.as_ref().and_then(super::layout::Default::bits);
+        let default = default.as_ref().and_then(Default::bits);
         lanes.push(match *source {
             Source::Missing => Lane::One(default?),
             Source::Column(index) => of_column(&features.columns[index].values, part.dtype, default, rows)?,
@@ -178,7 +214,7 @@ fn fill<T>(cells: &mut [T], lanes: &[Lane<'_>], element: impl Fn(u64) -> T) {
 /// Puts defaults where there is NaN; where there is no default, NumPy's NaN.
 fn complete<T: Copy>(cells: &mut [T], part: &Part, is_nan: impl Fn(T) -> bool, element: impl Fn(u64) -> T) {
     let nan = NANS.iter().find(|(dtype, _)| *dtype == part.dtype).map_or(0, |&(_, nan)| nan);
-    let default = |default: &Option<super::layout::Default>| default.as_ref().and_then(|one| one.bits()).unwrap_or(nan);
+    let default = |default: &Option<Default>| default.as_ref().and_then(|one| one.bits()).unwrap_or(nan);
     let defaults: Vec<T> = part.defaults.iter().map(|one| element(default(one))).collect();
     for row in cells.chunks_exact_mut(defaults.len().max(1)) {
         for (cell, &default) in row.iter_mut().zip(&defaults) {

@@ -7,13 +7,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{RankRequest, Served};
+use super::{PredictPriceRequest, RankRequest, RecommendRequest, Served, Typed};
 use crate::call;
-use crate::infer::question::Question;
-use crate::infer::shard::RANK;
-use crate::oip::python::{Decided, decided};
-use crate::oip::{Output, Signature, dtypes};
-use crate::tensor::{Data, Elements};
+use crate::error::Error;
+use crate::infer::shard::{PREDICT_PRICE, RANK, RECOMMEND};
+use crate::oip::python::{Decided, Made, decided, tensors_of, texts_of};
+use crate::oip::{Output, Signature, dtypes, texts};
+use crate::tensor::Data;
 
 /// dtype, shape and bytes of an input.
 type Tensor<'py> = (&'static str, Vec<i64>, Bound<'py, PyBytes>);
@@ -36,21 +36,31 @@ fn parse_typed<'py>(
     let signature = Signature::from_json(signature).map_err(PyValueError::new_err)?;
     let (message, head) = (Bytes::from(message), head(metadata));
     Ok(match method {
-        RANK => RankRequest::parse(&message, &head).and_then(|request| read(py, &request, &head, &signature)),
+        RANK => read(py, RankRequest::parse(&message, &head), &head, &signature),
+        PREDICT_PRICE => read(py, PredictPriceRequest::parse(&message, &head), &head, &signature),
+        RECOMMEND => read(py, RecommendRequest::parse(&message, &head), &head, &signature),
         _ => return Err(unknown(method)),
     })
 }
 
 fn read<'py>(
     py: Python<'py>,
-    question: &impl Question,
+    question: Option<impl Typed>,
     head: &call::Head,
     signature: &Signature,
 ) -> Option<Fields<'py>> {
+    let question = question?;
     let (ask, prepared) = (question.ask(head)?, question.prepare(signature)?);
-    let inputs = prepared.inputs.into_iter().filter_map(|tensor| match tensor.data {
-        Data::Raw(data) => Some((dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))),
-        Data::Texts(_) => None,
+    let inputs = prepared.inputs.into_iter().map(|tensor| {
+        let data = match tensor.data {
+            Data::Raw(data) => data.to_vec(),
+            Data::Texts(texts) => {
+                let mut raw = Vec::new();
+                texts::encode(&mut raw, &texts);
+                raw
+            }
+        };
+        (dtypes::name_of(tensor.dtype), tensor.shape, PyBytes::new(py, &data))
     });
     Some((
         ask.name().to_owned(),
@@ -72,25 +82,32 @@ fn answer_typed<'py>(
     message: Vec<u8>,
     decision: Decided,
     request_id: &str,
-    outputs: Vec<(String, String, Vec<i64>, Vec<u8>)>,
+    outputs: Vec<Made>,
 ) -> PyResult<Answered<'py>> {
     let (message, head) = (Bytes::from(message), head(HashMap::new()));
     let served = Served::of(&decided(decision)?);
-    let mut tensors = Vec::with_capacity(outputs.len());
-    for (name, dtype, dims, data) in &outputs {
-        let dtype = dtypes::named(dtype).ok_or_else(|| unknown(dtype))?;
-        tensors.push(Output { name, dtype, dims, data: Elements::Raw(data) });
-    }
-    let (fault, answer) = match method {
-        RANK => {
-            let request = RankRequest::parse(&message, &head).ok_or_else(|| unknown("request"))?;
-            let fault = request.fault(&tensors);
-            let answer = if fault.is_none() { request.encode(&served, request_id, &tensors) } else { None };
-            (fault, answer)
-        }
+    let texts = texts_of(&outputs)?;
+    let tensors = tensors_of(&outputs, &texts)?;
+    let (answer, fault) = match method {
+        RANK => answered(RankRequest::parse(&message, &head), &served, request_id, &tensors),
+        PREDICT_PRICE => answered(PredictPriceRequest::parse(&message, &head), &served, request_id, &tensors),
+        RECOMMEND => answered(RecommendRequest::parse(&message, &head), &served, request_id, &tensors),
         _ => return Err(unknown(method)),
     };
     Ok((answer.map(|answer| PyBytes::new(py, &answer)), fault.map(|error| (error.reason, error.message))))
+}
+
+fn answered(
+    question: Option<impl Typed>,
+    served: &Served,
+    request_id: &str,
+    outputs: &[Output<'_>],
+) -> (Option<Bytes>, Option<Error>) {
+    let Some(question) = question else { return (None, None) };
+    match question.fault(outputs) {
+        Some(error) => (None, Some(error)),
+        None => (question.encode(served, request_id, outputs), None),
+    }
 }
 
 fn head(metadata: HashMap<String, String>) -> call::Head {

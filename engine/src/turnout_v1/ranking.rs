@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 
+use super::Typed;
 use super::features::{Column, MAX_ROWS, MOST_NAMES, Matrix, check_names, once, push};
-use super::numbers::{doubles, is_plain, numpy_name, shown};
+use super::numbers::{doubles, is_float, is_plain, limits, numpy_name, shown};
 use super::pack::{Features, pack};
 use super::selector::Selector;
-use super::served::{Served, put_float, put_number, put_text};
+use super::served::{Served, float_len, put_float, put_number, put_text, text_len};
 use crate::call::Head;
 use crate::decide::{Ask, Task};
 use crate::error::{Error, Kind};
 use crate::infer::question::{Answerer, Question};
-use crate::oip::dtypes::width_of;
 use crate::oip::response::MESSAGE_LIMIT;
 use crate::oip::wire::{Fields, Odd, Value, field_len, put_head, varint_len};
 use crate::oip::{Output, Prepared, Signature};
@@ -64,33 +64,6 @@ impl<'a> RankRequest<'a> {
         selector.complete(head)?;
         Ok(Self { selector, ids, columns, matrix, top_k, message })
     }
-
-    /// Writes the answer; None where there are more bytes than protobuf can carry.
-    pub fn encode(&self, served: &Served, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
-        let scores = score_of(outputs).and_then(|output| doubles(output.data.raw(), output.dtype))?;
-        let ranked = order(&scores, self.top_k);
-        let length_of = |&place: &usize| {
-            let id = self.ids[place];
-            let id = if id.is_empty() { 0 } else { field_len(id.len()) };
-            let score = if (scores[place] as f32).to_bits() == 0 { 0 } else { 1 + size_of::<f32>() };
-            id + score + if place == 0 { 0 } else { 1 + varint_len(place as u64) }
-        };
-        let lengths: Vec<usize> = ranked.iter().map(length_of).collect();
-        let length = lengths.iter().map(|&length| field_len(length)).sum::<usize>() + served.field_len(request_id);
-        if length > MESSAGE_LIMIT {
-            return None;
-        }
-        let mut message = Vec::with_capacity(length);
-        for (&place, &length) in ranked.iter().zip(&lengths) {
-            put_head(&mut message, 1, length);
-            put_text(&mut message, 1, self.ids[place]);
-            put_float(&mut message, 2, scores[place] as f32);
-            put_number(&mut message, 3, place as u64);
-        }
-        served.put(&mut message, 2, request_id);
-        debug_assert_eq!(message.len(), length);
-        Some(message.into())
-    }
 }
 
 impl Question for RankRequest<'_> {
@@ -108,9 +81,11 @@ impl Question for RankRequest<'_> {
 
     fn prepare(&self, signature: &Signature) -> Option<Prepared> {
         let outputs = &signature.outputs;
-        let scored = outputs.len() == 1 || outputs.iter().any(|spec| spec.name == SCORE);
-        let numbers = outputs.iter().all(|spec| width_of(spec.dtype).is_some() && is_plain(&spec.name));
-        if !scored || !numbers {
+        let score = match &outputs[..] {
+            [only] => only,
+            several => several.iter().find(|spec| spec.name == SCORE)?,
+        };
+        if limits(score.dtype).is_none() && !is_float(score.dtype) || !is_plain(&score.name) {
             return None;
         }
         let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
@@ -129,6 +104,32 @@ impl Question for RankRequest<'_> {
 
     fn answer(&self, by: Answerer<'_>, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
         self.encode(by.view.served(by.decision)?, request_id, outputs)
+    }
+}
+
+impl Typed for RankRequest<'_> {
+    fn encode(&self, served: &Served, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+        let scores = score_of(outputs).and_then(|output| doubles(output.data.raw(), output.dtype))?;
+        let ranked = order(&scores, self.top_k);
+        let length_of = |&place: &usize| {
+            let index = if place == 0 { 0 } else { 1 + varint_len(place as u64) };
+            text_len(self.ids[place]) + float_len(scores[place] as f32) + index
+        };
+        let lengths: Vec<usize> = ranked.iter().map(length_of).collect();
+        let length = lengths.iter().map(|&length| field_len(length)).sum::<usize>() + served.field_len(request_id);
+        if length > MESSAGE_LIMIT {
+            return None;
+        }
+        let mut message = Vec::with_capacity(length);
+        for (&place, &length) in ranked.iter().zip(&lengths) {
+            put_head(&mut message, 1, length);
+            put_text(&mut message, 1, self.ids[place]);
+            put_float(&mut message, 2, scores[place] as f32);
+            put_number(&mut message, 3, place as u64);
+        }
+        served.put(&mut message, 2, request_id);
+        debug_assert_eq!(message.len(), length);
+        Some(message.into())
     }
 }
 

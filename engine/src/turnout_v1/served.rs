@@ -43,8 +43,7 @@ impl Served {
     }
 
     fn len(&self, request_id: &str) -> usize {
-        let id = if request_id.is_empty() { 0 } else { field_len(request_id.len()) };
-        self.before.len() + id + self.after.len()
+        self.before.len() + text_len(request_id) + self.after.len()
     }
 }
 
@@ -58,6 +57,16 @@ fn number_of(reason: Reason) -> u64 {
         Reason::Fallback => 5,
         Reason::Named => 6,
     }
+}
+
+/// Returns how many bytes a text's field takes.
+pub fn text_len(text: &str) -> usize {
+    if text.is_empty() { 0 } else { field_len(text.len()) }
+}
+
+/// Returns how many bytes a float's field takes.
+pub fn float_len(value: f32) -> usize {
+    if value.to_bits() == 0 { 0 } else { 1 + size_of::<f32>() }
 }
 
 /// Appends a text, if there is one: proto3 leaves empty ones out.

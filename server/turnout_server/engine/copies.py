@@ -61,7 +61,7 @@ def _record(
     unit: str,
     request_id: str,
     rows: int,
-    timing: tuple[int, int, int, int, int, int],
+    timing: tuple[int, int, int, int, int, int] | None,
     traceparent: str,
 ) -> Record:
     by = decision_of(*decision)
@@ -75,6 +75,6 @@ def _record(
         unit,
         request_id,
         rows,
-        Timing(*timing),
+        None if timing is None else Timing(*timing),
         traceparent=traceparent,
     )
