@@ -201,6 +201,15 @@ class Plane:
     def close(self) -> None:
         """Hand every call to Python from now on."""
 
+    def copies(self, most: int) -> tuple[list[Any], list[Any]]:
+        """Return the oldest requests that mirrors get copies of, and the copies dropped since this was asked.
+
+        `turnout_server.engine.copies` says what is in each.
+
+        Args:
+            most: how many copies; of one request there may be more.
+        """
+
     @property
     def declined(self) -> int:
         """How many calls of its method were left to Python."""

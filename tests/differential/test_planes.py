@@ -170,14 +170,7 @@ def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Bo
 
 def _is_ordinary(call: Call, answer: Answer) -> bool:
     """Say whether the engine is to answer a call for itself."""
-    return answer.code == "OK" and not call.about and _answered_raw(call) and is_plain(call)
-
-
-def _answered_raw(call: Call) -> bool:
-    if call.method != INFER:
-        return True
-    request = _request_of(call)
-    return bool(request.raw_input_contents) or request.parameters["binary_data_output"].bool_param
+    return answer.code == "OK" and not call.about and is_plain(call)
 
 
 def test_records_are_equal(both: Both) -> None:

@@ -22,7 +22,7 @@ from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
 from turnout_server.vocabulary.ask import NAME_LIMIT
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
-from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.query import Prediction, Prepare, Query
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 
@@ -73,6 +73,11 @@ def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemor
         deadline=deadline,
         priority=priority,
     )
+
+
+def copied(message: bytes) -> Prepare:
+    """Return what makes the inputs of a request that was answered once already, and had none in shared memory."""
+    return partial(prepare, pb.ModelInferRequest.FromString(message), {})
 
 
 def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signature: Signature) -> Arrays:
