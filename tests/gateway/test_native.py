@@ -261,7 +261,7 @@ async def test_the_engine_is_asked_more_seldom_while_nothing_ends(
     async def sleep(delay: float) -> None:
         waits.append(delay)
         if len(waits) == 5:
-            plane.next = Ended([alike()], [], [])
+            plane.next = Ended([alike()], [], [], None)
         if len(waits) == 7:
             raise asyncio.CancelledError
 
