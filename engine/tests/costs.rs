@@ -7,12 +7,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use turnout_engine::call::Head;
 use turnout_engine::decide::{Ask, Decision, Snapshot, decide};
+use turnout_engine::infer::record::{Ledger, OK, Record, Timing, Told};
+use turnout_engine::infer::tally::Bounds;
+use turnout_engine::journal::encode;
 use turnout_engine::oip::wire::{put_bytes, put_varint};
 use turnout_engine::oip::{self, InferRequest, Output, Signature, prepare};
+use turnout_engine::spans::{End, Settings, Spans, Start};
 use turnout_engine::tensor::{DType, Elements};
 
 const SNAPSHOT: &str = r#"{"digest": "d", "routes": [{
-    "name": "cost", "salt": "salt-2026", "epoch": "e", "mirrors": [], "total": 100, "fallback": 0,
+    "name": "cost", "task": "tensors", "salt": "salt-2026", "epoch": "e", "mirrors": [], "total": 100, "fallback": 0,
     "targets": [
         {"name": "control", "model": "price", "version": 1, "weight": 75, "propensity": 0.75},
         {"name": "canary", "model": "price", "version": 2, "weight": 25, "propensity": 0.25}
@@ -94,4 +98,66 @@ fn costs() {
             black_box(oip::encode(&answer, "request-17", "request-17", &[output]).expect("short"));
         });
     }
+}
+
+const METHOD: &str = "inference.GRPCInferenceService/ModelInfer";
+
+#[test]
+#[ignore = "says what things cost, and proves nothing"]
+fn costs_of_telling() {
+    let snapshot = Snapshot::from_json(SNAPSHOT.as_bytes()).expect("as Python writes it");
+    let decision = taken(&snapshot, "u");
+    let timing = Timing { queue: 5_000, infer: 20_000, rows: 1, started: 7, ..Timing::default() };
+    let record = |round: u32, ledger: &Ledger| {
+        ledger.record(&Record {
+            arrived: 1_800_000_000_000_000_000 + u64::from(round),
+            took: 30_000,
+            code: OK,
+            call: Told { method: METHOD, code: OK },
+            decision: &decision,
+            unit: "customer-1724",
+            request_id: "",
+            rows: 1,
+            timing: Some(timing),
+            trace: [7; 16],
+        })
+    };
+    let bounds = || Bounds { request: [100_000; 16].into(), run: [100_000; 16].into() };
+    let counts = Ledger::new(bounds(), "692937a000c0ffee", 0);
+    timed("count an end", 1_000_000, |round| {
+        black_box(record(round, &counts));
+    });
+    let keeps = Ledger::new(bounds(), "692937a000c0ffee", 1 << 16);
+    timed("count an end and keep its record", 1_000_000, |round| {
+        black_box(record(round, &keeps));
+        if round % 1024 == 0 {
+            black_box(keeps.take());
+        }
+    });
+    keeps.take();
+    (0..1024).for_each(|round| assert!(record(round, &keeps) > 0));
+    let page = keeps.take().page;
+    timed("1,024 records as Arrow", 200, |_| {
+        black_box(encode(&page, &[7; 32], "key").expect("short"));
+    });
+    let settings =
+        |root| Settings { root, sampled: Some(u64::MAX), unsampled: None, most_spans: 4096, batch_spans: 512 };
+    let head = |flags: &str| {
+        let traceparent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        let metadata = vec![("traceparent".to_owned(), traceparent)];
+        Head { path: String::new(), metadata, peer: "".into(), deadline: None }
+    };
+    let (quiet, sampled, spans) = (head("00"), head("01"), Spans::new(settings(None)));
+    timed("a call that is not sampled", 1_000_000, |_| {
+        black_box(matches!(spans.start(METHOD, &quiet), Start::Quiet));
+    });
+    timed("the three spans of a call that is", 1_000_000, |_| {
+        let Start::Recorded(span) = spans.start(METHOD, &sampled) else { unreachable!("sampled") };
+        spans.ran(std::iter::once(&*span), &timing, 1_800_000_000_000_000_000);
+        let (decision, request_id) = (&*decision, "692937a000c0ffee-1724");
+        let (started, ended, offset) = (1_800_000_000_000_000_000, 1_800_000_000_000_000_000, 0);
+        let timing = Some(timing);
+        spans.ended(&span, &End { code: OK, reason: "", decision, request_id, timing, started, ended, offset });
+        black_box(spans.take(false));
+    });
 }

@@ -4,4 +4,5 @@ mod arrow;
 mod page;
 pub mod python;
 
+pub use arrow::encode;
 pub use page::{Page, Row};
