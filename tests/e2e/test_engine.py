@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
 from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, unary
 from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
+from turnout import v1
 from turnout.v1 import ranking_service_pb2 as pb
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
@@ -153,3 +155,47 @@ def test_a_run_that_nobody_waits_for_ends_and_its_version_can_go(store: Path, st
         unload(oip.RepositoryModelUnloadRequest(model_name="slow").SerializeToString(), timeout=PATIENCE_S)
     runs = metrics(gateway, "turnout_run_duration_seconds_count")
     assert runs[("model", "slow"), ("version", "1")] == 1, "it was counted before the version went"
+
+
+TYPED = (
+    (
+        "turnout.v1.PricingService/PredictPrice",
+        v1.PredictPriceRequest(
+            selector=v1.Selector(name="price"),
+            features=[v1.FeatureColumn(name="cut", strings=v1.StringValues(values=["Ideal"]))],
+            feature_matrix=v1.FeatureMatrix(names=["carat"], values=[1, 2]),
+        ),
+    ),
+    (
+        "turnout.v1.RankingService/Rank",
+        v1.RankRequest(
+            selector=v1.Selector(name="ranking"),
+            candidate_ids=["a", "b"],
+            context_features=[v1.FeatureColumn(name="hour", integers=v1.IntegerValues(values=[7]))],
+            candidate_matrix=v1.FeatureMatrix(names=["price"], values=[1, 2]),
+        ),
+    ),
+    (
+        "turnout.v1.RecommendationService/Recommend",
+        v1.RecommendRequest(selector=v1.Selector(name="recommendation"), history_item_ids=["101"]),
+    ),
+)
+
+
+def test_typed_requests_never_come_to_python(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel:
+        for asked, (method, request) in enumerate(TYPED):
+            raw = unary(channel, method)(request.SerializeToString(), timeout=PATIENCE_S)
+            assert b"-" in raw, "the server's own request id"
+            assert declined(gateway) == asked
+            other: Any = type(request)()
+            other.CopyFrom(request)
+            other.selector.name = "echo-fp32"
+            with pytest.raises(grpc.RpcError, match="echo-fp32"):
+                unary(channel, method)(other.SerializeToString(), timeout=PATIENCE_S)
+            assert declined(gateway) == asked + 1
+    calls = metrics(gateway, "turnout_rpc_duration_seconds_count")
+    for method, _ in TYPED:
+        for code in ("OK", "INVALID_ARGUMENT"):
+            assert calls[("code", code), ("method", method)] == 1

@@ -282,22 +282,65 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.here.set(self.here.get() - 1);
-        // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both. Or what is
-        // being dropped is all that a panic has left.
-        let (kind, code) = if std::thread::panicking() {
-            (Kind::Internal, INTERNAL)
-        } else if self.deadline.is_some_and(|deadline| deadline <= self.plane.now()) {
-            (Kind::Expired, "DEADLINE_EXPIRED")
-        } else {
-            (Kind::Cancelled, CANCELLED)
-        };
+        let (kind, code) = abandoned(self.deadline.is_some_and(|deadline| deadline <= self.plane.now()));
         let fate = Fate { code, told: Some((kind, code)), timing: None };
         let settled = self.settle(fate, String::new());
         self.trace(settled, fate);
     }
 }
 
+/// Returns how a request ended that is dropped unsettled: the caller has gone, or the deadline has passed, since
+/// transports drop calls for both; or there was a panic, and this is what it has left.
+fn abandoned(expired: bool) -> (Kind, &'static str) {
+    if std::thread::panicking() {
+        (Kind::Internal, INTERNAL)
+    } else if expired {
+        (Kind::Expired, "DEADLINE_EXPIRED")
+    } else {
+        (Kind::Cancelled, CANCELLED)
+    }
+}
+
 /// Returns the error of a request whose run ended without a word, as when it panicked.
 pub fn crashed() -> Error {
     Error::new(Kind::Internal, INTERNAL, "internal error; the server's log has the details")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    struct Dropped(Rc<Cell<&'static str>>, bool);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.set(abandoned(self.1).1);
+        }
+    }
+
+    #[test]
+    fn what_a_panic_leaves_is_nobodys_going() {
+        let seen = Rc::new(Cell::new(""));
+        let held = Dropped(seen.clone(), true);
+        let mut call = Box::pin(async move {
+            let _held = held;
+            panic!("of a test");
+        });
+        let poll = AssertUnwindSafe(|| call.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        assert!(catch_unwind(poll).is_err());
+        assert_eq!(seen.get(), INTERNAL);
+    }
+
+    #[test]
+    fn who_is_dropped_has_gone_or_had_no_time_left() {
+        let seen = Rc::new(Cell::new(""));
+        for (expired, code) in [(false, CANCELLED), (true, "DEADLINE_EXPIRED")] {
+            drop(Dropped(seen.clone(), expired));
+            assert_eq!(seen.get(), code);
+        }
+    }
 }

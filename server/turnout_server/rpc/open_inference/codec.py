@@ -1,8 +1,8 @@
 """The Open Inference Protocol's requests and answers to and from the domain's.
 
 Answers are raw, or in the request's form where the server is told so (`as_sent`). Two things stand above that: the
-request parameter `binary_data_output` asks for one form outright, and as FP16 has no typed form, an answer with an FP16
-output is raw.
+request parameter `binary_data_output` asks for one form outright, and as FP16 and BF16 have no typed form, an answer
+with such an output is raw.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ look through."""
 EMPTY_LIMIT = 1 << 24
 """What the sizes other than 0 of an empty tensor may multiply to. It takes no bytes to claim more, and what a graph
 makes of it may not be empty."""
+
+_RAW_ONLY = ("FP16", "BF16")
 
 
 # ---------------------------------------------------------------- requests
@@ -234,7 +236,7 @@ def encode(
     if request.id:
         response.id = request.id
     datatypes = arrange(prediction.signature).output_datatypes
-    raw = _answers_raw(request, answers) or any(datatypes[name] == "FP16" for name in prediction.outputs)
+    raw = _answers_raw(request, answers) or any(datatypes[name] in _RAW_ONLY for name in prediction.outputs)
     places = _output_places(request)
     for name, array in prediction.outputs.items():
         output = response.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)
