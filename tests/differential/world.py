@@ -89,12 +89,13 @@ def _models(random: Random) -> list[tuple[str, Task, Signature, list[onnx.ModelP
     who = Signature(
         (_spec("x", "FP32", (-1, 2)),), (_spec("y", "FP32", (-1, 2)), _spec("version", "INT64", (1,))), batched=False
     )
+    most = [dtype for dtype in graphs.DTYPES if dtype != "BF16"]  # beside texts, only the engine gives those back
     price = [graphs.price(1000.0), graphs.price(1100.0)]
     ranking = [graphs.ranking([-1, 1, 0]), graphs.ranking([-1, 2, 0.5])]
     recommendation = [graphs.recommendation(0.0), graphs.recommendation(100.0), graphs.recommendation(1.0)]
     return [
         *((f"echo-{d.lower()}", Task.TENSORS, tiny_store._echo([d]), [graphs.echo([d])]) for d in graphs.DTYPES),
-        ("echo", Task.TENSORS, tiny_store._echo(list(graphs.DTYPES)), [graphs.echo(list(graphs.DTYPES))]),
+        ("echo", Task.TENSORS, tiny_store._echo(most), [graphs.echo(most)]),
         ("fixed", Task.TENSORS, _same(fixed, batched=True), [own.identity(fixed)]),
         ("still", Task.TENSORS, _same(still, batched=False), [own.identity(still)]),
         ("free", Task.TENSORS, _same(free, batched=False), [own.identity(free)]),
