@@ -116,10 +116,41 @@ class Engine:
 
 # ---------------------------------------------------------------- the data plane: inferences without Python
 
-Told = tuple[list[Any], list[Any], list[Any], list[Any]]
-"""What has ended: decisions, which the others name by their place; requests that ended alike; runs that did; and the
-records of single requests, in the order of their numbers: all where somebody keeps records, else of models that failed.
-`turnout_server.engine.records` says what is in each."""
+Told = tuple[list[Any], list[Any], list[Any], list[Any], Page | None]
+"""What has ended: decisions, which the others name by their place; requests that ended alike; runs that did; what
+failing models said, for the log; and the records of single requests, if somebody keeps those and there are any.
+`turnout_server.engine.records` says what is in the others."""
+
+@final
+class Page:
+    """Records of single requests, in columns, in the order of their numbers."""
+
+    def __len__(self) -> int: ...
+    @property
+    def lost(self) -> int:
+        """How many more there were no room for: they came after those that are here."""
+
+    def keep(self, count: int) -> None:
+        """Lose all but the first *count*."""
+
+    def join(self, later: Page) -> None:
+        """Take what another page has, whose numbers are higher.
+
+        Raises:
+            ValueError: it is the same page.
+        """
+
+    def encode(self, key: bytes, key_id: str) -> tuple[object, object]:
+        """Return the journal's columns, those of `turnout_server.journal.columns.SCHEMA`, as Arrow's capsules: of the
+        schema, and of an array of structs. Other threads run meanwhile.
+
+        Args:
+            key: units are hashed with it.
+            key_id: what rows call it.
+
+        Raises:
+            ValueError: the key has more than 64 bytes, or there are more than 2 GiB of texts in a column.
+        """
 
 @final
 class Plane:
@@ -153,6 +184,19 @@ class Plane:
         self,
     ) -> tuple[Told, int]:
         """Return what `ended` does, and the number of the next end, for a request that Python has served."""
+
+    def spans(self, *, rest: bool) -> tuple[int, bytes] | None:
+        """Return the oldest spans and how many they are, as fields of OTLP's `ScopeSpans`; None where too few wait.
+
+        From any thread.
+
+        Args:
+            rest: whether fewer than a batch will do.
+        """
+
+    @property
+    def spans_lost(self) -> int:
+        """How many spans were lost since too many waited."""
 
     def close(self) -> None:
         """Hand every call to Python from now on."""
@@ -353,6 +397,30 @@ def answer_typed(
 
     Raises:
         ValueError: a reason, dtype or method is unknown.
+    """
+
+def page(
+    boot: str,
+    records: Sequence[
+        tuple[
+            int,
+            int,
+            int,
+            str,
+            tuple[str, str, str, int, str, str, int, float | None, str, str],
+            str,
+            str,
+            int,
+            int | None,
+            str,
+        ]
+    ],
+) -> Page:
+    """Return a page of records: number, arrival and duration in nanoseconds, code, decision (as in `decide`, up to the
+    epoch), unit, request id, rows, nanoseconds in a queue, and traceparent.
+
+    Raises:
+        ValueError: a code or a reason is unknown.
     """
 
 def encode_infer(

@@ -19,6 +19,26 @@ pub enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// Returns the name of gRPC's status code for it; `net::status` has the numbers.
+    pub fn code(self) -> &'static str {
+        match self {
+            Kind::Invalid => "INVALID_ARGUMENT",
+            Kind::NotFound => "NOT_FOUND",
+            Kind::Conflict => "ABORTED",
+            Kind::Precondition => "FAILED_PRECONDITION",
+            Kind::Unavailable => "UNAVAILABLE",
+            Kind::Overloaded => "RESOURCE_EXHAUSTED",
+            Kind::Expired => "DEADLINE_EXCEEDED",
+            Kind::Cancelled => "CANCELLED",
+            Kind::Unsupported => "UNIMPLEMENTED",
+            Kind::Unauthenticated => "UNAUTHENTICATED",
+            Kind::Forbidden => "PERMISSION_DENIED",
+            Kind::Internal => "INTERNAL",
+        }
+    }
+}
+
 /// What kept a call from being answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {

@@ -9,10 +9,12 @@ mod contract;
 pub mod decide;
 pub mod error;
 pub mod infer;
+pub mod journal;
 pub mod net;
 pub mod oip;
 #[allow(unsafe_code)]
 pub mod ort;
+pub mod spans;
 pub mod tensor;
 pub mod turnout_v1;
 
@@ -26,6 +28,7 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     turnout_v1::python::register(module)?;
     ort::python::register(module)?;
     infer::python::register(module)?;
+    journal::python::register(module)?;
     module.add_class::<contract::Engine>()?;
     Ok(())
 }

@@ -25,7 +25,7 @@ from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.reconciler import Reconciler
-from turnout_server.gateway.records import Reader, Records
+from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
@@ -44,7 +44,7 @@ from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.store import DirectoryStore
-from turnout_server.telemetry import telemetry
+from turnout_server.telemetry import Telemetry, telemetry
 from turnout_server.transport.status import name_of_reason
 from turnout_server.vocabulary.errors import TurnoutError
 
@@ -99,7 +99,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.callback(children.close)  # before the manager, which waits for what is under way
         names = LiveNames(manager)
         boot = identify(config.journal.instance)
-        native = _native(config, boot, names, manager, instruments) if chosen.name == "engine" else None
+        native = _native(config, boot, names, manager, reports) if chosen.name == "engine" else None
         reconciler = Reconciler(
             store,
             names,
@@ -126,7 +126,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
         ready = asyncio.Event()
-        services = services_of(data_plane, catalog, administration, config, ready.is_set)
+        services = services_of(data_plane, catalog, administration, config, ready.is_set, spans, instruments)
         server = await stack.enter_async_context(
             listening(
                 config.listen,
@@ -190,23 +190,26 @@ def _engine_sessions() -> OpenSession:
     return engine.open_session
 
 
-def _native(
-    config: Config, boot: Boot, names: LiveNames, manager: Manager[Runner], instruments: Instruments
-) -> NativePlane:
+def _native(config: Config, boot: Boot, names: LiveNames, manager: Manager[Runner], reports: Telemetry) -> NativePlane:
     # Only where it was chosen: the engine is an extra.
     from turnout_server.engine.plane import EnginePlane
 
     runs = most_runs(config.scheduling.workers)
-    keeps_records = config.journal.path is not None
+    most_records = config.journal.ring_records if config.journal.path is not None else 0
+    sender = reports.spans.native
+    sampling = None if sender is None else sender.sampling()
     plane = EnginePlane(
         config.limits,
         runs,
         most_threads(runs),
         boot.boot,
-        keeps_records=keeps_records,
+        most_records=most_records,
+        tracing=sampling,
         answers_as_sent=config.open_inference.answers == "as_sent",
     )
-    return NativePlane(plane, names, manager, instruments, name_of_reason)
+    if sender is not None and sampling is not None:
+        sender.follow(plane.spans)
+    return NativePlane(plane, names, manager, reports.instruments, name_of_reason)
 
 
 def _recording(
@@ -219,15 +222,14 @@ def _recording(
     """Return what makes records, with everybody who reads them; *stack* ends those."""
     shadow = ShadowInstruments()
     instruments.include(shadow)
-    keepers: list[Reader] = []
+    journal: Keeper | None = None
     if config.path is not None:
         # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
         from turnout_server.journal.journal import opening as journaling
 
-        journal = stack.enter_context(journaling(config, boot))
-        instruments.include(JournalInstruments(journal.counts))
-        keepers.append(journal.append)
-    records = Records([instruments.read, shadow.read], boot.boot, native, keepers)
+        journal = opened = stack.enter_context(journaling(config, boot))
+        instruments.include(JournalInstruments(opened.counts))
+    records = Records([instruments.read, shadow.read], boot.boot, native, journal)
     if native is not None:
         native.show = records.show
         stack.callback(native.close)

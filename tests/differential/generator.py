@@ -17,6 +17,8 @@ MIRRORED = "mirrored"
 TRACE = "00-{:032x}-{:016x}-{}"
 
 
+STATES = ("", "vendor=1", "a=1 ,, b_-*/2=x y,", "1@tenant=2", "a=1,a=2", "=wrong=", "k=" + "v" * 600)
+"""Values of `tracestate`."""
 HURRIED = ("0n", "1n", "0S", "1m")
 TIMEOUTS = (*HURRIED, "1H", "99999999H", "50000000u")
 """Values of `grpc-timeout`."""
@@ -138,6 +140,8 @@ def _metadata(random: Random, index: int, *, certain: bool) -> tuple[tuple[str, 
         found.append(
             ("traceparent", random.choice((trace, trace, trace, "nonsense", trace.upper(), trace[:-1], "0" * 70)))
         )
+        if random.random() < 0.3:
+            found.append(("tracestate", random.choice(STATES)))
     if random.random() < 0.1:
         found.append(("x-data-bin", random.randbytes(5)))
     random.shuffle(found)

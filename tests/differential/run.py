@@ -20,8 +20,10 @@ from tests.differential.answers import Answer, ask
 from tests.differential.calls import Call
 from tests.differential.generator import Kind, kind_of
 from tests.differential.planes import Plane, variables
+from tests.differential.traces import Trace, traces
 from tests.differential.wire import MOST_BYTES
 from tests.differential.world import World
+from tests.e2e.collector import Collector, collecting
 from tests.e2e.conftest import Gateway
 from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, metrics, serving
 from turnout_server.journal.reading import query
@@ -59,6 +61,8 @@ class Seen(NamedTuple):
     """Of /metrics, once all was answered that is not left to chance."""
     statistics: tuple[bytes, ...]
     """Of each version, at the same moment, without times."""
+    spans: list[Trace]
+    """What was exported, without times and without ids that are the process's own."""
     declined: int
     """How many calls the engine left to Python until that moment; 0 without it."""
     records: list[Record]
@@ -79,10 +83,11 @@ def run(pair: tuple[Plane, Plane], world: World, calls: Sequence[Call], folder: 
 class _Running:
     """One plane while it serves."""
 
-    def __init__(self, gateway: Gateway, channel: grpc.Channel, journal: Path) -> None:
+    def __init__(self, gateway: Gateway, channel: grpc.Channel, journal: Path, collector: Collector) -> None:
         self.gateway = gateway
         self.channel = channel
         self.journal = journal
+        self.collector = collector
         self.counts: Counts = Counter()
         self.statistics: tuple[bytes, ...] = ()
         self.declined = 0
@@ -95,7 +100,8 @@ class _Running:
         self.statistics = tuple(_timeless(version) for version in found.model_stats)
 
     def seen(self, answers: dict[int, Answer]) -> Seen:
-        return Seen(answers, self.counts, self.statistics, self.declined, records(self.journal))
+        spans = traces(self.collector.all())
+        return Seen(answers, self.counts, self.statistics, spans, self.declined, records(self.journal))
 
 
 @contextlib.contextmanager
@@ -106,10 +112,15 @@ def _running(plane: Plane, world: World, folder: Path) -> Iterator[_Running]:
     file.write_text(json.dumps(CONFIGURATION | {"journal": kept}))
     arguments = [part for setting in plane.settings for part in ("--set", setting)]
     log = folder / f"{plane}.log"
-    with serving(world.store, log, "--config", str(file), *arguments, **variables()) as gateway:
+    with contextlib.ExitStack() as stack:
+        collector = stack.enter_context(collecting())
+        exported = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.address, "OTEL_BSP_MAX_QUEUE_SIZE": "1000000"}
+        gateway = stack.enter_context(
+            serving(world.store, log, "--config", str(file), *arguments, **variables(), **exported)
+        )
         assert not gateway.started["table_problem"], gateway.started["table_problem"]
-        with connected(gateway.address) as channel:
-            yield _Running(gateway, channel, journal)
+        channel = stack.enter_context(connected(gateway.address))
+        yield _Running(gateway, channel, journal, collector)
 
 
 def _answers(

@@ -24,6 +24,7 @@ from tests.differential.calls import INFER, TYPED, Call
 from tests.differential.generator import Kind, kind_of, make_call
 from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
+from tests.differential.traces import trace_of
 from tests.differential.world import World, make_world
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.vocabulary.decision import Reason
@@ -184,6 +185,29 @@ def test_records_are_equal(both: Both) -> None:
         differ.sort(key=lambda one: one[1])
         fail(
             both, "records that only one has", len(differ), ["\n\n".join(f"{name}: {row}" for name, row in differ[:20])]
+        )
+
+
+def test_spans_are_equal(both: Both) -> None:
+    """Names, attributes, kinds, parents, links and status, of calls that can be told by their request id or trace."""
+    kinds = [(call, kind_of(call, both.world)) for call in both.calls]
+    chance_ids = _ids(both, Kind.DRAWN) | _ids(both, Kind.HURRIED)
+    sent = {trace_of(call) for call, kind in kinds if kind in (Kind.CERTAIN, Kind.MIRRORED)}
+    first, second = (
+        Counter(
+            trace.text
+            for trace in seen.spans
+            if not trace.request_ids & chance_ids and (trace.request_ids or trace.id in sent)
+        )
+        for seen in (both.first, both.second)
+    )
+    assert first
+    assert any("turnout.run" in text for text in first)
+    differ = [*((both.names[0], text) for text in first - second), *((both.names[1], text) for text in second - first)]
+    if differ:
+        differ.sort(key=lambda one: one[1])
+        fail(
+            both, "traces that only one has", len(differ), ["\n".join(f"{name}: {text}" for name, text in differ[:20])]
         )
 
 

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(not GRPCURL.exists(), reason="grpcurl-binary-wra
 
 OURS = {
     "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
     "inference.GRPCInferenceService",
     "turnout.v1.ModelService",
     "turnout.v1.PricingService",
@@ -76,7 +78,27 @@ def test_describe_shows_a_messages_fields(gateway: Gateway, message: str, field:
     assert field in grpcurl(gateway, "describe", message).stdout
 
 
-@pytest.mark.parametrize("service", ["", *sorted(OURS - {"grpc.health.v1.Health"})])
+@pytest.mark.parametrize(
+    ("symbol", "shown"),
+    [
+        ("inference.GRPCInferenceService.ModelInfer", "rpc ModelInfer ( .inference.ModelInferRequest ) returns"),
+        ("grpc.health.v1.Health.List", "rpc List ( .grpc.health.v1.HealthListRequest ) returns"),
+        ("inference.ModelInferRequest.InferInputTensor", "repeated int64 shape = 3;"),
+        ("turnout.v1.Reason.REASON_SPLIT", "REASON_SPLIT = 1;"),
+        ("google.rpc.ErrorInfo", "string reason = 1;"),
+    ],
+)
+def test_describe_finds_methods_and_what_is_within_others(gateway: Gateway, symbol: str, shown: str) -> None:
+    assert shown in grpcurl(gateway, "describe", symbol).stdout
+
+
+def test_health_is_listed(gateway: Gateway) -> None:
+    statuses = answered(gateway, "grpc.health.v1.Health/List")["statuses"]
+    assert set(statuses) >= {"", "inference.GRPCInferenceService"}
+    assert {each["status"] for each in statuses.values()} == {"SERVING"}
+
+
+@pytest.mark.parametrize("service", ["", *sorted(name for name in OURS if not name.startswith("grpc."))])
 def test_health_is_known_for_the_server_and_for_each_service(gateway: Gateway, service: str) -> None:
     assert answered(gateway, "grpc.health.v1.Health/Check", {"service": service}) == {"status": "SERVING"}
 
@@ -147,9 +169,10 @@ def test_a_recommendation(gateway: Gateway) -> None:
 
 def test_an_inference_with_tensors_as_json(gateway: Gateway) -> None:
     tensor = {"name": "in_fp32", "datatype": "FP32", "shape": [1, 2], "contents": {"fp32_contents": [1.5, 2.5]}}
-    answer = answered(
-        gateway, "inference.GRPCInferenceService/ModelInfer", {"model_name": "echo-fp32", "inputs": [tensor]}
-    )
+    request = {"model_name": "echo-fp32", "inputs": [tensor]}
+    method = "inference.GRPCInferenceService/ModelInfer"
+    assert answered(gateway, method, request)["raw_output_contents"]
+    answer = answered(gateway, method, request | {"parameters": {"binary_data_output": {"bool_param": False}}})
     assert (answer["model_name"], answer["model_version"]) == ("echo-fp32", "1")
     assert answer["outputs"][0]["contents"] == {"fp32_contents": [1.5, 2.5]}
 

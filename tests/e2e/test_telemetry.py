@@ -4,79 +4,29 @@ from __future__ import annotations
 
 import collections
 import secrets
-import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import grpc
 import psutil
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 import turnout
+from tests.e2e.collector import Collector, attributes, collecting
 from tests.e2e.conftest import Gateway, StartGateway
-from tests.e2e.probes import connected, eventually, fp32, metrics, records, serving, stream
+from tests.e2e.probes import connected, eventually, fp32, metrics, records, serving, stream, unary
 
+STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
 Labels = tuple[str, ...]
-
-
-class Collector:
-    """A collector: takes what is exported over OTLP/gRPC, and keeps it."""
-
-    def __init__(self, server: grpc.Server) -> None:
-        self._lock = threading.Lock()
-        self._spans: list[Span] = []
-        self.resources: list[dict[str, str]] = []
-        self.metric_names: set[str] = set()
-        server.add_generic_rpc_handlers((self._service("trace"), self._service("metrics")))
-        self.address = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-
-    def _service(self, signal: str) -> grpc.GenericRpcHandler:
-        module, take = {
-            "trace": (trace_service_pb2, self._take_spans),
-            "metrics": (metrics_service_pb2, self._take_metrics),
-        }[signal]
-        (service,) = module.DESCRIPTOR.services_by_name.values()
-        request = getattr(module, f"Export{signal.capitalize()}ServiceRequest")
-        answer = getattr(module, f"Export{signal.capitalize()}ServiceResponse")()
-
-        def export(raw: bytes, context: grpc.ServicerContext) -> bytes:
-            with self._lock:
-                take(request.FromString(raw))
-            return bytes(answer.SerializeToString())
-
-        return grpc.method_handlers_generic_handler(
-            service.full_name, {"Export": grpc.unary_unary_rpc_method_handler(export)}
-        )
-
-    def _take_spans(self, request: Any) -> None:
-        for resource in request.resource_spans:
-            self.resources.append({one.key: one.value.string_value for one in resource.resource.attributes})
-            self._spans.extend(span for scope in resource.scope_spans for span in scope.spans)
-
-    def _take_metrics(self, request: Any) -> None:
-        scopes = (scope for resource in request.resource_metrics for scope in resource.scope_metrics)
-        self.metric_names |= {metric.name for scope in scopes for metric in scope.metrics}
-
-    def of_trace(self, trace_id: str) -> list[Span]:
-        """Return the spans of one trace, as far as they have come in."""
-        with self._lock:
-            return [span for span in self._spans if span.trace_id.hex() == trace_id]
 
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    server = grpc.server(ThreadPoolExecutor(2))
-    found = Collector(server)
-    server.start()
-    yield found
-    server.stop(0).wait()
+    with collecting() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +54,6 @@ class Caller:
     def __init__(self) -> None:
         self.trace_id, self.span_id = secrets.token_hex(16), secrets.token_hex(8)
         self.metadata = {"traceparent": f"00-{self.trace_id}-{self.span_id}-01"}
-
-
-def attributes(span: Span) -> dict[str, Any]:
-    """Return a span's attributes as plain values."""
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
 
 
 def whole(collector: Collector, trace_id: str, count: int) -> dict[str, Span]:
@@ -198,9 +143,45 @@ def test_a_call_of_the_open_inference_protocol_is_traced_alike(traced: Gateway, 
         call = stream(channel, "inference.GRPCInferenceService/ModelStreamInfer")
         asked = [fp32(1.0).SerializeToString() for _ in range(3)]
         assert len(list(call(iter(asked), metadata=list(caller.metadata.items()), timeout=30))) == 3
-    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 7 and found)
+    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 10 and found)
     names = collections.Counter(span.name for span in spans)
-    assert names == {"inference.GRPCInferenceService/ModelStreamInfer": 1, "turnout.queue": 3, "turnout.run": 3}
+    assert names == {STREAM: 1, "turnout.message": 3, "turnout.queue": 3, "turnout.run": 3}
+    messages = {span.span_id for span in spans if span.name == "turnout.message"}
+    assert {span.parent_span_id for span in spans if span.name == "turnout.queue"} == messages
+
+
+def test_a_message_of_a_stream_that_fails_shows_in_a_span_and_in_a_number(
+    traced: Gateway, collector: Collector
+) -> None:
+    """The stream itself ends well: its status says nothing of it."""
+    caller = Caller()
+    before = by_labels(traced, "turnout_rpc_messages_total", ("method", "code"))
+    with connected(traced.address) as channel:
+        asked = [fp32(1.0), fp32(1.0, model="nothing"), fp32(1.0, id="x" * 2000), fp32(1.0)]
+        call = stream(channel, STREAM)
+        sent = iter([one.SerializeToString() for one in asked])
+        assert len(list(call(sent, metadata=list(caller.metadata.items()), timeout=30))) == 4
+    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 9 and found)
+    (server,) = (span for span in spans if span.name == STREAM)
+    assert server.status.code == Status.STATUS_CODE_UNSET
+    messages = [span for span in spans if span.name == "turnout.message"]
+    assert {span.parent_span_id for span in messages} == {server.span_id}
+    told = collections.Counter(
+        (span.status.code, attributes(span)["rpc.response.status_code"], attributes(span).get("turnout.error.reason"))
+        for span in messages
+    )
+    assert told == {
+        (Status.STATUS_CODE_UNSET, "OK", None): 2,
+        (Status.STATUS_CODE_ERROR, "NOT_FOUND", "ROUTE_NOT_FOUND"): 1,
+        (Status.STATUS_CODE_ERROR, "INVALID_ARGUMENT", "REQUEST_INVALID"): 1,
+    }
+    after = by_labels(traced, "turnout_rpc_messages_total", ("method", "code"))
+    grown = {labels[1]: after[labels] - before.get(labels, 0) for labels in after}
+    assert {code: grown[code] for code in ("OK", "NOT_FOUND", "INVALID_ARGUMENT")} == {
+        "OK": 2,
+        "NOT_FOUND": 1,
+        "INVALID_ARGUMENT": 1,
+    }
 
 
 def test_a_trace_that_its_caller_does_not_sample_is_not_sent(client: turnout.Client, collector: Collector) -> None:
@@ -228,6 +209,53 @@ def test_the_resource_is_named(client: turnout.Client, collector: Collector) -> 
 def test_metrics_go_to_the_collector_too(traced: Gateway, collector: Collector) -> None:
     wanted = {"turnout.requests", "turnout.request.duration", "turnout.run.duration", "rpc.server.call.duration"}
     eventually(lambda: wanted <= collector.metric_names)
+
+
+def test_an_inference_is_traced_whichever_plane_answers_it(traced: Gateway, collector: Collector) -> None:
+    caller = Caller()
+    method = "inference.GRPCInferenceService/ModelInfer"
+    metadata = [*caller.metadata.items(), ("tracestate", "a=1, b=2"), ("x-request-id", "mine")]
+    before = time.time_ns()
+    with connected(traced.address) as channel:
+        unary(channel, method)(fp32(1.0).SerializeToString(), metadata=metadata, timeout=30)
+    after = time.time_ns()
+    spans = whole(collector, caller.trace_id, 3)
+    server, queue, run = (spans[name] for name in (method, "turnout.queue", "turnout.run"))
+    assert (server.parent_span_id.hex(), server.kind, server.flags) == (caller.span_id, Span.SPAN_KIND_SERVER, 0x300)
+    assert {span.trace_state for span in spans.values()} == {"a=1,b=2"}
+    found = attributes(server)
+    assert (found["turnout.request.id"], found["rpc.method"], found["turnout.batch.rows"]) == ("mine", method, 1)
+    assert queue.parent_span_id == run.parent_span_id == server.span_id
+    assert [link.span_id for link in run.links] == [server.span_id]
+    slack = 1_000_000  # their clocks are read apart
+    for span in spans.values():
+        assert before - slack <= span.start_time_unix_nano <= span.end_time_unix_nano <= after + slack
+    assert abs(queue.end_time_unix_nano - run.start_time_unix_nano) <= slack
+    assert server.start_time_unix_nano <= queue.start_time_unix_nano + slack
+    assert run.end_time_unix_nano <= server.end_time_unix_nano + slack
+
+
+def test_inferences_are_traced_until_the_gateway_ends(
+    tiny_store: Path, start_gateway: StartGateway, collector: Collector
+) -> None:
+    gateway = start_gateway(tiny_store, env={"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.address})
+    callers = [Caller() for _ in range(40)]
+    with connected(gateway.address) as channel:
+        infer = unary(channel, "inference.GRPCInferenceService/ModelInfer")
+        calls = [
+            infer.future(fp32(1.0).SerializeToString(), metadata=list(caller.metadata.items()), timeout=30)
+            for caller in callers
+        ]
+        for call in calls:
+            call.result()
+    assert not any(collector.of_trace(caller.trace_id) for caller in callers), "they wait for others"
+    assert gateway.terminate() == 0
+    spans = [span for caller in callers for span in collector.of_trace(caller.trace_id)]
+    names = collections.Counter(span.name for span in spans)
+    assert (names["inference.GRPCInferenceService/ModelInfer"], names["turnout.queue"]) == (40, 40)
+    linked = [link.span_id for span in spans if span.name == "turnout.run" for link in span.links]
+    servers = {span.span_id for span in spans if span.name not in ("turnout.queue", "turnout.run")}
+    assert sorted(linked) == sorted(servers), "each has run once, in whatever batch"
 
 
 # ---------------------------------------------------------------- metrics

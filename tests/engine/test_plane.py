@@ -29,7 +29,7 @@ def terms(signature: Signature = SIGNATURE) -> Terms:
 
 @pytest.fixture
 def plane() -> EnginePlane:
-    return EnginePlane(LimitsConfig(), runs=3, threads=16, boot="b", keeps_records=True)
+    return EnginePlane(LimitsConfig(), runs=3, threads=16, boot="b", most_records=100)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def session(tmp_path: Path) -> object:
 
 def test_numbers_go_up_by_one_and_are_given_once(plane: EnginePlane) -> None:
     assert [plane.number()[1] for _ in range(3)] == [0, 1, 2]
-    assert plane.ended() == ([], [], [])
+    assert plane.ended() == ([], [], [], None)
 
 
 def test_servables_have_numbers_of_their_own_and_nothing_waits_for_them_yet(
@@ -55,7 +55,7 @@ def test_servables_have_numbers_of_their_own_and_nothing_waits_for_them_yet(
 
 def test_a_bound_may_be_beyond_all_numbers(session: object) -> None:
     limits = LimitsConfig(queue_wait_ms=math.inf)
-    plane = EnginePlane(limits, runs=3, threads=16, boot="b", keeps_records=False)
+    plane = EnginePlane(limits, runs=3, threads=16, boot="b")
     endless = terms()._replace(rules=Rules(inline_below_ns=math.inf))
     assert plane.servable(endless, session).waiting_rows == 0
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from turnout_server.engine.records import NativeRequests, NativeRuns, Told, ended
+from typing import Any
+
+from turnout_server.engine.records import NativeRequests, NativeRuns, Problem, Told, ended
 from turnout_server.instruments.families import Counted
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.vocabulary.decision import Decision, Reason
-from turnout_server.vocabulary.record import Record, Timing
 
 DECIDED = ("cost", "b", "price", 2, "FALLBACK", "a", -1, 0.5, "d1", "e1")
 DECISION = Decision("cost", "b", "price", 2, Reason.FALLBACK, "a", -1, 0.5, "d1", "e1")
 METHOD = "turnout.v1.RankingService/Rank"
-TIMING = (1, 2, 3, 4, 5, 6)
 
 
 def test_the_others_name_decisions_by_their_place() -> None:
@@ -19,7 +19,7 @@ def test_the_others_name_decisions_by_their_place() -> None:
         (1, "OK", (METHOD, "MODEL_INVALID"), ([0, 2], 9), ([2, 0], 3), 7, 1_000, (1, 2, 3, 4)),
         (0, "QUEUE_FULL", (METHOD, "QUEUE_FULL"), ([1], 1), ([0], 0), 0, 9, (0,) * 4),
     ]
-    told: Told = ([("", "", "m", 1, "NAMED", "", -1, None, "", ""), DECIDED], requests, [], [])
+    told: Told = ([("", "", "m", 1, "NAMED", "", -1, None, "", ""), DECIDED], requests, [], [], None)
     answered, refused = ended(told).requests
     alike = Alike(DECISION, "OK", Counted([0, 2], 9), Counted([2, 0], 3), 7, 1_000, 1, 2, 3, 4)
     assert answered == NativeRequests(METHOD, "MODEL_INVALID", alike)
@@ -28,15 +28,14 @@ def test_the_others_name_decisions_by_their_place() -> None:
 
 
 def test_runs_say_whose_they_are() -> None:
-    told: Told = ([], [], [(7, 2, 60, False, ([1, 1], 30), 10, 3, 4)], [])
+    told: Told = ([], [], [(7, 2, 60, False, ([1, 1], 30), 10, 3, 4)], [], None)
     assert ended(told).runs == [NativeRuns(7, RunsAlike(2, 60, False, Counted([1, 1], 30), 10, 3, 4))]
 
 
-def test_a_record_has_all_that_python_would_have_put_there() -> None:
-    end = (41, 1_000, 50, "MODEL_FAILED", 0, "u", "id", 3, TIMING, "00-a-b-01", (METHOD, "node x"))
-    told: Told = ([DECIDED], [], [], [end, (42, 1_001, 5, "CANCELLED", 0, "", "x", 0, None, "", (METHOD, ""))])
-    failed, cancelled = ended(told).ends
-    assert failed.record == Record(
-        41, 1_000, 50, "MODEL_FAILED", DECISION, "cost", "u", "id", 3, Timing(*TIMING), traceparent="00-a-b-01"
-    )
-    assert (failed.method, failed.problem, cancelled.problem, cancelled.record.timing) == (METHOD, "node x", "", None)
+def test_what_models_said_and_the_records_come_as_they_are() -> None:
+    page: Any = object()
+    problems = [(METHOD, "MODEL_FAILED", "node x", ("aa", "bb")), (METHOD, "MODEL_FAILED", "", None)]
+    found = ended(([], [], [], problems, page))
+    assert found.problems == [Problem(*problem) for problem in problems]
+    assert found.problems[0].context == ("aa", "bb")
+    assert found.page is page

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from structlog.testing import capture_logs
+
 from tests.gateway.world import World, table, turns
 from tests.records import DECISION
 from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
-from turnout_server.engine.records import Ended, NativeEnd, NativeRequests, NativeRuns
+from turnout_server.engine.records import Ended, NativeRequests, NativeRuns, Problem
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.records import Records
 from turnout_server.instruments.families import Counted
@@ -22,7 +24,7 @@ from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
 
 ONE, TWO = VersionKey("price", 1), VersionKey("price", 2)
-NOTHING = Ended([], [], [])
+NOTHING = Ended([], [], [], None)
 METHOD = "turnout.v1.RankingService/Rank"
 
 
@@ -30,10 +32,18 @@ class Inner:
     waiting_rows, holds = 5, 0
 
 
+class Keeper:
+    """Keeps what it is shown, in order."""
+
+    def __init__(self) -> None:
+        self.kept: list[object] = []
+        self.append = self.extend = self.kept.append
+
+
 class FakePlane:
     """Writes down what it is told, and tells what it is given."""
 
-    inside, declined = 3, 4
+    inside, declined, spans_lost = 3, 4, 5
 
     def __init__(self) -> None:
         self.served: list[tuple[list[str], set[VersionKey]]] = []
@@ -128,17 +138,17 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     await world.start()
     world.predictors[ONE].native = object()
     driver.publish()
-    read, kept = list[Record](), list[Record]()
-    driver.show = Records([read.append], "boot", driver, [kept.append]).show
-    record = Record(0, 1, 2, "OK", DECISION, "r")
+    read, keeper, page = list[Record](), Keeper(), cast("Any", object())
+    driver.show = Records([read.append], "boot", driver, keeper).show
     runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
     plane.next = Ended(
         [alike(), alike("QUEUE_FULL", 1), alike("OK", 1, told="MODEL_INVALID")],
         [NativeRuns(1, runs), NativeRuns(99, runs)],
-        [NativeEnd(record, METHOD, "")],
+        [],
+        page,
     )
     driver.catch_up()
-    assert (read, kept) == ([], [record])
+    assert (read, keeper.kept) == ([], [page])
     runner = world.manager.peek(ONE)
     assert runner is not None
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
@@ -148,7 +158,7 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     assert rpcs == {(METHOD, "OK"): 2, (METHOD, "QUEUE_FULL"): 1, (METHOD, "MODEL_INVALID"): 1}
     assert points["turnout.requests.in_flight"] == {(): 3}
     assert points["turnout.queue.rows"] == {ONE: 5}
-    assert points["turnout.engine.declined"] == {(): 4}
+    assert (points["turnout.engine.declined"], points["turnout.engine.spans.lost"]) == ({(): 4}, {(): 5})
 
 
 async def test_a_version_stays_until_its_last_run_there_was_counted(tmp_path: Path) -> None:
@@ -169,7 +179,7 @@ async def test_a_version_stays_until_its_last_run_there_was_counted(tmp_path: Pa
     assert world.states()[ONE] is State.UNLOADING
     plane.inners[0].holds = 0
     plane.next = Ended(
-        [], [NativeRuns(1, RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4))], []
+        [], [NativeRuns(1, RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4))], [], None
     )
     driver.catch_up()
     assert runner.statistics.execution_count == 4
@@ -201,12 +211,31 @@ async def test_idle_versions_go_at_once_and_at_the_end_all_do(tmp_path: Path) ->
 async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:
     world = World(tmp_path / "store")
     plane, driver = native(world)
-    kept: list[Record] = []
-    records = Records([], "boot", driver, [kept.append])
-    plane.next = Ended([], [], [NativeEnd(Record(0, 1, 2, "OK", DECISION, "r"), METHOD, "")])
+    keeper, page = Keeper(), cast("Any", object())
+    records = Records([], "boot", driver, keeper)
+    plane.next = Ended([], [], [], page)
     plane.numbers = 1
     records.copy_ended(Record(9, 1, 2, "OK", DECISION, "r"), DECISION, "OK", 1, 2)
-    assert [record.seq for record in kept] == [0, 1]
+    first, second = keeper.kept
+    assert (first, cast("Record", second).seq) == (page, 1)
+
+
+async def test_a_model_that_fails_is_logged_with_its_callers_trace(tmp_path: Path) -> None:
+    plane, driver = native(World(tmp_path / "store"))
+    problems = [
+        Problem(METHOD, "MODEL_FAILED", "node x", ("aa", "bb")),
+        Problem(METHOD, "INPUT_REJECTED", "theirs", None),
+    ]
+    plane.next = Ended([], [], problems, None)
+    with capture_logs() as logs:
+        driver.catch_up()
+    (logged,) = logs
+    assert (logged["reason"], logged["problem"], logged["trace_id"], logged["span_id"]) == (
+        "MODEL_FAILED",
+        "node x",
+        "aa",
+        "bb",
+    )
 
 
 async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
@@ -215,9 +244,9 @@ async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
     plane, driver = native(world)
     following = asyncio.create_task(driver.follow())
     await asyncio.sleep(0)
-    plane.next = Ended([alike()], [], [])
+    plane.next = Ended([alike()], [], [], None)
     assert requests(world.instruments) == 2
-    plane.next = Ended([alike()], [], [])
+    plane.next = Ended([alike()], [], [], None)
     assert await asyncio.to_thread(requests, world.instruments) == 4
     following.cancel()
 

@@ -202,7 +202,7 @@ def test_what_cannot_be_written_is_kept_until_there_is_no_room_for_it(
     fail_with(monkeypatch, errno.ENOSPC)
     seq, now = 0, 0.0
     while not writer.dropped["no_space"]:
-        held = len(writer._seqs)
+        held = writer._rows
         ring.append(record(seq))
         seq, now = seq + 1, now + 1.0
         writer.turn(now)
@@ -310,7 +310,7 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
         writer = Writer(config, BOOT, ring)
 
         def waiting() -> int:
-            return len(ring) + len(writer._seqs)
+            return len(ring) + writer._rows
 
         for what, number in [*first, ("turn", 0), *steps]:
             if what == "append":

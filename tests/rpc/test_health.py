@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2 as pb
 
 from tests.rpc.inference import FakeCall
 from turnout_server.rpc.health import Health, ServiceUnknownError
+from turnout_server.rpc.standard import HEALTH
 
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 
@@ -22,6 +25,15 @@ async def test_nothing_serves_until_it_is_said_to() -> None:
     assert [await check(health), await check(health, "a.A")] == [NOT_SERVING, NOT_SERVING]
     health.set_serving(True)
     assert [await check(health), await check(health, "a.A")] == [SERVING, SERVING]
+
+
+async def test_all_are_listed_with_their_statuses() -> None:
+    health = Health(["a.A"])
+    request = GetMessageClass(HEALTH.methods_by_name["List"].input_type)()
+    for serving, status in ((False, NOT_SERVING), (True, SERVING)):
+        health.set_serving(serving)
+        answer: Any = await health.List(request, FakeCall())
+        assert {name: each.status for name, each in answer.statuses.items()} == {"": status, "a.A": status}
 
 
 async def test_an_unknown_service_is_not_found() -> None:

@@ -186,4 +186,4 @@ def test_even_a_change_that_no_time_shows_is_seen_after_a_while(root: Path, stor
     store.snapshot()
     (root / "models/price/2/manifest.json").unlink()
     settle(root)
-    assert any(store.snapshot().models["price"].versions == (1,) for _ in range(64))
+    assert any(store.snapshot().models["price"].versions == (1,) for _ in range(512))

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import frames
 from tests.transport.fakes import Behaviour
-from tests.transport.serving import PATIENCE_S
+from tests.transport.raw import Client, opening
 from tests.transport.socket_wire import SocketWire
 from turnout_server.config import LimitsConfig
 from turnout_server.transport.call import Call
@@ -60,35 +60,21 @@ class Engine:
         self._stack.push_async_callback(wire.close)
         return wire
 
-    async def raw(self, *said: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, and say this."""
+    async def client(self, *said: bytes) -> Client:
+        """Connect by hand, and say this."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self._stack.callback(writer.close)
-        writer.write(b"".join(said))
-        return reader, writer
+        client = Client(reader, writer)
+        await client.say(*said)
+        return client
+
+    async def greeted(self, window: int = 65_535) -> Client:
+        """Connect by hand, and see to it that the windows are as wide as the server says."""
+        client = await self.client(opening(window), frames.frame(frames.SETTINGS, frames.ACK, 0))
+        await client.until(lambda: client.of(frames.WINDOW_UPDATE, 0))
+        return client
 
     async def close(self) -> None:
         with contextlib.suppress(ConnectionError):
             await self._stack.aclose()
         await self.transport.say_goodbye()
-
-
-async def rest(reader: asyncio.StreamReader) -> bytes:
-    """Return everything until the server hangs up."""
-    data = b""
-    with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(PATIENCE_S):
-            while piece := await reader.read(2**16):
-                data += piece
-    return data
-
-
-def frame_in(data: bytes, kind: int) -> tuple[int, int, bytes]:
-    """Return flags, stream and payload of the first frame of *kind*."""
-    while data:
-        length_and_kind, flags, stream = frames.HEADER.unpack_from(data)
-        end = frames.HEADER.size + (length_and_kind >> 8)
-        if length_and_kind & 0xFF == kind:
-            return flags, stream, data[frames.HEADER.size : end]
-        data = data[end:]
-    raise LookupError(f"there is no frame of kind {kind}")

@@ -14,6 +14,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Returns the reason of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Split, Self::Override, Self::Pinned, Self::Named, Self::Unsticky, Self::Fallback];
+        all.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// Returns the name that Python and the wire have for it.
     pub fn name(self) -> &'static str {
         match self {

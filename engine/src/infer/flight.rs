@@ -1,15 +1,14 @@
 //! One request under way: from the decision to its answer, and to the one record of its end.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use super::plane::{Inside, Plane, View};
 use super::question::{Answerer, Question};
-use super::record::{CANCELLED, OK, Record, Timing, Told};
+use super::record::{CANCELLED, INTERNAL, OK, Problem, Record, Timing, Told};
 use super::run::{Answer, Ended, Failure};
 use super::servable::Hold;
 use crate::batch::Ns;
@@ -17,9 +16,10 @@ use crate::call::{self, Outcome};
 use crate::decide::Decision;
 use crate::error::{Error, Kind};
 use crate::oip::Output;
+use crate::spans::{Context, End, Span, Spans, Start, TraceId, trace_id};
 
-/// Characters of a caller's `traceparent` that are kept; the W3C's has 55.
-const TRACEPARENT_LIMIT: usize = 64;
+/// Digits of the longest number, and what stands before it.
+const LONGEST_NUMBER: usize = 21;
 
 /// One request under way: it ends in one record, also when it is dropped.
 pub struct Flight {
@@ -38,20 +38,55 @@ pub struct Flight {
     _inside: Inside,
 }
 
-/// What the record will say of the caller.
+/// What the record and the spans will say of the caller.
 pub struct Draft {
     method: &'static str,
     unit: String,
     request_id: String,
-    traceparent: String,
+    trace: TraceId,
+    /// The call's span, if that is recorded, else the caller's.
+    context: Option<Context>,
+    span: Option<Arc<Span>>,
 }
 
 impl Draft {
-    /// Takes down what the caller said.
-    pub fn of(method: &'static str, head: &call::Head, unit: &str, request_id: &str) -> Self {
-        let traceparent = head.get("traceparent").unwrap_or_default().chars().take(TRACEPARENT_LIMIT).collect();
-        Self { method, unit: unit.to_owned(), request_id: request_id.to_owned(), traceparent }
+    /// Takes down what the caller said; None where Python has to read what it says of its trace.
+    pub fn of(
+        method: &'static str,
+        head: &call::Head,
+        (unit, request_id): (&str, &str),
+        spans: Option<&Spans>,
+    ) -> Option<Self> {
+        let span = match spans.map_or(Start::Quiet, |spans| spans.start(method, head)) {
+            Start::Odd => return None,
+            Start::Quiet => None,
+            Start::Recorded(span) => Some(span),
+        };
+        let traceparent = head.get("traceparent").unwrap_or_default();
+        let caller = Context::parse(traceparent).filter(Context::is_valid);
+        let trace = caller.map_or_else(|| trace_id(traceparent), |caller| caller.trace);
+        let context = span.as_ref().map_or(caller, |span| Some(span.context));
+        Some(Self { method, unit: unit.to_owned(), request_id: request_id.to_owned(), trace, context, span })
     }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy)]
+struct Fate {
+    /// The record's code.
+    code: &'static str,
+    /// What the caller was told; None for an answer.
+    told: Option<(Kind, &'static str)>,
+    timing: Option<Timing>,
+}
+
+/// A request's end, as it was recorded.
+struct Settled {
+    number: u64,
+    /// The caller's; empty where it gave none.
+    request_id: String,
+    arrived: u64,
+    span: Option<Arc<Span>>,
 }
 
 impl Flight {
@@ -86,26 +121,32 @@ impl Flight {
         self.draft.set(None);
     }
 
+    /// Returns the span of its call, if that is recorded.
+    pub fn span(&self) -> Option<Arc<Span>> {
+        let draft = self.draft.take();
+        let span = draft.as_ref().and_then(|draft| draft.span.clone());
+        self.draft.set(draft);
+        span
+    }
+
     /// Ends with an answer, or with what kept it from being answered.
     pub fn land<Q: Question>(self, question: &Q, ended: Result<Ended, Error>) -> Outcome {
-        match ended {
-            Ok(Ended { answer: Ok(answer), timing }) => {
-                self.answer(question, &answer, timing).map_or_else(Outcome::Refused, Outcome::Answer)
-            }
-            Ok(Ended { answer: Err(Failure { error, problem }), timing }) => {
-                self.settle(Settled { code: error.reason, told: error.reason, timing: Some(timing), problem });
-                Outcome::Refused(error)
-            }
-            Err(error) => {
-                self.settle(Settled { code: error.reason, told: error.reason, timing: None, problem: String::new() });
-                Outcome::Refused(error)
-            }
+        let (answer, timing) = match ended {
+            Ok(Ended { answer, timing }) => (answer, Some(timing)),
+            Err(error) => (Err(Failure { error, problem: String::new() }), None),
+        };
+        match answer {
+            Ok(answer) => self.answer(question, &answer, timing),
+            Err(Failure { error, problem }) => self.refuse(error, timing, problem),
         }
     }
 
-    fn answer<Q: Question>(&self, question: &Q, answer: &Answer, timing: Timing) -> Result<Bytes, Error> {
+    fn answer<Q: Question>(&self, question: &Q, answer: &Answer, timing: Option<Timing>) -> Outcome {
         let by = Answerer { view: &self.view, decision: &self.decision };
-        let specs = &self.view.answerer(&self.decision).ok_or_else(crashed)?.signature.outputs;
+        let Some(servable) = self.view.answerer(&self.decision) else {
+            return self.refuse(crashed(), timing, String::new());
+        };
+        let specs = &servable.signature.outputs;
         let shapes: Vec<Vec<i64>> = answer.outputs.iter().map(|output| answer.shape_of(output)).collect();
         let pieces = self.wanted.iter().zip(&*answer.outputs).zip(&shapes);
         let outputs: Vec<Output<'_>> = pieces
@@ -116,59 +157,101 @@ impl Flight {
                 data: answer.rows_of(output),
             })
             .collect();
+        // Before it counts as answered, and with the longest name that it may get.
+        let longest = question.request_id().len().max(self.plane.settings.boot.len() + LONGEST_NUMBER);
+        if !question.fits(by, longest, &outputs) {
+            return self.refuse(crashed(), timing, String::new());
+        }
         // The model has answered: that is what the record says, whatever the caller is told.
         let fault = question.fault(&outputs);
-        let told = fault.as_ref().map_or(OK, |error| error.reason);
-        let settled = Settled { code: OK, told, timing: Some(timing), problem: String::new() };
-        let number = self.settle(settled).unwrap_or_default();
-        if let Some(error) = fault {
-            return Err(error);
-        }
-        let made;
-        let request_id = if question.request_id().is_empty() {
-            made = format!("{}-{number}", self.plane.settings.boot);
-            &made
-        } else {
-            question.request_id()
+        let told = fault.as_ref().map(|error| (error.kind, error.reason));
+        let fate = Fate { code: OK, told, timing };
+        let settled = self.settle(fate, String::new());
+        let outcome = match fault {
+            Some(error) => Outcome::Refused(error),
+            None => {
+                let name = settled.as_ref().map(|settled| self.name_of(settled)).unwrap_or_default();
+                let message = question.answer(by, &name, &outputs);
+                message.map_or_else(|| Outcome::Refused(crashed()), Outcome::Answer)
+            }
         };
-        question.answer(by, request_id, &outputs).ok_or_else(crashed)
+        self.trace(settled, fate);
+        outcome
     }
 
-    fn settle(&self, settled: Settled) -> Option<u64> {
-        let Draft { method, unit, request_id, traceparent } = self.draft.take()?;
-        let Settled { code, told, timing, problem } = settled;
+    fn refuse(&self, error: Error, timing: Option<Timing>, problem: String) -> Outcome {
+        let fate = Fate { code: error.reason, told: Some((error.kind, error.reason)), timing };
+        let settled = self.settle(fate, problem);
+        self.trace(settled, fate);
+        Outcome::Refused(error)
+    }
+
+    /// Makes the record; None where there is one. `problem` is what a model that failed said, or empty.
+    fn settle(&self, fate: Fate, problem: String) -> Option<Settled> {
+        let Draft { method, unit, request_id, trace, context, span } = self.draft.take()?;
+        let Fate { code, told, timing } = fate;
         let took = self.came.elapsed().as_nanos() as Ns;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let (decision, rows) = (self.decision.clone(), self.rows);
         let arrived = now.saturating_sub(took);
-        let call = Told { method, code: told };
-        let record =
-            Record { arrived, took, code, call, decision, unit, request_id, rows, timing, traceparent, problem };
-        Some(self.plane.ledger.record(record))
+        if !problem.is_empty() {
+            self.plane.ledger.failed(Problem { method, code, text: problem, context });
+        }
+        let number = self.plane.ledger.record(&Record {
+            arrived,
+            took,
+            code,
+            call: Told { method, code: told.map_or(OK, |(_, reason)| reason) },
+            decision: &self.decision,
+            unit: &unit,
+            request_id: &request_id,
+            rows: self.rows,
+            timing,
+            trace,
+        });
+        Some(Settled { number, request_id, arrived, span })
     }
-}
 
-/// How a request ended.
-struct Settled {
-    /// The record's.
-    code: &'static str,
-    /// What the caller was told.
-    told: &'static str,
-    timing: Option<Timing>,
-    problem: String,
+    /// Ends the call's span, if it is recorded.
+    fn trace(&self, settled: Option<Settled>, fate: Fate) {
+        let Some(settled) = settled else { return };
+        if let (Some(spans), Some(span)) = (&self.plane.spans, &settled.span) {
+            let (code, reason) = fate.told.map_or((OK, ""), |(kind, reason)| (kind.code(), reason));
+            let (decision, started, request_id) = (&*self.decision, settled.arrived, &*self.name_of(&settled));
+            let ended = started + self.came.elapsed().as_nanos() as u64;
+            let (timing, offset) = (fate.timing, self.plane.epoch_offset());
+            spans.ended(span, &End { code, reason, decision, request_id, timing, started, ended, offset });
+        }
+    }
+
+    /// Returns what the request is called in records, answers and spans.
+    fn name_of<'a>(&self, settled: &'a Settled) -> Cow<'a, str> {
+        if settled.request_id.is_empty() {
+            format!("{}-{}", self.plane.settings.boot, settled.number).into()
+        } else {
+            Cow::Borrowed(&settled.request_id)
+        }
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         self.here.set(self.here.get() - 1);
-        // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both.
-        let expired = self.deadline.is_some_and(|deadline| deadline <= self.plane.now());
-        let code = if expired { "DEADLINE_EXPIRED" } else { CANCELLED };
-        self.settle(Settled { code, told: code, timing: None, problem: String::new() });
+        // Still unsettled: the caller has gone, or the deadline has passed. Transports drop calls for both. Or what is
+        // being dropped is all that a panic has left.
+        let (kind, code) = if std::thread::panicking() {
+            (Kind::Internal, INTERNAL)
+        } else if self.deadline.is_some_and(|deadline| deadline <= self.plane.now()) {
+            (Kind::Expired, "DEADLINE_EXPIRED")
+        } else {
+            (Kind::Cancelled, CANCELLED)
+        };
+        let fate = Fate { code, told: Some((kind, code)), timing: None };
+        let settled = self.settle(fate, String::new());
+        self.trace(settled, fate);
     }
 }
 
 /// Returns the error of a request whose run ended without a word, as when it panicked.
 pub fn crashed() -> Error {
-    Error::new(Kind::Internal, "INTERNAL", "internal error; the server's log has the details")
+    Error::new(Kind::Internal, INTERNAL, "internal error; the server's log has the details")
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
 use crate::oip::Head;
+use crate::spans::{self, Spans};
 use crate::turnout_v1::Served;
 
 /// What Python's configuration says of inferring.
@@ -35,13 +36,15 @@ pub struct Settings {
     pub threads: usize,
     /// What this start of the process is called.
     pub boot: String,
-    /// Whether records are kept for Python, besides what they come to.
-    pub keeps_records: bool,
+    /// How many records may wait for Python; 0 where nobody wants them, but only what they come to.
+    pub most_records: usize,
     /// Whether typed requests are to be answered in their own form, as only Python does it.
     pub answers_as_sent: bool,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
+    /// What is traced; None for nothing.
+    pub tracing: Option<spans::Settings>,
 }
 
 /// What is served at one moment. Never changed: it is swapped as a whole.
@@ -102,6 +105,8 @@ pub enum Nudge {
 pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
+    /// None where nothing is traced.
+    pub spans: Option<Spans>,
     pub threads: Threads,
     pub watch: Watch,
     pub total: Arc<Room>,
@@ -121,7 +126,8 @@ impl Plane {
         let buckets =
             tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
         Self {
-            ledger: Ledger::new(buckets, settings.keeps_records),
+            ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
+            spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),
             watch: Watch::default(),
             total: Arc::new(Room::new(bounds)),
@@ -139,6 +145,12 @@ impl Plane {
     /// Returns the plane's time.
     pub fn now(&self) -> Ns {
         self.at(Instant::now())
+    }
+
+    /// Returns what to add to the plane's clock to get nanoseconds since the epoch.
+    pub fn epoch_offset(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        now.wrapping_sub(self.now())
     }
 
     /// Returns an instant on the plane's clock; 0 for one from before it, and the last for one beyond it.
@@ -178,7 +190,7 @@ impl Plane {
 
     /// Lets a call in while the result is kept; None where Python has to look at it.
     pub fn enter(self: &Arc<Self>) -> Option<Inside> {
-        if !self.open.load(Relaxed) || self.ledger.is_full() {
+        if !self.open.load(Relaxed) {
             return None;
         }
         let inside = Inside { plane: self.clone() };

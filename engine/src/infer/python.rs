@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::plane::{self, View};
-use super::record::{Ended, Record, Timing};
+use super::record::{Ended, Problem};
 use super::servable;
 use super::tally::{Requests, RunKey, Runs};
 use crate::decide::{Decision, Snapshot};
+use crate::journal::python::Page;
 use crate::oip::Signature;
 use crate::ort::python::PySession;
+use crate::spans::Spans;
 
 /// Adds what is in this file to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -54,6 +56,17 @@ impl Plane {
     fn number<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, u64)> {
         let (ended, number) = self.inner.ledger.number();
         Ok((told(py, ended)?, number))
+    }
+
+    #[pyo3(signature = (*, rest))]
+    fn spans<'py>(&self, py: Python<'py>, rest: bool) -> Option<(usize, Bound<'py, PyBytes>)> {
+        let batch = py.detach(|| self.inner.spans.as_ref()?.take(rest))?;
+        Some((batch.count, PyBytes::new(py, &batch.bytes)))
+    }
+
+    #[getter]
+    fn spans_lost(&self) -> u64 {
+        self.inner.spans.as_ref().map_or(0, Spans::lost)
     }
 
     fn close(&self) {
@@ -105,7 +118,7 @@ fn refused(error: serde_json::Error) -> PyErr {
 }
 
 /// Returns what has ended as tuples: the decisions, which the others name by their place, then requests that ended
-/// alike, runs that did, and single records.
+/// alike, runs that did, failures of models, and the page of single records, if somebody keeps those.
 fn told(py: Python<'_>, ended: Ended) -> PyResult<Bound<'_, PyTuple>> {
     let mut decisions = Decisions { places: HashMap::new(), list: PyList::empty(py) };
     let requests = PyList::empty(py);
@@ -113,11 +126,9 @@ fn told(py: Python<'_>, ended: Ended) -> PyResult<Bound<'_, PyTuple>> {
         requests.append(of_requests(py, decisions.place_of(&tally.decision)?, tally)?)?;
     }
     let runs = PyList::new(py, ended.tallies.runs().map(of_runs))?;
-    let records = PyList::empty(py);
-    for (number, record) in ended.records {
-        records.append(of_record(py, number, decisions.place_of(&record.decision)?, record)?)?;
-    }
-    (decisions.list, requests, runs, records).into_pyobject(py)
+    let problems = PyList::new(py, ended.problems.into_iter().map(of_problem))?;
+    let page = (!ended.page.is_empty()).then(|| Page::new(ended.page));
+    (decisions.list, requests, runs, problems, page).into_pyobject(py)
 }
 
 struct Decisions<'py> {
@@ -173,23 +184,9 @@ fn of_decision<'py>(py: Python<'py>, decision: &Decision) -> PyResult<Bound<'py,
         .into_pyobject(py)
 }
 
-fn of_record(py: Python<'_>, number: u64, decision: usize, record: Record) -> PyResult<Bound<'_, PyTuple>> {
-    (
-        number,
-        record.arrived,
-        record.took,
-        record.code,
-        decision,
-        record.unit,
-        record.request_id,
-        record.rows,
-        record.timing.map(of_timing),
-        record.traceparent,
-        (record.call.method, record.problem),
-    )
-        .into_pyobject(py)
-}
+type OfProblem = (&'static str, &'static str, String, Option<(String, String)>);
 
-fn of_timing(timing: Timing) -> (u64, u64, u64, u64, u64, u64) {
-    (timing.queue, timing.input, timing.infer, timing.output, timing.rows, timing.started)
+fn of_problem(Problem { method, code, text, context }: Problem) -> OfProblem {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    (method, code, text, context.map(|context| (hex(&context.trace), hex(&context.span))))
 }

@@ -51,6 +51,11 @@ pub trait Question {
         None
     }
 
+    /// Says whether protobuf can carry the answer, whose request our records call by so many bytes.
+    fn fits(&self, _by: Answerer<'_>, _request_id: usize, _outputs: &[Output<'_>]) -> bool {
+        true
+    }
+
     /// Writes the answer; None where there are more bytes than protobuf can carry.
     fn answer(&self, by: Answerer<'_>, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes>;
 }

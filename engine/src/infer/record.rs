@@ -1,19 +1,25 @@
 //! The ends of requests and of runs, kept in order until Python takes them.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::tally::{Bounds, Tallies};
 use crate::batch::Ns;
 use crate::decide::Decision;
+use crate::journal::{Page, Row};
+use crate::spans::{Context, TraceId};
 
 /// The code of a request that was answered.
 pub const OK: &str = "OK";
 /// The code of a request whose caller went before it was answered.
 pub const CANCELLED: &str = "CANCELLED";
 
-/// How many records may wait for Python before it has to serve by itself: it must not fall behind without end.
-const MOST_WAITING: usize = 1 << 18;
+/// The code of a request that came upon a fault of ours.
+pub const INTERNAL: &str = "INTERNAL";
+
+/// How many records may wait for Python at once, however many a journal has room for.
+const MOST_RECORDS: usize = 1 << 18;
+/// How many models' failures may wait to be logged: one that fails always must not fill the memory, nor the log.
+const MOST_PROBLEMS: usize = 256;
 
 /// Where one request's time went, in nanoseconds; `vocabulary.record.Timing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,22 +43,31 @@ pub struct Told {
 }
 
 /// One request's end; see `vocabulary.record.Record`.
-#[derive(Clone, Debug)]
-pub struct Record {
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
     /// Nanoseconds since the epoch.
     pub arrived: u64,
     pub took: Ns,
     pub code: &'static str,
     pub call: Told,
-    pub decision: Arc<Decision>,
-    pub unit: String,
+    pub decision: &'a Arc<Decision>,
+    pub unit: &'a str,
     /// The caller's; where it is empty, one is made of the boot and the number.
-    pub request_id: String,
+    pub request_id: &'a str,
     pub rows: u64,
     pub timing: Option<Timing>,
-    pub traceparent: String,
-    /// For the log, of a model that failed; empty for all others.
-    pub problem: String,
+    /// The caller's trace; zeros for none.
+    pub trace: TraceId,
+}
+
+/// What a model that failed said of it, for the log.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub method: &'static str,
+    pub code: &'static str,
+    pub text: String,
+    /// The call's span, or its caller's.
+    pub context: Option<Context>,
 }
 
 /// One run of a graph.
@@ -70,14 +85,14 @@ pub struct Run {
 }
 
 /// What has ended since somebody last asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ended {
     pub tallies: Tallies,
-    /// With their numbers, ascending; none where nobody keeps records.
-    pub records: Vec<(u64, Record)>,
+    pub problems: Vec<Problem>,
+    /// The records themselves; empty where nobody keeps them.
+    pub page: Page,
 }
 
-#[derive(Default)]
 struct State {
     next: u64,
     ended: Ended,
@@ -88,31 +103,54 @@ struct State {
 /// A number is given and its record kept in one step, so that readers who take them in order get them in order.
 pub struct Ledger {
     bounds: Bounds,
-    /// Whether somebody wants the records themselves, and not only what they come to.
-    keeps: bool,
+    boot: Arc<str>,
+    /// How many records may wait for Python. 0: nobody wants the records themselves, only what they come to.
+    most: usize,
     state: Mutex<State>,
-    full: AtomicBool,
 }
 
 impl Ledger {
-    /// Makes an empty ledger.
-    pub fn new(bounds: Bounds, keeps: bool) -> Self {
-        Self { bounds, keeps, state: Mutex::default(), full: AtomicBool::new(false) }
+    /// Makes an empty ledger of the boot called so, which keeps at most so many records.
+    pub fn new(bounds: Bounds, boot: &str, most: usize) -> Self {
+        let boot: Arc<str> = boot.into();
+        let state = Mutex::new(State { next: 0, ended: empty(&boot) });
+        Self { bounds, boot, most: most.min(MOST_RECORDS), state }
     }
 
     /// Takes a request's end; returns its number.
-    pub fn record(&self, record: Record) -> u64 {
+    pub fn record(&self, record: &Record<'_>) -> u64 {
         let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
-        state.ended.tallies.ended(&record, &self.bounds);
-        if self.keeps || !record.problem.is_empty() {
-            state.ended.records.push((number, record));
-            if state.ended.records.len() >= MOST_WAITING {
-                self.full.store(true, Relaxed);
-            }
+        let State { next, ended } = &mut *state;
+        let seq = *next;
+        *next += 1;
+        let place = ended.tallies.ended(record, &self.bounds);
+        if self.most == 0 {
+            return seq;
         }
-        number
+        if ended.page.len() == self.most {
+            ended.page.lost += 1;
+            return seq;
+        }
+        let row = Row {
+            seq,
+            arrived: record.arrived,
+            took: record.took,
+            queue: record.timing.map(|timing| timing.queue),
+            rows: record.rows,
+            unit: record.unit,
+            request_id: record.request_id,
+            trace: record.trace,
+        };
+        ended.page.push(row, place, || (record.decision.clone(), record.code));
+        seq
+    }
+
+    /// Takes what a model that failed said.
+    pub fn failed(&self, problem: Problem) {
+        let problems = &mut self.lock().ended.problems;
+        if problems.len() < MOST_PROBLEMS {
+            problems.push(problem);
+        }
     }
 
     /// Takes a run.
@@ -122,7 +160,7 @@ impl Ledger {
 
     /// Returns what has ended since this or `number` was asked, in order.
     pub fn take(&self) -> Ended {
-        self.empty(&mut self.lock())
+        self.emptied(&mut self.lock())
     }
 
     /// Returns likewise, and the number of the next end, for a request that the other plane served.
@@ -130,20 +168,100 @@ impl Ledger {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        (self.empty(&mut state), number)
+        (self.emptied(&mut state), number)
     }
 
-    /// Says whether so many records wait that no more should come.
-    pub fn is_full(&self) -> bool {
-        self.full.load(Relaxed)
-    }
-
-    fn empty(&self, state: &mut State) -> Ended {
-        self.full.store(false, Relaxed);
-        std::mem::take(&mut state.ended)
+    fn emptied(&self, state: &mut State) -> Ended {
+        std::mem::replace(&mut state.ended, empty(&self.boot))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn empty(boot: &Arc<str>) -> Ended {
+    Ended { tallies: Tallies::default(), problems: Vec::new(), page: Page::new(boot.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Reason;
+
+    fn ledger(most: usize) -> Ledger {
+        Ledger::new(Bounds { request: Arc::from([10]), run: Arc::from([10]) }, "b", most)
+    }
+
+    fn end(ledger: &Ledger, codes: &[&'static str]) -> Vec<u64> {
+        let decision = Arc::new(Decision {
+            index: 0,
+            route: "r".into(),
+            target: "t".into(),
+            model: "m".into(),
+            version: 1,
+            reason: Reason::Split,
+            assigned: "t".into(),
+            override_index: None,
+            propensity: Some(1.0),
+            table_digest: "d".into(),
+            epoch: "e".into(),
+            mirrored: false,
+            task: None,
+        });
+        let end = |&code| {
+            let (decision, trace) = (&decision, [0; 16]);
+            let (timing, call) = (None, Told { method: "m", code });
+            ledger.record(&Record {
+                arrived: 5,
+                took: 1,
+                code,
+                call,
+                decision,
+                unit: "u",
+                request_id: "",
+                rows: 1,
+                timing,
+                trace,
+            })
+        };
+        codes.iter().map(end).collect()
+    }
+
+    #[test]
+    fn records_are_numbered_whoever_serves_and_kept_in_order() {
+        let ledger = ledger(10);
+        assert_eq!(end(&ledger, &["OK", "QUEUE_FULL", "OK"]), [0, 1, 2]);
+        let (told, number) = ledger.number();
+        assert_eq!((&*told.page.seqs, &*told.page.places, number), (&[0, 1, 2][..], &[0, 1, 0][..], 3));
+        assert_eq!(told.page.ends.iter().map(|(_, code)| *code).collect::<Vec<_>>(), ["OK", "QUEUE_FULL"]);
+        assert_eq!(end(&ledger, &["QUEUE_FULL"]), [4]);
+        let told = ledger.take();
+        assert_eq!((&*told.page.seqs, told.page.ends[0].1), (&[4][..], "QUEUE_FULL"));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_lost_and_counted() {
+        let ledger = ledger(2);
+        end(&ledger, &["OK"; 5]);
+        let told = ledger.take();
+        assert_eq!((told.page.len(), told.page.lost), (2, 3));
+        assert_eq!(told.tallies.requests().next().map(|tally| tally.rows), Some(5), "metrics lose none");
+    }
+
+    #[test]
+    fn where_nobody_keeps_records_none_are_kept_and_none_lost() {
+        let ledger = ledger(0);
+        assert_eq!(end(&ledger, &["OK"; 3]), [0, 1, 2]);
+        assert!(ledger.take().page.is_empty());
+    }
+
+    #[test]
+    fn of_a_model_that_always_fails_not_everything_is_logged() {
+        let ledger = ledger(0);
+        for _ in 0..MOST_PROBLEMS + 1 {
+            ledger.failed(Problem { method: "m", code: "MODEL_FAILED", text: String::new(), context: None });
+        }
+        assert_eq!(ledger.take().problems.len(), MOST_PROBLEMS);
     }
 }

@@ -27,6 +27,7 @@ use crate::decide::decide;
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
 use crate::ort::RunOptions;
+use crate::spans::Span;
 use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
@@ -71,6 +72,7 @@ struct Load {
     servable: Hold,
     prepared: Prepared,
     input_ns: Ns,
+    span: Option<Arc<Span>>,
     done: oneshot::Sender<Ended>,
 }
 
@@ -180,6 +182,7 @@ struct Ready {
     input_ns: Ns,
     level: u8,
     deadline: Option<Ns>,
+    span: Option<Arc<Span>>,
 }
 
 impl Inner {
@@ -220,7 +223,8 @@ impl Inner {
         let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
         let level = question.level();
         let place = (self.plane.clone(), self.here.clone());
-        let draft = Draft::of(call.method, call.head, ask.unit(), question.request_id());
+        let spans = self.plane.spans.as_ref();
+        let draft = Draft::of(call.method, call.head, (ask.unit(), question.request_id()), spans)?;
         let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
         let full = self.queue_of(&servable).batcher.borrow_mut().check_wait(level, self.plane.at(call.came)).err();
@@ -239,12 +243,13 @@ impl Inner {
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
-        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline })))
+        let span = self.plane.spans.as_ref().and_then(|_| flight.span());
+        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline, span })))
     }
 
     /// Runs a request now, or when it is its turn.
     async fn run(self: &Rc<Self>, ready: Ready) -> Result<Ended, Error> {
-        let Ready { servable, prepared, nbytes, input_ns, level, deadline } = ready;
+        let Ready { servable, prepared, nbytes, input_ns, level, deadline, span } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
         let alone = self.here.get() <= 1;
@@ -254,6 +259,7 @@ impl Inner {
             let work = |options: Option<&RunOptions>| run::alone(&servable, &prepared, options, |at| self.plane.at(at));
             match self.try_here(&servable, work) {
                 Tried::Done((mut ended, run)) => {
+                    trace(&self.plane, span.iter(), &ended.timing);
                     ended.timing.input += input_ns;
                     self.ran(&queue, rows, &[run], true);
                     return Ok(ended);
@@ -271,12 +277,12 @@ impl Inner {
         self.numbers.set(number + 1);
         let mut waits = Waits { inner: self, queue: &queue, number, ticket: None, abandoned: true };
         if let Some(took) = too_long {
-            let load = Load { number, servable, prepared, input_ns, done };
+            let load = Load { number, servable, prepared, input_ns, span, done };
             self.run_anew(&queue, Due { rows: rows.max(1), offered: vec![now], loads: vec![load] }, took);
         } else {
             let nbytes = nbytes.max(nbytes_of(&prepared));
             let key = servable.key_of(&prepared);
-            let load = Load { number, servable, prepared, input_ns, done };
+            let load = Load { number, servable, prepared, input_ns, span, done };
             let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
             waits.ticket = Some(queue.batcher.borrow_mut().offer(item, now)?);
             if alone {
@@ -387,6 +393,7 @@ impl Inner {
             Tried::Crashed => Default::default(),
         };
         self.ran(queue, due.rows, &runs, true);
+        trace_runs(&self.plane, &due.loads, &ended, runs.len());
         tell(due, ended);
     }
 
@@ -424,9 +431,11 @@ impl Inner {
             let hold = Some(servable.clone());
             let freed = Freed { plane: plane.clone(), shard, hold, rows, runs: RefCell::default() };
             let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
+            let count = runs.len();
             freed.runs.replace(runs);
             // The thread first, the answers then: it need not be idle while they are written.
             drop(freed);
+            trace_runs(&plane, &due.loads, &ended, count);
             tell(due, ended);
         });
     }
@@ -524,6 +533,26 @@ impl Drop for Waits<'_> {
         } else if self.queue.batcher.borrow().is_empty() {
             self.inner.forgo((self.queue.id, self.inner.index));
         }
+    }
+}
+
+/// Records so many runs: one of all loads, or one of each.
+fn trace_runs(plane: &Plane, loads: &[Load], ended: &[Ended], runs: usize) {
+    if plane.spans.is_none() {
+        return;
+    }
+    let each = if runs == 1 { loads.len() } else { 1 };
+    for (loads, ended) in loads.chunks(each.max(1)).zip(ended.chunks(each.max(1))) {
+        trace(plane, loads.iter().filter_map(|load| load.span.as_ref()), &ended[0].timing);
+    }
+}
+
+/// Records a run of requests, as far as those are recorded.
+fn trace<'a>(plane: &Plane, requests: impl Iterator<Item = &'a Arc<Span>> + Clone, timing: &Timing) {
+    if let Some(spans) = &plane.spans
+        && requests.clone().next().is_some()
+    {
+        spans.ran(requests.map(|span| &**span), timing, plane.epoch_offset());
     }
 }
 

@@ -72,33 +72,40 @@ pub type RunKey = (Id, u64, u64, bool);
 /// What has ended since somebody last asked.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    requests: HashMap<[usize; 4], Requests>,
+    requests: Vec<Requests>,
+    /// Where those stand that are alike.
+    places: HashMap<[usize; 4], usize>,
     runs: HashMap<RunKey, Runs>,
 }
 
 impl Tallies {
-    /// Counts a request's end.
-    pub fn ended(&mut self, record: &Record, bounds: &Bounds) {
+    /// Counts a request's end; returns its place among those that are not alike.
+    pub fn ended(&mut self, record: &Record<'_>, bounds: &Bounds) -> usize {
         // By where they lie, since all of these are one object for what is alike.
         let texts = [record.code, record.call.method, record.call.code].map(|text| text.as_ptr() as usize);
-        let key = [Arc::as_ptr(&record.decision) as usize, texts[0], texts[1], texts[2]];
-        let tally = self.requests.entry(key).or_insert_with(|| Requests {
-            decision: record.decision.clone(),
-            code: record.code,
-            call: record.call,
-            took: Histogram::new(&bounds.request),
-            queue: Histogram::new(&bounds.run),
-            rows: 0,
-            last: 0,
-            queue_ns: 0,
-            input_ns: 0,
-            infer_ns: 0,
-            output_ns: 0,
+        let key = [Arc::as_ptr(record.decision) as usize, texts[0], texts[1], texts[2]];
+        let requests = &mut self.requests;
+        let place = *self.places.entry(key).or_insert_with(|| {
+            requests.push(Requests {
+                decision: record.decision.clone(),
+                code: record.code,
+                call: record.call,
+                took: Histogram::new(&bounds.request),
+                queue: Histogram::new(&bounds.run),
+                rows: 0,
+                last: 0,
+                queue_ns: 0,
+                input_ns: 0,
+                infer_ns: 0,
+                output_ns: 0,
+            });
+            requests.len() - 1
         });
+        let tally = &mut requests[place];
         tally.took.add(record.took);
         tally.rows += record.rows;
         tally.last = tally.last.max(record.arrived + record.took);
-        let Some(timing) = record.timing else { return };
+        let Some(timing) = record.timing else { return place };
         if timing.started > 0 {
             tally.queue.add(timing.queue);
         }
@@ -108,6 +115,7 @@ impl Tallies {
             tally.infer_ns += timing.infer;
             tally.output_ns += timing.output;
         }
+        place
     }
 
     /// Counts a run.
@@ -127,7 +135,7 @@ impl Tallies {
 
     /// Yields the requests.
     pub fn requests(&self) -> impl Iterator<Item = &Requests> {
-        self.requests.values()
+        self.requests.iter()
     }
 
     /// Yields the runs.

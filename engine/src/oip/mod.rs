@@ -17,5 +17,5 @@ pub mod wire;
 
 pub use prepare::{Prepared, prepare};
 pub use request::InferRequest;
-pub use response::{Head, Output, encode};
+pub use response::{Head, Output, encode, fits};
 pub use signature::Signature;

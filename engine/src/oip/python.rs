@@ -103,8 +103,7 @@ pub fn tensors_of<'a>(outputs: &'a [Made], texts: &'a [Vec<Bytes>]) -> PyResult<
 
 /// Returns a decision of these fields.
 pub fn decided((route, target, model, version, reason, assigned, propensity): Decided) -> PyResult<Decision> {
-    let all = [Reason::Split, Reason::Override, Reason::Pinned, Reason::Named, Reason::Unsticky, Reason::Fallback];
-    let reason = all.into_iter().find(|other| other.name() == reason).ok_or_else(|| unknown(&reason))?;
+    let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
     Ok(Decision {
         index: 0,
         route,

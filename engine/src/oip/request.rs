@@ -175,6 +175,10 @@ impl Question for InferRequest<'_> {
         super::prepare(self, signature)
     }
 
+    fn fits(&self, by: Answerer<'_>, request_id: usize, outputs: &[Output<'_>]) -> bool {
+        by.view.head(by.decision).is_some_and(|head| super::fits(head, self.id, request_id, outputs))
+    }
+
     fn answer(&self, by: Answerer<'_>, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
         super::encode(by.view.head(by.decision)?, self.id, request_id, outputs)
     }

@@ -55,19 +55,27 @@ impl Head {
     }
 }
 
-/// Returns an answer's bytes; None where there are more than protobuf can carry.
-///
-/// `id` is the request's own, `request_id` the one in our records.
-pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
-    let id_value = field_len(request_id.len());
-    let id_entry = field_len(REQUEST_ID.len()) + field_len(id_value);
+/// Says whether protobuf can carry an answer whose request our records call by so many bytes.
+pub fn fits(head: &Head, id: &str, request_id: usize, outputs: &[Output<'_>]) -> bool {
+    length_of(head, id, request_id, outputs).is_some()
+}
+
+fn length_of(head: &Head, id: &str, request_id: usize, outputs: &[Output<'_>]) -> Option<usize> {
+    let id_entry = field_len(REQUEST_ID.len()) + field_len(field_len(request_id));
     let mut length = head.model.len() + text_len(id) + head.before.len() + field_len(id_entry) + head.after.len();
     for output in outputs {
         length = length.checked_add(field_len(tensor_len(output)))?.checked_add(field_len(raw_len(output.data)))?;
     }
-    if length > MESSAGE_LIMIT {
-        return None;
-    }
+    (length <= MESSAGE_LIMIT).then_some(length)
+}
+
+/// Returns an answer's bytes; None where there are more than protobuf can carry.
+///
+/// `id` is the request's own, `request_id` the one in our records.
+pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+    let length = length_of(head, id, request_id.len(), outputs)?;
+    let id_value = field_len(request_id.len());
+    let id_entry = field_len(REQUEST_ID.len()) + field_len(id_value);
     let mut message = Vec::with_capacity(length);
     message.extend_from_slice(&head.model);
     put_text(&mut message, 3, id);

@@ -11,6 +11,7 @@ import msgspec
 from turnout_server.config import LimitsConfig
 from turnout_server.engine import snapshot
 from turnout_server.engine.records import Ended, ended
+from turnout_server.engine.tracing import Sampling
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS
 from turnout_server.routing.view import View
 from turnout_server.scheduling.batcher import Rules
@@ -66,7 +67,8 @@ class EnginePlane:
         threads: int,
         boot: str,
         *,
-        keeps_records: bool,
+        most_records: int = 0,
+        tracing: Sampling | None = None,
         answers_as_sent: bool = False,
     ) -> None:
         """Make a plane that serves nothing yet.
@@ -76,7 +78,8 @@ class EnginePlane:
             runs: how many runs of one version may be under way in threads at once, if it alone has work.
             threads: how many of all versions together.
             boot: what this start of the process is called.
-            keeps_records: whether somebody wants every record, and not only what they come to.
+            most_records: how many records may wait for us; 0 where nobody wants them, but only what they come to.
+            tracing: which calls are traced; None for none.
             answers_as_sent: whether typed requests are answered in their own form, which only Python does.
         """
         settings = {
@@ -86,10 +89,11 @@ class EnginePlane:
             "runs": runs,
             "threads": threads,
             "boot": boot,
-            "keeps_records": keeps_records,
+            "most_records": most_records,
             "answers_as_sent": answers_as_sent,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
+            "tracing": None if tracing is None else tracing._asdict(),
         }
         # Here and not above: the engine is an extra, and the gateway is imported without it too.
         import turnout_engine
@@ -97,6 +101,8 @@ class EnginePlane:
         self._make_servable = turnout_engine.Servable
         self.inner = turnout_engine.Plane(msgspec.json.encode(settings))
         """What the transport hands calls to."""
+        self.traces = tracing is not None
+        """Whether it makes spans, if any are wanted."""
         self._limits = limits
         self._made = 0
 
@@ -151,6 +157,15 @@ class EnginePlane:
         """Return what has ended likewise, and the number of the next end, which is taken."""
         told, number = self.inner.number()
         return ended(told), number
+
+    def spans(self, rest: bool) -> tuple[int, bytes] | None:
+        """Return the oldest spans; see `turnout_server.engine.tracing.Take`. Any thread may ask."""
+        return self.inner.spans(rest=rest)
+
+    @property
+    def spans_lost(self) -> int:
+        """How many spans were lost since too many waited."""
+        return self.inner.spans_lost
 
     def close(self) -> None:
         """Take no call any more: whoever comes is answered by Python."""

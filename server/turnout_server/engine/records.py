@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from turnout_server.instruments.families import Counted
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.vocabulary.decision import Decision, Reason
-from turnout_server.vocabulary.record import Record, Timing
+from turnout_server.vocabulary.record import Page
 
-Told = tuple[list[Any], list[Any], list[Any], list[Any]]
-"""What `turnout_engine.Plane.ended` returns: decisions, requests that ended alike, runs that did, records."""
+Told = tuple[list[Any], list[Any], list[Any], list[Any], Page | None]
+"""What `turnout_engine.Plane.ended` returns: decisions, requests that ended alike, runs that did, failures of models,
+and the records themselves."""
 
 
 class NativeRuns(NamedTuple):
@@ -31,13 +32,15 @@ class NativeRequests(NamedTuple):
     requests: Alike
 
 
-class NativeEnd(NamedTuple):
-    """One request's end."""
+class Problem(NamedTuple):
+    """A model's failure, for the log."""
 
-    record: Record
     method: str
-    problem: str
-    """What ONNX Runtime said of a model that failed, for the log; empty for all others."""
+    code: str
+    text: str
+    """What ONNX Runtime said."""
+    context: tuple[str, str] | None
+    """The ids of the call's trace and span, or its caller's, in hexadecimal."""
 
 
 class Ended(NamedTuple):
@@ -45,8 +48,9 @@ class Ended(NamedTuple):
 
     requests: list[NativeRequests]
     runs: list[NativeRuns]
-    ends: list[NativeEnd]
-    """In the order of their numbers. Only those that failed, where nobody keeps records."""
+    problems: list[Problem]
+    page: Page | None
+    """The records themselves; None where nobody keeps any, or none came."""
 
 
 def ended(told: Told) -> Ended:
@@ -55,7 +59,8 @@ def ended(told: Told) -> Ended:
     return Ended(
         [_requests(decisions, *each) for each in told[1]],
         [_runs(*each) for each in told[2]],
-        [_end(decisions, *each) for each in told[3]],
+        [Problem(*each) for each in told[3]],
+        told[4],
     )
 
 
@@ -102,25 +107,3 @@ def _runs(
     output_ns: int,
 ) -> NativeRuns:
     return NativeRuns(servable, RunsAlike(rows, size, failed, Counted(*infer), best_ns, input_ns, output_ns))
-
-
-def _end(
-    decisions: list[Decision],
-    number: int,
-    arrived_ns: int,
-    took_ns: int,
-    code: str,
-    decision: int,
-    unit: str,
-    request_id: str,
-    rows: int,
-    timing: tuple[int, int, int, int, int, int] | None,
-    traceparent: str,
-    problem: tuple[str, str],
-) -> NativeEnd:
-    by = decisions[decision]
-    when = None if timing is None else Timing(*timing)
-    record = Record(
-        number, arrived_ns, took_ns, code, by, by.route, unit, request_id, rows, when, traceparent=traceparent
-    )
-    return NativeEnd(record, *problem)

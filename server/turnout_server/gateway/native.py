@@ -22,13 +22,15 @@ from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
-from turnout_server.vocabulary.record import Record
+from turnout_server.vocabulary.record import Page
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.native")
 
 EVERY_S = 0.05
 """How often the engine is asked what has ended, in seconds."""
+SELDOM_S = 0.25
+"""How often at least, where nothing has ended for a while."""
 PATIENCE_S = 0.25
 """How long somebody who reads metrics waits for the event loop to do so, in seconds."""
 SOON_S = 0.02
@@ -71,8 +73,8 @@ class NativePlane:
         self._manager = manager
         self._instruments = instruments
         self._status_of = status_of
-        self.show: Callable[[Sequence[Record]], None] = lambda records: None
-        """Shows records to those who keep them: `Records.show`, once there is one."""
+        self.show: Callable[[Page | None], None] = lambda page: None
+        """Shows records to who keeps them: `Records.show`, once there is one."""
         self._served: dict[VersionKey, _Served] = {}
         """What is loaded."""
         self._leaving: list[_Served] = []
@@ -83,6 +85,8 @@ class NativePlane:
         self._due: asyncio.TimerHandle | None = None
         self._took_s = 0.0
         """How long it took to tell the engine what is served, the last time."""
+        self._is_quiet = True
+        """Whether nothing has ended since `follow` asked."""
         instruments.in_flight_elsewhere = lambda: plane.inside
         instruments.include(self)
         manager.subscribe(lambda status, error: self._version_changed(status.state))
@@ -163,11 +167,14 @@ class NativePlane:
 
     def families(self) -> tuple[Family, ...]:
         """Return the metrics of the engine itself."""
-        return (counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),)
+        return (
+            counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),
+            counter("turnout.engine.spans.lost", "{span}", _LOST, (), [((), self.plane.spans_lost)]),
+        )
 
     # ------------------------------------------------------------ what has ended
 
-    def next(self) -> tuple[Sequence[Record], int]:
+    def next(self) -> tuple[Page | None, int]:
         """See `turnout_server.gateway.records.Numbers.next`."""
         ended, number = self.plane.number()
         return self._counted(ended), number
@@ -176,12 +183,15 @@ class NativePlane:
         """Show what has ended, again and again and whenever metrics are read, until cancelled."""
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
         self._instruments.before_reading = partial(_on_thread, loop, thread, self.catch_up)
+        wait_s = EVERY_S
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(wait_s)
             try:
                 self.catch_up()
             except Exception:
                 _log.exception("what the engine told could not be counted")
+            wait_s = min(wait_s * 2, SELDOM_S) if self._is_quiet and not self._leaving else EVERY_S
+            self._is_quiet = True
 
     def catch_up(self) -> None:
         """Count and show what has ended until now, and let go of versions that were waited for."""
@@ -191,7 +201,8 @@ class NativePlane:
         finally:
             self._let_go(idle)
 
-    def _counted(self, ended: Ended) -> Sequence[Record]:
+    def _counted(self, ended: Ended) -> Page | None:
+        self._is_quiet = self._is_quiet and not any(ended)
         for servable, runs in ended.runs:
             runner = self._runners.get(servable)
             if runner is not None:
@@ -199,10 +210,11 @@ class NativePlane:
         for method, told, requests in ended.requests:
             self._instruments.include_requests(requests)
             self._instruments.include_rpcs(method, self._status_of(told), requests.took)
-        for record, method, problem in ended.ends:
-            if record.code in _OURS:
-                _log.error("call failed", method=method, reason=record.code, problem=problem)
-        return [end.record for end in ended.ends]
+        for method, code, problem, context in ended.problems:
+            if code in _OURS:
+                ids = {} if context is None else dict(zip(("trace_id", "span_id"), context, strict=True))
+                _log.error("call failed", method=method, reason=code, problem=problem, **ids)
+        return ended.page
 
 
 def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], None]) -> None:
@@ -224,4 +236,5 @@ def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], 
 
 
 _DECLINED = "Inferences that the engine left to Python, which answered or refused them."
+_LOST = "Spans that the engine had no room for: the collector takes them too slowly, or not at all."
 _OURS = {ModelFailedError.reason, TurnoutError.reason}

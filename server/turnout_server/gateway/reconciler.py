@@ -8,6 +8,7 @@ says why.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,8 @@ from turnout_server.vocabulary.versions import VersionKey, resolve
 _log = structlog.get_logger("turnout.reconciler")
 
 
+_SHARE = 0.01
+"""How much of a core looking may take at most."""
 _FEW = 100
 _REST_S = 1e-4
 """How much longer a change of what is served may wait for each model beyond a few, in seconds."""
@@ -45,6 +48,20 @@ class Look(NamedTuple):
     """The table as the store has it; None where it is missing or wrong."""
     problem: str
     """Why there is no table; empty when there is one."""
+    took_s: float = 0.0
+    """What it cost the processor, in seconds."""
+
+    def shows_as(self, other: Look) -> bool:
+        """Say whether both brought the same."""
+        mine, others = self.snapshot, other.snapshot
+        # Models that have not changed are the same objects, so that comparing a thousand is quick.
+        return (mine.models, mine.problems, mine.unreadable, self.table, self.problem) == (
+            others.models,
+            others.problems,
+            others.unreadable,
+            other.table,
+            other.problem,
+        )
 
 
 class Reconciler:
@@ -103,11 +120,13 @@ class Reconciler:
 
     async def _look_and_act(self) -> None:
         async with self._looking:
-            look = await asyncio.to_thread(self._take_look)
+            look = await asyncio.to_thread(self._timed_look)
         known = self._names.models
         if known and not look.snapshot.models:
             raise StoreError("every model has gone at once, as when a volume is not mounted")
-        self._look = look
+        before, self._look = self._look, look
+        if before is not None and not self._is_waiting and look.shows_as(before):
+            return
         for model, state in look.snapshot.models.items():
             if model not in look.snapshot.unreadable or model not in known:
                 known[model] = state
@@ -121,9 +140,13 @@ class Reconciler:
         self.advance()
 
     async def poll(self, every_s: float) -> None:
-        """Look again and again, until cancelled; a store that cannot be read for a while changes nothing."""
+        """Look again and again, until cancelled; a store that cannot be read for a while changes nothing.
+
+        A store so large that this would take more than a hundredth of a core is looked at more seldom.
+        """
         while True:
-            await asyncio.sleep(every_s)
+            took_s = 0.0 if self._look is None else self._look.took_s
+            await asyncio.sleep(max(every_s, took_s / _SHARE))
             try:
                 await self.look()
             except TurnoutError as error:
@@ -136,6 +159,11 @@ class Reconciler:
                 if self._store_problem:
                     self._store_problem = ""
                     _log.info("the store can be read again")
+
+    def _timed_look(self) -> Look:
+        began = time.thread_time()
+        look = self._take_look()
+        return look._replace(took_s=time.thread_time() - began)
 
     def _take_look(self) -> Look:
         snapshot = self._store.snapshot()

@@ -12,7 +12,7 @@ import structlog
 
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.query import Query
-from turnout_server.vocabulary.record import Comparison, Record, Timing
+from turnout_server.vocabulary.record import Comparison, Page, Record, Timing
 
 Reader = Callable[[Record], None]
 """Told of every record, on the event loop's thread, in the order of the ends. It must not wait for anything."""
@@ -26,8 +26,21 @@ _log = structlog.get_logger("turnout.records")
 class Numbers(Protocol):
     """Numbers the ends of a process's requests, whichever data plane served them."""
 
-    def next(self) -> tuple[Sequence[Record], int]:
-        """Return the number of an end, and the records with lower ones that nobody here has seen yet."""
+    def next(self) -> tuple[Page | None, int]:
+        """Return the number of an end, and the records with lower ones that no keeper has seen yet."""
+
+
+class Keeper(Protocol):
+    """Keeps every record, whichever data plane made it: told on the event loop's thread, in the order of the ends.
+
+    It must not wait for anything.
+    """
+
+    def append(self, record: Record) -> None:
+        """Take a record that was made here."""
+
+    def extend(self, page: Page) -> None:
+        """Take records of the native data plane, which are the keeper's from now on."""
 
 
 class Counting:
@@ -38,22 +51,22 @@ class Counting:
     def __init__(self) -> None:
         self._numbers = count()
 
-    def next(self) -> tuple[Sequence[Record], int]:
+    def next(self) -> tuple[Page | None, int]:
         """See `Numbers.next`."""
-        return (), next(self._numbers)
+        return None, next(self._numbers)
 
 
 class Records:
     """The records of one process since it started. The event loop's thread only."""
 
-    __slots__ = ("_keepers", "_numbers", "_readers", "boot")
+    __slots__ = ("_keeper", "_numbers", "_readers", "boot")
 
     def __init__(
         self,
         readers: Sequence[Reader] = (),
         boot: str = "",
         numbers: Numbers | None = None,
-        keepers: Sequence[Reader] = (),
+        keeper: Keeper | None = None,
     ) -> None:
         """Begin at number 0.
 
@@ -61,10 +74,10 @@ class Records:
             readers: told of every record that is made here.
             boot: what this start of the process is called; made up where it is empty.
             numbers: numbers the ends; None where no other data plane makes records too.
-            keepers: told of every record, whichever data plane made it.
+            keeper: told of every record, whichever data plane made it; None for nobody.
         """
-        self._readers = (*readers, *keepers)
-        self._keepers = tuple(keepers)
+        self._readers = tuple(readers) if keeper is None else (*readers, keeper.append)
+        self._keeper = keeper
         self.boot = boot or secrets.token_hex(8)
         self._numbers: Numbers = numbers or Counting()
 
@@ -112,7 +125,7 @@ class Records:
             query.headers.get("traceparent", "")[:TRACEPARENT_LIMIT],
             query.principal,
         )
-        self._show(record, self._readers)
+        self._show(record)
         return record
 
     def copy_ended(
@@ -152,12 +165,16 @@ class Records:
             copy_of=original.seq,
             comparison=comparison,
         )
-        self._show(copied, self._readers)
+        self._show(copied)
 
-    def show(self, records: Sequence[Record]) -> None:
-        """Show the keepers records that another data plane has made and counted, in the order of their numbers."""
-        for record in records:
-            self._show(record, self._keepers)
+    def show(self, page: Page | None) -> None:
+        """Show the keeper what the native data plane has made and counted, which is lower than all numbers to come."""
+        if page is None or self._keeper is None:
+            return
+        try:
+            self._keeper.extend(page)
+        except Exception:
+            _log.exception("who keeps records failed on a page")
 
     def _next(self) -> int:
         earlier, number = self._numbers.next()
@@ -165,8 +182,8 @@ class Records:
         self.show(earlier)
         return number
 
-    def _show(self, record: Record, readers: Sequence[Reader]) -> None:
-        for read in readers:
+    def _show(self, record: Record) -> None:
+        for read in self._readers:
             try:
                 read(record)
             except Exception:

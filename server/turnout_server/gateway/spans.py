@@ -17,6 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.trace.span import TraceFlags, TraceState
 
+from turnout_server.engine.tracing import Sampling, Take
 from turnout_server.execution.batch_run import Execution
 from turnout_server.vocabulary.attributes import (
     ASSIGNED,
@@ -34,6 +35,7 @@ from turnout_server.vocabulary.attributes import (
 )
 from turnout_server.vocabulary.record import Record, Timing
 
+MESSAGE_SPAN = "turnout.message"
 QUEUE_SPAN = "turnout.queue"
 RUN_SPAN = "turnout.run"
 SERVER_FAULTS = frozenset(
@@ -64,13 +66,28 @@ class Recorder(Protocol):
         """Record a child of *parent*, which is recorded itself; times are in nanoseconds since the epoch."""
 
 
+class Native(Protocol):
+    """Sends the spans that the native data plane makes."""
+
+    def sampling(self) -> Sampling | None:
+        """Return which calls it is to trace; None where only Python can make the spans that are wanted."""
+
+    def follow(self, take: Take) -> None:
+        """Send what *take* returns, from now on. Once."""
+
+
 class Spans:
     """Makes spans, or as good as nothing when tracing is off."""
 
-    __slots__ = ("_follows_parent", "_recorder", "_tracer")
+    __slots__ = ("_follows_parent", "_recorder", "_tracer", "native")
 
     def __init__(
-        self, tracer: trace.Tracer | None = None, recorder: Recorder | None = None, *, follows_parent: bool = False
+        self,
+        tracer: trace.Tracer | None = None,
+        recorder: Recorder | None = None,
+        *,
+        follows_parent: bool = False,
+        native: Native | None = None,
     ) -> None:
         """Make a maker of spans.
 
@@ -78,7 +95,9 @@ class Spans:
             tracer: makes the spans of calls; None turns tracing off.
             recorder: takes the spans of queues and runs; None leaves them out.
             follows_parent: whether a caller that does not sample its trace settles it for us too.
+            native: sends the spans of the native data plane; None where there can be none.
         """
+        self.native = native
         self._tracer = tracer
         self._recorder = recorder
         self._follows_parent = follows_parent or tracer is None
@@ -174,6 +193,28 @@ class Spans:
         if code in SERVER_FAULTS:
             span.set_attribute("error.type", code)
             span.set_status(Status(StatusCode.ERROR))
+        span.end()
+
+    def start_message(self) -> Span:
+        """Start the span of one message of a stream, a child of the current one, if that is recorded."""
+        if self._tracer is None or not trace.get_current_span().is_recording():
+            return INVALID_SPAN
+        return self._tracer.start_span(MESSAGE_SPAN)
+
+    def end_message(self, span: Span, code: str, reason: str = "") -> None:
+        """End it. One that failed is an error whoever's fault it was: no status of the call's will tell of it.
+
+        Args:
+            span: what `start_message` returned.
+            code: how the message would have ended as a call, by a gRPC status code's name.
+            reason: the error's stable reason, if there was one.
+        """
+        if not span.is_recording():
+            return
+        span.set_attribute(RPC_STATUS, code)
+        if reason:
+            span.set_attributes({ERROR_REASON: reason, "error.type": code})
+            span.set_status(Status(StatusCode.ERROR, reason))
         span.end()
 
 

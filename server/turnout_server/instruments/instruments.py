@@ -101,6 +101,7 @@ class Instruments:
         self._runs: dict[tuple[str, int], Runs] = {}
         self._mirrors: dict[Labels, int] = {}
         self._rpcs: dict[tuple[str, str], Histogram] = {}
+        self._messages: dict[Labels, int] = {}
         self._states: dict[VersionKey, State] = {}
         self._loads: dict[Labels, int] = {}
         self._reloads: dict[Labels, int] = {}
@@ -172,6 +173,11 @@ class Instruments:
     def record_rpc(self, method: str, code: str, took_ns: int) -> None:
         """Count a call: *method* as registered (`package.Service/Method`), *code* a gRPC status code's name."""
         self._rpc_of(method, code).add(took_ns)
+
+    def record_message(self, method: str, code: str) -> None:
+        """Count a message of a stream, *code* as if it were a call."""
+        key = method, code
+        self._messages[key] = self._messages.get(key, 0) + 1
 
     def include_rpcs(self, method: str, code: str, took: Counted) -> None:
         """Count calls that ended alike elsewhere."""
@@ -251,6 +257,7 @@ class Instruments:
             histogram("rpc.server.call.duration", "s", "How long calls took.", (METHOD, STATUS), rpcs)._replace(
                 prometheus="turnout_rpc_duration_seconds", common=((RPC_SYSTEM, "grpc"),)
             ),
+            counter("turnout.rpc.messages", "{message}", _MESSAGES, (METHOD, STATUS), _copy(self._messages)),
             *(family for other in self._others for family in other.families()),
         )
 
@@ -262,6 +269,7 @@ class Instruments:
             yield (route, "", "", "", "", code), count
 
 
+_MESSAGES = "Messages of streams that were answered, by how they would have ended as calls."
 _REQUESTS = "Requests, by who answered, why, and how they ended; without a target, those that were refused."
 _DURATION = "From a request's arrival to its end, for requests that got a target, however they ended."
 _IN_FLIGHT = "Calls in progress."

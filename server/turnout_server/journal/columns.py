@@ -1,4 +1,7 @@
-"""Turns records into columns. Decisions repeat, so each is looked at once a batch."""
+"""Turns records into columns. Decisions repeat, so each is looked at once a batch.
+
+`engine/src/journal/arrow.rs` makes the same columns of the native data plane's records.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
-from arro3.core import Array, DataType, Field, RecordBatch, Schema
+from arro3.core import Array, DataType, Field, RecordBatch, Schema, Table
 
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.keys import key_id
 from turnout_server.journal.schema import COLUMNS, VERSION
 from turnout_server.vocabulary.decision import Decision
-from turnout_server.vocabulary.record import Comparison, Record
+from turnout_server.vocabulary.record import Comparison, Page, Record
 
 _TYPES: Final = {
     "INTEGER": DataType.int32(),
@@ -41,6 +44,7 @@ class Encoder:
 
     def __init__(self, key: bytes) -> None:
         """Hash units with *key*."""
+        self._key = key
         self._key_id = key_id(key)
         self._fresh_hash = blake2b(key=key, digest_size=16).copy  # costs less than a new one a unit
 
@@ -80,10 +84,35 @@ class Encoder:
             [_array(name, columns.get(name), len(records)) for name in _ARROW], schema=SCHEMA
         )
 
+    def encode_pages(self, pages: Sequence[Page]) -> RecordBatch:
+        """Return the records on *pages*, which are of no use afterwards, likewise. It does not hold Python's lock.
+
+        Raises:
+            Exception: they cannot be written, whatever is wrong with them.
+        """
+        first, *later = pages
+        for page in later:
+            first.join(page)
+        return RecordBatch.from_arrow_pycapsule(*first.encode(self._key, self._key_id))
+
     def _hashed(self, unit: str) -> bytes:
         hasher = self._fresh_hash()
         hasher.update(unit.encode("utf-8", "surrogatepass"))
         return hasher.digest()
+
+
+def merged(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """Return the records of all of *batches* in the order of their numbers."""
+    (together,) = Table.from_batches(batches).combine_chunks().to_batches()
+    order = together.column("seq").to_numpy().argsort()
+    return together.take(Array.from_numpy(order))
+
+
+def ends_of(batch: RecordBatch) -> tuple[int, int, int]:
+    """Return the first number in a batch, the last, and when the first one's request came, in microseconds."""
+    seqs = batch.column("seq").to_numpy()
+    (first_us,) = batch.column("ts").slice(0, 1).cast(DataType.int64()).to_numpy()
+    return int(seqs[0]), int(seqs[-1]), int(first_us)
 
 
 def own_columns(boot: Boot) -> dict[str, str | int | None]:

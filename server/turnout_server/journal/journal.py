@@ -58,6 +58,8 @@ class Journal:
         self._writer = writer
         self.append = ring.append
         """Take a record; never waits, never fails."""
+        self.extend = ring.extend
+        """Take the records of the native data plane, likewise."""
 
     def counts(self) -> Counts:
         """Return how it is doing."""

@@ -6,23 +6,24 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
+from arro3.core import RecordBatch
 
 from turnout_server.config import JournalConfig
 from turnout_server.journal.boot import Boot
-from turnout_server.journal.columns import Encoder
+from turnout_server.journal.columns import Encoder, ends_of, merged
 from turnout_server.journal.counters import CLOSED, DROPPED, SEGMENTS, WRITTEN, CounterFile
 from turnout_server.journal.keys import own_keys
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.schema import CAUSES
 from turnout_server.journal.segments import Footer, SegmentFiles, cause_of, discard, sweep
 from turnout_server.vocabulary.errors import ConfigurationError
-from turnout_server.vocabulary.record import Record
+from turnout_server.vocabulary.record import Page, Record
 
 BATCH_ROWS = 512
-"""Rows that are made into columns at once. It is Python's lock that they hold meanwhile, for 2 µs each."""
+"""Rows that are made into columns at once. It is Python's lock that they hold meanwhile, for 2 µs each; those on pages
+don't."""
 RETRY_S = 1.0
 """How soon what failed is tried again, in seconds."""
 
@@ -56,8 +57,10 @@ class Writer:
         self._given_up = False
         # A ring that is smaller than a batch would else be emptied once a segment only, and be full until then.
         self._batch_rows = min(BATCH_ROWS, max(1, config.ring_records // 2))
-        self._batches: list[Any] = []
-        self._seqs: list[int] = []
+        self._batches: list[RecordBatch] = []
+        self._rows = 0
+        """So many are held, from the first number to the last."""
+        self._first_seq = self._last_seq = -1
         self._first_us = 0
         self._since: float | None = None
         self._prepare_at = self._rotate_at = float("-inf")
@@ -127,37 +130,56 @@ class Writer:
             self._cause = cause_of(error)
             self._say(str(error))
 
-    def _take(self, records: Sequence[Record]) -> None:
+    def _take(self, taken: Sequence[Record | Page]) -> None:
+        records = [one for one in taken if isinstance(one, Record)]
+        pages = [one for one in taken if not isinstance(one, Record)]
         if self._encoder is None:  # without a key nothing of a unit may be kept
-            self._drop(self._cause, len(records))
+            self._drop(self._cause, len(records) + sum(map(len, pages)))
             return
+        batches = [*self._of_records(self._encoder, records), *self._of_pages(self._encoder, pages)]
+        if not batches:
+            return
+        batch = batches[0] if len(batches) == 1 else merged(batches)
+        first_seq, last_seq, first_us = ends_of(batch)
+        if not self._batches:
+            self._first_us, self._first_seq = first_us, first_seq
+        self._last_seq = last_seq
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self.held_bytes += batch.nbytes
+
+    def _of_records(self, encoder: Encoder, records: Sequence[Record]) -> list[RecordBatch]:
+        if not records:
+            return []
         try:
-            batch = self._encoder.encode(records)
+            return [encoder.encode(records)]
         except Exception:
             if len(records) == 1:
                 self._drop("unwritable", 1)
-            else:  # one of them is at fault, and the others are not to be lost with it
-                for record in records:
-                    self._take([record])
-            return
-        if not self._batches:
-            self._first_us = records[0].arrived_ns // 1000
-        self._batches.append(batch)
-        self._seqs.extend(record.seq for record in records)
-        self.held_bytes += batch.nbytes
+                return []
+        # One of them is at fault, and the others are not to be lost with it.
+        return [batch for record in records for batch in self._of_records(encoder, [record])]
+
+    def _of_pages(self, encoder: Encoder, pages: Sequence[Page]) -> list[RecordBatch]:
+        count = sum(map(len, pages))
+        try:
+            return [encoder.encode_pages(pages)] if pages else []
+        except Exception:
+            self._drop("unwritable", count)
+            return []
 
     def _rotate(self, now: float, *, closed: bool = False) -> None:
         """Finish a segment. Where that fails, its rows are kept for the next try."""
         if not self._batches and not closed:
             self._since = None
             return
-        seqs = self._seqs
+        rows = self._rows
         footer = Footer(
             self._boot,
             self.segments,
-            min(seqs, default=-1),
-            max(seqs, default=-1),
-            len(seqs),
+            self._first_seq,
+            self._last_seq,
+            rows,
             self._ring.offered,
             self._lost(),
             closed,
@@ -169,9 +191,9 @@ class Writer:
                 if self._given_up:
                     discard(staged)
                     return
-                self.bytes += self._files.finish(staged, self._first_us if seqs else time.time_ns() // 1000)
+                self.bytes += self._files.finish(staged, self._first_us if rows else time.time_ns() // 1000)
                 self.segments += 1
-                self.written += len(seqs)
+                self.written += rows
                 self._let_go()
                 self._count()
             self._flush()
@@ -243,12 +265,13 @@ class Writer:
                 self._count()
 
     def _drop_held(self) -> None:
-        count = len(self._seqs)
+        count = self._rows
         self._let_go()
         self._drop(self._cause, count)
 
     def _let_go(self) -> None:
-        self._batches, self._seqs, self.held_bytes, self._since = [], [], 0, None
+        self._batches, self._rows, self.held_bytes, self._since = [], 0, 0, None
+        self._first_seq = self._last_seq = -1
 
     def _count(self) -> None:
         """Note all counts, but for the ring's own, where the counter file's are."""

@@ -49,16 +49,15 @@ class Door(NamedTuple):
     """The outermost first."""
 
 
-def methods_of(service: ServiceDescriptor, servicer: object, door: Door, name: str = "") -> Methods:
+def methods_of(service: ServiceDescriptor, servicer: object, door: Door) -> Methods:
     """Return all methods of *service*, answered by *servicer*'s methods of the same names.
 
     Args:
         service: the service's descriptor.
         servicer: has a method for each of the service's.
         door: what calls go through on their way.
-        name: what the service is called, where that is not its descriptor's name.
     """
-    paths = {f"{name or service.full_name}/{method.name}": method for method in service.methods}
+    paths = {f"{service.full_name}/{method.name}": method for method in service.methods}
     return {path: Handler(path, method, getattr(servicer, method.name), door) for path, method in paths.items()}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from contextvars import Token
 
 from opentelemetry.context import Context
@@ -11,9 +13,11 @@ from opentelemetry.trace import Span
 from turnout_server.gateway import spans as tracing
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.rpc.chain import End
+from turnout_server.rpc.chain import CANCELLED, OK, End
 from turnout_server.transport.call import Call
 from turnout_server.transport.gate import Gate
+from turnout_server.transport.status import status_of
+from turnout_server.vocabulary.record import code_of
 
 
 class Trace:
@@ -71,3 +75,46 @@ class Admit:
     def leave(self, entered: None, method: str, end: End) -> None:
         """Let it out."""
         self._gate.leave()
+
+
+class Message:
+    """One message of a stream, while it is answered."""
+
+    __slots__ = ("end",)
+
+    def __init__(self) -> None:
+        self.end = OK
+        """How it ends."""
+
+    def failed(self, error: Exception) -> None:
+        """Note that the answer to it tells of *error*."""
+        self.end = End(status_of(error).code.name, code_of(error))
+
+
+class Messages:
+    """Traces and counts the messages of a stream, each as if it were a call: errors within are no status's matter."""
+
+    def __init__(self, method: str, spans: Spans, instruments: Instruments) -> None:
+        """Make what looks after the messages of *method*."""
+        self._method = method
+        self._spans = spans
+        self._instruments = instruments
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Message]:
+        """Trace and count one, whose answer is made within."""
+        message = Message()
+        span = self._spans.start_message()
+        token = tracing.enter(span)
+        try:
+            yield message
+        except Exception as error:
+            message.failed(error)
+            raise
+        except BaseException:
+            message.end = CANCELLED
+            raise
+        finally:
+            self._spans.end_message(span, message.end.code, message.end.reason)
+            tracing.leave(token)
+            self._instruments.record_message(self._method, message.end.code)

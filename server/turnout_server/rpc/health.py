@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from turnout_server.rpc.standard import HealthListResponse
 from turnout_server.transport.call import Call
 from turnout_server.vocabulary.errors import Kind, TurnoutError
 
@@ -48,6 +51,13 @@ class Health:
         if status is None:
             raise ServiceUnknownError(f"no service named {request.service[:128]!r}")
         return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(self, request: Message, call: Call) -> Message:
+        """Return the status of the server, which has no name, and of every service."""
+        response: Any = HealthListResponse()
+        for service, status in self._statuses.items():
+            response.statuses[service].status = status
+        return response  # type: ignore[no-any-return]
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: Call

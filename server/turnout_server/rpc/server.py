@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from google.rpc import error_details_pb2
 
 from turnout_server.config import ErrorForm, LimitsConfig, format_address, parse_address
 from turnout_server.gateway.native import NativePlane
@@ -22,6 +20,8 @@ from turnout_server.rpc.chain import Element
 from turnout_server.rpc.door import Door, methods_of
 from turnout_server.rpc.elements import Admit, Count, Trace
 from turnout_server.rpc.health import Health
+from turnout_server.rpc.reflection import Reflection
+from turnout_server.rpc.standard import HEALTH, REFLECTION, REFLECTION_ALPHA
 from turnout_server.transport.engine import EngineTransport
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.grpcio import GrpcioTransport
@@ -31,8 +31,7 @@ _log = structlog.get_logger("turnout.rpc")
 _LAST_WORDS_S = 0.2
 """What handlers get to end once they were cancelled, in seconds."""
 _LOOK_EVERY_S = 0.005
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-"""Its messages are those of v1alpha, field by field."""
+_REFLECTIONS = (REFLECTION, REFLECTION_ALPHA)
 
 
 class Listening(NamedTuple):
@@ -84,8 +83,8 @@ async def listening(
     counted, let in by the gate, and then looked at by the *checks* in their order: who it is, and what they may do.
     What is refused shows too, so counting comes first.
 
-    With a *native* plane, which only the engine can have, most inferences never come to a handler. It has no checks and
-    makes no spans, so where there are any it is left out.
+    With a *native* plane, which only the engine can have, most inferences never come to a handler. It has no checks, so
+    where there are any it is left out; and so it is where spans are wanted that it cannot make.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -93,18 +92,20 @@ async def listening(
     inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
     gate = Gate(limits.concurrent_calls, inside)
     health = Health(service.full_name for service in services)
-    everything = {**services, _descriptor(health_pb2, "Health"): health}
+    everything = {**services, HEALTH: health}
     trace, count = Trace(spans), Count(instruments)
     door = Door(gate, (trace, count, Admit(gate), *checks))
     # Health answers while the server drains and while it is full; its watchers are not waited for, but are bounded.
     health_gate = Gate(limits.concurrent_calls)
     health_door = Door(health_gate, (trace, count, Admit(health_gate), *checks))
-    methods = _reflection(tuple(service.full_name for service in everything), door)
+    reflection = Reflection((*everything, *_REFLECTIONS), (error_details_pb2.DESCRIPTOR,))
+    everything |= dict.fromkeys(_REFLECTIONS, reflection)
+    methods: Methods = {}
     for service, servicer in everything.items():
         methods |= methods_of(service, servicer, health_door if servicer is health else door)
     server: Transport
     if data_plane == "engine":
-        answers = native is not None and not checks and not spans.enabled
+        answers = native is not None and not checks and (native.plane.traces or not spans.enabled)
         plane = native.plane.inner if native is not None and answers else None
         server = EngineTransport(methods, limits, plane, errors=errors)
     else:
@@ -138,14 +139,3 @@ async def _drained(gate: Gate, elsewhere: Callable[[], int], timeout_s: float) -
             return False
         await asyncio.sleep(_LOOK_EVERY_S)
     return True
-
-
-def _descriptor(module: Any, name: str) -> ServiceDescriptor:
-    service: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
-    return service
-
-
-def _reflection(names: tuple[str, ...], door: Door) -> Methods:
-    service = _descriptor(reflection_pb2, "ServerReflection")
-    servicer = ReflectionServicer((*names, service.full_name))
-    return methods_of(service, servicer, door) | methods_of(service, servicer, door, _REFLECTION_V1)

@@ -18,6 +18,9 @@ from turnout_server.config import Config
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
+from turnout_server.gateway.spans import Spans
+from turnout_server.instruments.instruments import Instruments
+from turnout_server.rpc.elements import Messages
 from turnout_server.rpc.open_inference.servicer import OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2
 from turnout_server.rpc.turnout_v1.models import ModelService
@@ -37,6 +40,8 @@ def services_of(
     administration: Administration,
     config: Config,
     ready: Callable[[], bool],
+    spans: Spans | None = None,
+    instruments: Instruments | None = None,
 ) -> Mapping[ServiceDescriptor, object]:
     """Return the servicers by the descriptor of the service that they answer.
 
@@ -46,7 +51,12 @@ def services_of(
         administration: for changing.
         config: the process's configuration.
         ready: whether the server should get traffic.
+        spans: traces the messages of streams; None does not.
+        instruments: counts them; None for nobody.
     """
+    service = _service(open_inference_pb2)
+    method = f"{service.full_name}/ModelStreamInfer"
+    messages = Messages(method, spans or Spans(), instruments or Instruments())
     tensors = OpenInferenceServicer(
         data_plane,
         catalog,
@@ -55,9 +65,10 @@ def services_of(
         ready=ready,
         log_level=config.telemetry.log_level,
         answers=config.open_inference.answers,
+        watched=messages.one,
     )
     return {
-        _service(open_inference_pb2): tensors,
+        service: tensors,
         _service(recommendation_service_pb2): RecommendationService(data_plane),
         _service(ranking_service_pb2): RankingService(data_plane),
         _service(pricing_service_pb2): PricingService(data_plane),

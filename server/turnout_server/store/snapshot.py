@@ -23,7 +23,7 @@ from turnout_server.store.layout import (
 from turnout_server.store.manifest import MANIFEST_NAME
 from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
-_DISTRUST_EVERY = 64
+_DISTRUST_EVERY = 512
 """Each model is looked at afresh once in so many rounds, so that even what its stamps hide is noticed."""
 
 _NO_LABELS: Mapping[str, int] = MappingProxyType({})

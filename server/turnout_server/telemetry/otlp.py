@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_BSP_SCHEDULE_DELAY
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -25,12 +26,16 @@ from opentelemetry.sdk.trace.sampling import ParentBased, ParentBasedTraceIdRati
 from turnout_server.config import TelemetryConfig
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.families import Readable
+from turnout_server.telemetry.native_spans import NativeSpans, WrittenSpanExporter
 from turnout_server.telemetry.otlp_metrics import WithInstruments, observe_process
 from turnout_server.telemetry.past_spans import PastSpans
+from turnout_server.telemetry.sampling import number_of
 from turnout_server.vocabulary.errors import ConfigurationError
 
 CLOSING_S = 3.0
 """How long the last spans and metrics may take to be sent."""
+_DELAY_MS = 5000
+"""How long a span may wait for others to leave with, in milliseconds; the SDK's own number."""
 _ABORTING_S = 1.0
 """How long an export that was broken off may take to notice."""
 _EXPORTER_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
@@ -42,7 +47,8 @@ _log = structlog.get_logger("turnout.telemetry")
 class _Pipeline(NamedTuple):
     """One signal on its way out."""
 
-    provider: TracerProvider | MeterProvider
+    shutdown: Callable[[], None]
+    """Sends what is left."""
     exporter: OTLPSpanExporter | OTLPMetricExporter
 
 
@@ -97,7 +103,7 @@ def resource_of(version: str) -> Resource:
 
 
 def _traces(config: TelemetryConfig, resource: Resource, version: str) -> tuple[_Pipeline, Spans]:
-    exporter = OTLPSpanExporter(endpoint=config.otlp_endpoint)
+    exporter = WrittenSpanExporter(endpoint=config.otlp_endpoint)
     provider = TracerProvider(sampler=_sampler(config), resource=resource, shutdown_on_exit=False)
     processor = BatchSpanProcessor(exporter)
     provider.add_span_processor(processor)
@@ -105,9 +111,15 @@ def _traces(config: TelemetryConfig, resource: Resource, version: str) -> tuple[
         trace.set_tracer_provider(provider)
     follows_parent = isinstance(provider.sampler, ParentBased)
     recorder = PastSpans(processor, provider, version)
-    return _Pipeline(provider, exporter), Spans(
-        provider.get_tracer("turnout", version), recorder, follows_parent=follows_parent
-    )
+    delay_s = number_of(OTEL_BSP_SCHEDULE_DELAY, _DELAY_MS) / 1e3
+    native = NativeSpans(exporter, provider, processor, version, delay_s)
+
+    def shutdown() -> None:
+        native.close()
+        provider.shutdown()
+
+    tracer = provider.get_tracer("turnout", version)
+    return _Pipeline(shutdown, exporter), Spans(tracer, recorder, follows_parent=follows_parent, native=native)
 
 
 def _sampler(config: TelemetryConfig) -> Sampler | None:
@@ -120,7 +132,7 @@ def _metrics(config: TelemetryConfig, resource: Resource, instruments: Readable)
     reader = PeriodicExportingMetricReader(WithInstruments(exporter, instruments))
     provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     observe_process(provider)
-    return _Pipeline(provider, exporter)
+    return _Pipeline(provider.shutdown, exporter)
 
 
 def _variable(name: str) -> str:
@@ -130,7 +142,7 @@ def _variable(name: str) -> str:
 
 def _close(pipelines: list[_Pipeline]) -> None:
     """Send what is left, all signals at once; break off what takes too long, since the SDK itself may wait a minute."""
-    closers = [threading.Thread(target=pipeline.provider.shutdown, daemon=True) for pipeline in pipelines]
+    closers = [threading.Thread(target=pipeline.shutdown, daemon=True) for pipeline in pipelines]
     for closer in closers:
         closer.start()
     deadline = time.monotonic() + CLOSING_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import TurnoutError
@@ -84,3 +84,30 @@ class Record(NamedTuple):
     """Of a mirror's copy: the `seq` of the request that was copied; else -1."""
     comparison: Comparison | None = None
     """Of a mirror's copy: how its answer differs."""
+
+
+class Page(Protocol):
+    """Records that the native data plane has made, in columns, in the order of their numbers. Never empty.
+
+    One thread at a time.
+    """
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    @property
+    def lost(self) -> int:
+        """How many more there were no room for: they came after those that are here."""
+
+    def keep(self, count: int) -> None:
+        """Lose all but the first *count*."""
+
+    def join(self, later: Self) -> None:
+        """Take what another page has, whose numbers are higher."""
+
+    def encode(self, key: bytes, key_id: str) -> tuple[object, object]:
+        """Return the journal's columns, with units hashed by *key*: Arrow's schema and array, as its capsules.
+
+        Raises:
+            ValueError: there are more texts than columns can hold.
+        """

@@ -9,6 +9,7 @@ from typing import Protocol
 from turnout_server.config import Answers
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
+from turnout_server.rpc.elements import Message
 from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference import parameters
 from turnout_server.rpc.open_inference.admin import OpenInferenceAdmin
@@ -21,6 +22,14 @@ from turnout_server.vocabulary.query import Prediction, Query
 
 STREAM_LIMIT = 16
 """Requests of one stream that may be under way at once."""
+
+
+Watched = Callable[[], contextlib.AbstractContextManager[Message]]
+"""Makes what a message is answered within."""
+
+
+def _unwatched() -> contextlib.AbstractContextManager[Message]:
+    return contextlib.nullcontext(Message())
 
 
 class Infers(Protocol):
@@ -43,6 +52,7 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         ready: Callable[[], bool] = lambda: True,
         log_level: str = "info",
         answers: Answers = "raw",
+        watched: Watched = _unwatched,
     ) -> None:
         """Make a servicer.
 
@@ -54,9 +64,11 @@ class OpenInferenceServicer(OpenInferenceAdmin):
             ready: says whether the server takes requests.
             log_level: the level that the process logs at, for `LogSettings`.
             answers: the form of outputs, where a request does not ask for one.
+            watched: what each message of a stream is answered within; see `Messages`.
         """
         self._data_plane = data_plane
         self._answers = answers
+        self._watched = watched
         self._shared_memory = SharedMemory(enabled=allow_shared_memory)
         super().__init__(catalog, administration, self._shared_memory, ready=ready, log_level=log_level)
 
@@ -87,14 +99,16 @@ class OpenInferenceServicer(OpenInferenceAdmin):
         async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
             answer = pb.ModelStreamInferResponse()
             response = answer.infer_response
-            try:
-                await self._infer(request, call, response)
-            except TurnoutError as error:
-                if raises:
-                    raise
-                response.Clear()
-                answer.error_message = f"{error.reason}: {error.message}"
-                response.id = request.id
+            with self._watched() as message:
+                try:
+                    await self._infer(request, call, response)
+                except TurnoutError as error:
+                    if raises:
+                        raise
+                    message.failed(error)
+                    response.Clear()
+                    answer.error_message = f"{error.reason}: {error.message}"
+                    response.id = request.id
             if _asks_for_final(request):
                 response.parameters["triton_final_response"].bool_param = True
             return answer

@@ -1,0 +1,122 @@
+//! Pages as Python sees them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow_data::ffi::FFI_ArrowArray;
+use arrow_schema::ffi::FFI_ArrowSchema;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+use super::arrow;
+use super::page::{Page as Columns, Row};
+use crate::decide::{Decision, Reason};
+use crate::infer::record::{CANCELLED, OK};
+use crate::spans::trace_id;
+
+/// Adds what is in this file to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Page>()?;
+    module.add_function(wrap_pyfunction!(page, module)?)
+}
+
+/// See `turnout_engine.pyi`.
+#[pyclass(frozen, module = "turnout_engine")]
+pub struct Page {
+    inner: Mutex<Columns>,
+}
+
+impl Page {
+    /// Wraps a page.
+    pub fn new(page: Columns) -> Self {
+        Self { inner: Mutex::new(page) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Columns> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Capsules<'py> = (Bound<'py, PyCapsule>, Bound<'py, PyCapsule>);
+
+#[pymethods]
+impl Page {
+    fn __len__(&self) -> usize {
+        self.lock().len()
+    }
+
+    #[getter]
+    fn lost(&self) -> u64 {
+        self.lock().lost
+    }
+
+    fn keep(&self, count: usize) {
+        self.lock().keep(count);
+    }
+
+    fn join(&self, later: &Bound<'_, Self>) -> PyResult<()> {
+        let later = later.get();
+        if std::ptr::eq(self, later) {
+            return Err(PyValueError::new_err("a page cannot be joined to itself"));
+        }
+        self.lock().join(&later.lock());
+        Ok(())
+    }
+
+    fn encode<'py>(&self, py: Python<'py>, key: &[u8], key_id: &str) -> PyResult<Capsules<'py>> {
+        let made = py.detach(|| {
+            let data = arrow::encode(&self.lock(), key, key_id)?;
+            Ok::<_, arrow_schema::ArrowError>((
+                FFI_ArrowSchema::try_from(data.data_type())?,
+                FFI_ArrowArray::new(&data),
+            ))
+        });
+        let (schema, array) = made.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let schema = PyCapsule::new_with_value(py, schema, c"arrow_schema")?;
+        Ok((schema, PyCapsule::new_with_value(py, array, c"arrow_array")?))
+    }
+}
+
+type Decided = (String, String, String, i64, String, String, i64, Option<f64>, String, String);
+type Told = (u64, u64, u64, String, Decided, String, String, u64, Option<u64>, String);
+
+/// Makes a page of records, each with its number, when it came, what it took, code, decision, unit, request id, rows,
+/// how long it waited, and traceparent.
+#[pyfunction]
+fn page(boot: &str, records: Vec<Told>) -> PyResult<Page> {
+    let mut made = Columns::new(boot.into());
+    for (place, record) in records.into_iter().enumerate() {
+        let (seq, arrived, took, code, decision, unit, request_id, rows, queue, traceparent) = record;
+        let code = CODES.into_iter().find(|other| *other == code).ok_or_else(|| unknown(&code))?;
+        let decision = Arc::new(decided(decision)?);
+        let (unit, request_id, trace) = (&*unit, &*request_id, trace_id(&traceparent));
+        made.push(Row { seq, arrived, took, queue, rows, unit, request_id, trace }, place, || (decision, code));
+    }
+    Ok(Page::new(made))
+}
+
+/// Codes that tests may name.
+const CODES: [&str; 4] = [OK, CANCELLED, "MODEL_FAILED", "QUEUE_FULL"];
+
+fn decided(told: Decided) -> PyResult<Decision> {
+    let (route, target, model, version, reason, assigned, place, propensity, table_digest, epoch) = told;
+    Ok(Decision {
+        index: 0,
+        route,
+        target,
+        model,
+        version,
+        reason: Reason::named(&reason).ok_or_else(|| unknown(&reason))?,
+        assigned,
+        override_index: usize::try_from(place).ok(),
+        propensity,
+        table_digest,
+        epoch,
+        mirrored: false,
+        task: None,
+    })
+}
+
+fn unknown(found: &str) -> PyErr {
+    PyValueError::new_err(format!("{found:?} is not known"))
+}

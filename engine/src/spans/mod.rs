@@ -1,0 +1,15 @@
+//! Traces: which calls are recorded, and their spans, the same as `gateway/spans.py` makes them.
+//!
+//! The control plane configures it and sends what it takes here: it has the SDK, with resource, sampler and exporter.
+
+mod buffer;
+mod context;
+mod ids;
+mod otlp;
+mod sampler;
+mod span;
+
+pub use buffer::Batch;
+pub use context::{Context, SpanId, TraceId, trace_id};
+pub use sampler::Settings;
+pub use span::{End, Span, Spans, Start};

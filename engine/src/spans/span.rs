@@ -1,0 +1,169 @@
+//! The spans of calls, queues and runs.
+
+use std::sync::Arc;
+
+use super::buffer::{Batch, Buffer};
+use super::context::{Context, SpanId, state};
+use super::ids;
+use super::otlp::{Head, Kind, Writer};
+use super::sampler::Settings;
+use crate::call;
+use crate::decide::Decision;
+use crate::infer::record::Timing;
+
+const QUEUE: &str = "turnout.queue";
+const RUN: &str = "turnout.run";
+const ROWS: &str = "turnout.batch.rows";
+/// The status codes that the semantic conventions count as errors of a server.
+const SERVER_FAULTS: [&str; 6] =
+    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
+
+/// The span of a call that is recorded, until it ends.
+#[derive(Debug)]
+pub struct Span {
+    pub context: Context,
+    /// The caller's.
+    parent: Option<SpanId>,
+    /// `tracestate`, as the caller's span has it.
+    state: String,
+    method: &'static str,
+}
+
+/// What tracing says of a call that begins.
+pub enum Start {
+    /// What the caller says of its trace is for Python to read.
+    Odd,
+    /// Nobody wants to know of it.
+    Quiet,
+    Recorded(Arc<Span>),
+}
+
+/// What a call's span says of its end.
+pub struct End<'a> {
+    /// The name of a status code of gRPC's.
+    pub code: &'static str,
+    /// Empty for a call that was answered.
+    pub reason: &'static str,
+    pub decision: &'a Decision,
+    pub request_id: &'a str,
+    pub timing: Option<Timing>,
+    /// In nanoseconds since the epoch.
+    pub started: u64,
+    pub ended: u64,
+    /// What to add to the plane's clock to get those.
+    pub offset: u64,
+}
+
+/// Makes spans, and keeps them until they are taken.
+pub struct Spans {
+    settings: Settings,
+    buffer: Buffer,
+}
+
+impl Spans {
+    /// Makes a maker of spans.
+    pub fn new(settings: Settings) -> Self {
+        Self { buffer: Buffer::new(settings.most_spans, settings.batch_spans), settings }
+    }
+
+    /// Begins a call of `method`.
+    pub fn start(&self, method: &'static str, head: &call::Head) -> Start {
+        let parent = match head.get("traceparent").map(Context::parse) {
+            None => None,
+            Some(None) => return Start::Odd,
+            Some(Some(parent)) => Some(parent).filter(Context::is_valid),
+        };
+        let trace = parent.map_or_else(ids::trace_id, |parent| parent.trace);
+        if !self.settings.samples(&trace, parent.as_ref()) {
+            return Start::Quiet;
+        }
+        let said = head.get("tracestate").filter(|_| parent.is_some()).unwrap_or_default();
+        let Some(state) = state(said) else { return Start::Odd };
+        let context = Context { trace, span: ids::span_id(), sampled: true };
+        let parent = parent.map(|parent| parent.span);
+        Start::Recorded(Arc::new(Span { context, parent, state, method }))
+    }
+
+    /// Ends a call: its span, and that of its time in a queue.
+    pub fn ended(&self, span: &Span, end: &End<'_>) {
+        let mut bytes = Vec::with_capacity(1024);
+        let waited = end.timing.filter(|timing| timing.started > 0);
+        if let Some(timing) = waited {
+            let ended = timing.started.wrapping_add(end.offset);
+            let queue = child(span, &ids::span_id(), QUEUE, ended - timing.queue.min(ended), ended);
+            queue.end(&mut bytes);
+        }
+        let is_error = SERVER_FAULTS.contains(&end.code);
+        let mut call = Writer::new(&Head {
+            trace: &span.context.trace,
+            span: &span.context.span,
+            state: &span.state,
+            parent: span.parent.as_ref(),
+            remote: span.parent.is_some(),
+            name: span.method,
+            kind: Kind::Server,
+            started: end.started,
+            ended: end.ended,
+            is_error,
+        });
+        let decision = end.decision;
+        call.text("rpc.system.name", "grpc");
+        call.text("rpc.method", span.method);
+        call.text("turnout.route", &decision.route);
+        call.text("turnout.target", &decision.target);
+        call.text("turnout.reason", decision.reason.name());
+        call.text("turnout.model.name", &decision.model);
+        call.number("turnout.model.version", decision.version);
+        call.text("turnout.assigned_target", &decision.assigned);
+        call.text("turnout.request.id", end.request_id);
+        if let Some(timing) = end.timing {
+            call.number(ROWS, timing.rows as i64);
+        }
+        call.text("rpc.response.status_code", end.code);
+        if !end.reason.is_empty() {
+            call.text("turnout.error.reason", end.reason);
+        }
+        if is_error {
+            call.text("error.type", end.code);
+        }
+        call.end(&mut bytes);
+        self.buffer.push(if waited.is_some() { 2 } else { 1 }, &bytes);
+    }
+
+    /// Records a run: the child of its first recorded request, linked to all of them. `timing` is the run's.
+    pub fn ran<'a>(&self, requests: impl Iterator<Item = &'a Span> + Clone, timing: &Timing, offset: u64) {
+        let Some(first) = requests.clone().next() else { return };
+        let started = timing.started.wrapping_add(timing.input).wrapping_add(offset);
+        let mut run = child(first, &ids::span_id(), RUN, started, started.wrapping_add(timing.infer));
+        run.number(ROWS, timing.rows as i64);
+        requests.for_each(|request| run.link(&request.context));
+        let mut bytes = Vec::with_capacity(256);
+        run.end(&mut bytes);
+        self.buffer.push(1, &bytes);
+    }
+
+    /// Returns the oldest spans, as fields of OTLP's `ScopeSpans`; fewer than a batch only where `rest` says so.
+    pub fn take(&self, rest: bool) -> Option<Batch> {
+        self.buffer.take(rest)
+    }
+
+    /// Returns how many spans there was no room for.
+    pub fn lost(&self) -> u64 {
+        self.buffer.lost()
+    }
+}
+
+fn child(of: &Span, id: &SpanId, name: &str, started: u64, ended: u64) -> Writer {
+    Writer::new(&Head {
+        trace: &of.context.trace,
+        span: id,
+        state: &of.state,
+        parent: Some(&of.context.span),
+        remote: false,
+        name,
+        kind: Kind::Internal,
+        started,
+        ended,
+        is_error: false,
+    })
+}

@@ -1,0 +1,66 @@
+"""What two planes export of one call, in a form in which it can be compared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.differential.calls import STREAM, Call
+from tests.e2e.collector import attributes
+
+
+class Trace(NamedTuple):
+    """The spans of one call."""
+
+    id: str
+    """Of the trace, in hexadecimal."""
+    request_ids: frozenset[str]
+    """What its requests are called in records."""
+    text: str
+    """All that does not depend on time, or on ids of the process's own."""
+
+
+def traces(spans: Sequence[Span]) -> list[Trace]:
+    """Return *spans*, call by call, without streams."""
+    children: dict[bytes, list[Span]] = defaultdict(list)
+    for span in spans:
+        if span.kind != Span.SPAN_KIND_SERVER:
+            children[span.parent_span_id].append(span)
+    # A stream's span tells of the request that ended last, and which one that is is chance.
+    calls = [span for span in spans if span.kind == Span.SPAN_KIND_SERVER and span.name != STREAM]
+    return [_trace(span, children[span.span_id]) for span in calls]
+
+
+def trace_of(call: Call) -> str:
+    """Return the id of the trace that *call* names; what is no such name is no trace's."""
+    return dict(call.metadata).get("traceparent", "")[3:35]  # type: ignore[return-value]
+
+
+def _trace(span: Span, children: Sequence[Span]) -> Trace:
+    named = attributes(span).get("turnout.request.id")
+    whole = [_text(span, span), *sorted(_text(child, span) for child in children)]
+    return Trace(span.trace_id.hex(), frozenset({named} - {None}), "\n  ".join(whole))
+
+
+def _text(span: Span, call: Span) -> str:
+    is_remote = span is call and bool(span.parent_span_id)
+    assert span.start_time_unix_nano <= span.end_time_unix_nano
+    assert span.trace_id == call.trace_id
+    return repr(
+        (
+            span.name,
+            span.kind,
+            span.trace_id.hex() if call.parent_span_id else "",
+            span.parent_span_id.hex() if is_remote else span.parent_span_id == call.span_id,
+            span.trace_state,
+            span.flags,
+            list(attributes(span).items()),
+            (span.status.code, span.status.message, span.HasField("status")),
+            [(link.trace_id == call.trace_id, link.span_id == call.span_id, link.flags) for link in span.links],
+            len(span.span_id),
+            len(span.events),
+        )
+    )
