@@ -201,6 +201,15 @@ class Plane:
     def close(self) -> None:
         """Hand every call to Python from now on."""
 
+    def copies(self, most: int) -> tuple[list[Any], list[Any]]:
+        """Return the oldest requests that mirrors get copies of, and the copies dropped since this was asked.
+
+        `turnout_server.engine.copies` says what is in each.
+
+        Args:
+            most: how many copies; of one request there may be more.
+        """
+
     @property
     def declined(self) -> int:
         """How many calls of its method were left to Python."""
@@ -360,6 +369,30 @@ def parse_infer(
         ValueError: the signature cannot be read.
     """
 
+def page(
+    boot: str,
+    records: Sequence[
+        tuple[
+            int,
+            int,
+            int,
+            str,
+            tuple[str, str, str, int, str, str, int, float | None, str, str],
+            str,
+            str,
+            int,
+            int | None,
+            str,
+        ]
+    ],
+) -> Page:
+    """Return a page of records: number, arrival and duration in nanoseconds, code, decision (as in `decide`, up to the
+    epoch), unit, request id, rows, nanoseconds in a queue, and traceparent.
+
+    Raises:
+        ValueError: a code or a reason is unknown.
+    """
+
 def parse_typed(
     method: str, message: bytes, metadata: dict[str, str], signature: bytes
 ) -> tuple[str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
@@ -397,30 +430,6 @@ def answer_typed(
 
     Raises:
         ValueError: a reason, dtype or method is unknown.
-    """
-
-def page(
-    boot: str,
-    records: Sequence[
-        tuple[
-            int,
-            int,
-            int,
-            str,
-            tuple[str, str, str, int, str, str, int, float | None, str, str],
-            str,
-            str,
-            int,
-            int | None,
-            str,
-        ]
-    ],
-) -> Page:
-    """Return a page of records: number, arrival and duration in nanoseconds, code, decision (as in `decide`, up to the
-    epoch), unit, request id, rows, nanoseconds in a queue, and traceparent.
-
-    Raises:
-        ValueError: a code or a reason is unknown.
     """
 
 def encode_infer(

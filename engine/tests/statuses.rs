@@ -24,6 +24,27 @@ fn kind(name: &str) -> Kind {
     }
 }
 
+/// gRPC's status codes.
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 fn leaked(text: &Json) -> &'static str {
     text.as_str().unwrap().to_owned().leak()
 }
@@ -46,6 +67,7 @@ fn statuses_are_pythons_to_the_byte() {
     for golden in golden {
         let status = status_of(&error(golden));
         assert_eq!(Json::from(status.code), golden["code"], "{golden}");
+        assert_eq!(NAMES[usize::from(status.code)], error(golden).kind.code());
         assert_eq!(Json::from(&*status.message), golden["text"]);
         let trailers = status.trailers.iter().map(|(name, value)| {
             let value = match value {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.differential.calls import STREAM, Call
 from tests.e2e.collector import attributes
+
+_PLAIN = re.compile("(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?")
 
 
 class Trace(NamedTuple):
@@ -37,6 +40,13 @@ def traces(spans: Sequence[Span]) -> list[Trace]:
 def trace_of(call: Call) -> str:
     """Return the id of the trace that *call* names; what is no such name is no trace's."""
     return dict(call.metadata).get("traceparent", "")[3:35]  # type: ignore[return-value]
+
+
+def is_plain(call: Call) -> bool:
+    """Say whether all of the trace context that *call* has is as ordinary writers leave it."""
+    said = dict(call.metadata)
+    state = said.get("tracestate", "")
+    return bool(_PLAIN.fullmatch(str(said.get("traceparent", "")))) and state in ("", "vendor=1")
 
 
 def _trace(span: Span, children: Sequence[Span]) -> Trace:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
-from tests.e2e.probes import PATIENCE_S, connected, metrics, unary
+from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, unary
 from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
 from turnout import v1
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
@@ -93,6 +93,51 @@ def test_a_value_that_makes_a_quick_model_slow_keeps_nobody_from_being_served(
         assert not any(call.done() for call in endless)
         for call in endless:
             call.cancel()
+    assert declined(gateway) == 0
+
+
+MIRRORED = """\
+routes:
+  copied:
+    task: tensors
+    salt: s
+    targets: [{name: only, model: echo-fp32, version: 1, weight: 1}]
+    mirrors:
+      - {model: echo, version: 1, fraction: 1}
+      - {model: echo-fp32, version: 1, fraction: 1}
+      - {model: slow, version: 1, fraction: 0}
+  ranked:
+    task: ranking
+    salt: s
+    targets: [{name: only, model: ranking, version: 1, weight: 1}]
+    mirrors: [{model: ranking, version: 2, fraction: 1}]
+"""
+
+
+def test_a_route_with_mirrors_is_answered_by_the_engine_too(store: Path, start_gateway: StartGateway) -> None:
+    """`echo` has more inputs, so that its copies fail; the version that answered itself needs none."""
+    (store / "routes.yaml").write_text(MIRRORED)
+    gateway = start_gateway(store)
+    asked = request("FP32", typed=True)
+    asked.model_name = "copied"
+    with connected(gateway.address) as channel:
+        infer = unary(channel, INFER)
+        for _ in range(10):
+            infer(asked.SerializeToString(), timeout=PATIENCE_S)
+        ranks = v1.RankRequest(candidate_ids=["a", "b"])
+        ranks.selector.name = "ranked"
+        ranks.candidate_features.add(name="price").floats.values.extend([1.0, 2.0])
+        rank = unary(channel, "turnout.v1.RankingService/Rank")
+        for _ in range(10):
+            rank(ranks.SerializeToString(), timeout=PATIENCE_S)
+    eventually(lambda: sum(metrics(gateway, "turnout_mirrors_total").values()) == 30)
+    found = {
+        (dict(labels)["model"], dict(labels)["outcome"]): count
+        for labels, count in metrics(gateway, "turnout_mirrors_total").items()
+    }
+    # A copy may be dropped where the machine is busy.
+    assert found.pop(("ranking", "sent")) + found.pop(("ranking", "dropped"), 0) == 10
+    assert found == {("echo", "failed"): 10, ("echo-fp32", "same"): 10}
     assert declined(gateway) == 0
 
 

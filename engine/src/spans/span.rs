@@ -167,3 +167,82 @@ fn child(of: &Span, id: &SpanId, name: &str, started: u64, ended: u64) -> Writer
         is_error: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::oip::wire::{Fields, Value};
+
+    const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn spans(root: Option<u64>) -> Spans {
+        Spans::new(Settings { root, sampled: Some(u64::MAX), unsampled: None, most_spans: 9, batch_spans: 9 })
+    }
+
+    fn head(metadata: &[(&str, &str)]) -> call::Head {
+        let metadata = metadata.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+        call::Head { path: String::new(), metadata, peer: "p".into(), deadline: None }
+    }
+
+    fn recorded(spans: &Spans, metadata: &[(&str, &str)]) -> Arc<Span> {
+        match spans.start("a.B/C", &head(metadata)) {
+            Start::Recorded(span) => span,
+            Start::Odd => panic!("odd"),
+            Start::Quiet => panic!("quiet"),
+        }
+    }
+
+    #[test]
+    fn a_call_continues_its_callers_trace_or_begins_one() {
+        let spans = spans(Some(u64::MAX));
+        let found = recorded(&spans, &[("traceparent", CALLER), ("tracestate", "a=1, b=2")]);
+        assert_eq!(
+            (found.context.trace[0], found.parent.map(|id| id[0]), &*found.state),
+            (0x0a, Some(0xb7), "a=1,b=2")
+        );
+        let zeros = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
+        for metadata in [&[][..], &[("traceparent", &*zeros), ("tracestate", "a=1")], &[("tracestate", "=odd=")]] {
+            let found = recorded(&spans, metadata);
+            assert_eq!((found.parent, &*found.state), (None, ""));
+            assert_ne!(found.context.trace, [0; 16]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_sampled_is_quiet_and_what_is_odd_is_pythons() {
+        let spans = spans(None);
+        assert!(matches!(spans.start("m", &head(&[])), Start::Quiet));
+        let unsampled = CALLER.replace("-01", "-00");
+        let odd_state = ("tracestate", "=odd=");
+        assert!(matches!(spans.start("m", &head(&[("traceparent", &unsampled), odd_state])), Start::Quiet));
+        assert!(matches!(spans.start("m", &head(&[("traceparent", CALLER), odd_state])), Start::Odd));
+        assert!(matches!(spans.start("m", &head(&[("traceparent", "nonsense")])), Start::Odd));
+    }
+
+    #[test]
+    fn a_run_is_its_first_requests_child_and_linked_to_all() {
+        let spans = spans(Some(u64::MAX));
+        let requests = [recorded(&spans, &[]), recorded(&spans, &[("traceparent", CALLER)])];
+        let timing = Timing { input: 5, infer: 7, rows: 3, started: 100, ..Timing::default() };
+        spans.ran(requests.iter().map(|span| &**span), &timing, 1_000);
+        spans.ran(requests[..0].iter().map(|span| &**span), &timing, 1_000);
+        let batch = spans.take(true).unwrap();
+        assert_eq!(batch.count, 1);
+        let (number, span) = Fields::of(&batch.bytes).next_field().unwrap().unwrap();
+        assert_eq!(number, 2);
+        let mut fields = Fields::of(span.bytes().unwrap());
+        let mut found: HashMap<u32, Vec<&[u8]>> = HashMap::new();
+        while let Some((number, value)) = fields.next_field().unwrap() {
+            if let Value::Bytes(bytes) = value {
+                found.entry(number).or_default().push(bytes);
+            }
+        }
+        assert_eq!((found[&1][0], found[&4][0]), (&requests[0].context.trace[..], &requests[0].context.span[..]));
+        let linked: Vec<&[u8]> = found[&13].iter().map(|link| &link[20..28]).collect();
+        assert_eq!(linked, requests.each_ref().map(|request| &request.context.span[..]));
+        let times = [1_105u64, 1_112].map(u64::to_le_bytes);
+        assert!(times.iter().all(|time| batch.bytes.windows(8).any(|part| part == time)), "where it began and ended");
+    }
+}
