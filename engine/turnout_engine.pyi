@@ -154,7 +154,8 @@ class Page:
 
 @final
 class Plane:
-    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`.
+    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, and of `turnout.v1`
+    `RankingService/Rank`, `PricingService/PredictPrice` and `RecommendationService/Recommend`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
     """
@@ -199,6 +200,15 @@ class Plane:
 
     def close(self) -> None:
         """Hand every call to Python from now on."""
+
+    def copies(self, most: int) -> tuple[list[Any], list[Any]]:
+        """Return the oldest requests that mirrors get copies of, and the copies dropped since this was asked.
+
+        `turnout_server.engine.copies` says what is in each.
+
+        Args:
+            most: how many copies; of one request there may be more.
+        """
 
     @property
     def declined(self) -> int:
@@ -381,6 +391,45 @@ def page(
 
     Raises:
         ValueError: a code or a reason is unknown.
+    """
+
+def parse_typed(
+    method: str, message: bytes, metadata: dict[str, str], signature: bytes
+) -> tuple[str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
+    """Read a request of `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
+
+    Args:
+        method: `package.Service/Method`.
+        message: the request.
+        metadata: the call's.
+        signature: as above.
+
+    Returns:
+        Name, version, unit, request id, inputs in the signature's order (dtype, shape, raw contents), rows, size, and
+        the outputs wanted.
+
+    Raises:
+        ValueError: the signature cannot be read, or there is no such method.
+    """
+
+def answer_typed(
+    method: str,
+    message: bytes,
+    decision: tuple[str, str, str, int, str, str, float | None],
+    request_id: str,
+    outputs: list[tuple[str, str, list[int], bytes]],
+) -> tuple[bytes | None, tuple[str, str] | None]:
+    """Write the answer to a typed request, or return why *outputs* are none: a reason and a text.
+
+    Args:
+        method: as above.
+        message: the request, which is one that `parse_typed` takes.
+        decision: as of `encode_infer`.
+        request_id: the one in our records.
+        outputs: those wanted, as of `encode_infer`.
+
+    Raises:
+        ValueError: a reason, dtype or method is unknown.
     """
 
 def encode_infer(

@@ -39,6 +39,24 @@ pub enum Elements<'a> {
     Texts(&'a [Bytes]),
 }
 
+impl Elements<'_> {
+    /// Returns how many bytes the elements have.
+    pub fn nbytes(self) -> usize {
+        match self {
+            Elements::Raw(raw) => raw.len(),
+            Elements::Texts(texts) => texts.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// Returns the same elements in memory of their own.
+    pub fn copied(self) -> Data {
+        match self {
+            Elements::Raw(raw) => Data::Raw(Bytes::copy_from_slice(raw)),
+            Elements::Texts(texts) => Data::Texts(texts.iter().map(|text| Bytes::copy_from_slice(text)).collect()),
+        }
+    }
+}
+
 impl<'a> Elements<'a> {
     /// Returns the bytes of numbers; nothing for texts.
     pub fn raw(self) -> &'a [u8] {

@@ -16,7 +16,7 @@ use turnout_engine::spans::{End, Settings, Spans, Start};
 use turnout_engine::tensor::{DType, Elements};
 
 const SNAPSHOT: &str = r#"{"digest": "d", "routes": [{
-    "name": "cost", "task": "tensors", "salt": "salt-2026", "epoch": "e", "mirrored": false, "total": 100, "fallback": 0,
+    "name": "cost", "task": "tensors", "salt": "salt-2026", "epoch": "e", "mirrors": [], "total": 100, "fallback": 0,
     "targets": [
         {"name": "control", "model": "price", "version": 1, "weight": 75, "propensity": 0.75},
         {"name": "canary", "model": "price", "version": 2, "weight": 25, "propensity": 0.25}

@@ -24,6 +24,7 @@ from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.native import NativePlane
+from turnout_server.gateway.native_copies import NativeCopies
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
@@ -38,7 +39,7 @@ from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
-from turnout_server.rpc.services import services_of
+from turnout_server.rpc.services import READERS, services_of
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
@@ -113,6 +114,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
         mirrored = config.limits.mirrors_in_flight
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
+        copies = None if native is None else NativeCopies(native.plane, names, mirrors, READERS)
+        if copies is not None:
+            stack.callback(copies.close)
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
         catch_up = (lambda: None) if native is None else native.catch_up
@@ -142,6 +146,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         )
         if native is not None:
             await stack.enter_async_context(_background(native.follow()))
+        if copies is not None:
+            await stack.enter_async_context(_background(copies.follow()))
         await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():

@@ -46,7 +46,7 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many of each model's newest versions to load, besides those that labels and routes name."""
     loaders: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How many versions may load at the same time; 0 is one a core."""
-    load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     """How long a step of trying a version out may take, in seconds: its check, opening it, its first runs."""
     load_memory_mb: Annotated[int, msgspec.Meta(ge=LEAST_TRIAL_MB)] | None = None
     """How many megabytes trying a version out may take; None for half of the machine's or the container's."""

@@ -110,8 +110,11 @@ class FakeGateway(
 
     def Rank(self, request: v1.RankRequest, context: Any) -> v1.RankResponse:
         scores = [0.0] * len(request.candidate_ids)
-        for column in request.candidate_features:
-            values = column.floats.values or column.integers.values
+        wide = len(request.candidate_matrix.names)
+        for values in (
+            *(column.floats.values or column.integers.values for column in request.candidate_features),
+            *(request.candidate_matrix.values[place::wide] for place in range(wide)),
+        ):
             for index in range(len(scores) if values else 0):
                 scores[index] += values[index if len(values) > 1 else 0]
         order = sorted(range(len(scores)), key=lambda index: -scores[index])

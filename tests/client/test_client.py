@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,17 +35,25 @@ def test_rows_of_candidates_travel_as_columns(gateway: FakeGateway, client: Any)
     (seen,) = gateway.seen
     assert seen.request.selector == v1.Selector(name="ranking", unit="customer-7")
     assert seen.request.candidate_ids == ["milk-1", "milk-2"]
-    assert [column.name for column in seen.request.candidate_features] == ["price", "discount"]
-    assert seen.request.candidate_features[0].floats.values == [3.25, 4.5]
+    matrix = seen.request.candidate_matrix
+    assert (matrix.names, matrix.values[:3]) == (["price", "discount"], [3.25, 0.25, 4.5])
+    assert math.isnan(matrix.values[3]), "a feature that the last candidate lacks"
     assert seen.request.context_features[0].integers.values == [18]
     assert seen.request.context_features[1].strings.values == ["north"]
     assert seen.request.top_k == 1
 
 
-def test_columns_of_candidates_travel_as_they_are(client: Any) -> None:
+def test_columns_of_candidates_travel_as_one_matrix(gateway: FakeGateway, client: Any) -> None:
     table = np.random.default_rng(0).normal(size=(500, 60)).astype(np.float32)
     columns = {f"f{number}": table[:, number] for number in range(60)}
-    ranking = client.rank("ranking", ids=[str(number) for number in range(500)], columns=columns, unit="u")
+    ids = [str(number) for number in range(500)]
+    ranking = client.rank("ranking", ids=ids, columns=columns, unit="u")
+    whole = client.rank("ranking", ids=ids, columns={tuple(columns): table}, unit="u")
+    first, second = (seen.request for seen in gateway.seen)
+    assert first == second
+    assert (len(first.candidate_matrix.names), first.candidate_features) == (60, [])
+    assert np.array_equal(np.array(first.candidate_matrix.values, np.float32).reshape(500, 60), table)
+    assert whole.ids == ranking.ids
     assert ranking.ids == [str(number) for number in np.argsort(-table.sum(axis=1, dtype=np.float64), kind="stable")]
 
 

@@ -129,3 +129,40 @@ def test_rows_and_columns_say_the_same(columns: dict[str, list[Any]]) -> None:
         assert {name: values for name, (_, values) in sent.items()} == columns
     else:
         assert sent == {}
+
+
+@given(st.lists(st.lists(floats32, min_size=3, max_size=3), min_size=2, max_size=5))
+def test_a_matrix_says_what_its_columns_say(rows: list[list[float]]) -> None:
+    table = np.array(rows, np.float32)
+    columns = {
+        "a": of_rows(rows, 0),
+        "b": list(range(len(rows))),
+        "c": of_rows(rows, 1),
+        "d": 0.5,
+        "e": of_rows(rows, 2),
+    }
+    packed = features.pack(features.from_columns(columns), len(rows))
+    assert [column.name for column in packed.columns] == ["b", "d"]
+    assert packed.matrix == v1.FeatureMatrix(names=["a", "c", "e"], values=table.ravel())
+    for matrix in (table, table.astype(np.float64), rows, np.asfortranarray(table)):
+        alone = features.pack(features.from_columns({("a", "c", "e"): matrix}), len(rows))
+        assert (alone.columns, alone.matrix) == ([], packed.matrix)
+
+
+def of_rows(rows: list[list[float]], place: int) -> list[float]:
+    return [row[place] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "columns", [{"a": [0.5]}, {"a": [0.5, 1.5]}, {"a": [0.5, 1.5], "b": 0.5}, {"a": [1], "b": [2]}]
+)
+def test_what_is_no_matrix_travels_as_columns(columns: dict[str, Any]) -> None:
+    given = features.from_columns(columns)
+    assert features.pack(given, 2) == (given, None)
+
+
+def test_a_matrix_has_a_column_for_each_name() -> None:
+    with pytest.raises(ValueError, match="has 2 columns; expected 3"):
+        features.from_columns({("a", "b", "c"): np.zeros((4, 2), np.float32)})
+    with pytest.raises(ValueError, match="'a' stands twice"):
+        features.from_columns({"a": [1.0, 2.0], ("a", "b"): np.zeros((2, 2), np.float32)})

@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
 STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
+TYPED = (
+    "turnout.v1.RankingService/Rank",
+    "turnout.v1.PricingService/PredictPrice",
+    "turnout.v1.RecommendationService/Recommend",
+)
 
 
 class Call(NamedTuple):

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from tests.differential import chance
 from tests.differential.answers import Answer, shown
-from tests.differential.calls import INFER, Call
+from tests.differential.calls import INFER, TYPED, Call
 from tests.differential.generator import Kind, kind_of, make_call
 from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
@@ -162,7 +162,7 @@ def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Bo
     asked = [
         (call, both.second.answers[place])
         for place, call in enumerate(both.calls)
-        if call.method == INFER and kind_of(call, both.world) in (Kind.CERTAIN, Kind.MIRRORED)
+        if call.method in (INFER, *TYPED) and kind_of(call, both.world) in (Kind.CERTAIN, Kind.MIRRORED)
     ]
     ordinary = [call for call, answer in asked if _is_ordinary(call, answer)]
     assert len(ordinary) > len(asked) / 4
@@ -176,12 +176,7 @@ def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Bo
 
 def _is_ordinary(call: Call, answer: Answer) -> bool:
     """Say whether the engine is to answer a call for itself."""
-    return answer.code == "OK" and not call.about and _answered_raw(call) and is_plain(call)
-
-
-def _answered_raw(call: Call) -> bool:
-    request = _request_of(call)
-    return bool(request.raw_input_contents) or request.parameters["binary_data_output"].bool_param
+    return answer.code == "OK" and not call.about and is_plain(call)
 
 
 def test_records_are_equal(both: Both) -> None:

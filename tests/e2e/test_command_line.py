@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.e2e.conftest import Gateway, StartGateway, environment
+from tests.e2e.probes import records
 from tests.e2e.tiny_store import ROUTES
 from tests.tables import check_all
 from turnout_server.cli.application import run
@@ -196,3 +197,14 @@ def test_changes_through_a_gateway(turnout: Turnout, store: Path, tmp_path: Path
 def test_a_gateway_that_allows_no_changes_says_so(turnout: Turnout, gateway: Gateway) -> None:
     ran = turnout("label", "price", "champion", 2, "--target", gateway.address)
     assert (ran.returncode, "--allow-changes" in ran.stderr) == (77, True)
+
+
+def test_the_older_name_of_a_data_plane_is_taken_with_one_warning(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(tiny_store, "--data-plane", "auto", "--set", "transport=grpcio")
+    (warning,) = (one for one in records(gateway) if one["event"] == "outdated setting")
+    assert warning["level"] == "warning"
+    assert warning["problem"].startswith("transport: grpcio is data_plane: python now")
+    (plane,) = (one for one in records(gateway) if one["event"] == "data plane")
+    assert plane["name"] == "python"

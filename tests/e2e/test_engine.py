@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
-from tests.e2e.probes import PATIENCE_S, connected, metrics, unary
+from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, unary
 from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
+from turnout import v1
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
@@ -94,6 +96,51 @@ def test_a_value_that_makes_a_quick_model_slow_keeps_nobody_from_being_served(
     assert declined(gateway) == 0
 
 
+MIRRORED = """\
+routes:
+  copied:
+    task: tensors
+    salt: s
+    targets: [{name: only, model: echo-fp32, version: 1, weight: 1}]
+    mirrors:
+      - {model: echo, version: 1, fraction: 1}
+      - {model: echo-fp32, version: 1, fraction: 1}
+      - {model: slow, version: 1, fraction: 0}
+  ranked:
+    task: ranking
+    salt: s
+    targets: [{name: only, model: ranking, version: 1, weight: 1}]
+    mirrors: [{model: ranking, version: 2, fraction: 1}]
+"""
+
+
+def test_a_route_with_mirrors_is_answered_by_the_engine_too(store: Path, start_gateway: StartGateway) -> None:
+    """`echo` has more inputs, so that its copies fail; the version that answered itself needs none."""
+    (store / "routes.yaml").write_text(MIRRORED)
+    gateway = start_gateway(store)
+    asked = request("FP32", typed=True)
+    asked.model_name = "copied"
+    with connected(gateway.address) as channel:
+        infer = unary(channel, INFER)
+        for _ in range(10):
+            infer(asked.SerializeToString(), timeout=PATIENCE_S)
+        ranks = v1.RankRequest(candidate_ids=["a", "b"])
+        ranks.selector.name = "ranked"
+        ranks.candidate_features.add(name="price").floats.values.extend([1.0, 2.0])
+        rank = unary(channel, "turnout.v1.RankingService/Rank")
+        for _ in range(10):
+            rank(ranks.SerializeToString(), timeout=PATIENCE_S)
+    eventually(lambda: sum(metrics(gateway, "turnout_mirrors_total").values()) == 30)
+    found = {
+        (dict(labels)["model"], dict(labels)["outcome"]): count
+        for labels, count in metrics(gateway, "turnout_mirrors_total").items()
+    }
+    # A copy may be dropped where the machine is busy.
+    assert found.pop(("ranking", "sent")) + found.pop(("ranking", "dropped"), 0) == 10
+    assert found == {("echo", "failed"): 10, ("echo-fp32", "same"): 10}
+    assert declined(gateway) == 0
+
+
 def test_a_run_that_nobody_waits_for_ends_and_its_version_can_go(store: Path, start_gateway: StartGateway) -> None:
     """A billion rounds would take days: that the version is unloaded shows that they are not run."""
     gateway = start_gateway(store, "--allow-changes", "--set", "scheduling.inline_below_us=0")
@@ -107,3 +154,47 @@ def test_a_run_that_nobody_waits_for_ends_and_its_version_can_go(store: Path, st
         unload(oip.RepositoryModelUnloadRequest(model_name="slow").SerializeToString(), timeout=PATIENCE_S)
     runs = metrics(gateway, "turnout_run_duration_seconds_count")
     assert runs[("model", "slow"), ("version", "1")] == 1, "it was counted before the version went"
+
+
+TYPED = (
+    (
+        "turnout.v1.PricingService/PredictPrice",
+        v1.PredictPriceRequest(
+            selector=v1.Selector(name="price"),
+            features=[v1.FeatureColumn(name="cut", strings=v1.StringValues(values=["Ideal"]))],
+            feature_matrix=v1.FeatureMatrix(names=["carat"], values=[1, 2]),
+        ),
+    ),
+    (
+        "turnout.v1.RankingService/Rank",
+        v1.RankRequest(
+            selector=v1.Selector(name="ranking"),
+            candidate_ids=["a", "b"],
+            context_features=[v1.FeatureColumn(name="hour", integers=v1.IntegerValues(values=[7]))],
+            candidate_matrix=v1.FeatureMatrix(names=["price"], values=[1, 2]),
+        ),
+    ),
+    (
+        "turnout.v1.RecommendationService/Recommend",
+        v1.RecommendRequest(selector=v1.Selector(name="recommendation"), history_item_ids=["101"]),
+    ),
+)
+
+
+def test_typed_requests_never_come_to_python(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel:
+        for asked, (method, request) in enumerate(TYPED):
+            raw = unary(channel, method)(request.SerializeToString(), timeout=PATIENCE_S)
+            assert b"-" in raw, "the server's own request id"
+            assert declined(gateway) == asked
+            other: Any = type(request)()
+            other.CopyFrom(request)
+            other.selector.name = "echo-fp32"
+            with pytest.raises(grpc.RpcError, match="echo-fp32"):
+                unary(channel, method)(other.SerializeToString(), timeout=PATIENCE_S)
+            assert declined(gateway) == asked + 1
+    calls = metrics(gateway, "turnout_rpc_duration_seconds_count")
+    for method, _ in TYPED:
+        for code in ("OK", "INVALID_ARGUMENT"):
+            assert calls[("code", code), ("method", method)] == 1

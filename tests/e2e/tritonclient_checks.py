@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
+import ml_dtypes
 import numpy as np
 import tritonclient.grpc as client
 import tritonclient.grpc.aio as aio
@@ -40,6 +41,7 @@ SAMPLES: dict[str, np.ndarray[Any, Any]] = {
     "INT32": np.array([[-(2**31), 2**31 - 1], [1, 2]], np.int32),
     "INT64": np.array([[-(2**63), 2**63 - 1], [1, 2]], np.int64),
     "FP16": np.array([[-1.5, np.inf], [0, 65504]], np.float16),
+    "BF16": np.array([[-1.5, np.inf], [0, 2.0**100]], ml_dtypes.bfloat16),
     "FP32": np.array([[-1.5, np.nan], [0, 3e38]], np.float32),
     "FP64": np.array([[-1.5, -np.inf], [0, 1e308]], np.float64),
     "BYTES": np.array([["é漢😀", ""], ["a\0b", "tail\0"]], dtype=object),
@@ -145,9 +147,10 @@ def every_dtype_comes_back(address: str) -> None:
 @check
 def many_inputs_and_outputs_travel_together(address: str) -> None:
     with client.InferenceServerClient(address) as triton:
-        inputs = [tensor(f"in_{d.lower()}", array, d) for d, array in reversed(SAMPLES.items())]
+        samples = {datatype: array for datatype, array in SAMPLES.items() if datatype != "BF16"}
+        inputs = [tensor(f"in_{d.lower()}", array, d) for d, array in reversed(samples.items())]
         result = triton.infer("echo", inputs, request_id="all")
-        for datatype, array in SAMPLES.items():
+        for datatype, array in samples.items():
             same(result.as_numpy(f"out_{datatype.lower()}"), array)
         assert result.get_response().id == "all"
         wanted = [client.InferRequestedOutput(name) for name in ("out_bytes", "out_fp16")]

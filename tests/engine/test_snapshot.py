@@ -47,10 +47,10 @@ def test_what_no_request_can_hold_matches_none() -> None:
     assert override == {"headers": {"x-qa": "on"}, "units": [None, "u"], "target": 1}
 
 
-def test_only_a_mirror_that_gets_something_is_one() -> None:
-    assert not told()["routes"][0]["mirrored"]
-    some = Route(ROUTE.task, ROUTE.salt, ROUTE.targets, mirrors=(Mirror("rank", 1, 0.1),))
-    assert told(View(RouteTable({"cost": some})))["routes"][0]["mirrored"]
+def test_mirrors_are_told_by_their_places() -> None:
+    assert told()["routes"][0]["mirrors"] == [0.0]
+    some = Route(ROUTE.task, ROUTE.salt, ROUTE.targets, mirrors=(Mirror("rank", 1, 0.1), Mirror("rank", 2, 1.0)))
+    assert told(View(RouteTable({"cost": some})))["routes"][0]["mirrors"] == [0.1, 1.0]
 
 
 def test_models_are_those_that_the_store_has_or_that_answer() -> None:

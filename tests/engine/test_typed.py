@@ -427,3 +427,27 @@ def test_what_is_taken_of_broken_messages_is_read_alike(how: str, name: str, dat
             check(method, changed, case.signature, case.outputs)
         except DecodeError as error:
             raise AssertionError("the engine takes what is no message") from error
+
+
+def test_what_is_left_out_altogether_is_one_row_of_defaults() -> None:
+    inputs = (TensorSpec("a", DType.FP32, (-1,), default=0.5), TensorSpec("b", DType.BYTES, (-1, 1), default="x"))
+    outputs = {name: np.array([1.5], np.float32) for name in ("price", "low", "high")}
+    signature = Signature(inputs, tuple(TensorSpec(name, DType.FP32, (-1,)) for name in outputs))
+    request = pb.PredictPriceRequest(selector=pb.Selector(name="r"))
+    assert check(PRICE, request.SerializeToString(), signature, outputs)
+
+
+@pytest.mark.parametrize("hole", [0.25, float("nan")])
+@pytest.mark.parametrize("names", [["a", "b"], ["b", "a"]])
+def test_a_matrix_in_the_models_own_order_is_taken_as_it_is_unless_something_is_missing(
+    names: list[str], hole: float
+) -> None:
+    matrix = TensorSpec("x", DType.FP32, (-1, 2), columns=(Column("a", 7.0), Column("b")))
+    signature = Signature((matrix,), (TensorSpec("score", DType.FP32, (-1, 1)),))
+    request = pb.RankRequest(
+        selector=pb.Selector(name="r"),
+        candidate_ids=["c", "d", "e"],
+        candidate_matrix=pb.FeatureMatrix(names=names, values=[1, 2, hole, 4, 5, hole]),
+    )
+    outputs = {"score": np.array([[float("nan")], [1.0], [2.0]], np.float32)}
+    assert check(RANK, request.SerializeToString(), signature, outputs)

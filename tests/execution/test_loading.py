@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from tests.gateway.world import SIGNATURE, Predictor, manifest
+from tests.onnx.graphs import LINEAR, linear
 from turnout_server.config import LimitsConfig, SchedulingConfig
+from turnout_server.execution import loading
 from turnout_server.execution.loading import Loading, Opened, rules_of
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.onnx.children import Children
+from turnout_server.onnx.conversation import Passed
+from turnout_server.onnx.loader import binding
+from turnout_server.onnx.session import Session
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.scheduling.shares import Shares
-from turnout_server.store.manifest import Batching
-from turnout_server.vocabulary.errors import QueueFullError, TurnoutError
+from turnout_server.store.local import LocalFiles
+from turnout_server.store.manifest import Batching, Manifest, RuntimeOptions
+from turnout_server.store.publish import Draft, publish
+from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.errors import InvalidModelError, QueueFullError, TurnoutError
+from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 KEY = VersionKey("price", 1)
@@ -57,3 +69,54 @@ async def test_versions_share_the_room_of_the_process_and_each_begins_its_statis
         assert one.signature == SIGNATURE
         assert one.statistics.execution_count
         assert loading.load(KEY).statistics.execution_count == 0
+
+
+@pytest.mark.parametrize(
+    ("configured", "limit", "granted"),
+    [
+        (2048, "max", 2048),
+        (2048, "1073741824", 2048),
+        (None, "4294967296", 2048),
+        (None, "67108864", 512),
+    ],
+    ids=["as said", "even beyond what there is", "half of the container", "enough to start with"],
+)
+def test_a_trial_gets_what_is_configured_or_half_of_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: int | None, limit: str, granted: int
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(loading, "_GROUP_LIMITS", (tmp_path / "nowhere", tmp_path / "memory.max"))
+    assert loading.trial_memory_bytes(configured) >> 20 == granted
+
+
+def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
+    file = tmp_path / "graph"
+    file.write_bytes(linear().SerializeToString())
+    root = tmp_path / "store"
+    publish(root, Draft(model="price", task=Task.TENSORS, signature=LINEAR, files={"model.onnx": file}))
+    opened: list[Path] = []
+
+    def open_session(path: Path, options: RuntimeOptions) -> Session:
+        opened.append(path)
+        return binding()(path, options)
+
+    trials = Trials()
+    open_version = loading.opening(LocalFiles(DirectoryStore(root)), cast(Children, trials), open_session)
+    made = open_version(KEY)
+    assert (made.measured, made.independent) == ({1: 5, 64: 7}, True)
+    assert opened == [root / "models/price/1/model.onnx"]
+    trials.problem = "its first runs took more than 60 s"
+    with pytest.raises(InvalidModelError, match="its first runs took more than 60 s"):
+        open_version(KEY)
+    assert len(opened) == 1
+
+
+class Trials:
+    """Stands in for the children."""
+
+    problem = ""
+
+    def try_out(self, directory: Path, manifest: Manifest) -> Passed:
+        if self.problem:
+            raise InvalidModelError(self.problem)
+        return Passed({1: 5, 64: 7}, True)

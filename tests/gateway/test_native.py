@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.gateway.world import World, table, turns
@@ -249,6 +250,25 @@ async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
     plane.next = Ended([alike()], [], [], None)
     assert await asyncio.to_thread(requests, world.instruments) == 4
     following.cancel()
+
+
+async def test_the_engine_is_asked_more_seldom_while_nothing_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane, driver = native(World(tmp_path / "store"))
+    waits: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        waits.append(delay)
+        if len(waits) == 5:
+            plane.next = Ended([alike()], [], [], None)
+        if len(waits) == 7:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await driver.follow()
+    assert waits == [0.05, 0.1, 0.2, 0.25, 0.25, 0.05, 0.1]
 
 
 def requests(instruments: Instruments) -> int:

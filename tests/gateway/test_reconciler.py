@@ -374,3 +374,38 @@ async def test_a_target_that_gets_no_requests_is_not_waited_for(world: World) ->
     await world.look()
     assert len(next(iter(world.names.table)).route.targets) == 2
     await world.released(TWO)
+
+
+async def test_a_look_that_brings_nothing_new_is_not_acted_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle gateway with many models does nothing, nor where a version that nothing waits for is loaded."""
+    world.publish("price", "champion")
+    await world.start()
+    acted: list[bool] = []
+    advance = world.reconciler.advance
+    monkeypatch.setattr(world.reconciler, "advance", lambda: (acted.append(True), advance())[1])
+    await world.look()
+    world.reconciler.version_changed()
+    await turns()
+    assert not acted
+    world.publish("price", "champion")
+    await world.look()
+    assert acted
+    assert await world.version() == 2
+
+
+async def test_a_store_that_takes_long_to_look_at_is_looked_at_more_seldom(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.start()
+    assert world.reconciler._look is not None
+    world.reconciler._look = world.reconciler._look._replace(took_s=0.5)
+    waits: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        waits.append(delay)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await world.reconciler.poll(1.0)
+    assert waits == [50.0]

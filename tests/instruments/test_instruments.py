@@ -108,6 +108,7 @@ def test_every_series_has_a_value_for_every_label() -> None:
     instruments.record_rpc("a.B/C", "OK", 1)
     instruments.record_state(state(3, State.AVAILABLE))
     instruments.record_reload("ok")
+    instruments.record_message("a.B/C", "OK")
     for each in instruments.families():
         assert each.points, each.name
         assert {len(labels) for labels, _ in each.points} == {len(each.labels)}, each.name

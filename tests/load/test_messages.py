@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from turnout_server.load import CallError, messages
 from turnout_server.load.messages import Input, MessageError, Request, Tensor, from_json, made_up, serialised
 from turnout_server.load.stubs import pb
-from turnout_server.vocabulary.tensors import NUMPY_DTYPES
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, fp32_of
 
 EVERY_DTYPE = [Input(f"in_{datatype.lower()}", datatype, (-1, -1)) for datatype in NUMPY_DTYPES]
 
@@ -78,8 +78,8 @@ def test_large_requests_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_datatype_is_named() -> None:
-    with pytest.raises(MessageError, match="input 'x': unknown datatype 'BF16'"):
-        made_up([Input("x", "BF16", (1,))], rows=1, axis=1, count=1, seed=0)
+    with pytest.raises(MessageError, match="input 'x': unknown datatype 'FP8'"):
+        made_up([Input("x", "FP8", (1,))], rows=1, axis=1, count=1, seed=0)
 
 
 # ---------------------------------------------------------------- messages
@@ -124,7 +124,8 @@ def test_a_signature_is_read_from_metadata() -> None:
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]]])
 def test_data_may_be_nested_or_flat(datatype: str, data: list[Any]) -> None:
     (request,) = from_json(body(datatype, [2, 2], data))
-    assert np.frombuffer(request.tensors[0].raw, NUMPY_DTYPES[datatype]).tolist() == [1, 2, 3, 4]
+    found = np.frombuffer(request.tensors[0].raw, NUMPY_DTYPES[datatype])
+    assert (fp32_of(found) if datatype == "BF16" else found).tolist() == [1, 2, 3, 4]
     assert request.tensors[0][:3] == ("x", datatype, (2, 2))
 
 
@@ -151,7 +152,7 @@ def test_a_list_of_bodies_is_as_many_requests() -> None:
         ("{}", "inputs"),
         ("[]", "no request"),
         ('{"inputs": [], "frobnicate": 1}', "frobnicate"),
-        (body("BF16", [1], [1]), "found datatype 'BF16'"),
+        (body("FP8", [1], [1]), "found datatype 'FP8'"),
         (body("FP32", [2], [1.0]), "expected 2 elements by its shape, found 1"),
         (body("FP32", [-1], [1.0]), "sizes are 0 or more"),
         (body("FP32", [1], ["1.0"]), "found '1.0' among elements of datatype FP32"),

@@ -15,6 +15,7 @@ from turnout_server.onnx.session import OpenSession
 from turnout_server.onnx.trial import inspect, load, made_up
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import bf16_of, fp32_of
 
 
 def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
@@ -168,6 +169,23 @@ def test_rows_that_change_each_others_answers_are_noticed(
     )
 
 
+@pytest.mark.parametrize(("axis", "independent"), [(1, True), (0, False)])
+def test_rows_of_bf16_that_change_each_others_answers_are_noticed(
+    open_session: OpenSession, tmp_path: Path, axis: int, independent: bool
+) -> None:
+    number = TensorProto.BFLOAT16
+    nodes = [
+        NODE("Cast", ["x"], ["wide"], to=FLOAT),
+        NODE("Softmax", ["wide"], ["soft"], axis=axis),
+        NODE("Cast", ["soft"], ["y"], to=number),
+    ]
+    model = graph(nodes, [value("x", number, ["n", 2])], [value("y", number, ["n", 2])])
+    loaded = load(saved(tmp_path, model), manifest(signature_of("x BF16 -1 2", "y BF16 -1 2")), open_session)
+    assert loaded.independent is independent
+    (back,) = loaded.servable.run({"x": bf16_of(np.array([[0.0, 0.0]]))})
+    assert fp32_of(back).tolist() == [[0.5, 0.5] if axis else [1.0, 1.0]]
+
+
 def test_a_version_without_a_batch_axis_has_no_independent_rows(open_session: OpenSession, tmp_path: Path) -> None:
     loaded = load(
         saved(tmp_path, linear()), manifest(signature_of("x FP32 -1 2", "y FP32 -1 1", batched=False)), open_session
@@ -175,10 +193,10 @@ def test_a_version_without_a_batch_axis_has_no_independent_rows(open_session: Op
     assert not loaded.independent
 
 
-@pytest.mark.parametrize("elements", ["STRING", "FLOAT16", "BOOL", "UINT8", "INT16", "UINT64", "DOUBLE"])
+@pytest.mark.parametrize("elements", ["STRING", "FLOAT16", "BFLOAT16", "BOOL", "UINT8", "INT16", "UINT64", "DOUBLE"])
 def test_every_dtype_loads_and_runs(open_session: OpenSession, tmp_path: Path, elements: str) -> None:
     number = getattr(TensorProto, elements)
-    dtype = {"STRING": "BYTES", "FLOAT16": "FP16", "DOUBLE": "FP64"}.get(elements, elements)
+    dtype = {"STRING": "BYTES", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}.get(elements, elements)
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", number, ["n"])], [value("y", number, ["n"])])
     signature = signature_of(f"x {dtype} -1", f"y {dtype} -1")

@@ -36,6 +36,7 @@ FIELDS = {
 NUMPY = {
     "BOOL": np.bool_,
     "FP16": np.float16,
+    "BF16": np.uint16,
     "FP32": np.float32,
     "FP64": np.float64,
     "BYTES": object,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.serving.fakes import ManualExecutor, turns
+from turnout_server.serving import manager as manager_module
 from turnout_server.serving.harness import FIRST_RETRY_S, LONGEST_RETRY_S, Lease, retry_delay
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionStatus
+from turnout_server.serving.transition_policy import Action, Snapshot, next_action
 from turnout_server.vocabulary.errors import InvalidModelError, VersionUnavailableError
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -377,3 +379,34 @@ async def test_closing_waits_for_loads_unloads_everything_and_leaves_what_is_lea
     lease.release()  # a worker that ends after all is closed
     await turns()
     assert world.status() == {}
+
+
+async def test_what_a_change_costs_does_not_grow_with_the_number_of_models(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy is asked about the model that has changed, and the one that waits for the loader, and no other."""
+    asked: list[set[str]] = []
+
+    def counting(snapshots: Mapping[VersionKey, Snapshot], free_loaders: int) -> Action | None:
+        asked.append({key.model for key in snapshots})
+        return next_action(snapshots, free_loaders)
+
+    monkeypatch.setattr(manager_module, "next_action", counting)
+    world.aspire(frozenset(VersionKey(f"m{number}", 1) for number in range(100)))
+    await turns()
+    asked.clear()
+    world.executor.release()
+    await turns()
+    assert {model for one in asked for model in one} == {"m0", "m1"}
+    await world.finish_all()
+    assert set(world.status().values()) == {State.AVAILABLE}
+
+
+async def test_what_the_end_makes_fail_is_not_reported(world: World) -> None:
+    world.broken.add(ONE)
+    world.aspire(frozenset({ONE}))
+    closing = asyncio.create_task(world.manager.close())
+    await turns()
+    world.executor.release()
+    await closing
+    assert State.FAILED not in {status.state for status in world.events}

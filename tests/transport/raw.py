@@ -97,10 +97,9 @@ class Client:
                 piece = await self._read()
                 self.closed = not piece
                 self._unread += piece
-                at = 0
-                for frame, at in frames.whole(self._unread):
-                    self.heard.append(frame)
-                self._unread = self._unread[at:]
+                whole = list(frames.whole(self._unread))
+                self.heard += [frame for frame, _ in whole]
+                self._unread = self._unread[whole[-1][1] :] if whole else self._unread
 
     async def rest(self) -> bytes:
         """Return every byte until the server hangs up."""

@@ -115,11 +115,13 @@ def rank(
     else:
         names = _ids("ids", () if ids is None else ids)
         candidate_features = features.from_columns(columns or {}, len(names))
+    packed = features.pack(candidate_features, len(names))
     request = v1.RankRequest(
         selector=_selector(route, version, unit),
         candidate_ids=names,
         context_features=features.from_row(context or {}, "the context"),
-        candidate_features=candidate_features,
+        candidate_features=packed.columns,
+        candidate_matrix=packed.matrix,
         top_k=0 if k is None else _k(k),
     )
     return Call(_RANK, request, answers.read_ranking)
@@ -142,7 +144,10 @@ def predict_prices(
     if isinstance(rows, Mapping):
         raise TypeError("predict_prices takes a list of rows; one row is for predict_price, columns go by columns=...")
     found = features.from_rows(list(rows)) if rows is not None else features.from_columns(columns or {})
-    request = v1.PredictPriceRequest(selector=_selector(route, version, unit), features=found)
+    packed = features.pack(found, max((len(column.floats.values) for column in found), default=0))
+    request = v1.PredictPriceRequest(
+        selector=_selector(route, version, unit), features=packed.columns, feature_matrix=packed.matrix
+    )
     return Call(_PREDICT_PRICE, request, answers.read_prices)
 
 

@@ -138,7 +138,8 @@ class Client:
             route: the route, or the model, to ask.
             candidates: each candidate's features, by its id.
             ids: the candidates' ids, with *columns* in place of *candidates*: faster when there are many.
-            columns: by feature, a list or array with one value a candidate, or a single value for all.
+            columns: by feature, a list or array with one value a candidate, or a single value for all. By a tuple of
+                features, a matrix with a row a candidate: `columns={("price", "age"): matrix}`.
             context: features that hold for every candidate, such as the hour or the user's age.
             unit: what the assignment sticks to; None is the client's, and an empty one draws a target at random.
             k: how many candidates to return; None is all.
@@ -189,7 +190,8 @@ class Client:
         Args:
             route: the route, or the model, to ask.
             rows: the features of each article.
-            columns: in place of *rows*: by feature, a list or array with one value an article, or a single value.
+            columns: in place of *rows*: by feature, a list or array with one value an article, or a single value; by a
+                tuple of features, a matrix with a row an article.
             unit: what the assignment sticks to; None is the client's, and an empty one draws a target at random.
             version: a version number or a label, which pins the call.
             timeout: see the class.

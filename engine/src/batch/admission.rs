@@ -8,6 +8,8 @@ use crate::error::{Error, Kind};
 
 const SHORTEST_RETRY_S: f64 = 0.05;
 const LONGEST_RETRY_S: f64 = 5.0;
+/// Requests of a quick model that may wait: as many as come at once.
+const BURST: u64 = 1024;
 /// Retry delays are whole fractions of a second, so that refusals are alike.
 const RETRIES_A_S: f64 = 64.0;
 
@@ -91,12 +93,18 @@ impl Admission {
 
     /// Refuses what does not fit, or would wait too long.
     ///
+    /// `runs_s` is how long the runs alone take for which it would wait. Where that is not too long, a burst may wait
+    /// whatever else the machine has to do meanwhile.
+    ///
     /// # Errors
     /// `QUEUE_FULL`, with the time after which it is worth asking again.
-    pub fn check(&self, rows: u64, nbytes: u64, wait_s: f64) -> Result<(), Error> {
+    pub fn check(&self, rows: u64, nbytes: u64, wait_s: f64, runs_s: f64) -> Result<(), Error> {
         let mut wait_s = wait_s;
         if self.own.fits(rows, nbytes) && self.total.fits(rows, nbytes) {
             if wait_s <= self.wait_s || self.own.count() < self.patient {
+                return Ok(());
+            }
+            if runs_s <= self.wait_s && self.own.count() < BURST {
                 return Ok(());
             }
             wait_s -= self.wait_s;
@@ -138,27 +146,28 @@ mod tests {
 
     #[test]
     fn where_nothing_waits_anything_may() {
-        assert!(admission(1.0, 0).check(1_000_000, 1 << 40, 0.0).is_ok());
+        assert!(admission(1.0, 0).check(1_000_000, 1 << 40, 0.0, f64::INFINITY).is_ok());
     }
 
     #[test]
     fn rows_bytes_and_time_are_bounded() {
         let admission = admission(0.5, 1);
         admission.enter(9, 10);
-        assert!(admission.check(1, 1, 0.5).is_ok());
+        assert!(admission.check(1, 1, 0.5, f64::INFINITY).is_ok());
         for (rows, nbytes, wait_s) in [(2, 1, 0.0), (1, 91, 0.0), (1, 1, 0.6)] {
-            let error = admission.check(rows, nbytes, wait_s).unwrap_err();
+            let error = admission.check(rows, nbytes, wait_s, f64::INFINITY).unwrap_err();
             assert_eq!((error.reason, error.message.as_str()), ("QUEUE_FULL", "the queue of price version 3 is full"));
         }
         admission.leave(9, 10);
-        assert!(admission.check(2, 1, 9.0).is_ok(), "nothing waits any more");
+        assert!(admission.check(2, 1, 9.0, f64::INFINITY).is_ok(), "nothing waits any more");
     }
 
     #[test]
     fn the_retry_delay_is_the_wait_beyond_what_is_allowed_in_whole_fractions() {
         let admission = admission(0.5, 0);
         admission.enter(1, 1);
-        let delay = |wait_s| admission.check(1, 1, wait_s).unwrap_err().retry_after.unwrap().as_secs_f64();
+        let delay =
+            |wait_s| admission.check(1, 1, wait_s, f64::INFINITY).unwrap_err().retry_after.unwrap().as_secs_f64();
         assert_eq!(delay(0.51), 0.05);
         assert_eq!(delay(1.5), 1.0);
         assert_eq!(delay(99.0), 5.0);

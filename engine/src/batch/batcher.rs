@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Ns;
 use super::admission::Admission;
 use super::cost::CostModel;
-use super::waiting::{Item, Ticket, Waiting};
+use super::waiting::{Item, LOWEST_PRIORITY, Ticket, Waiting};
 use crate::error::{Error, Kind};
 
 const NS: f64 = 1e9;
@@ -105,6 +105,13 @@ impl<T> Batcher<T> {
         if self.pace_s > 0.0 { by_pace_s.min(runs_s.max(stood_s)) } else { runs_s }
     }
 
+    /// Returns how long all that waits would run, in seconds.
+    fn burst_s(&mut self) -> f64 {
+        let ticket = self.waiting.head();
+        let rows = self.waiting.rows_ahead(LOWEST_PRIORITY);
+        ticket.and_then(|ticket| self.waiting.get(ticket)).map_or(0.0, |head| self.runs_s(rows, head))
+    }
+
     /// Returns how long so many rows would run in batches like the next one, in seconds.
     fn runs_s(&self, rows: u64, head: &Item<T>) -> f64 {
         let (mut together, mut size) = self.waiting.group_of(head);
@@ -126,7 +133,8 @@ impl<T> Batcher<T> {
             return Ok(());
         }
         let wait_s = self.wait_s(level, now);
-        self.admission.check(1, 0, wait_s)
+        let runs_s = self.burst_s();
+        self.admission.check(1, 0, wait_s, runs_s)
     }
 
     /// Says whether a lone request is to run on the reactor at once; if so it counts as running until `finish`.
@@ -156,7 +164,8 @@ impl<T> Batcher<T> {
         let wait_s = if busy { self.wait_s(item.priority, now) } else { 0.0 };
         self.check_deadline(item.size, item.deadline, now, wait_s)?;
         if busy {
-            self.admission.check(item.room(), item.nbytes, wait_s)?;
+            let runs_s = self.burst_s();
+            self.admission.check(item.room(), item.nbytes, wait_s, runs_s)?;
             self.pace_mark.get_or_insert(now);
         }
         self.admission.enter(item.room(), item.nbytes);

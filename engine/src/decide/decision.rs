@@ -1,5 +1,7 @@
 //! Who answers a request, and why: the twin of `vocabulary/decision.py`.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 /// Why a target answers.
@@ -66,8 +68,8 @@ pub struct Decision {
     pub table_digest: String,
     /// What the route's salt, targets, weights and resolved versions were, as a digest; empty likewise.
     pub epoch: String,
-    /// Whether the route sends copies of its requests elsewhere.
-    pub mirrored: bool,
+    /// Of the route's mirrors, each in its place: the fraction of requests that it gets copies of.
+    pub mirrors: Arc<[f64]>,
     /// What the route is for; None where a model was named outright, which says so itself.
     pub task: Option<Task>,
 }

@@ -24,8 +24,8 @@ pub struct Route {
     pub task: Task,
     pub salt: String,
     pub epoch: String,
-    /// Whether copies of its requests are sent elsewhere.
-    pub mirrored: bool,
+    /// The fractions of its requests that mirrors get copies of.
+    pub mirrors: Vec<f64>,
     /// The sum of the weights, exactly rounded.
     pub total: f64,
     pub targets: Vec<Target>,

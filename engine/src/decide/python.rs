@@ -38,7 +38,7 @@ fn decide(
             decision.propensity,
             decision.table_digest,
             decision.epoch,
-            decision.mirrored,
+            decision.mirrors.iter().any(|&fraction| fraction > 0.0),
         )
     }))
 }

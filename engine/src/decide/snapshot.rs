@@ -202,7 +202,7 @@ impl Making {
             propensity,
             table_digest: digest.to_owned(),
             epoch: route.epoch.clone(),
-            mirrored: route.mirrored,
+            mirrors: route.mirrors.as_slice().into(),
             task: Some(route.task),
         }))
     }
@@ -235,7 +235,7 @@ fn outright(model: &str, version: i64, reason: Reason) -> Decision {
         propensity: None,
         table_digest: String::new(),
         epoch: String::new(),
-        mirrored: false,
+        mirrors: Arc::default(),
         task: None,
     }
 }
@@ -253,7 +253,7 @@ mod tests {
         };
         let json = format!(
             r#"{{"digest": "d", "routes": [{{
-                "name": "cost", "task": "price", "salt": "s", "epoch": "e", "mirrored": false, "total": 2, "fallback": 0,
+                "name": "cost", "task": "price", "salt": "s", "epoch": "e", "mirrors": [], "total": 2, "fallback": 0,
                 "targets": [{}, {}],
                 "overrides": [
                     {{"headers": {{"x-odd": null}}, "units": [], "target": 0}},
@@ -319,7 +319,7 @@ mod tests {
         assert!(Snapshot::from_json(b"{}").is_err());
         assert!(Snapshot::from_json(br#"{"digest": "", "routes": [], "models": []}"#).is_ok());
         let wrong = r#"{"digest": "", "models": [], "routes": [{"name": "r", "task": "tensors", "salt": "s", "epoch": "",
-            "mirrored": false, "total": 1, "targets": [], "overrides": [], "fallback": null}]}"#;
+            "mirrors": [], "total": 1, "targets": [], "overrides": [], "fallback": null}]}"#;
         assert!(Snapshot::from_json(wrong.as_bytes()).unwrap_err().contains("every weight is 0"));
     }
 }

@@ -6,6 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
+use super::copies::{self, Copy};
 use super::plane::{Inside, Plane, View};
 use super::question::{Answerer, Question};
 use super::record::{CANCELLED, INTERNAL, OK, Problem, Record, Timing, Told};
@@ -17,6 +20,7 @@ use crate::decide::Decision;
 use crate::error::{Error, Kind};
 use crate::oip::Output;
 use crate::spans::{Context, End, Span, Spans, Start, TraceId, trace_id};
+use crate::tensor::Tensor;
 
 /// Digits of the longest number, and what stands before it.
 const LONGEST_NUMBER: usize = 21;
@@ -34,8 +38,20 @@ pub struct Flight {
     /// The outputs wanted, as indexes into the signature's.
     pub wanted: Vec<usize>,
     draft: Cell<Option<Draft>>,
+    /// Which mirrors get a copy once it is answered, and of what.
+    pub mirrored: Option<Mirrored>,
     _hold: Hold,
     _inside: Inside,
+}
+
+/// What is needed to copy a request.
+#[derive(Clone)]
+pub struct Mirrored {
+    /// The mirrors that get one, by their places.
+    pub mirrors: Vec<usize>,
+    pub message: Bytes,
+    /// The caller's, cut off where it is longer than any that makes sense.
+    pub traceparent: String,
 }
 
 /// What the record and the spans will say of the caller.
@@ -83,6 +99,8 @@ struct Fate {
 /// A request's end, as it was recorded.
 struct Settled {
     number: u64,
+    method: &'static str,
+    unit: String,
     /// The caller's; empty where it gave none.
     request_id: String,
     arrived: u64,
@@ -111,6 +129,7 @@ impl Flight {
             rows: 0,
             wanted: Vec::new(),
             draft,
+            mirrored: None,
             _hold: hold,
             _inside: inside,
         }
@@ -167,6 +186,9 @@ impl Flight {
         let told = fault.as_ref().map(|error| (error.kind, error.reason));
         let fate = Fate { code: OK, told, timing };
         let settled = self.settle(fate, String::new());
+        if let (Some(mirrored), Some(settled)) = (&self.mirrored, &settled) {
+            self.copy(mirrored, settled, timing, &outputs);
+        }
         let outcome = match fault {
             Some(error) => Outcome::Refused(error),
             None => {
@@ -177,6 +199,30 @@ impl Flight {
         };
         self.trace(settled, fate);
         outcome
+    }
+
+    /// Hands an answered request to those who send copies of it, if they have room.
+    fn copy(&self, mirrored: &Mirrored, settled: &Settled, timing: Option<Timing>, outputs: &[Output<'_>]) {
+        let Mirrored { mut mirrors, message, traceparent } = mirrored.clone();
+        let nbytes = message.len() + outputs.iter().map(|output| output.data.nbytes()).sum::<usize>();
+        let Some(reserved) = self.plane.copies.reserve(&self.decision, &mut mirrors, nbytes) else { return };
+        let end = copies::End {
+            number: settled.number,
+            arrived: settled.arrived,
+            took: self.came.elapsed().as_nanos() as Ns,
+            decision: self.decision.clone(),
+            unit: settled.unit.clone(),
+            request_id: self.name_of(settled).into_owned(),
+            rows: self.rows,
+            timing,
+            traceparent,
+        };
+        let of_one = |output: &Output<'_>| {
+            let (dtype, shape) = (output.dtype, output.dims.to_vec());
+            (output.name.to_owned(), Tensor { dtype, shape, data: output.data.copied() })
+        };
+        let outputs = outputs.iter().map(of_one).collect();
+        self.plane.copies.keep(reserved, Copy { mirrors, method: settled.method, message, outputs, end });
     }
 
     fn refuse(&self, error: Error, timing: Option<Timing>, problem: String) -> Outcome {
@@ -208,7 +254,7 @@ impl Flight {
             timing,
             trace,
         });
-        Some(Settled { number, request_id, arrived, span })
+        Some(Settled { number, method, unit, request_id, arrived, span })
     }
 
     /// Ends the call's span, if it is recorded.

@@ -3,6 +3,7 @@
 //! What it cannot do it declines before it has counted anything, and Python does it.
 
 pub mod audience;
+pub mod copies;
 pub mod flight;
 pub mod plane;
 pub mod python;

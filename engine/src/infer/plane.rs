@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::copies::Copies;
 use super::record::{Ledger, Run};
 use super::servable::{Hold, Servable};
 use super::tally;
@@ -40,6 +41,9 @@ pub struct Settings {
     pub most_records: usize,
     /// Whether typed requests are to be answered in their own form, as only Python does it.
     pub answers_as_sent: bool,
+    /// Copies of requests that may wait for Python, and what these may take.
+    pub copies: usize,
+    pub copies_bytes: usize,
     /// Inclusive upper bounds of the buckets of requests' durations, in nanoseconds; and of waits and runs.
     pub request_bounds_ns: Vec<Ns>,
     pub run_bounds_ns: Vec<Ns>,
@@ -105,6 +109,7 @@ pub enum Nudge {
 pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
+    pub copies: Copies,
     /// None where nothing is traced.
     pub spans: Option<Spans>,
     pub threads: Threads,
@@ -126,6 +131,7 @@ impl Plane {
         let buckets =
             tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
         Self {
+            copies: Copies::new(settings.copies, settings.copies_bytes),
             ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
             spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),

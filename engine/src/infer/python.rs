@@ -8,15 +8,18 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::copies::{Copy, Dropped};
 use super::plane::{self, View};
-use super::record::{Ended, Problem};
+use super::record::{Ended, Problem, Timing};
 use super::servable;
 use super::tally::{Requests, RunKey, Runs};
 use crate::decide::{Decision, Snapshot};
 use crate::journal::python::Page;
 use crate::oip::Signature;
+use crate::oip::dtypes::name_of;
 use crate::ort::python::PySession;
 use crate::spans::Spans;
+use crate::tensor::{Data, Tensor};
 
 /// Adds what is in this file to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -71,6 +74,16 @@ impl Plane {
 
     fn close(&self) {
         self.inner.close();
+    }
+
+    fn copies<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyTuple>> {
+        let (copies, dropped) = self.inner.copies.take(most);
+        let copies: Vec<_> = copies.into_iter().map(|copy| of_copy(py, copy)).collect::<PyResult<_>>()?;
+        let of_dropped = |(decision, mirror, count): Dropped| -> PyResult<_> {
+            (of_decision(py, &decision)?, mirror, count).into_pyobject(py)
+        };
+        let dropped: Vec<_> = dropped.into_iter().map(of_dropped).collect::<PyResult<_>>()?;
+        (copies, dropped).into_pyobject(py)
     }
 
     #[getter]
@@ -185,6 +198,34 @@ fn of_decision<'py>(py: Python<'py>, decision: &Decision) -> PyResult<Bound<'py,
 }
 
 type OfProblem = (&'static str, &'static str, String, Option<(String, String)>);
+
+fn of_copy(py: Python<'_>, copy: Copy) -> PyResult<Bound<'_, PyTuple>> {
+    let Copy { mirrors, method, message, outputs, end } = copy;
+    let of_output = |(name, tensor): (String, Tensor)| -> PyResult<_> {
+        let elements = match tensor.data {
+            Data::Raw(raw) => PyBytes::new(py, &raw).into_any(),
+            Data::Texts(texts) => PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text)))?.into_any(),
+        };
+        (name, name_of(tensor.dtype), PyTuple::new(py, tensor.shape)?, elements).into_pyobject(py)
+    };
+    let outputs: Vec<_> = outputs.into_iter().map(of_output).collect::<PyResult<_>>()?;
+    let record = (
+        end.number,
+        end.arrived,
+        end.took,
+        of_decision(py, &end.decision)?,
+        end.unit,
+        end.request_id,
+        end.rows,
+        end.timing.map(of_timing),
+        end.traceparent,
+    );
+    (mirrors, method, PyBytes::new(py, &message), outputs, record).into_pyobject(py)
+}
+
+fn of_timing(timing: Timing) -> (u64, u64, u64, u64, u64, u64) {
+    (timing.queue, timing.input, timing.infer, timing.output, timing.rows, timing.started)
+}
 
 fn of_problem(Problem { method, code, text, context }: Problem) -> OfProblem {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -206,7 +206,7 @@ mod tests {
             propensity: Some(1.0),
             table_digest: "d".into(),
             epoch: "e".into(),
-            mirrored: false,
+            mirrors: Arc::default(),
             task: None,
         });
         let end = |&code| {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audience::Audiences;
-use super::flight::{Draft, Flight, crashed};
+use super::flight::{Draft, Flight, Mirrored, crashed};
 use super::plane::{Inside, Nudge, Plane};
 use super::question::Question;
 use super::record::{Run, Timing};
@@ -23,7 +23,7 @@ use crate::batch::batcher::{Batch, Batcher, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
 use crate::call::{self, Outcome, Unary};
-use crate::decide::decide;
+use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::oip::{InferRequest, Prepared};
 use crate::ort::RunOptions;
@@ -35,6 +35,8 @@ const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
 pub const RANK: &str = "turnout.v1.RankingService/Rank";
 pub const PREDICT_PRICE: &str = "turnout.v1.PricingService/PredictPrice";
 pub const RECOMMEND: &str = "turnout.v1.RecommendationService/Recommend";
+/// Characters of a caller's `traceparent` that are kept for copies' records; the W3C's has 55.
+const TRACEPARENT_LIMIT: usize = 64;
 /// How long one version's runs may keep the reactor from all else in one turn.
 const INLINE_TURN: Ns = 5_000_000;
 
@@ -120,7 +122,7 @@ impl Unary for Shard {
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let call = |method| Call { method, head, nbytes: message.len() as u64, came: Instant::now() };
+        let call = |method| Call { method, head, message, came: Instant::now() };
         match &*head.path {
             MODEL_INFER => {
                 let call = call(MODEL_INFER);
@@ -163,13 +165,12 @@ impl Shard {
     }
 }
 
-/// A call, besides its message.
+/// A call.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     method: &'static str,
     head: &'a call::Head,
-    /// Of its message.
-    nbytes: u64,
+    message: &'a Bytes,
     came: Instant,
 }
 
@@ -213,9 +214,7 @@ impl Inner {
         let view = self.plane.view()?;
         let ask = question.ask(call.head)?;
         let decision = decide(&view.snapshot, &ask, self.draw())?;
-        if decision.mirrored {
-            return None;
-        }
+        let mirrors = self.drawn(&decision);
         let servable = Hold::of(view.answerer(&decision)?);
         if question.task().is_some_and(|task| decision.task.unwrap_or(servable.settings.task) != task) {
             return None;
@@ -240,11 +239,23 @@ impl Inner {
             flight.forget();
             return None;
         };
+        if !mirrors.is_empty() {
+            let traceparent = call.head.get("traceparent").unwrap_or_default();
+            let traceparent = traceparent.chars().take(TRACEPARENT_LIMIT).collect();
+            flight.mirrored = Some(Mirrored { mirrors, message: call.message.clone(), traceparent });
+        }
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;
         let span = self.plane.spans.as_ref().and_then(|_| flight.span());
-        Some((flight, Ok(Ready { servable, prepared, nbytes: call.nbytes, input_ns, level, deadline, span })))
+        let nbytes = call.message.len() as u64;
+        Some((flight, Ok(Ready { servable, prepared, nbytes, input_ns, level, deadline, span })))
+    }
+
+    /// Returns the mirrors that are to get a copy of a request, if it is answered.
+    fn drawn(&self, decision: &Decision) -> Vec<usize> {
+        let fractions = decision.mirrors.iter().enumerate();
+        fractions.filter(|&(_, &fraction)| fraction >= 1.0 || self.draw() < fraction).map(|(place, _)| place).collect()
     }
 
     /// Runs a request now, or when it is its turn.

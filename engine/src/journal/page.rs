@@ -170,7 +170,7 @@ mod tests {
             propensity: None,
             table_digest: String::new(),
             epoch: String::new(),
-            mirrored: false,
+            mirrors: Arc::default(),
             task: None,
         })
     }

@@ -112,7 +112,7 @@ fn decided(told: Decided) -> PyResult<Decision> {
         propensity,
         table_digest,
         epoch,
-        mirrored: false,
+        mirrors: Arc::default(),
         task: None,
     })
 }

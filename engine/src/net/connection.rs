@@ -290,3 +290,64 @@ fn poll_next<U: Unary>(
     state.waker.replace(Some(cx.waker().clone()));
     Poll::Pending
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::net::bridge::{Bridge, Events};
+    use crate::net::{Methods, Nothing};
+
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+    fn settings() -> Settings {
+        Settings { shards: 1, max_connections: 1, max_message_bytes: 1, headers_first: false }
+    }
+
+    /// Connects, says this and waits for so long; returns whether the server has hung up by then.
+    async fn hung_up_on(said: &[u8], after: Duration) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let bridge = Bridge::new(Arc::new(Events::new().unwrap()), 0, 1);
+        let open = Arc::new(AtomicUsize::new(1));
+        let shard = Rc::new(Shard::new(settings(), Arc::new(Methods::new()), Nothing, bridge, open));
+        client.write_all(said).await.unwrap();
+        let state = State::new(peer.to_string().into(), &settings());
+        tokio::select! {
+            () = serve(stream, state, shard) => true,
+            () = sleep(after) => false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_begin_in_time_is_hung_up_on() {
+        let half = [PREFACE, &SETTINGS[..5]].concat();
+        for said in [&b""[..], b"P", &PREFACE[..20], PREFACE, &half] {
+            assert!(!hung_up_on(said, PREFACE_TIME - Duration::from_secs(1)).await);
+            assert!(hung_up_on(said, PREFACE_TIME + LAST_WORDS + Duration::from_secs(1)).await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_begun_may_be_idle() {
+        assert!(!hung_up_on(&[PREFACE, SETTINGS].concat(), PREFACE_TIME * 100).await);
+    }
+
+    #[test]
+    fn what_waits_to_be_read_is_counted_until_it_is_gone() {
+        let state = State::new("p:1".into(), &settings());
+        let some = state.unsent(MOST_UNSENT);
+        assert!(!state.crowded());
+        let more = state.unsent(1);
+        assert!(state.crowded());
+        drop(some);
+        assert!(!state.crowded());
+        drop(more);
+        assert_eq!(state.unsent.get(), 0);
+    }
+}

@@ -1,6 +1,7 @@
 //! The codec, for the tests that hold this twin against Python's. Nothing serves through it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -116,7 +117,7 @@ pub fn decided((route, target, model, version, reason, assigned, propensity): De
         propensity,
         table_digest: String::new(),
         epoch: String::new(),
-        mirrored: false,
+        mirrors: Arc::default(),
         task: None,
     })
 }

@@ -111,7 +111,7 @@ def _of(manifest: Manifest) -> list[_Feature]:
 def _made_up(dtype: DType) -> Scalar:
     if dtype is DType.BYTES:
         return "text"
-    return 1.0 if dtype.startswith("FP") else 1
+    return 1.0 if dtype.startswith(("FP", "BF")) else 1
 
 
 def _rounded(value: Scalar) -> Scalar:

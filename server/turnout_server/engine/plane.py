@@ -10,6 +10,7 @@ import msgspec
 
 from turnout_server.config import LimitsConfig
 from turnout_server.engine import snapshot
+from turnout_server.engine.copies import Answered, Dropped, copies
 from turnout_server.engine.records import Ended, ended
 from turnout_server.engine.tracing import Sampling
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS
@@ -22,6 +23,8 @@ from turnout_server.vocabulary.versions import VersionKey
 if TYPE_CHECKING:
     import turnout_engine
 
+COPIES = 1024
+"""Copies of requests that may wait in the engine until fewer than `limits.mirrors_in_flight` are under way."""
 _NS = 1e9
 
 
@@ -91,6 +94,8 @@ class EnginePlane:
             "boot": boot,
             "most_records": most_records,
             "answers_as_sent": answers_as_sent,
+            "copies": max(COPIES, limits.mirrors_in_flight),
+            "copies_bytes": limits.queue_total_bytes,
             "request_bounds_ns": REQUEST_BOUNDS_NS,
             "run_bounds_ns": RUN_BOUNDS_NS,
             "tracing": None if tracing is None else tracing._asdict(),
@@ -157,6 +162,10 @@ class EnginePlane:
         """Return what has ended likewise, and the number of the next end, which is taken."""
         told, number = self.inner.number()
         return ended(told), number
+
+    def copies(self, most: int) -> tuple[list[Answered], list[Dropped]]:
+        """Return the oldest requests that need *most* copies, or one that needs more, and the copies dropped since."""
+        return copies(self.inner.copies(most))
 
     def spans(self, rest: bool) -> tuple[int, bytes] | None:
         """Return the oldest spans; see `turnout_server.engine.tracing.Take`. Any thread may ask."""

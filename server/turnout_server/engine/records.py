@@ -55,7 +55,7 @@ class Ended(NamedTuple):
 
 def ended(told: Told) -> Ended:
     """Return what the engine has *told*."""
-    decisions = [_decision(*each) for each in told[0]]
+    decisions = [decision_of(*each) for each in told[0]]
     return Ended(
         [_requests(decisions, *each) for each in told[1]],
         [_runs(*each) for each in told[2]],
@@ -64,7 +64,7 @@ def ended(told: Told) -> Ended:
     )
 
 
-def _decision(
+def decision_of(
     route: str,
     target: str,
     model: str,
@@ -76,6 +76,7 @@ def _decision(
     digest: str,
     epoch: str,
 ) -> Decision:
+    """Return a decision as the engine tells it."""
     return Decision(
         route, target, model, version, Reason[reason], assigned, override, propensity, digest, epoch, available=True
     )

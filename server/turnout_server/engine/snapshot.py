@@ -90,7 +90,7 @@ def _route(view: View, compiled: CompiledRoute) -> dict[str, Any]:
         "task": route.task,
         "salt": route.salt,
         "epoch": view.epoch_of(compiled.name),
-        "mirrored": any(mirror.fraction > 0 for mirror in route.mirrors),
+        "mirrors": [mirror.fraction for mirror in route.mirrors],
         "total": math.fsum(target.weight for target in route.targets if target.weight > 0),
         "targets": [_target(view, compiled, target) for target in route.targets],
         "overrides": [

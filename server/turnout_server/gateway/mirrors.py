@@ -24,7 +24,7 @@ from turnout_server.scheduling.item import LOWEST_PRIORITY, Item
 from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.vocabulary.decision import Decision
-from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.query import Prediction, Prepare, Query
 from turnout_server.vocabulary.record import CANCELLED, OK, Comparison, Record, Timing, code_of
 from turnout_server.vocabulary.tensors import Array, Arrays
 from turnout_server.vocabulary.versions import VersionKey
@@ -60,10 +60,11 @@ Compared = Callable[[Comparison], None]
 class _Waiting(NamedTuple):
     """A copy before it is sent."""
 
-    query: Query
+    prepare: Prepare
     route: CompiledRoute
     mirror: Mirror
-    prediction: Prediction
+    outputs: Arrays
+    """The original's."""
     record: Record
     until: float
     """On the clock of `time.monotonic`, in seconds."""
@@ -120,11 +121,24 @@ class Mirrors:
         """Send the copies that *route* asks for of a *query* that got *prediction*, as *record* says."""
         for mirror in route.mirrors:
             if mirror.fraction >= 1.0 or self._draw() < mirror.fraction:
-                waiting = _Waiting(query, route, mirror, prediction, record, time.monotonic() + self._patience_s)
-                if self._is_closed or len(self._running) + len(self._waiting) >= self._limit:
-                    self._count(route, mirror, "dropped")
-                elif not self._start(waiting):
-                    self._wait(waiting)
+                self.send_one(query.prepare, route, mirror, prediction.outputs, record)
+
+    def send_one(self, prepare: Prepare, route: CompiledRoute, mirror: Mirror, outputs: Arrays, record: Record) -> None:
+        """Send one copy, which was drawn, of a request that got *outputs*, as *record* says."""
+        waiting = _Waiting(prepare, route, mirror, outputs, record, time.monotonic() + self._patience_s)
+        if self._is_closed or not self.room:
+            self.drop(route, mirror)
+        elif not self._start(waiting):
+            self._wait(waiting)
+
+    def drop(self, route: CompiledRoute, mirror: Mirror) -> None:
+        """Count a copy that there was no room for."""
+        self._count(route, mirror, "dropped")
+
+    @property
+    def room(self) -> int:
+        """How many copies may be sent before one is dropped."""
+        return max(0, self._limit - len(self._running) - len(self._waiting))
 
     def close(self) -> None:
         """Drop what waits and send nothing more; what runs goes on for nobody, and its record is made now.
@@ -137,18 +151,18 @@ class Mirrors:
             self._timer = None
         while self._waiting:
             copy = self._waiting.popleft()
-            self._count(copy.route, copy.mirror, "dropped")
+            self.drop(copy.route, copy.mirror)
         for running in list(self._running):
             running.abandon()
 
     def _start(self, copy: _Waiting) -> bool:
         """Start a copy, or settle that it cannot be sent; return False where it would be in somebody's way now."""
-        query, route, mirror, prediction, record, _ = copy
+        prepare, route, mirror, outputs, record, _ = copy
         key = self._names.key_of(mirror.model, mirror.version)
         if key is None or not self._names.is_available(key):
             self._count(route, mirror, "failed")
             return True
-        if key == prediction.decision.key:  # it would say nothing that the answer does not
+        if record.decision is not None and key == record.decision.key:  # it would say nothing that the answer does not
             self._count(route, mirror, "same")
             return True
         lease = self._manager.lease(key)
@@ -156,13 +170,13 @@ class Mirrors:
         if not has_room(lease.servable.load, cheap=cheap):
             lease.release()
             return False
-        _Copy(self, route, mirror, prediction, record, lease, key).depart(query, inline=cheap)
+        _Copy(self, route, mirror, outputs, record, lease, key).depart(prepare, inline=cheap)
         return True
 
     def _wait(self, copy: _Waiting) -> None:
         """Keep a copy until nobody is in its way, or its time has passed."""
         if self._patience_s <= 0.0:
-            self._count(copy.route, copy.mirror, "dropped")
+            self.drop(copy.route, copy.mirror)
             return
         self._waiting.append(copy)
         if self._timer is None:
@@ -175,7 +189,7 @@ class Mirrors:
         for _ in range(len(self._waiting)):
             copy = self._waiting.popleft()
             if now >= copy.until:
-                self._count(copy.route, copy.mirror, "dropped")
+                self.drop(copy.route, copy.mirror)
             elif not self._start(copy):
                 self._waiting.append(copy)
         if self._waiting:
@@ -195,7 +209,7 @@ class _Copy:
         "_mirror",
         "_mirrors",
         "_original",
-        "_prediction",
+        "_outputs",
         "_route",
         "_started_ns",
     )
@@ -205,7 +219,7 @@ class _Copy:
         mirrors: Mirrors,
         route: CompiledRoute,
         mirror: Mirror,
-        prediction: Prediction,
+        outputs: Arrays,
         original: Record,
         lease: Lease[Runner],
         key: VersionKey,
@@ -213,10 +227,11 @@ class _Copy:
         self._mirrors = mirrors
         self._route = route
         self._mirror = mirror
-        self._prediction: Prediction | None = prediction
+        self._outputs: Arrays | None = outputs
         self._original = original
         self._lease = lease
-        self._decision = prediction.decision._replace(target="", model=key.model, version=key.version)
+        assert original.decision is not None
+        self._decision = original.decision._replace(target="", model=key.model, version=key.version)
         self._started_ns = time.monotonic_ns()
         self._is_abandoned = False
         mirrors._running.add(self)
@@ -227,11 +242,11 @@ class _Copy:
         self._mirrors._count(self._route, self._mirror, "failed")
         self._ended(CANCELLED, time.monotonic_ns(), 0, None, Comparison(note=COPY_FAILED))
 
-    def depart(self, query: Query, *, inline: bool) -> None:
+    def depart(self, prepare: Prepare, *, inline: bool) -> None:
         """Hand the copy to its version's runner."""
         runner = self._lease.servable
         try:
-            inputs = query.prepare(runner.signature)
+            inputs = prepare(runner.signature)
             runner.submit(
                 inputs,
                 (),
@@ -259,13 +274,13 @@ class _Copy:
             assert error is not None
             self._ended(code_of(error), ended_ns, item.rows, timing, Comparison(note=COPY_FAILED))
             return
-        prediction = self._prediction
-        if mirrors._comparer is None or prediction is None:
+        original = self._outputs
+        if mirrors._comparer is None or original is None:
             self._ended(OK, ended_ns, item.rows, timing, None)
             return
         pair = Pair(
             self._route.route.task,
-            prediction.outputs,
+            original,
             dict(zip(names, outputs, strict=True)),
             self._original,
             self._decision,
@@ -273,7 +288,7 @@ class _Copy:
             ended_ns - self._started_ns,
         )
         # Whoever waits for the comparison must not keep alive what the comparer has made copies of.
-        self._prediction = None
+        self._outputs = None
         rows = item.rows
 
         def then(comparison: Comparison) -> None:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from turnout_server.load.connection import CallError
 from turnout_server.load.stubs import pb
-from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, bf16_of
 
 _LENGTH = Packed("<I")
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath")
@@ -149,7 +149,7 @@ def made_up(inputs: Sequence[Input], *, rows: int, axis: int, count: int, seed: 
     return [
         Request(
             tuple(
-                Tensor(one.name, one.datatype, shape, _made_up(_dtype(one), math.prod(shape), random, words))
+                Tensor(one.name, one.datatype, shape, _made_up(one, math.prod(shape), random, words))
                 for one, shape in zip(inputs, shapes, strict=True)
             )
         )
@@ -168,7 +168,10 @@ def _dtype(tensor: Input) -> np.dtype[Any]:
         raise MessageError(f"input {tensor.name!r}: unknown datatype {tensor.datatype!r}") from None
 
 
-def _made_up(dtype: np.dtype[Any], count: int, random: np.random.Generator, words: Random) -> bytes:
+def _made_up(tensor: Input, count: int, random: np.random.Generator, words: Random) -> bytes:
+    if tensor.datatype == "BF16":
+        return bf16_of(random.standard_normal(count)).tobytes()
+    dtype = _dtype(tensor)
     match dtype.kind:
         case "O":
             return _texts(words.choices(_WORDS, k=count))
@@ -255,14 +258,17 @@ def _flat(data: list[Any]) -> list[Any]:
 
 def _raw(tensor: _Tensor, elements: list[Any]) -> bytes:
     dtype = NUMPY_DTYPES[tensor.datatype]
-    allowed: tuple[type, ...] = {"O": (str,), "b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
+    is_bf16 = tensor.datatype == "BF16"
+    allowed: tuple[type, ...] = (
+        (float, int) if is_bf16 else {"O": (str,), "b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
+    )
     for one in elements:
         if type(one) not in allowed:
             raise MessageError(f"input {tensor.name!r}: found {one!r} among elements of datatype {tensor.datatype}")
     if dtype.hasobject:
         return _texts(elements)
     try:
-        array: Array = np.array(elements, dtype)
+        array: Array = bf16_of(np.array(elements, np.float32)) if is_bf16 else np.array(elements, dtype)
     except OverflowError as error:
         raise MessageError(f"input {tensor.name!r}: an element does not fit {tensor.datatype}: {error}") from error
     return array.tobytes()

@@ -17,6 +17,7 @@ _DTYPES = {
     "tensor(int32)": DType.INT32,
     "tensor(int64)": DType.INT64,
     "tensor(float16)": DType.FP16,
+    "tensor(bfloat16)": DType.BF16,
     "tensor(float)": DType.FP32,
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,

@@ -24,7 +24,7 @@ from turnout_server.onnx.signature import read_signature
 from turnout_server.store.manifest import MODEL_FILE, Manifest, RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
-from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, bf16_of, fp32_of
 
 WARM_UP_ROWS = (1, 64)
 WARM_UP_RUNS = 5
@@ -157,26 +157,31 @@ def rows_are_independent(servable: OnnxServable) -> bool:
     if not signature.has_batch_axis or sum(_nbytes(spec, _COMPANY) for spec in signature.inputs) > MANY_ROWS_BYTES:
         return False
     random = np.random.default_rng(0)
-    together = {spec.name: _varied(made_up(spec, _COMPANY), random) for spec in signature.inputs}
+    together = {spec.name: _varied(spec.dtype, made_up(spec, _COMPANY), random) for spec in signature.inputs}
+    dtypes = [spec.dtype for spec in signature.outputs]
     try:
         joint = servable.run(together)
         for row in range(_COMPANY):
             alone = servable.run(together | {name: together[name][row : row + 1] for name in signature.rowwise})
-            if not all(_same(each, whole, row) for each, whole in zip(alone, joint, strict=True)):
+            if not all(_same(*each, row) for each in zip(dtypes, alone, joint, strict=True)):
                 return False
     except TurnoutError:
         return False
     return True
 
 
-def _varied(array: Array, random: np.random.Generator) -> Array:
+def _varied(dtype: DType, array: Array, random: np.random.Generator) -> Array:
     """Return *array* with noise where it has floats; what integers and texts may be, only the graph knows."""
+    if dtype is DType.BF16:
+        return bf16_of(fp32_of(array) + random.standard_normal(array.shape))
     return array + random.standard_normal(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
-def _same(alone: Array, joint: Array, row: int) -> bool:
+def _same(dtype: DType, alone: Array, joint: Array, row: int) -> bool:
     if len(joint) != _COMPANY or alone.shape[1:] != joint.shape[1:] or len(alone) != 1:
         return False
+    if dtype is DType.BF16:
+        alone, joint = fp32_of(alone), fp32_of(joint)
     # Integers are often ranks or choices, which rounding may turn around.
     return alone.dtype.kind != "f" or np.allclose(alone[0], joint[row], rtol=1e-2, atol=1e-4, equal_nan=True)
 
@@ -189,6 +194,9 @@ def made_up(spec: TensorSpec, rows: int) -> Array:
     """
     shape = _shape(spec, rows)
     dtype = NUMPY_DTYPES[spec.dtype]
+    if spec.dtype is DType.BF16:
+        given = [column.default or 0.0 for column in spec.columns] or [float(spec.default or 0.0)]
+        return np.broadcast_to(bf16_of(np.array(given)), shape).copy()
     if spec.default is not None:
         try:
             return np.full(shape, spec.default, dtype=dtype)

@@ -21,17 +21,29 @@ from turnout_server.gateway.data_plane import DataPlane
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.rpc.elements import Messages
+from turnout_server.rpc.open_inference import codec
 from turnout_server.rpc.open_inference.servicer import OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2
+from turnout_server.rpc.turnout_v1 import pricing, ranking, recommendation
 from turnout_server.rpc.turnout_v1.models import ModelService
 from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
 from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
 from turnout_server.rpc.turnout_v1.routes import RouteService
+from turnout_server.vocabulary.query import Prepare
 
 
 class _Module(Protocol):
     DESCRIPTOR: FileDescriptor
+
+
+READERS: Mapping[str, Callable[[bytes], Prepare]] = {
+    "inference.GRPCInferenceService/ModelInfer": codec.copied,
+    "turnout.v1.RankingService/Rank": ranking.copied,
+    "turnout.v1.PricingService/PredictPrice": pricing.copied,
+    "turnout.v1.RecommendationService/Recommend": recommendation.copied,
+}
+"""By method, how the message of a request that was answered once already becomes inputs that fit a signature."""
 
 
 def services_of(

@@ -9,6 +9,8 @@ from turnout_server.vocabulary.errors import QueueFullError
 
 SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 5.0
+BURST = 1024
+"""Requests of a quick model that may wait: as many as come at once."""
 RETRIES_A_S = 64
 """Retry delays are whole fractions of a second: refusals come by the thousand, and equal ones are made once."""
 
@@ -91,13 +93,15 @@ class Admission:
         """Requests that wait for any version."""
         return self._total.count
 
-    def check(self, rows: int, nbytes: int, wait_s: float) -> None:
+    def check(self, rows: int, nbytes: int, wait_s: float, runs_s: float = math.inf) -> None:
         """Refuse what does not fit, or would wait too long.
 
         Args:
             rows: the request's; 1 for one without rows.
             nbytes: of its inputs.
             wait_s: how long it would wait, in seconds, as estimated.
+            runs_s: how long the runs alone take for which it would wait. Where that is not too long, a burst may wait
+                whatever else the machine has to do meanwhile.
 
         Raises:
             QueueFullError: with the time after which it is worth asking again.
@@ -105,6 +109,8 @@ class Admission:
         own = self._own
         if own.fits(rows, nbytes) and self._total.fits(rows, nbytes):
             if wait_s <= self._wait_s or own.count < self._patient:
+                return
+            if runs_s <= self._wait_s and own.count < BURST:
                 return
             wait_s -= self._wait_s
         retry_s = math.ceil(min(wait_s, LONGEST_RETRY_S) * RETRIES_A_S) / RETRIES_A_S

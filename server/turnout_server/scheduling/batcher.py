@@ -117,6 +117,11 @@ class Batcher:
         stood_s = now - head.offered_ns / _NS
         return by_pace_s if by_pace_s <= stood_s else min(by_pace_s, max(stood_s, self._runs_s(rows, head)))
 
+    def _burst_s(self) -> float:
+        """Return how long all that waits would run, in seconds."""
+        head = self.waiting.head()
+        return 0.0 if head is None else self._runs_s(self._admission.rows, head)
+
     def _runs_s(self, rows: int, head: Item) -> float:
         """Return how long so many rows would run in batches like the next one, in seconds."""
         together, size = self.waiting.group_of(head)
@@ -132,7 +137,7 @@ class Batcher:
             QueueFullError: the queue is full already.
         """
         if self.waiting.count:
-            self._admission.check(1, 0, self.wait_s(level, now))
+            self._admission.check(1, 0, self.wait_s(level, now), self._burst_s())
 
     def at_once(self, item: Item, now: float) -> Batch | None:
         """Return the batch to run on the event loop for a lone request; None where it has to be offered.
@@ -164,7 +169,7 @@ class Batcher:
         if item.deadline is not None:
             self._check_deadline(item, now, wait_s)
         if busy:
-            self._admission.check(item.room, item.nbytes, wait_s)
+            self._admission.check(item.room, item.nbytes, wait_s, self._burst_s())
             if self._pace_mark is None:
                 self._pace_mark = now
         self._admission.enter(item.room, item.nbytes)

@@ -122,7 +122,7 @@ def _fits(default: Scalar, dtype: DType) -> bool:
         return isinstance(default, bool)
     if isinstance(default, bool | str):
         return False
-    return dtype.startswith("FP") or float(default).is_integer()
+    return dtype.startswith(("FP", "BF")) or float(default).is_integer()
 
 
 def _check_paths(manifest: Manifest, place: str) -> None:

@@ -42,6 +42,8 @@ def check_task(task: Task, signature: Signature) -> None:
 
 def _check_features(task: Task, signature: Signature) -> None:
     for spec in signature.inputs:
+        if spec.dtype is DType.BF16:
+            raise InvalidModelError(f"task {task}: input {spec.name!r} is {_shown(spec)}; features may be FP16 or FP32")
         if not spec.columns and spec.shape not in _A_NUMBER_A_ROW:
             raise InvalidModelError(
                 f"task {task}: input {spec.name!r} of shape {list(spec.shape)} is no feature ([-1] or [-1, 1]); "
@@ -80,7 +82,7 @@ def _outputs(task: Task, signature: Signature, wanted: tuple[str, ...]) -> dict[
 
 
 def _check_number_a_row(task: Task, spec: TensorSpec) -> None:
-    if spec.dtype in (DType.BYTES, DType.BOOL) or spec.shape not in _A_NUMBER_A_ROW:
+    if spec.dtype in (DType.BYTES, DType.BOOL, DType.BF16) or spec.shape not in _A_NUMBER_A_ROW:
         raise InvalidModelError(f"task {task}: output {spec.name!r} is {_shown(spec)}; expected FP32 [-1]")
 
 

@@ -12,6 +12,13 @@ from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 from turnout_server.vocabulary.units import UNIT_LIMIT, check_unit
 
+Prepare = Callable[[Signature], Arrays]
+"""Makes the named input arrays for a version.
+
+Raises a `TurnoutError` where the request does not fit the signature. What it returns fits: every input of the signature
+is there, with its dtype, rank and fixed sizes, and with one batch size where the signature is batched.
+"""
+
 
 class Query(Ask, frozen=True, kw_only=True):
     """One request, whichever service it came in by.
@@ -20,12 +27,8 @@ class Query(Ask, frozen=True, kw_only=True):
         InvalidRequestError: as `Ask`, or the request's id is longer than a unit may be.
     """
 
-    prepare: Callable[[Signature], Arrays]
-    """Makes the named input arrays for the version that was assigned.
-
-    Raises a `TurnoutError` where the request does not fit the signature. What it returns fits: every input of the
-    signature is there, with its dtype, rank and fixed sizes, and with one batch size where the signature is batched.
-    """
+    prepare: Prepare
+    """For the version that was assigned."""
     outputs: tuple[str, ...] = ()
     """The outputs wanted, in this order; empty for all."""
     request_id: str = ""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
-"""Tensors by name. Numbers and booleans have their NumPy dtype; BYTES are object arrays of `str`."""
+"""Tensors by name. Numbers and booleans have their NumPy dtype; BYTES are object arrays of `str`, and BF16, which NumPy
+does not have, are the bits of each number as UINT16."""
 
 NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -23,8 +24,22 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(object),
 }
 """The Open Inference Protocol's datatypes, little-endian."""
+
+
+def bf16_of(values: Array) -> Array:
+    """Return floats as BF16, each rounded to the nearest, to an even one between two; NaN stays NaN."""
+    wide = np.ascontiguousarray(values, np.float32).reshape(np.shape(values))
+    bits = wide.view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    return np.where(np.isnan(wide), 0x7FC0, rounded).astype("<u2")
+
+
+def fp32_of(bf16: Array) -> Array:
+    """Return BF16 as FP32, which has all of them."""
+    return (bf16.astype(np.uint32) << 16).view(np.float32)

@@ -97,3 +97,21 @@ async def test_too_many_rows_are_refused() -> None:
 async def test_a_model_without_an_interval_is_refused() -> None:
     with pytest.raises(UnknownOutputError, match="'low'"):
         await predict(floats("carat", 1), plane=FakeDataPlane(SIGNATURE, lambda arrays: {"price": np.zeros(1)}))
+
+
+async def test_a_matrix_says_how_many_rows_there_are() -> None:
+    request = pb.PredictPriceRequest(
+        selector=pb.Selector(name="price"),
+        features=[strings("cut", "ideal")],
+        feature_matrix=pb.FeatureMatrix(names=["carat"], values=[1, 2]),
+    )
+    answer = await PricingService(FakeDataPlane(SIGNATURE, graph)).PredictPrice(request, FakeCall())
+    assert prices(answer) == [(190.0, 200.0, 210.0), (390.0, 400.0, 410.0)]
+
+
+async def test_a_matrix_holds_no_text() -> None:
+    request = pb.PredictPriceRequest(
+        selector=pb.Selector(name="price"), feature_matrix=pb.FeatureMatrix(names=["carat", "cut"], values=[1, 2])
+    )
+    with pytest.raises(InvalidFeatureError, match="found numbers; the model takes text"):
+        await PricingService(FakeDataPlane(SIGNATURE, graph)).PredictPrice(request, FakeCall())

@@ -119,3 +119,42 @@ async def test_a_negative_top_k_is_refused_before_anything_runs() -> None:
     with pytest.raises(InvalidRequestError, match="top_k: found -1"):
         await rank(request("a", price=(1,), top_k=-1), plane)
     assert plane.queries == []
+
+
+async def test_a_matrix_says_what_columns_say() -> None:
+    columns, matrix = FakeDataPlane(SIGNATURE, graph), FakeDataPlane(SIGNATURE, graph)
+    one = await rank(request("a", "b", "c", price=(3, 1, math.nan), own=(0, 0, 1)), columns)
+    packed = request("a", "b", "c")
+    packed.candidate_matrix.names.extend(["own", "price"])
+    packed.candidate_matrix.values.extend([0, 3, 0, 1, 1, math.nan])
+    assert await rank(packed, matrix) == one
+    assert columns.arrays[0]["features"].tobytes() == matrix.arrays[0]["features"].tobytes()
+
+
+@pytest.mark.parametrize("row", [[7.0, 2.0], [7.0, 2.0] * 3])
+async def test_a_row_of_a_matrix_stands_for_all_rows(row: list[float]) -> None:
+    packed = request("a", "b", "c")
+    packed.candidate_matrix.CopyFrom(pb.FeatureMatrix(names=["price", "own"], values=row))
+    assert [candidate.score for candidate in (await rank(packed)).candidates] == [18.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error", "problem"),
+    [
+        (pb.FeatureMatrix(values=[1]), InvalidRequestError, "candidate_matrix: found 1 values for 0 names"),
+        (pb.FeatureMatrix(names=["own", "price"], values=[1, 2, 3]), InvalidRequestError, "found 3 values for 2 names"),
+        (pb.FeatureMatrix(names=["own"] * 10_001), InvalidRequestError, "found 10001 names; at most 10000"),
+        (pb.FeatureMatrix(names=["own", "own"], values=[1, 2]), InvalidFeatureError, "'own': stands twice"),
+        (pb.FeatureMatrix(names=["hour"], values=[1]), InvalidFeatureError, "'hour': stands twice"),
+        (pb.FeatureMatrix(names=["other"], values=[1]), UnknownFeatureError, "'other'"),
+        (pb.FeatureMatrix(names=["price"], values=[1, 2, 3]), InvalidFeatureError, "found 3 values; expected 1 or 2"),
+        (pb.FeatureMatrix(names=["price"]), InvalidFeatureError, "found 0 values; expected 1 or 2"),
+    ],
+)
+async def test_a_matrix_that_does_not_fit_is_refused(
+    matrix: pb.FeatureMatrix, error: type[Exception], problem: str
+) -> None:
+    packed = request("a", "b")
+    packed.candidate_matrix.CopyFrom(matrix)
+    with pytest.raises(error, match=problem):
+        await rank(packed)

@@ -6,7 +6,7 @@ use super::*;
 const MS: Ns = 1_000_000;
 
 fn batcher(rules: Rules) -> Batcher<u32> {
-    let bounds = Bounds { rows: 1000, nbytes: 1 << 20 };
+    let bounds = Bounds { rows: 2000, nbytes: 1 << 20 };
     let total = Arc::new(Room::new(bounds));
     let admission = Arc::new(Admission::new("m".into(), 1, bounds, total, 0.05, 64));
     Batcher::new(admission, CostModel::new(&[(1, MS), (64, 2 * MS)]), rules)
@@ -114,5 +114,9 @@ fn a_pace_is_believed_as_far_as_somebody_has_waited() {
     assert_eq!(waits(&mut queue, 500 * MS), 500_000.0);
     assert_eq!(waits(&mut queue, 9_000 * MS), 6_400_000.0);
     queue.check_wait(2, 10 * MS).unwrap();
-    assert_eq!(queue.check_wait(2, 51 * MS).unwrap_err().reason, "QUEUE_FULL");
+    queue.check_wait(2, 51 * MS).unwrap(); // a burst
+    for load in 641..=1024 {
+        queue.offer(item(load, 1), 10 * MS).unwrap();
+    }
+    assert_eq!(queue.check_wait(2, 61 * MS).unwrap_err().reason, "QUEUE_FULL");
 }

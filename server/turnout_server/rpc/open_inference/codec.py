@@ -1,8 +1,8 @@
 """The Open Inference Protocol's requests and answers to and from the domain's.
 
 Answers are raw, or in the request's form where the server is told so (`as_sent`). Two things stand above that: the
-request parameter `binary_data_output` asks for one form outright, and as FP16 has no typed form, an answer with an FP16
-output is raw.
+request parameter `binary_data_output` asks for one form outright, and as FP16 and BF16 have no typed form, an answer
+with such an output is raw.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
 from turnout_server.vocabulary.ask import NAME_LIMIT
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
-from turnout_server.vocabulary.query import Prediction, Query
+from turnout_server.vocabulary.query import Prediction, Prepare, Query
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 
@@ -32,6 +32,8 @@ look through."""
 EMPTY_LIMIT = 1 << 24
 """What the sizes other than 0 of an empty tensor may multiply to. It takes no bytes to claim more, and what a graph
 makes of it may not be empty."""
+
+_RAW_ONLY = ("FP16", "BF16")
 
 
 # ---------------------------------------------------------------- requests
@@ -71,6 +73,11 @@ def decode(request: pb.ModelInferRequest, call: Call, shared_memory: SharedMemor
         deadline=deadline,
         priority=priority,
     )
+
+
+def copied(message: bytes) -> Prepare:
+    """Return what makes the inputs of a request that was answered once already, and had none in shared memory."""
+    return partial(prepare, pb.ModelInferRequest.FromString(message), {})
 
 
 def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signature: Signature) -> Arrays:
@@ -229,7 +236,7 @@ def encode(
     if request.id:
         response.id = request.id
     datatypes = arrange(prediction.signature).output_datatypes
-    raw = _answers_raw(request, answers) or any(datatypes[name] == "FP16" for name in prediction.outputs)
+    raw = _answers_raw(request, answers) or any(datatypes[name] in _RAW_ONLY for name in prediction.outputs)
     places = _output_places(request)
     for name, array in prediction.outputs.items():
         output = response.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)

@@ -26,7 +26,7 @@ FIELDS: Mapping[str, str] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Where each datatype's elements travel. FP16 has no field: it is raw only."""
+"""Where each datatype's elements travel. FP16 and BF16 have no field: they are raw only."""
 
 _WIDER: Mapping[str, np.dtype[Any]] = {
     "INT8": np.dtype(np.int32),
@@ -42,7 +42,7 @@ def decode(name: str, datatype: str, dtype: np.dtype[Any], count: int, contents:
 
     Raises:
         InvalidInputError: another field than the datatype's is filled, there are too few or too many elements, one
-            is outside the datatype's range or is not UTF-8, or the datatype is FP16.
+            is outside the datatype's range or is not UTF-8, or the datatype is FP16 or BF16.
     """
     field = FIELDS.get(datatype)
     if field is None:
@@ -63,7 +63,7 @@ def decode(name: str, datatype: str, dtype: np.dtype[Any], count: int, contents:
 
 
 def encode(datatype: str, array: Array, contents: pb.InferTensorContents) -> None:
-    """Put *array*'s elements into the field of *contents* that *datatype* (not FP16) calls for."""
+    """Put *array*'s elements into the field of *contents* that *datatype* (not FP16 or BF16) calls for."""
     elements = array.ravel().tolist()
     if datatype == "BYTES":
         contents.bytes_contents.extend([text.encode() for text in elements])
