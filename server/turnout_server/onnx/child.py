@@ -49,8 +49,8 @@ def main() -> None:
     _end_with(settings.parent)
     _be_modest(settings.memory_bytes)
     open_session: OpenSession = importlib.import_module(f"turnout_server.onnx.{settings.opener}").open_session
-    line: Line[Request] = Line(socket.socket(fileno=os.dup(sys.stdin.fileno())), Request)
-    with contextlib.suppress(EOFError, OSError):
+    end = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    with contextlib.closing(Line[Request](end, Request)) as line, contextlib.suppress(EOFError, OSError):
         while True:
             line.say(_answer(line.hear(), open_session, line))
 

@@ -109,7 +109,11 @@ class Line(Generic[T]):
         length = int.from_bytes(self._exactly(_LENGTH_BYTES, until), "little")
         if length > _LONGEST:
             raise ValueError(f"a message of {length} bytes")
-        return self._decoder.decode(self._exactly(length, until))
+        content = self._exactly(length, until)
+        try:
+            return self._decoder.decode(content)
+        except RecursionError as error:
+            raise ValueError("a message that is nested too deeply") from error
 
     def close(self) -> None:
         """Hang up."""
