@@ -31,7 +31,7 @@ engine = pytest.importorskip("turnout_engine")
 
 METADATA = {"x-turnout-unit": "theirs", "x-request-id": "their-id"}
 NAMES = ("a", "b", "c", "d", "é")
-NUMBERS = tuple(dtype for dtype in DType if dtype is not DType.BYTES)
+NUMBERS = tuple(dtype for dtype in DType if dtype not in (DType.BYTES, DType.BF16))  # no task has BF16
 FLOATS = (0.0, -0.0, 1.0, 2.0, -3.0, 0.5, 70000.0, 255.0, 1e-7, 2.0**31, 2.0**63, 2.0**64, -(2.0**63), 3e38)
 ODD_FLOATS = (*FLOATS, float("nan"), float("inf"), float("-inf"))
 INTEGERS = (0, 1, 2, -1, 127, 128, 255, 256, 65535, 65536, 2**24 + 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -(2**63))

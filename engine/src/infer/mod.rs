@@ -4,6 +4,8 @@
 
 pub mod audience;
 pub mod copies;
+pub mod driver;
+pub mod due;
 pub mod flight;
 pub mod plane;
 pub mod python;

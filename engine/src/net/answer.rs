@@ -157,10 +157,10 @@ fn headers() -> Response<()> {
 fn trailers_of(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2 + status.trailers.len());
     trailers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status.code)));
-    if !status.message.is_empty() {
-        if let Ok(message) = HeaderValue::from_str(&percent_encoded(&status.message)) {
-            trailers.insert(GRPC_MESSAGE, message);
-        }
+    if !status.message.is_empty()
+        && let Ok(message) = HeaderValue::from_str(&percent_encoded(&status.message))
+    {
+        trailers.insert(GRPC_MESSAGE, message);
     }
     for (name, value) in &status.trailers {
         let value = match value {

@@ -223,7 +223,7 @@ impl Session {
 #[inline]
 fn aligned<'a>(raw: &'a [u8], copies: &'a mut Vec<Vec<u128>>) -> &'a [u8] {
     const { assert!(align_of::<u128>() >= ALIGNMENT) };
-    if raw.is_empty() || (raw.as_ptr() as usize) % ALIGNMENT == 0 {
+    if raw.is_empty() || (raw.as_ptr() as usize).is_multiple_of(ALIGNMENT) {
         return raw;
     }
     let mut copy: Vec<u128> = Vec::with_capacity(raw.len().div_ceil(size_of::<u128>()));

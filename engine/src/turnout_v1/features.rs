@@ -102,7 +102,7 @@ fn floats(message: &[u8]) -> Result<&[u8], Odd> {
         }
     }
     let raw: &[u8] = raw.unwrap_or_default();
-    if raw.len() % WIDTH == 0 { Ok(raw) } else { Err(Odd) }
+    if raw.len().is_multiple_of(WIDTH) { Ok(raw) } else { Err(Odd) }
 }
 
 fn integers(message: &[u8]) -> Result<Vec<i64>, Odd> {
