@@ -73,3 +73,24 @@ pub struct Decision {
     /// What the route is for; None where a model was named outright, which says so itself.
     pub task: Option<Task>,
 }
+
+impl Decision {
+    /// Makes the one for a model that was named outright.
+    pub fn outright(model: &str, version: i64, reason: Reason) -> Self {
+        Self {
+            index: 0,
+            route: String::new(),
+            target: String::new(),
+            model: model.to_owned(),
+            version,
+            reason,
+            assigned: String::new(),
+            override_index: None,
+            propensity: None,
+            table_digest: String::new(),
+            epoch: String::new(),
+            mirrors: Arc::default(),
+            task: None,
+        }
+    }
+}

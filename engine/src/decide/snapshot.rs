@@ -129,11 +129,11 @@ impl Making {
     fn model(&mut self, given: &document::Model) -> Result<(), String> {
         let mut model = Model::default();
         for &version in &given.available {
-            let pinned = self.keep(outright(&given.name, version, Reason::Pinned));
+            let pinned = self.keep(Decision::outright(&given.name, version, Reason::Pinned));
             model.versions.insert(version, pinned);
         }
         let newest = given.available.iter().max();
-        model.newest = newest.map(|&version| self.keep(outright(&given.name, version, Reason::Named)));
+        model.newest = newest.map(|&version| self.keep(Decision::outright(&given.name, version, Reason::Named)));
         let labels = given.labels.iter();
         model.labels = labels.map(|(label, version)| (label.clone(), model.versions.get(version).cloned())).collect();
         match self.models.insert(given.name.clone(), model) {
@@ -218,25 +218,6 @@ impl Making {
         let kept = Arc::new(decision);
         self.decisions.push(Arc::clone(&kept));
         kept
-    }
-}
-
-/// Returns the decision for a model that was named outright.
-fn outright(model: &str, version: i64, reason: Reason) -> Decision {
-    Decision {
-        index: 0,
-        route: String::new(),
-        target: String::new(),
-        model: model.to_owned(),
-        version,
-        reason,
-        assigned: String::new(),
-        override_index: None,
-        propensity: None,
-        table_digest: String::new(),
-        epoch: String::new(),
-        mirrors: Arc::default(),
-        task: None,
     }
 }
 

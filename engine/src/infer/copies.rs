@@ -132,19 +132,10 @@ mod tests {
 
     fn decision() -> Arc<Decision> {
         Arc::new(Decision {
-            index: 0,
             route: "cost".to_owned(),
-            target: String::new(),
-            model: "price".to_owned(),
-            version: 1,
-            reason: Reason::Split,
-            assigned: String::new(),
-            override_index: None,
-            propensity: None,
             table_digest: "d".to_owned(),
-            epoch: String::new(),
             mirrors: Arc::from([1.0, 1.0]),
-            task: None,
+            ..Decision::outright("price", 1, Reason::Split)
         })
     }
 

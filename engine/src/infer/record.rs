@@ -194,21 +194,7 @@ mod tests {
     }
 
     fn end(ledger: &Ledger, codes: &[&'static str]) -> Vec<u64> {
-        let decision = Arc::new(Decision {
-            index: 0,
-            route: "r".into(),
-            target: "t".into(),
-            model: "m".into(),
-            version: 1,
-            reason: Reason::Split,
-            assigned: "t".into(),
-            override_index: None,
-            propensity: Some(1.0),
-            table_digest: "d".into(),
-            epoch: "e".into(),
-            mirrors: Arc::default(),
-            task: None,
-        });
+        let decision = Arc::new(Decision::outright("m", 1, Reason::Named));
         let end = |&code| {
             let (decision, trace) = (&decision, [0; 16]);
             let (timing, call) = (None, Told { method: "m", code });

@@ -158,21 +158,7 @@ mod tests {
     use crate::decide::Reason;
 
     fn decision() -> Arc<Decision> {
-        Arc::new(Decision {
-            index: 0,
-            route: String::new(),
-            target: String::new(),
-            model: "m".into(),
-            version: 1,
-            reason: Reason::Named,
-            assigned: String::new(),
-            override_index: None,
-            propensity: None,
-            table_digest: String::new(),
-            epoch: String::new(),
-            mirrors: Arc::default(),
-            task: None,
-        })
+        Arc::new(Decision::outright("m", 1, Reason::Named))
     }
 
     /// Returns a page whose units grow.

@@ -12,6 +12,7 @@ use super::arrow;
 use super::page::{Page as Columns, Row};
 use crate::decide::{Decision, Reason};
 use crate::infer::record::{CANCELLED, OK};
+use crate::oip::python::unknown;
 use crate::spans::trace_id;
 
 /// Adds what is in this file to the module.
@@ -100,23 +101,8 @@ const CODES: [&str; 4] = [OK, CANCELLED, "MODEL_FAILED", "QUEUE_FULL"];
 
 fn decided(told: Decided) -> PyResult<Decision> {
     let (route, target, model, version, reason, assigned, place, propensity, table_digest, epoch) = told;
-    Ok(Decision {
-        index: 0,
-        route,
-        target,
-        model,
-        version,
-        reason: Reason::named(&reason).ok_or_else(|| unknown(&reason))?,
-        assigned,
-        override_index: usize::try_from(place).ok(),
-        propensity,
-        table_digest,
-        epoch,
-        mirrors: Arc::default(),
-        task: None,
-    })
-}
-
-fn unknown(found: &str) -> PyErr {
-    PyValueError::new_err(format!("{found:?} is not known"))
+    let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
+    let override_index = usize::try_from(place).ok();
+    let outright = Decision::outright(&model, version, reason);
+    Ok(Decision { route, target, assigned, override_index, propensity, table_digest, epoch, ..outright })
 }

@@ -1,7 +1,6 @@
 //! The codec, for the tests that hold this twin against Python's. Nothing serves through it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
@@ -105,24 +104,11 @@ pub fn tensors_of<'a>(outputs: &'a [Made], texts: &'a [Vec<Bytes>]) -> PyResult<
 /// Returns a decision of these fields.
 pub fn decided((route, target, model, version, reason, assigned, propensity): Decided) -> PyResult<Decision> {
     let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
-    Ok(Decision {
-        index: 0,
-        route,
-        target,
-        model,
-        version,
-        reason,
-        assigned,
-        override_index: None,
-        propensity,
-        table_digest: String::new(),
-        epoch: String::new(),
-        mirrors: Arc::default(),
-        task: None,
-    })
+    Ok(Decision { route, target, assigned, propensity, ..Decision::outright(&model, version, reason) })
 }
 
-fn unknown(found: &str) -> PyErr {
+/// Says that there is no such word.
+pub fn unknown(found: &str) -> PyErr {
     PyValueError::new_err(format!("{found:?} is not known"))
 }
 

@@ -11,7 +11,7 @@ use super::{PredictPriceRequest, RankRequest, RecommendRequest, Served, Typed};
 use crate::call;
 use crate::error::Error;
 use crate::infer::shard::{PREDICT_PRICE, RANK, RECOMMEND};
-use crate::oip::python::{Decided, Made, decided, tensors_of, texts_of};
+use crate::oip::python::{Decided, Made, decided, tensors_of, texts_of, unknown};
 use crate::oip::{Output, Signature, dtypes, texts};
 use crate::tensor::Data;
 
@@ -112,10 +112,6 @@ fn answered(
 
 fn head(metadata: HashMap<String, String>) -> call::Head {
     call::Head { path: String::new(), metadata: metadata.into_iter().collect(), peer: "".into(), deadline: None }
-}
-
-fn unknown(found: &str) -> PyErr {
-    PyValueError::new_err(format!("{found:?} is not known"))
 }
 
 /// Adds this file's functions to the module.
