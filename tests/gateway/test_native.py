@@ -78,6 +78,17 @@ def native(world: World) -> tuple[FakePlane, NativePlane]:
     return plane, driver
 
 
+async def serving(tmp_path: Path) -> tuple[World, FakePlane, NativePlane]:
+    """Return a gateway whose one version the engine serves."""
+    world = World(tmp_path / "store")
+    plane, driver = native(world)
+    world.publish("price")
+    await world.start()
+    world.predictors[ONE].native = object()
+    driver.publish()
+    return world, plane, driver
+
+
 def counts(bounds: tuple[int, ...], observations: int) -> list[int]:
     return [observations] + [0] * len(bounds)
 
@@ -133,12 +144,7 @@ async def test_a_version_that_the_engine_cannot_serve_keeps_no_other_from_it(tmp
 
 
 async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp_path: Path) -> None:
-    world = World(tmp_path / "store")
-    plane, driver = native(world)
-    world.publish("price")
-    await world.start()
-    world.predictors[ONE].native = object()
-    driver.publish()
+    world, plane, driver = await serving(tmp_path)
     read, keeper, page = list[Record](), Keeper(), cast("Any", object())
     driver.show = Records([read.append], "boot", driver, keeper).show
     runs = RunsAlike(3, 3, False, Counted(counts(RUN_BOUNDS_NS, 4), 400), 90, 8, 4)
@@ -163,12 +169,7 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
 
 
 async def test_a_version_stays_until_its_last_run_there_was_counted(tmp_path: Path) -> None:
-    world = World(tmp_path / "store")
-    plane, driver = native(world)
-    world.publish("price")
-    await world.start()
-    world.predictors[ONE].native = object()
-    driver.publish()
+    world, plane, driver = await serving(tmp_path)
     runner = world.manager.peek(ONE)
     assert runner is not None
     plane.inners[0].holds = 1
