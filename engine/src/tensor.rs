@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+/// What a text takes besides its own bytes, so that many short ones are not taken for nothing.
+pub const TEXT_BYTES: usize = 64;
+
 /// The Open Inference Protocol's datatypes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -40,11 +43,11 @@ pub enum Elements<'a> {
 }
 
 impl Elements<'_> {
-    /// Returns how many bytes the elements have.
+    /// Returns how many bytes of memory a copy of the elements takes.
     pub fn nbytes(self) -> usize {
         match self {
             Elements::Raw(raw) => raw.len(),
-            Elements::Texts(texts) => texts.iter().map(Bytes::len).sum(),
+            Elements::Texts(texts) => texts.iter().map(|text| TEXT_BYTES + text.len()).sum(),
         }
     }
 

@@ -11,8 +11,16 @@ import yaml
 
 from turnout_server.vocabulary.errors import ConfigurationError
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+MOST = 1 << 48
+"""No number that counts something is larger: the engine, like the kernel, has 64 bits for it and multiplies."""
+MOST_S = 1e6
+"""No time is longer, in seconds: some eleven days. Sockets wait 24 at most, and none for ever."""
+LONGEST_MESSAGE = (1 << 31) - 1
+"""What protobuf and gRPC can carry, in bytes."""
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=MOST_S)]
+Period = Annotated[float, msgspec.Meta(gt=0, le=MOST_S)]
 LEAST_TRIAL_MB = 512
 """With less, not even ONNX Runtime starts."""
 DataPlaneName = Literal["auto", "engine", "python"]
@@ -40,22 +48,22 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "model_store"
     routes: str | None = None
     """A route table outside the store, in place of the store's `routes.yaml`."""
-    poll_s: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    poll_s: Period = 1.0
     """How often the store is looked at, in seconds."""
-    latest: Annotated[int, msgspec.Meta(ge=0)] = 1
+    latest: Count = 1
     """How many of each model's newest versions to load, besides those that labels and routes name."""
-    loaders: Annotated[int, msgspec.Meta(ge=0)] = 0
+    loaders: Count = 0
     """How many versions may load at the same time; 0 is one a core."""
-    load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    load_timeout_s: Period = 120.0
     """How long a step of trying a version out may take, in seconds: its check, opening it, its first runs."""
-    load_memory_mb: Annotated[int, msgspec.Meta(ge=LEAST_TRIAL_MB)] | None = None
+    load_memory_mb: Annotated[int, msgspec.Meta(ge=LEAST_TRIAL_MB, le=MOST >> 20)] | None = None
     """How many megabytes trying a version out may take; None for half of the machine's or the container's."""
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a client may ask for, and how much work may wait."""
 
-    max_message_bytes: Positive = 64 * 1024 * 1024
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_MESSAGE)] = 64 * 1024 * 1024
     queue_rows: Positive = 65_536
     """Rows that may wait for one version."""
     queue_bytes: Positive = 256 * 1024 * 1024
@@ -66,9 +74,9 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of input that may wait for all versions together."""
     queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 50.0
     """How long a request may have to wait for its run, as estimated, in milliseconds; beyond that it is refused."""
-    queue_requests: Annotated[int, msgspec.Meta(ge=0)] = 64
+    queue_requests: Count = 64
     """Requests that may wait for one version however long that takes: callers that wait for their answers."""
-    mirrors_in_flight: Annotated[int, msgspec.Meta(ge=0)] = 16
+    mirrors_in_flight: Count = 16
     """Copies that may be under way at once; more are dropped."""
     concurrent_calls: Positive = 10_000
     """Calls in progress at once; more are refused."""
@@ -77,7 +85,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where models run."""
 
-    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    workers: Count = 0
     """Runs in threads at once when one version alone has work; 0 is one a core, and one more.
     Other versions get threads beyond."""
     inline_below_us: Annotated[float, msgspec.Meta(ge=0)] = 200.0
@@ -99,7 +107,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What this gateway is called in records; None takes the host's name."""
     ring_records: Positive = 65_536
     """Records that may wait to be written; more are dropped, and counted."""
-    rotate_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    rotate_s: Period = 60.0
     """How old a segment's first record may get before the segment is finished, in seconds."""
     rotate_bytes: Positive = 64 * 1024 * 1024
     """How large a segment may get, in bytes as they lie in memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -95,7 +96,7 @@ def answers_normally(gateway: Gateway) -> None:
         assert client.predict_price("price", {"carat": 1, "cut": "Fair"}, version=1).price == 1000
         request = fp32(1.5)
         answer = infer(channel, model_name=request.model_name, inputs=request.inputs)
-        assert list(answer.outputs[0].contents.fp32_contents) == [1.5]
+        assert list(answer.raw_output_contents) == [struct.pack("<f", 1.5)]
 
 
 def in_flight(gateway: Gateway) -> float:
@@ -387,7 +388,8 @@ def test_five_hundred_streams_at_once_are_answered(tiny_store: Path, start_gatew
         for number, call in enumerate(calls):
             answers = [oip.ModelStreamInferResponse.FromString(raw) for raw in call]
             assert [answer.error_message for answer in answers] == ["", "", ""]
-            assert {answer.infer_response.outputs[0].contents.fp32_contents[0] for answer in answers} == {float(number)}
+            found = {answer.infer_response.raw_output_contents[0] for answer in answers}
+            assert found == {struct.pack("<f", number)}
 
 
 KILLED = """

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -19,7 +20,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tests.onnx.graphs import INT64, graph, linear, manifest, saved, value
 from turnout_server.onnx import children as module
 from turnout_server.onnx.children import Children
-from turnout_server.onnx.conversation import Passed
+from turnout_server.onnx.conversation import Began, Passed, Refused, Step
 from turnout_server.store.manifest import Manifest
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -166,6 +167,40 @@ def test_a_child_that_talks_nonsense_is_lost(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(module.Line, "hear", lambda self, until: (_ for _ in ()).throw(ValueError()))
         with pytest.raises(InvalidModelError, match="its trial ended with an answer that makes no sense"):
             tried(children, tmp_path, linear())
+
+
+@pytest.mark.parametrize(
+    "word",
+    [Began(Step.CHECK), Passed({0: 1}, True), Passed({1: -1}, True)],
+    ids=["a step again and again", "no rows", "no time"],
+)
+def test_a_child_cannot_keep_its_gateway_for_ever_nor_tell_it_nonsense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: module.Word
+) -> None:
+    """A child's words are what a graph has made of them, once that has taken it over."""
+    monkeypatch.setattr(module, "_DYING_S", 0.0)
+    plain = module.Line.hear
+
+    def hear(self: module.Line[module.Word], until: float | None = None) -> module.Word:
+        plain(self, until)
+        return self._decoder.decode(msgspec.msgpack.encode(word))
+
+    with contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children:
+        monkeypatch.setattr(module.Line, "hear", hear)
+        with pytest.raises(InvalidModelError, match="ended with an answer that makes no sense"):
+            tried(children, tmp_path, linear())
+
+
+def test_a_problem_is_told_in_short_and_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may name what is in the graph, and names there may be anything."""
+    monkeypatch.setattr(module.Line, "hear", lambda self, until: Refused("\x1b[31m\nü" + "x" * 10_000))
+    with (
+        contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children,
+        pytest.raises(InvalidModelError) as raised,
+    ):
+        tried(children, tmp_path, linear())
+    assert raised.value.message.startswith("?[31m?üxxx")
+    assert len(raised.value.message) < 1100
 
 
 def test_children_at_rest_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,6 +305,33 @@ async def test_a_timer_tries_again_when_nothing_else_happens(monkeypatch: pytest
     assert due == []
 
 
+async def test_what_fails_again_and_again_does_not_keep_the_loaders_from_what_was_never_tried(world: World) -> None:
+    """Names do not help: those of the broken ones come first."""
+    broken = {VersionKey(model, 2) for model in ("a", "b")}
+    good = {VersionKey("a", 1), VersionKey("z", 1)}
+    world.broken = broken
+    world.aspire(frozenset(broken))
+    await turns()
+    await world.finish_all()
+    assert set(world.status().values()) == {State.FAILED}
+    world.now += LONGEST_RETRY_S
+    world.aspire(frozenset(broken | good))  # one loader, and all four are due
+    await turns()
+    tried = []
+    while len(tried) < len(broken | good):
+        (job,) = world.executor.jobs
+        tried.append(job.args[0])
+        world.executor.release()
+        await turns()
+        world.now += LONGEST_RETRY_S  # as if each took so long that the next try is due
+        world.aspire(frozenset(broken | good))
+        await turns()
+    assert set(tried[:2]) == good
+    assert {key for key, state in world.status().items() if state is State.AVAILABLE} == good
+    assert set(tried[2:]) == broken
+    world.aspire(frozenset())
+
+
 def test_the_wait_doubles_up_to_five_minutes() -> None:
     assert [retry_delay(attempts) for attempts in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 8.0]
     assert retry_delay(10_000) == LONGEST_RETRY_S

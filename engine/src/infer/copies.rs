@@ -128,7 +128,7 @@ impl Copy {
 mod tests {
     use super::*;
     use crate::decide::Reason;
-    use crate::tensor::{DType, Data};
+    use crate::tensor::{DType, Data, TEXT_BYTES};
 
     fn decision() -> Arc<Decision> {
         Arc::new(Decision {
@@ -191,5 +191,12 @@ mod tests {
         assert_eq!(numbers(&copies, 9), (vec![(1, vec![0]), (2, vec![0])], vec![(0, 1), (1, 1)]));
         assert!(copies.reserve(&decision, &mut vec![0], usize::MAX).is_none());
         assert!(offer(&copies, &decision, &[0], 4));
+    }
+
+    #[test]
+    fn empty_texts_take_room_as_well() {
+        let texts = Data::Texts(vec![Bytes::new(); 3]);
+        assert_eq!(texts.elements().nbytes(), 3 * TEXT_BYTES);
+        assert!(TEXT_BYTES >= size_of::<Bytes>());
     }
 }

@@ -57,7 +57,7 @@ def main() -> None:
 
 def _answer(request: Request, open_session: OpenSession, line: Line[Request]) -> Word:
     try:
-        loaded = load(Path(request.directory), request.manifest, open_session, lambda step: line.say(Began(step.value)))
+        loaded = load(Path(request.directory), request.manifest, open_session, lambda step: line.say(Began(step)))
         loaded.servable.close()
     except Exception as error:
         if any(_is_no_memory(one) for one in _causes(error)):

@@ -28,6 +28,7 @@ from turnout_server.onnx.conversation import (
     Refused,
     Request,
     Settings,
+    Step,
     Word,
 )
 from turnout_server.store.manifest import Manifest
@@ -44,6 +45,8 @@ _BEFORE = "its trial"
 _DYING_S = 5.0
 """How long a child that has hung up may take to end, in seconds."""
 _SAID_BYTES = 1 << 16
+_SHOWN = 1000
+"""Characters of what a child says that others get to see."""
 
 
 class _LostError(Exception):
@@ -121,7 +124,9 @@ class Child:
         try:
             until = time.monotonic() + timeout_s
             self._line.say(request, until)
+            left = list(Step)
             while isinstance(word := self._line.hear(until), Began):
+                left.remove(word.step)  # once: each step gives it more time
                 step, until = word.step, time.monotonic() + timeout_s
         except TimeoutError:
             raise InvalidModelError(f"{step} took more than {timeout_s:g} s (store.load_timeout_s)") from None
@@ -132,7 +137,7 @@ class Child:
         self.is_spent = False
         match word:
             case Refused(problem):
-                raise InvalidModelError(problem)
+                raise InvalidModelError(_shown(problem))
             case Puzzled(kind, trace):
                 _log.error("a trial failed", model=request.manifest.model, version=request.manifest.version, said=trace)
                 raise InvalidModelError(f"{step} failed ({kind})")
@@ -158,6 +163,12 @@ class Child:
         except OSError:
             said = ""
         return _LostError(step, _manner(code), said)
+
+
+def _shown(problem: str) -> str:
+    """Return a problem, which may name what is in a graph, as it can be logged and told: in short, and in one line."""
+    short = problem if len(problem) <= _SHOWN else f"{problem[:_SHOWN]}..."
+    return "".join(character if character.isprintable() else "?" for character in short)
 
 
 def _manner(code: int) -> str:

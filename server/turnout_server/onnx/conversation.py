@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import socket
 import time
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +17,8 @@ Opener = Literal["engine", "binding"]
 _LENGTH_BYTES = 4
 _LONGEST = 1 << 26
 """No message is longer, in bytes, whatever a broken process says."""
+_PIECE = 1 << 20
+"""Room that is made at once, in bytes: what a length claims is not believed."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -36,17 +39,24 @@ class Request(msgspec.Struct, frozen=True):
     manifest: Manifest
 
 
+class Step(enum.StrEnum):
+    """What a trial is doing, as it is told where that goes wrong."""
+
+    CHECK = "its check"
+    OPEN = "opening it"
+    RUN = "its first runs"
+
+
 class Began(msgspec.Struct, frozen=True, tag=True):
     """A step of the trial begins; more follows."""
 
-    step: str
-    """As in `turnout_server.onnx.trial.Step`."""
+    step: Step
 
 
 class Passed(msgspec.Struct, frozen=True, tag=True):
     """The version can be served."""
 
-    measured: dict[int, int]
+    measured: dict[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=0)]]
     """The best run time in nanoseconds, by number of rows."""
     independent: bool
     """Whether a row's answer is the same alone and in company."""
@@ -120,14 +130,14 @@ class Line(Generic[T]):
         self._end.close()
 
     def _exactly(self, count: int, until: float | None) -> bytes:
-        content = b""
+        content = bytearray()  # bytes would be copied with every piece that comes
         while len(content) < count:
             self._end.settimeout(_left(until))
-            more = self._end.recv(count - len(content))
+            more = self._end.recv(min(count - len(content), _PIECE))
             if not more:
                 raise EOFError
             content += more
-        return content
+        return bytes(content)
 
 
 def _left(until: float | None) -> float | None:

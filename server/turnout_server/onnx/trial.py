@@ -7,7 +7,6 @@ sees the crash and can end what hangs, nothing else is in that process, and what
 
 from __future__ import annotations
 
-import enum
 import stat
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
+from turnout_server.onnx.conversation import Step
 from turnout_server.onnx.loader import binding, open_servable
 from turnout_server.onnx.session import OnnxServable, OpenSession
 from turnout_server.onnx.signature import read_signature
@@ -36,14 +36,6 @@ MANY_ROWS_BYTES = 1 << 26
 """What the inputs of the larger warm-up may take; where they take more, one row has to do."""
 _COMPANY = 3
 """Rows that are run together to see whether they stay out of each other's way."""
-
-
-class Step(enum.StrEnum):
-    """What a trial is doing, as it is told where that goes wrong."""
-
-    CHECK = "its check"
-    OPEN = "opening it"
-    RUN = "its first runs"
 
 
 class Loaded(NamedTuple):

@@ -168,10 +168,27 @@ class Manager(Generic[S]):
             while self._act(model, 0):
                 pass
         while self._waiting and (free := self._loaders - len(self._loading)) > 0:
-            model = min(self._waiting)
+            model = self._next_waiting()
             if not self._act(model, free):
                 self._waiting.discard(model)
         self._arm_retry()
+
+    def _next_waiting(self) -> str:
+        """Return the model whose turn it is.
+
+        Failures are tried again when all others had their turn, those first that had the fewest: a few versions that
+        take as long as they may, and fail, would otherwise keep the loaders from the others for good.
+        """
+        untried = self._waiting - {key.model for key in self._failed}
+        if untried:
+            return min(untried)
+        return min(self._waiting, key=lambda model: (self._attempts(model), model))
+
+    def _attempts(self, model: str) -> int:
+        """Return how often that version of *model* has failed that has failed least, of those not loaded."""
+        harnesses = self._models.get(model, {}).values()
+        idle = (State.STORED, State.FAILED)
+        return min((harness.attempts for harness in harnesses if harness.state in idle), default=0)
 
     def _act(self, model: str, free_loaders: int) -> bool:
         """Do the next thing in *model*; return whether there was one."""

@@ -56,12 +56,21 @@ def next_action(snapshots: Mapping[VersionKey, Snapshot], free_loaders: int) -> 
             if snapshot.state is State.FAILED or _dispensable(siblings):
                 return Unload(key)
     if free_loaders > 0:
-        # Newest first: after a restart callers of the bare model name should not see it jump back and forth.
-        for key, snapshot in sorted(snapshots.items(), key=lambda item: (item[0].model, -item[0].version)):
+        for key, snapshot in sorted(snapshots.items(), key=_turn):
             due = snapshot.state is State.STORED or (snapshot.state is State.FAILED and snapshot.retry_due)
             if snapshot.aspired and due:
                 return Load(key)
     return None
+
+
+def _turn(item: tuple[VersionKey, Snapshot]) -> tuple[str, bool, int]:
+    """Order versions for loading: newest first, and what has failed last.
+
+    After a restart callers of the bare model name should not see it jump back and forth. A version that fails again and
+    again must not keep the loaders from the others.
+    """
+    key, snapshot = item
+    return key.model, snapshot.state is State.FAILED, -key.version
 
 
 def _dispensable(siblings: Iterable[Snapshot]) -> bool:
