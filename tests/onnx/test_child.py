@@ -25,6 +25,7 @@ from turnout_server.onnx.conversation import (
     Refused,
     Request,
     Settings,
+    Step,
     Word,
 )
 from turnout_server.onnx.session import OpenSession, Session
@@ -76,7 +77,7 @@ def raising(error: Exception, cause: Exception | None = None) -> OpenSession:
 
 def test_every_step_is_said_before_what_came_of_them(ask: Ask) -> None:
     *steps, end = ask(binding.open_session)
-    assert steps == [Began("its check"), Began("opening it"), Began("its first runs")]
+    assert steps == [Began(Step.CHECK), Began(Step.OPEN), Began(Step.RUN)]
     assert isinstance(end, Passed)
     assert (sorted(end.measured), end.independent) == ([1, 64], True)
 
@@ -92,7 +93,7 @@ def test_every_step_is_said_before_what_came_of_them(ask: Ask) -> None:
     ids=["by Python", "by a word", "by its cause's word", "by its cause"],
 )
 def test_memory_that_has_run_out_is_recognised_however_it_is_said(ask: Ask, open_session: OpenSession) -> None:
-    assert ask(open_session) == [Began("its check"), Began("opening it"), OutOfMemory()]
+    assert ask(open_session) == [Began(Step.CHECK), Began(Step.OPEN), OutOfMemory()]
 
 
 def test_memory_is_recognised_in_what_was_being_handled(ask: Ask) -> None:

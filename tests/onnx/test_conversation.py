@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from tests.onnx.graphs import manifest
 from turnout_server.onnx import conversation
-from turnout_server.onnx.conversation import Began, Line, OutOfMemory, Passed, Puzzled, Refused, Request, Word
+from turnout_server.onnx.conversation import Began, Line, OutOfMemory, Passed, Puzzled, Refused, Request, Step, Word
 
 WORDS = st.one_of(
-    st.builds(Began, st.text()),
-    st.builds(Passed, st.dictionaries(st.integers(0, 1 << 32), st.integers(0, 1 << 60)), st.booleans()),
+    st.builds(Began, st.sampled_from(Step)),
+    st.builds(Passed, st.dictionaries(st.integers(1, 1 << 32), st.integers(0, 1 << 60)), st.booleans()),
     st.builds(Refused, st.text()),
     st.builds(OutOfMemory),
     st.builds(Puzzled, st.text(), st.text()),
@@ -108,6 +108,16 @@ def test_garbage_is_no_word_and_the_next_word_is_heard(garbage: bytes) -> None:
     assert hearing.hear() == OutOfMemory()
 
 
+@pytest.mark.parametrize(
+    "word",
+    [Began(cast("Step", "its end")), Passed({0: 1}, True), Passed({1: -1}, True), Refused(cast("str", None))],
+    ids=["another step", "no rows", "less than no time", "no problem"],
+)
+def test_a_word_that_nobody_could_mean_is_none(word: Word) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        line(End(said(word))).hear()
+
+
 def test_what_is_nested_too_deeply_is_no_word() -> None:
     """A decoder that counts on Python's stack has another error for it, which nobody expects."""
     nested = b"\x91" * 100_000 + b"\xc0"
@@ -136,7 +146,7 @@ def test_a_moment_is_for_the_whole_word_however_slowly_it_comes(monkeypatch: pyt
     def second_passes() -> None:
         clock.now += 1.0
 
-    content = said(Began("its check"))
+    content = said(Began(Step.CHECK))
     end = End(*(content[place : place + 1] for place in range(len(content))), on_read=second_passes)
     with pytest.raises(TimeoutError):
         line(end).hear(until=102.5)
