@@ -155,7 +155,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 native.publish()  # who is told that the gateway serves should meet the engine
             ready.set()
             server.health.set_serving(True)
-            failed = tuple(status for status in manager.status() if status.state is State.FAILED)
+            failed = tuple(manager.failed())
             started(Started(server.address, reports.metrics_address, names.view, reconciler.table_problem, failed))
         await stop.wait()
         ready.clear()

@@ -332,6 +332,26 @@ async def test_what_fails_again_and_again_does_not_keep_the_loaders_from_what_wa
     world.aspire(frozenset())
 
 
+async def test_all_were_tried_also_while_one_that_failed_is_tried_again(world: World) -> None:
+    """Of many that fail there is always one that is."""
+    world.broken = {ONE}
+    world.aspire(frozenset({ONE, KEYS[0]}))
+    await turns()
+    assert not world.manager.tried
+    await world.finish_all()
+    world.now += LONGEST_RETRY_S
+    world.manager.retry(ONE.model)
+    await turns()
+    assert world.status() == {ONE: State.LOADING, KEYS[0]: State.AVAILABLE}
+    assert world.manager.tried
+    assert not world.manager.settled
+    assert list(world.manager.failed()) == [VersionStatus(ONE, State.FAILED, f"{ONE} is broken")]
+    world.broken = set()
+    await world.finish_all()
+    assert list(world.manager.failed()) == []
+    world.aspire(frozenset())
+
+
 def test_the_wait_doubles_up_to_five_minutes() -> None:
     assert [retry_delay(attempts) for attempts in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 8.0]
     assert retry_delay(10_000) == LONGEST_RETRY_S

@@ -278,8 +278,11 @@ class Reconciler:
         return waiting, ""
 
     async def settle(self) -> None:
-        """Wait until every wished version has been loaded or has failed."""
-        while not self._manager.settled:
+        """Wait until every wished version has been loaded or has failed.
+
+        Not until all have at one moment: of many that fail, some are always being tried again.
+        """
+        while not self._manager.tried:
             await self._manager.wait_changed()
 
 

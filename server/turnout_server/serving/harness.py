@@ -39,7 +39,7 @@ class Lease(Generic[S]):
 class Harness(Generic[S]):
     """One version's state, servable and leases. Not thread-safe: the event loop's thread only."""
 
-    __slots__ = ("_on_drained", "_servable", "attempts", "detail", "key", "leases", "retry_at", "state")
+    __slots__ = ("_on_drained", "_servable", "attempts", "detail", "key", "leases", "problem", "retry_at", "state")
 
     def __init__(self, key: VersionKey) -> None:
         self.key = key
@@ -47,6 +47,8 @@ class Harness(Generic[S]):
         self.detail = ""
         self.attempts = 0
         """Failed loads in a row."""
+        self.problem = ""
+        """Why the last load failed, while `attempts` is not 0."""
         self.retry_at = 0.0
         self.leases = 0
         self._servable: S | None = None
@@ -64,7 +66,7 @@ class Harness(Generic[S]):
     def failed(self, problem: str, now: float) -> None:
         """Loading has failed; try again after a while."""
         self.attempts += 1
-        self.state, self.detail = State.FAILED, problem
+        self.state, self.detail, self.problem = State.FAILED, problem, problem
         self.retry_at = now + retry_delay(self.attempts)
 
     def lease(self) -> Lease[S]:

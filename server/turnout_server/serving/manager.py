@@ -153,6 +153,20 @@ class Manager(Generic[S]):
             harness.state in (State.AVAILABLE, State.FAILED) for harness in self._harnesses.values()
         )
 
+    @property
+    def tried(self) -> bool:
+        """Whether every wished version is AVAILABLE or has failed, though it may be tried again at this moment."""
+        return all(
+            harness.state is State.AVAILABLE or harness.attempts > 0
+            for harness in map(self._harnesses.__getitem__, self._aspired)
+        )
+
+    def failed(self) -> Iterator[VersionStatus]:
+        """Yield the versions whose last load failed as they were then, whether or not they are tried again."""
+        for key, harness in self._harnesses.items():
+            if harness.attempts > 0:
+                yield VersionStatus(key, State.FAILED, harness.problem)
+
     async def wait_changed(self) -> None:
         """Wait until some version's state changes, or what led there is over."""
         await self._changed.wait()
