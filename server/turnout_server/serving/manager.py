@@ -156,10 +156,8 @@ class Manager(Generic[S]):
     @property
     def tried(self) -> bool:
         """Whether every wished version is AVAILABLE or has failed, though it may be tried again at this moment."""
-        return all(
-            harness.state is State.AVAILABLE or harness.attempts > 0
-            for harness in map(self._harnesses.__getitem__, self._aspired)
-        )
+        harnesses = map(self._harnesses.get, self._aspired)
+        return all(each is not None and (each.state is State.AVAILABLE or each.attempts > 0) for each in harnesses)
 
     def failed(self) -> Iterator[VersionStatus]:
         """Yield the versions whose last load failed as they were then, whether or not they are tried again."""
