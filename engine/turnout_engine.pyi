@@ -180,6 +180,14 @@ class Plane:
     def ended(self) -> Told:
         """Return what has ended since this or `number` was asked."""
 
+    def count_in(self, path: str, offset: int) -> None:
+        """Keep the number of the next end at *offset* of a file from now on: eight bytes, little-endian. An answer goes
+        out after that.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+
     def number(
         self,
     ) -> tuple[Told, int]:

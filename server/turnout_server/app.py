@@ -235,6 +235,8 @@ def _recording(
 
         journal = opened = stack.enter_context(journaling(config, boot))
         instruments.include(JournalInstruments(opened.counts))
+        if native is not None:
+            opened.counted_by(native.plane.count_in)
     records = Records([instruments.read, shadow.read], boot.boot, native, journal)
     if native is not None:
         native.show = records.show

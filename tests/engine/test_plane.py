@@ -64,3 +64,14 @@ def test_a_session_without_what_the_signature_says_is_refused(plane: EnginePlane
     other = Signature((TensorSpec("z", DType.FP32, (-1, 2)),), SIGNATURE.outputs)
     with pytest.raises(ValueError, match='the graph has no "z"'):
         plane.servable(terms(other), session)
+
+
+def test_the_next_number_is_found_by_who_outlives_the_process(plane: EnginePlane, tmp_path: Path) -> None:
+    file = tmp_path / "counts"
+    file.write_bytes(bytes(24))
+    plane.number()
+    plane.count_in(file, 8)
+    plane.number()
+    assert file.read_bytes() == bytes(8) + (2).to_bytes(8, "little") + bytes(8)
+    with pytest.raises(OSError, match="No such file"):
+        plane.count_in(tmp_path / "nothing", 8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.journal.records import record
 from turnout_server.journal.boot import BOOTS
-from turnout_server.journal.counters import CounterFile, counters_of
+from turnout_server.journal.counters import OFFERED, CounterFile, counters_of
 from turnout_server.journal.ring import Ring
 
 
@@ -42,3 +42,12 @@ def test_what_was_taken_makes_room() -> None:
     assert [one.seq for one in ring.take(1)] == [0]
     ring.append(record(2))
     assert (ring.dropped, [one.seq for one in ring.take(9)], len(ring)) == (0, [1, 2], 0)
+
+
+def test_who_counts_elsewhere_is_not_contradicted() -> None:
+    """The engine knows of records before they come here."""
+    ring = Ring(2)
+    ring.are_counted_elsewhere = True
+    ring.cells[OFFERED] = 9
+    ring.append(record(0))
+    assert (ring.offered, ring.cells[OFFERED]) == (1, 9)

@@ -1,6 +1,8 @@
 //! The data plane as Python sees it.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,11 @@ impl Plane {
 
     fn ended<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         told(py, self.inner.ledger.take())
+    }
+
+    fn count_in(&self, path: PathBuf, offset: u64) -> PyResult<()> {
+        self.inner.ledger.outlast_in(File::options().write(true).open(path)?, offset);
+        Ok(())
     }
 
     fn number<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, u64)> {

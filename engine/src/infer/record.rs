@@ -1,5 +1,7 @@
 //! The ends of requests and of runs, kept in order until Python takes them.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::tally::{Bounds, Tallies};
@@ -107,6 +109,14 @@ pub struct Ledger {
     /// How many records may wait for Python. 0: nobody wants the records themselves, only what they come to.
     most: usize,
     state: Mutex<State>,
+    outlasting: Mutex<Option<Outlasting>>,
+}
+
+/// Where the number of the next end is kept, to be found by others when this process has died.
+struct Outlasting {
+    file: File,
+    offset: u64,
+    next: u64,
 }
 
 impl Ledger {
@@ -114,11 +124,34 @@ impl Ledger {
     pub fn new(bounds: Bounds, boot: &str, most: usize) -> Self {
         let boot: Arc<str> = boot.into();
         let state = Mutex::new(State { next: 0, ended: empty(&boot) });
-        Self { bounds, boot, most: most.min(MOST_RECORDS), state }
+        Self { bounds, boot, most: most.min(MOST_RECORDS), state, outlasting: Mutex::default() }
+    }
+
+    /// Keeps the number of the next end at an offset of `file` from now on: eight bytes, little-endian.
+    pub fn outlast_in(&self, file: File, offset: u64) {
+        let next = self.lock().next;
+        *self.outlasting.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outlasting { file, offset, next });
+    }
+
+    /// Before whoever asked is told: what a caller knows of, the count has.
+    fn outlast(&self, next: u64) {
+        if let Some(outlasting) = &mut *self.outlasting.lock().unwrap_or_else(PoisonError::into_inner)
+            && outlasting.next < next
+        {
+            outlasting.next = next;
+            // Memory that is called a file; where it cannot be written, there is nobody to tell.
+            let _ = outlasting.file.write_at(&next.to_le_bytes(), outlasting.offset);
+        }
     }
 
     /// Takes a request's end; returns its number.
     pub fn record(&self, record: &Record<'_>) -> u64 {
+        let seq = self.keep(record);
+        self.outlast(seq + 1);
+        seq
+    }
+
+    fn keep(&self, record: &Record<'_>) -> u64 {
         let mut state = self.lock();
         let State { next, ended } = &mut *state;
         let seq = *next;
@@ -168,7 +201,10 @@ impl Ledger {
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
-        (self.emptied(&mut state), number)
+        let ended = self.emptied(&mut state);
+        drop(state);
+        self.outlast(number + 1);
+        (ended, number)
     }
 
     fn emptied(&self, state: &mut State) -> Ended {
@@ -233,6 +269,20 @@ mod tests {
         let told = ledger.take();
         assert_eq!((told.page.len(), told.page.lost), (2, 3));
         assert_eq!(told.tallies.requests().next().map(|tally| tally.rows), Some(5), "metrics lose none");
+    }
+
+    #[test]
+    fn how_many_there_were_is_to_be_found_when_nobody_is_left_to_ask() {
+        let place = std::env::temp_dir().join(format!("turnout-ledger-{}", std::process::id()));
+        std::fs::write(&place, [7; 24]).unwrap();
+        let ledger = ledger(1);
+        end(&ledger, &["OK"]);
+        ledger.outlast_in(File::options().write(true).open(&place).unwrap(), 8);
+        end(&ledger, &["OK", "QUEUE_FULL"]);
+        ledger.number();
+        let found = std::fs::read(&place).unwrap();
+        std::fs::remove_file(&place).unwrap();
+        assert_eq!((&found[..8], &found[8..16], &found[16..]), (&[7; 8][..], &4u64.to_le_bytes()[..], &[7; 8][..]));
     }
 
     #[test]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -157,6 +158,18 @@ class EnginePlane:
     def ended(self) -> Ended:
         """Return what has ended since this or `number` was asked."""
         return ended(self.inner.ended())
+
+    def count_in(self, file: Path, offset: int) -> None:
+        """Keep the number of the next end in a file that outlives the process.
+
+        Args:
+            file: memory that is called a file.
+            offset: of the eight bytes, little-endian.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self.inner.count_in(str(file), offset)
 
     def number(self) -> tuple[Ended, int]:
         """Return what has ended likewise, and the number of the next end, which is taken."""

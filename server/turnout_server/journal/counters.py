@@ -136,6 +136,11 @@ class Cells:
         self.view = memoryview(memory).cast("Q")[: COUNTERS.size // 8]
         """A store into one of these is one step, as other threads and processes see it."""
 
+    @property
+    def shared(self) -> Path | None:
+        """The file that stands for the memory; None where that is our own."""
+        return self._shared
+
     def close(self) -> None:
         """Let go of what is shared: the counts are in the file, or nobody is to have them."""
         if self._shared is not None:

@@ -13,7 +13,7 @@ import structlog
 
 from turnout_server.config import JournalConfig
 from turnout_server.journal.boot import Boot
-from turnout_server.journal.counters import Cells
+from turnout_server.journal.counters import OFFERED, Cells
 from turnout_server.journal.keys import keys_in
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.writer import Writer
@@ -53,13 +53,24 @@ class Counts(NamedTuple):
 class Journal:
     """A reader of records that keeps them."""
 
-    def __init__(self, ring: Ring, writer: Writer) -> None:
+    def __init__(self, ring: Ring, writer: Writer, cells: Cells) -> None:
         self._ring = ring
+        self._cells = cells
         self._writer = writer
         self.append = ring.append
         """Take a record; never waits, never fails."""
         self.extend = ring.extend
         """Take the records of the native data plane, likewise."""
+
+    def counted_by(self, count_in: Callable[[Path, int], None]) -> None:
+        """Have somebody count the records that come, who knows of them before they do.
+
+        Args:
+            count_in: told of the file, and of the place in it, where the count is to stand.
+        """
+        if self._cells.shared is not None:
+            count_in(self._cells.shared, 8 * OFFERED)
+            self._ring.are_counted_elsewhere = True
 
     def counts(self) -> Counts:
         """Return how it is doing."""
@@ -90,7 +101,7 @@ def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> I
     thread.start()
     counting.start()
     try:
-        yield Journal(ring, writer)
+        yield Journal(ring, writer, cells)
     finally:
         stop.set()
         thread.join(close_s)

@@ -15,7 +15,7 @@ _RING_FULL = DROPPED + CAUSES.index("ring_full")
 class Ring:
     """The records that wait to be written. One thread appends, another takes."""
 
-    __slots__ = ("_came", "_limit", "_records", "_went", "cells", "dropped", "offered")
+    __slots__ = ("_came", "_limit", "_records", "_went", "are_counted_elsewhere", "cells", "dropped", "offered")
 
     def __init__(self, limit: int, cells: Cells | None = None) -> None:
         """Begin empty, with room for *limit* records; count in *cells*, or where nobody else looks."""
@@ -27,6 +27,8 @@ class Ring:
         """Records that came, those that were dropped included."""
         self.dropped = 0
         """Records for which there was no room."""
+        self.are_counted_elsewhere = False
+        """Whether somebody who knows of records before they come here says in the cells how many were offered."""
         self.cells = (cells or Cells()).view
         """All of the boot's counts, these two among them, as its counter file is to have them."""
 
@@ -37,7 +39,7 @@ class Ring:
         """Take a record, or drop it. One that has no decision is none of the journal's."""
         if record.seq < 0:
             return
-        self.offered = self.cells[OFFERED] = self.offered + 1
+        self._offer(1)
         if len(self) < self._limit:
             self._records.append(record)
             self._came += 1
@@ -46,13 +48,18 @@ class Ring:
 
     def extend(self, page: Page) -> None:
         """Take the records on a page, or drop the last of them."""
-        self.offered = self.cells[OFFERED] = self.offered + len(page) + page.lost
+        self._offer(len(page) + page.lost)
         page.keep(max(0, self._limit - len(self)))
         if page.lost:
             self.dropped = self.cells[_RING_FULL] = self.dropped + page.lost
         if len(page):
             self._records.append(page)
             self._came += len(page)
+
+    def _offer(self, count: int) -> None:
+        self.offered += count
+        if not self.are_counted_elsewhere:
+            self.cells[OFFERED] = self.offered
 
     def take(self, least: int) -> list[Record | Page]:
         """Return the oldest *least* records, which wait no longer; fewer where there are fewer, and whole pages."""
