@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pytest
 
 from tests.gateway.test_mirrors import MIRROR, Comparer, ask, outcomes, world_of
 from tests.gateway.world import World, table, turns
 from turnout_server.engine.copies import Answered, Dropped
 from turnout_server.engine.plane import EnginePlane
 from turnout_server.gateway.mirrors import Mirrors
-from turnout_server.gateway.native_copies import MOST, NativeCopies
+from turnout_server.gateway.native_copies import EVERY_S, MOST, SELDOM_S, NativeCopies
 from turnout_server.vocabulary.query import Prepare
 from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.signature import Signature
@@ -138,3 +139,30 @@ async def test_what_is_left_at_the_end_is_dropped(tmp_path: Path) -> None:
     world.data_plane._mirrors.close()
     copies.close()
     assert (plane.answered, outcomes(world)) == ([], {"sent": 1, "dropped": MOST + 1})
+
+
+async def test_where_no_route_has_a_mirror_the_engine_is_asked_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path / "store")
+    world.publish("price", "champion")
+    world.publish("rank", "champion")
+    world.routes(table("a price champion 1"))
+    await world.start()
+    plane, copies = copying(world)
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def slept(seconds: float) -> None:
+        await sleep(0)
+        if seconds:
+            waits.append(seconds)
+            world.routes(table("a price champion 1", more=MIRROR))
+            await world.look()
+        if len(waits) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", slept)
+    with pytest.raises(asyncio.CancelledError):
+        await copies.follow()
+    assert (waits, len(plane.asked)) == ([SELDOM_S, EVERY_S], 2)

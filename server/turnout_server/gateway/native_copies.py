@@ -22,6 +22,8 @@ EVERY_S = 0.05
 """How often the engine is asked for requests to copy, in seconds."""
 SOON_S = 0.005
 """How often while there are some."""
+SELDOM_S = 0.25
+"""How often while no route has a mirror: a gateway that is idle should be."""
 MOST = 64
 """Copies that are fetched at once: the event loop has other things to do, too."""
 _TABLES = 16
@@ -48,6 +50,8 @@ class NativeCopies:
         self._readers = readers
         self._tables: dict[str, RouteTable] = {}
         """By digest: a request's mirrors are those of the table that it was decided by."""
+        self._are_wanted = False
+        """Whether any route has a mirror."""
         names.subscribe(self._note_table)
         self._note_table()
 
@@ -60,7 +64,7 @@ class NativeCopies:
                 some = self.fetch(min(MOST, room)) or not room
             except Exception:
                 _log.exception("copies could not be sent")
-            await asyncio.sleep(SOON_S if some else EVERY_S)
+            await asyncio.sleep(SOON_S if some else EVERY_S if self._are_wanted else SELDOM_S)
 
     def fetch(self, most: int = MOST) -> bool:
         """Send *most* copies of what is there; say whether there was any. What is left waits in the engine."""
@@ -105,5 +109,6 @@ class NativeCopies:
         table = self._names.table
         self._tables.pop(table.digest, None)
         self._tables[table.digest] = table
+        self._are_wanted = any(route.route.mirrors for route in table)
         if len(self._tables) > _TABLES:
             del self._tables[next(iter(self._tables))]
