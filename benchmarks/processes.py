@@ -36,6 +36,8 @@ class Launch(NamedTuple):
     """Where it serves gRPC, on 127.0.0.1."""
     env: Mapping[str, str] = {}
     directory: Path | None = None
+    cores: frozenset[int] = frozenset()
+    """The only ones that it may use; none given are all."""
 
 
 class Server:
@@ -73,15 +75,16 @@ def serving(name: str, launch: Launch, directory: Path, bodies: Iterable[bytes])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     log = directory / f"{name}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            launch.command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=kept | {"ORT_DISABLE_TELEMETRY": "1"} | dict(launch.env),
-            cwd=launch.directory or directory,
-            start_new_session=True,
-        )
+        with _only_on(launch.cores):
+            process = subprocess.Popen(
+                launch.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=kept | {"ORT_DISABLE_TELEMETRY": "1"} | dict(launch.env),
+                cwd=launch.directory or directory,
+                start_new_session=True,
+            )
         try:
             server = Server(process.pid, f"127.0.0.1:{launch.port}")
             for body in bodies:
@@ -89,6 +92,18 @@ def serving(name: str, launch: Launch, directory: Path, bodies: Iterable[bytes])
             yield server
         finally:
             _end(process)
+
+
+@contextlib.contextmanager
+def _only_on(cores: frozenset[int]) -> Iterator[None]:
+    """Keep this thread on *cores*, if any are given: a process that it starts inherits that, and keeps it."""
+    before = os.sched_getaffinity(0)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def turnout(store: Path, *options: str) -> Launch:
