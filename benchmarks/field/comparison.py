@@ -22,13 +22,14 @@ from benchmarks.field.report import Run, ServerFacts
 from benchmarks.field.results import Sample, fastest, geometric_mean, rotated
 from benchmarks.field.scenarios import Scenario
 from benchmarks.field.servers import Running, Setup, Workshop
-from benchmarks.field.studies import Plan, scenarios_of, servers_of
+from benchmarks.field.studies import Plan, scenarios_of, servers_of, without
 from benchmarks.machine import facts
 from benchmarks.processes import ROOT, ServerFailedError, cpu_s
 from turnout_server.release import release
 
 SETUPS: Mapping[str, tuple[Setup, ...]] = turnouts.SETUPS | rivals.SETUPS | triton.SETUPS
 """The ways to run each server. Where there are several, a trial decides which one is compared."""
+_TRACED = tuple(name for name, setups in SETUPS.items() if any(setup.sampled for setup in setups))
 _WARMUP_S = 0.5
 _TRIAL_S = 1.0
 _IDLE_S = 2.0
@@ -48,7 +49,9 @@ def compare(wished: Plan, rounds: int, seconds: float, output: Path, *, generato
     with contextlib.ExitStack() as stack:
         how, measures = stack.enter_context(generating(generator))
         traces = isinstance(measures, NativeGenerator)
-        wished = wished if traces else _without_traces(wished)
+        if not traces and (left := without(wished, _TRACED)) != wished:
+            _say("the load generator in Python sends no traces: what they cost is left out")
+            wished = left
         if not wished:
             raise ServerFailedError("there is nothing to measure: no server takes part in a study that was named")
         workshop, scenarios = _prepare(output, scenarios_of(wished))
@@ -86,14 +89,6 @@ def compare(wished: Plan, rounds: int, seconds: float, output: Path, *, generato
         trials=trials,
         samples=tuple(samples),
     )
-
-
-def _without_traces(wished: Plan) -> Plan:
-    """Return *wished* for a generator that sends no traces."""
-    left = {cell: tuple(name for name in servers if not SETUPS[name][0].sampled) for cell, servers in wished.items()}
-    if left != wished:
-        _say("the load generator in Python sends no traces: what they cost is left out")
-    return {cell: servers for cell, servers in left.items() if servers}
 
 
 class _Bench(NamedTuple):

@@ -99,7 +99,8 @@ def _bars(axis: Any, by_concurrency: dict[int, dict[str, Spread]], servers: list
     """Draw a group of bars for each concurrency."""
     width = 0.8 / len(servers)
     for index, server in enumerate(servers):
-        found = [by[server] for by in by_concurrency.values() if server in by]
-        places = [place + (index - (len(servers) - 1) / 2) * width for place in range(len(found))]
-        axis.bar(places, [one.median * scale for one in found], width, color=_COLOURS[server], label=TITLES[server])
+        found = {place: by[server] for place, by in enumerate(by_concurrency.values()) if server in by}
+        places = [place + (index - (len(servers) - 1) / 2) * width for place in found]
+        heights = [one.median * scale for one in found.values()]
+        axis.bar(places, heights, width, color=_COLOURS[server], label=TITLES[server])
     axis.set_xticks(range(len(by_concurrency)), list(map(str, by_concurrency)))

@@ -91,6 +91,12 @@ def plan(
     return found
 
 
+def without(plan: Plan, servers: Sequence[str]) -> Plan:
+    """Return *plan* without *servers*, and without the cells that have nobody left."""
+    left = {cell: tuple(name for name in there if name not in servers) for cell, there in plan.items()}
+    return {cell: there for cell, there in left.items() if there}
+
+
 def scenarios_of(plan: Plan, server: str = "") -> tuple[str, ...]:
     """Return the scenarios that are measured, of *server* or of anyone."""
     return tuple(dict.fromkeys(cell.scenario for cell, servers in plan.items() if server in ("", *servers)))
