@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 ROOT = Path(__file__).parents[1]
 _START_S = 90.0
 _STOP_S = 10.0
+_SHARD = re.compile(r"turnout-\d+")
+"""What the engine calls the threads that carry calls."""
 _FOREIGN = ("OTEL_", "TURNOUT_", "GRPC_", "MLSERVER_", "KSERVE_", "PYTHON")
 """Settings from outside that no server gets."""
 
@@ -136,9 +139,25 @@ def cpu_s(pid: int) -> float:
     return float(sum(time.user + time.system for time in times))
 
 
-def main_thread_cpu_s(pid: int) -> float:
-    """Return the CPU seconds of process *pid*'s first thread: in Turnout's case the event loop's."""
-    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="utf-8").split()[0]) / 1e9
+def loops_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of process *pid*'s event loops: of its first thread, and of the engine's shards."""
+    return sum(_thread_cpu_s(thread) for thread in Path(f"/proc/{pid}/task").iterdir() if _is_loop(pid, thread))
+
+
+def _is_loop(pid: int, thread: Path) -> bool:
+    return thread.name == str(pid) or _SHARD.fullmatch(_read(thread / "comm").strip()) is not None
+
+
+def _thread_cpu_s(thread: Path) -> float:
+    return int((_read(thread / "schedstat") or "0").split()[0]) / 1e9
+
+
+def _read(path: Path) -> str:
+    """Return what is in a file of a thread; nothing if that has just ended."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _peak_rss(pid: int) -> int:

@@ -80,7 +80,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu: float
     """Cores."""
     loop_cpu: float
-    """Cores that the server's event loop used, of those."""
+    """Cores that the server's event loops used, of those: Python's, and the engine's shards."""
     generator_cpu: float
     """Cores."""
     generator_bound: bool
@@ -167,7 +167,7 @@ def medians(levels: Iterable[Level], series: str) -> dict[float, dict[str, float
 
 
 class Costs(NamedTuple):
-    """CPU seconds of the server's event loop for a call."""
+    """CPU seconds of the server's event loops for a call."""
 
     accepted: float
     refused: float
@@ -175,7 +175,7 @@ class Costs(NamedTuple):
 
 
 def costs(levels: Sequence[Level], series: str) -> Costs | None:
-    """Return what calls cost the event loop, which does all but the model's runs; None where it cannot be told.
+    """Return what calls cost the event loops, which do all but dear runs; None where it cannot be told.
 
     What an accepted call costs is seen where nearly nothing is refused, and no copies are made. Where much is refused,
     what the accepted calls leave of the CPU went into that. The neighbour and what else there is are taken off first.

@@ -7,6 +7,8 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,29 @@ class TestCores:
         launch = turnouts._on_cores(10_000)
         with pytest.raises(ServerFailedError, match="10000 cores are needed"):
             launch(Workshop(tmp_path, tmp_path, tmp_path, tmp_path))
+
+
+class TestLoops:
+    @pytest.mark.parametrize(("name", "counts"), [("turnout-7", True), ("turnout-run-7", False)])
+    def test_the_engines_shards_count_and_its_run_threads_do_not(self, name: str, counts: bool) -> None:
+        """A thread of that name works, while this one waits."""
+        worked, looked = threading.Event(), threading.Event()
+
+        def work() -> None:
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name)
+            while time.thread_time() < 0.2:
+                pass
+            worked.set()
+            looked.wait(60)
+
+        before = processes.loops_cpu_s(os.getpid())
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert worked.wait(60)
+        used = processes.loops_cpu_s(os.getpid()) - before
+        looked.set()
+        thread.join()
+        assert (used > 0.19) == counts
 
 
 class TestEvidence:
