@@ -204,6 +204,7 @@ def _ratio_table(run: Run, rival: str) -> str:
     rows = [
         [cell.scenario, str(cell.concurrency), *(_ratio(by_cell.get(cell)) for by_cell in found.values())]
         for cell in cells(run.samples)
+        if any(cell in by_cell for by_cell in found.values())
     ]
     return f"Against {TITLES[rival]}:\n\n" + table(["scenario", "calls at once", *_UNITS.values()], rows)
 
