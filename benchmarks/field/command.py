@@ -85,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         "--servers",
         type=some_of(tuple(SETUPS)),
         metavar="A,B",
-        help=f"only these; by default all but {', '.join(OPTIONAL)}; triton too where the environment's {triton.ADDRESS} "
-        f"and {triton.PID} say where it is",
+        help=f"only these; by default all but {', '.join(OPTIONAL)}; triton too where {triton.ADDRESS} "
+        f"and {triton.PID} in the environment say where it is",
     )
     parser.add_argument(
         "--concurrency", type=several(int), default=(), metavar="N,M", help="calls at once, in place of each study's"
