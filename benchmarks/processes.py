@@ -133,10 +133,13 @@ def free_port() -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds, user and system, that process *pid* and its living descendants have used."""
+    """Return the CPU seconds, user and system, that process *pid* and its descendants have used.
+
+    Those that have ended and were waited for count too: else CPU would vanish with each.
+    """
     process = psutil.Process(pid)
     times = (one.cpu_times() for one in (process, *process.children(recursive=True)))
-    return float(sum(time.user + time.system for time in times))
+    return float(sum(time.user + time.system + time.children_user + time.children_system for time in times))
 
 
 def loops_cpu_s(pid: int) -> float:

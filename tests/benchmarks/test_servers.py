@@ -54,6 +54,13 @@ class TestCores:
             launch(Workshop(tmp_path, tmp_path, tmp_path, tmp_path))
 
 
+def test_cpu_of_a_child_that_has_ended_still_counts() -> None:
+    before = processes.cpu_s(os.getpid())
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert processes.cpu_s(os.getpid()) - before > 0.28
+
+
 class TestLoops:
     @pytest.mark.parametrize(("name", "counts"), [("turnout-7", True), ("turnout-run-7", False)])
     def test_the_engines_shards_count_and_its_run_threads_do_not(self, name: str, counts: bool) -> None:
