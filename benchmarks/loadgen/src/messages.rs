@@ -168,7 +168,7 @@ mod tests {
             assert_eq!((nearly.is_in(&answer(number)), exactly.is_in(&answer(number))), (near, equal), "{number}");
         }
         // Whole numbers are tiny floats.
-        let seven = Expected { nearly: true, ..exactly(b"\x07\0\0\0") };
+        let seven = Expected { contents: Bytes::from_static(b"\x07\0\0\0"), ..nearly };
         assert!(seven.is_in(b"\x32\x04\x07\0\0\0") && !seven.is_in(b"\x32\x04\x08\0\0\0"));
         assert!(!seven.is_in(b"\x32\x03\x07\0\0") && !seven.is_in(b""));
     }
