@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     if not run.samples:
         return 130
+    print(report.targets(run))
     for path in write(run, output):
         print(path)
     return 0

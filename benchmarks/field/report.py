@@ -118,7 +118,7 @@ def as_markdown(run: Run) -> str:
         _introduction(run),
         "## Targets",
         "The median of what the rounds found, each by itself (lowest to highest).",
-        _targets(run),
+        targets(run),
         "## Server CPU a call",
         "Of all of the server's processes and threads, in µs; in brackets as a share of the floor's.",
         _by_server(run, "server_cpu", 1e6, "{:.0f}", beside="floor"),
@@ -161,7 +161,8 @@ def _correct(run: Run) -> str:
     return "No call failed, and every answer was as it should be." if run.checked else "No call failed."
 
 
-def _targets(run: Run) -> str:
+def targets(run: Run) -> str:
+    """Return what is aimed at and what was found, as a table."""
     found = verdicts(run.samples)
     if not found:
         return "Nothing was measured that there is a target for."
@@ -171,7 +172,7 @@ def _targets(run: Run) -> str:
 def _verdict(verdict: Verdict) -> list[str]:
     contest = verdict.target.contest
     sign, unit, form = (" - ", " µs", "{:.1f}") if contest.difference else (" / ", "", "{:.3f}")
-    rival = TITLES[contest.rival] + (f" ({contest.beside})" if contest.beside else "")
+    rival = f"itself in {contest.beside}" if contest.beside else TITLES[contest.rival]
     found = verdict.found._make(value * (1e6 if contest.difference else 1.0) for value in verdict.found)
     bound = verdict.target.most if verdict.target.least is None else verdict.target.least
     bound = (bound or 0.0) * (1e6 if contest.difference else 1.0)
