@@ -157,7 +157,7 @@ class Page:
             key_id: what rows call it.
 
         Raises:
-            ValueError: the key has more than 64 bytes, or there are more than 2 GiB of texts in a column.
+            ValueError: the key is empty or has more than 64 bytes, or there are more than 2 GiB of texts in a column.
         """
 
 @final

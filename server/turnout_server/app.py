@@ -215,7 +215,10 @@ def _native(config: Config, boot: Boot, names: LiveNames, manager: Manager[Runne
     )
     if sender is not None and sampling is not None:
         sender.follow(plane.spans)
-    return NativePlane(plane, names, manager, reports.instruments, name_of_reason)
+    native = NativePlane(plane, names, manager, reports.instruments, name_of_reason)
+    if sender is not None:
+        native.spans_unsent = lambda: sender.unsent
+    return native
 
 
 def _recording(

@@ -85,6 +85,14 @@ def test_all_columns_are_there_in_order_with_their_types(tmp_path: Path) -> None
     assert rows(f"SELECT DISTINCT compression FROM parquet_metadata('{aside}')") == [("ZSTD",)]
 
 
+def test_what_only_some_records_have_is_there_wherever_it_stands(tmp_path: Path) -> None:
+    encoder = Encoder(KEY)
+    batches = [encoder.encode([record(5)]), encoder.encode([record(6), record(7)._replace(principal="ann", copy_of=5)])]
+    aside = SegmentFiles(tmp_path, BOOT).stage(batches, FOOTER)
+    found = rows(f"SELECT seq, principal, copy_of, override FROM '{aside}' ORDER BY seq")
+    assert found == [(5, None, None, None), (6, None, None, None), (7, "ann", 5, None)]
+
+
 def test_a_segment_may_have_no_rows(tmp_path: Path) -> None:
     files = SegmentFiles(tmp_path, BOOT)
     aside = files.stage([], FOOTER._replace(written=0, first_seq=-1, last_seq=-1, closed=True))

@@ -198,7 +198,7 @@ def test_a_boot_that_was_never_asked_leaves_no_segment(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_kept_until_there_is_no_room_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring, writer = started(tmp_path, rotate_s=1.0, rotate_bytes=40_000)
+    ring, writer = started(tmp_path, rotate_s=1.0, rotate_bytes=80_000)
     fail_with(monkeypatch, errno.ENOSPC)
     seq, now = 0, 0.0
     while not writer.dropped["no_space"]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from turnout_server.config import TelemetryConfig
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.telemetry.native_spans import Written, WrittenSpanExporter
 from turnout_server.telemetry.otlp import exporting
 
 
@@ -85,4 +88,24 @@ def test_what_is_no_batch_keeps_no_other_from_leaving(collector: Any, monkeypatc
         source.full.put((1, b"\xff"))
         source.full.put(written("one"))
         wait(collector)
+        assert spans.native.unsent == 1
     assert names(collector) == [["one"]]
+
+
+def test_spans_that_the_exporter_gives_up_are_counted(collector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    source, send = Source(), WrittenSpanExporter.export
+
+    def export(self: WrittenSpanExporter, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if isinstance(spans, Written) and spans.spans > 1:
+            return SpanExportResult.FAILURE
+        return send(self, spans)
+
+    monkeypatch.setattr(WrittenSpanExporter, "export", export)
+    with exporting(TelemetryConfig(otlp_endpoint=collector.url), Instruments()) as spans:
+        assert spans.native is not None
+        spans.native.follow(source)
+        for batch in (written("one", "two"), written("three"), written("four", "five", "six")):
+            source.full.put(batch)
+        wait(collector)  # once all is to end, the first failure is the last one
+    assert (names(collector), spans.native.unsent) == ([["three"]], 5)

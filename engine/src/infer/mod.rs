@@ -7,6 +7,7 @@ pub mod copies;
 pub mod driver;
 pub mod due;
 pub mod flight;
+pub mod outlasting;
 pub mod plane;
 pub mod python;
 pub mod question;

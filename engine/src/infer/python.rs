@@ -1,7 +1,6 @@
 //! The data plane as Python sees it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::copies::{Copy, Dropped};
+use super::outlasting::Outlasting;
 use super::plane::{self, View};
 use super::record::{Ended, Problem, Timing};
 use super::servable;
@@ -59,7 +59,7 @@ impl Plane {
     }
 
     fn count_in(&self, path: PathBuf, offset: u64) -> PyResult<()> {
-        self.inner.ledger.outlast_in(File::options().write(true).open(path)?, offset);
+        self.inner.ledger.outlast_in(Outlasting::at(&path, offset)?);
         Ok(())
     }
 

@@ -1,9 +1,8 @@
 //! The ends of requests and of runs, kept in order until Python takes them.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::outlasting::Outlasting;
 use super::tally::{Bounds, Tallies};
 use crate::batch::Ns;
 use crate::decide::Decision;
@@ -98,6 +97,20 @@ pub struct Ended {
 struct State {
     next: u64,
     ended: Ended,
+    /// Where `next` is to be found by others when this process has died.
+    outlasting: Option<Outlasting>,
+}
+
+impl State {
+    /// Gives a number. What a caller knows of, the count has: nobody is told before this.
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        if let Some(outlasting) = &mut self.outlasting {
+            outlasting.store(self.next);
+        }
+        number
+    }
 }
 
 /// Numbers the ends of this process's requests, whichever plane served them, and counts and keeps the native ones.
@@ -109,53 +122,28 @@ pub struct Ledger {
     /// How many records may wait for Python. 0: nobody wants the records themselves, only what they come to.
     most: usize,
     state: Mutex<State>,
-    outlasting: Mutex<Option<Outlasting>>,
-}
-
-/// Where the number of the next end is kept, to be found by others when this process has died.
-struct Outlasting {
-    file: File,
-    offset: u64,
-    next: u64,
 }
 
 impl Ledger {
     /// Makes an empty ledger of the boot called so, which keeps at most so many records.
     pub fn new(bounds: Bounds, boot: &str, most: usize) -> Self {
         let boot: Arc<str> = boot.into();
-        let state = Mutex::new(State { next: 0, ended: empty(&boot) });
-        Self { bounds, boot, most: most.min(MOST_RECORDS), state, outlasting: Mutex::default() }
+        let state = Mutex::new(State { next: 0, ended: empty(&boot), outlasting: None });
+        Self { bounds, boot, most: most.min(MOST_RECORDS), state }
     }
 
-    /// Keeps the number of the next end at an offset of `file` from now on: eight bytes, little-endian.
-    pub fn outlast_in(&self, file: File, offset: u64) {
-        let next = self.lock().next;
-        *self.outlasting.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outlasting { file, offset, next });
-    }
-
-    /// Before whoever asked is told: what a caller knows of, the count has.
-    fn outlast(&self, next: u64) {
-        if let Some(outlasting) = &mut *self.outlasting.lock().unwrap_or_else(PoisonError::into_inner)
-            && outlasting.next < next
-        {
-            outlasting.next = next;
-            // Memory that is called a file; where it cannot be written, there is nobody to tell.
-            let _ = outlasting.file.write_at(&next.to_le_bytes(), outlasting.offset);
-        }
+    /// Keeps the number of the next end there too from now on.
+    pub fn outlast_in(&self, mut outlasting: Outlasting) {
+        let mut state = self.lock();
+        outlasting.store(state.next);
+        state.outlasting = Some(outlasting);
     }
 
     /// Takes a request's end; returns its number.
     pub fn record(&self, record: &Record<'_>) -> u64 {
-        let seq = self.keep(record);
-        self.outlast(seq + 1);
-        seq
-    }
-
-    fn keep(&self, record: &Record<'_>) -> u64 {
         let mut state = self.lock();
-        let State { next, ended } = &mut *state;
-        let seq = *next;
-        *next += 1;
+        let seq = state.number();
+        let ended = &mut state.ended;
         let place = ended.tallies.ended(record, &self.bounds);
         if self.most == 0 {
             return seq;
@@ -199,12 +187,8 @@ impl Ledger {
     /// Returns likewise, and the number of the next end, for a request that the other plane served.
     pub fn number(&self) -> (Ended, u64) {
         let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
-        let ended = self.emptied(&mut state);
-        drop(state);
-        self.outlast(number + 1);
-        (ended, number)
+        let number = state.number();
+        (self.emptied(&mut state), number)
     }
 
     fn emptied(&self, state: &mut State) -> Ended {
@@ -275,14 +259,17 @@ mod tests {
     fn how_many_there_were_is_to_be_found_when_nobody_is_left_to_ask() {
         let place = std::env::temp_dir().join(format!("turnout-ledger-{}", std::process::id()));
         std::fs::write(&place, [7; 24]).unwrap();
+        let found = || std::fs::read(&place).unwrap();
         let ledger = ledger(1);
         end(&ledger, &["OK"]);
-        ledger.outlast_in(File::options().write(true).open(&place).unwrap(), 8);
+        ledger.outlast_in(Outlasting::at(&place, 8).unwrap());
+        let before = found();
         end(&ledger, &["OK", "QUEUE_FULL"]);
         ledger.number();
-        let found = std::fs::read(&place).unwrap();
+        let after = found();
         std::fs::remove_file(&place).unwrap();
-        assert_eq!((&found[..8], &found[8..16], &found[16..]), (&[7; 8][..], &4u64.to_le_bytes()[..], &[7; 8][..]));
+        assert_eq!(&before[8..16], &1u64.to_le_bytes());
+        assert_eq!((&after[..8], &after[8..16], &after[16..]), (&[7; 8][..], &4u64.to_le_bytes()[..], &[7; 8][..]));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A page as Arrow has it: a struct of columns, the same as `journal/columns.py` makes of Python's records.
 
+use std::collections::HashMap;
+use std::io::Write;
+
 use arrow_buffer::{ArrowNativeType, BooleanBufferBuilder, Buffer, NullBuffer};
 use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
-use blake2::Blake2bMac;
-use blake2::digest::consts::U16;
-use blake2::digest::{FixedOutput, KeyInit, Update};
 
-use super::page::Page;
-use crate::decide::Decision;
+use super::page::{End, Page};
+use super::units::Hasher;
 
 /// Rows that a column of 32 bits can say; tensors without bytes may claim to have more.
 const MOST_ROWS: u64 = i32::MAX as u64;
@@ -25,44 +25,36 @@ struct Columns {
 ///
 /// Fails where the key is too long, or where texts are more than a column can hold.
 pub fn encode(page: &Page, key: &[u8], key_id: &str) -> Result<ArrayData, ArrowError> {
-    let hasher = Blake2bMac::<U16>::new_from_slice(key)
-        .map_err(|_| ArrowError::InvalidArgumentError("the key is too long".into()))?;
+    let hasher =
+        Hasher::new(key).ok_or_else(|| ArrowError::InvalidArgumentError("the key is empty or too long".into()))?;
     let mut columns = Columns { count: page.len(), fields: Vec::new(), children: Vec::new() };
     let ends = || page.places.iter().map(|&place| &page.ends[place]);
-    let of = |value: fn(&Decision) -> &str| ends().map(move |(decision, _)| some(value(decision)));
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     columns.numbers("ts", micros, page.arrived.iter().map(|&ns| Some((ns / 1000) as i64)))?;
     columns.numbers("seq", DataType::Int64, page.seqs.iter().map(|&seq| Some(seq as i64)))?;
     columns.request_ids(page)?;
-    columns.texts("route", of(|decision| &decision.route))?;
-    columns.texts("epoch", of(|decision| &decision.epoch))?;
-    columns.texts("table_digest", of(|decision| &decision.table_digest))?;
-    let hashed = |unit: &str| {
-        let mut hasher = hasher.clone();
-        hasher.update(unit.as_bytes());
-        hasher.finalize_fixed()
-    };
-    columns.bytes("unit", DataType::Binary, page.units.iter().map(|unit| some(unit).map(hashed)))?;
-    columns.texts("unit_key_id", page.units.iter().map(|unit| some(unit).map(|_| key_id)))?;
-    columns.texts("assigned", of(|decision| &decision.assigned))?;
-    columns.texts("served", of(|decision| &decision.target))?;
-    columns.texts("model", ends().map(|(decision, _)| Some(&*decision.model)))?;
+    columns.repeated("route", page, |(decision, _)| some(&decision.route))?;
+    columns.repeated("epoch", page, |(decision, _)| some(&decision.epoch))?;
+    columns.repeated("table_digest", page, |(decision, _)| some(&decision.table_digest))?;
+    let hashes = page.units.iter().map(|unit| some(unit).map(|unit| hasher.hash(unit)));
+    columns.bytes("unit", DataType::Binary, 16, hashes)?;
+    columns.numbered("unit_key_id", &[key_id], page.units.iter().map(|unit| some(unit).map(|_| 0)))?;
+    columns.repeated("assigned", page, |(decision, _)| some(&decision.assigned))?;
+    columns.repeated("served", page, |(decision, _)| some(&decision.target))?;
+    columns.repeated("model", page, |(decision, _)| Some(&decision.model))?;
     columns.numbers("version", DataType::Int64, ends().map(|(decision, _)| Some(decision.version)))?;
-    columns.texts("reason", ends().map(|(decision, _)| Some(decision.reason.name())))?;
+    columns.repeated("reason", page, |(decision, _)| Some(decision.reason.name()))?;
     let overrides = ends().map(|(decision, _)| decision.override_index.map(|index| index as i32));
     columns.numbers("override", DataType::Int32, overrides)?;
     columns.numbers("propensity", DataType::Float64, ends().map(|(decision, _)| decision.propensity))?;
-    columns.texts("code", ends().map(|&(_, code)| Some(code)))?;
+    columns.repeated("code", page, |&(_, code)| Some(code))?;
     columns.numbers("took_us", DataType::Int64, page.took.iter().map(|&ns| Some((ns / 1000) as i64)))?;
     let queues = page.queues.iter().map(|&queue| queue.map(|ns| (ns / 1000) as i64));
     columns.numbers("queue_us", DataType::Int64, queues)?;
     columns.numbers("rows", DataType::Int32, page.rows.iter().map(|&rows| Some(rows.min(MOST_ROWS) as i32)))?;
     columns.nothing("principal", DataType::Utf8);
-    columns.bytes(
-        "trace_id",
-        DataType::Utf8,
-        page.traces.iter().map(|trace| (*trace != [0; 16]).then(|| hex(trace))),
-    )?;
+    let traces = page.traces.iter().map(|trace| (*trace != [0; 16]).then(|| hex(trace)));
+    columns.bytes("trace_id", DataType::Utf8, 32, traces)?;
     columns.nothing("copy_of", DataType::Int64);
     for (name, kind) in SHADOW {
         columns.nothing(name, kind);
@@ -99,35 +91,88 @@ impl Columns {
         kind: DataType,
         values: impl Iterator<Item = Option<T>>,
     ) -> Result<(), ArrowError> {
+        self.fixed(name, kind, values, Vec::new())
+    }
+
+    /// A column of numbers, with what they number, if anything.
+    fn fixed<T: ArrowNativeType>(
+        &mut self,
+        name: &str,
+        kind: DataType,
+        values: impl Iterator<Item = Option<T>>,
+        numbered: Vec<ArrayData>,
+    ) -> Result<(), ArrowError> {
         let mut there = BooleanBufferBuilder::new(self.count);
         let plain = values.map(|value| {
             there.append(value.is_some());
             value.unwrap_or_default()
         });
         let plain: Vec<T> = plain.collect();
-        let data = ArrayData::builder(kind).len(self.count).add_buffer(Buffer::from_vec(plain));
+        let data = ArrayData::builder(kind).len(self.count).add_buffer(Buffer::from_vec(plain)).child_data(numbered);
         self.add(name, data.nulls(Some(NullBuffer::new(there.finish()))).build()?);
         Ok(())
     }
 
-    fn texts<'a>(&mut self, name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Result<(), ArrowError> {
-        self.bytes(name, DataType::Utf8, values)
+    /// A column whose texts ends have: each is there once, and rows say which.
+    fn repeated<'a>(
+        &mut self,
+        name: &str,
+        page: &'a Page,
+        text: impl Fn(&'a End) -> Option<&'a str>,
+    ) -> Result<(), ArrowError> {
+        let (mut found, mut texts) = (HashMap::new(), Vec::new());
+        let mut number = |text| {
+            *found.entry(text).or_insert_with(|| {
+                texts.push(text);
+                texts.len() - 1
+            })
+        };
+        let numbers: Vec<Option<usize>> = page.ends.iter().map(|end| text(end).map(&mut number)).collect();
+        self.numbered(name, &texts, page.places.iter().map(|&place| numbers[place]))
     }
 
+    /// A column of `texts`, by their numbers.
+    fn numbered(
+        &mut self,
+        name: &str,
+        texts: &[&str],
+        numbers: impl Iterator<Item = Option<usize>>,
+    ) -> Result<(), ArrowError> {
+        let mut distinct = Self { count: texts.len(), fields: Vec::new(), children: Vec::new() };
+        distinct.bytes(name, DataType::Utf8, 0, texts.iter().map(Some))?;
+        let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        // There are no more of them than ends, of which memory holds fewer.
+        self.fixed(name, kind, numbers.map(|number| number.map(|number| number as i32)), distinct.children)
+    }
+
+    /// A column of texts or bytes, most of which have `width` bytes.
     fn bytes<T: AsRef<[u8]>>(
         &mut self,
         name: &str,
         kind: DataType,
+        width: usize,
         values: impl Iterator<Item = Option<T>>,
+    ) -> Result<(), ArrowError> {
+        self.written(name, kind, width, values, |all, value| all.extend_from_slice(value.as_ref()))
+    }
+
+    /// A column of texts or bytes, most of which have `width` bytes, that `write` puts behind those before.
+    fn written<T>(
+        &mut self,
+        name: &str,
+        kind: DataType,
+        width: usize,
+        values: impl Iterator<Item = Option<T>>,
+        write: impl Fn(&mut Vec<u8>, T),
     ) -> Result<(), ArrowError> {
         let mut there = BooleanBufferBuilder::new(self.count);
         let mut offsets = Vec::with_capacity(self.count + 1);
         offsets.push(0);
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(self.count * width);
         for value in values {
             there.append(value.is_some());
             if let Some(value) = value {
-                all.extend_from_slice(value.as_ref());
+                write(&mut all, value);
             }
             offsets.push(offset(all.len())?);
         }
@@ -138,13 +183,14 @@ impl Columns {
     }
 
     fn request_ids(&mut self, page: &Page) -> Result<(), ArrowError> {
-        let made = |seq: u64| format!("{}-{seq}", page.boot);
-        let ids = page.request_ids.iter().zip(&page.seqs);
-        self.bytes(
-            "request_id",
-            DataType::Utf8,
-            ids.map(|(id, &seq)| Some(if id.is_empty() { made(seq) } else { id.into() })),
-        )
+        let ids = page.request_ids.iter().zip(&page.seqs).map(Some);
+        self.written("request_id", DataType::Utf8, 28, ids, |all, (id, seq)| {
+            if id.is_empty() {
+                let _ = write!(all, "{}-{seq}", page.boot); // into memory, which takes everything
+            } else {
+                all.extend_from_slice(id.as_bytes());
+            }
+        })
     }
 
     fn done(self) -> Result<ArrayData, ArrowError> {

@@ -3,6 +3,7 @@
 mod arrow;
 mod page;
 pub mod python;
+mod units;
 
 pub use arrow::encode;
 pub use page::{Page, Row};

@@ -55,6 +55,9 @@ impl Texts {
     }
 }
 
+/// A decision, and the code that a request ended with.
+pub type End = (Arc<Decision>, &'static str);
+
 /// Records in the order of their numbers.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -70,8 +73,7 @@ pub struct Page {
     pub traces: Vec<TraceId>,
     /// Which of `ends` each has.
     pub places: Vec<usize>,
-    /// Decisions, and the codes that requests ended with.
-    pub ends: Vec<(Arc<Decision>, &'static str)>,
+    pub ends: Vec<End>,
     /// Records for which there was no room: they came after those that are here.
     pub lost: u64,
 }
@@ -106,7 +108,7 @@ impl Page {
     }
 
     /// Takes a record whose end is `ends[place]`, or, where that is the next place, `end`.
-    pub fn push(&mut self, row: Row<'_>, place: usize, end: impl FnOnce() -> (Arc<Decision>, &'static str)) {
+    pub fn push(&mut self, row: Row<'_>, place: usize, end: impl FnOnce() -> End) {
         if place == self.ends.len() {
             self.ends.push(end());
         }

@@ -16,7 +16,7 @@ from turnout_server.engine.plane import EnginePlane, NativeServable, Terms
 from turnout_server.engine.records import Ended
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
-from turnout_server.instruments.families import Family, counter
+from turnout_server.instruments.families import CAUSE, Family, counter
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
@@ -75,6 +75,8 @@ class NativePlane:
         self._status_of = status_of
         self.show: Callable[[Page | None], None] = lambda page: None
         """Shows records to who keeps them: `Records.show`, once there is one."""
+        self.spans_unsent: Callable[[], int] = lambda: 0
+        """Says how many of the engine's spans could not be sent, where somebody sends them."""
         self._served: dict[VersionKey, _Served] = {}
         """What is loaded."""
         self._leaving: list[_Served] = []
@@ -167,9 +169,10 @@ class NativePlane:
 
     def families(self) -> tuple[Family, ...]:
         """Return the metrics of the engine itself."""
+        lost = [(("no_room",), self.plane.spans_lost), (("unsent",), self.spans_unsent())]
         return (
             counter("turnout.engine.declined", "{call}", _DECLINED, (), [((), self.plane.declined)]),
-            counter("turnout.engine.spans.lost", "{span}", _LOST, (), [((), self.plane.spans_lost)]),
+            counter("turnout.engine.spans.lost", "{span}", _LOST, (CAUSE,), lost),
         )
 
     # ------------------------------------------------------------ what has ended
@@ -239,6 +242,6 @@ def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], 
 
 
 _DECLINED = "Inferences, calls and messages of streams, that the engine left to Python, which answered or refused them."
-_LOST = "Spans that the engine had no room for: the collector takes them too slowly, or not at all."
+_LOST = "Spans of the engine that the collector did not get: too many waited for it, or it did not take them."
 _STREAMS = {"inference.GRPCInferenceService/ModelStreamInfer"}
 _OURS = {ModelFailedError.reason, TurnoutError.reason}

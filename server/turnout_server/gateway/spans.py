@@ -69,6 +69,9 @@ class Recorder(Protocol):
 class Native(Protocol):
     """Sends the spans that the native data plane makes."""
 
+    unsent: int
+    """Spans that were lost since they could not be sent."""
+
     def sampling(self) -> Sampling | None:
         """Return which calls it is to trace; None where only Python can make the spans that are wanted."""
 

@@ -29,9 +29,17 @@ _TYPES: Final = {
 }
 _OWN: Final = frozenset({"schema", "instance", "boot", "experiment", "layer", "enrolled"})
 """Columns that are the same in all rows of a boot: they are added to a segment, not to each batch."""
-_ARROW: Final = {name: _TYPES[kind] for name, kind in COLUMNS.items() if name not in _OWN}
+_REPEATED: Final = frozenset(
+    {"route", "epoch", "table_digest", "unit_key_id", "assigned", "served", "model", "reason", "code"}
+)
+"""Texts of which a batch has few distinct ones: each is there once, and rows say which."""
+_DICTIONARY: Final = DataType.dictionary(DataType.int32(), DataType.string())
+_ARROW: Final = {
+    name: _DICTIONARY if name in _REPEATED else _TYPES[kind] for name, kind in COLUMNS.items() if name not in _OWN
+}
 SCHEMA: Final = Schema([Field(name, kind, nullable=True) for name, kind in _ARROW.items()])
 _SHADOW: Final = tuple(name for name in COLUMNS if name.startswith("shadow_"))
+_SELDOM: Final = ("override", "principal", "copy_of", *_SHADOW)
 _NOT_COMPARED: Final = (None,) * len(_SHADOW)
 _MOST_ROWS: Final = 2**31 - 1
 """Tensors without bytes may claim to have more; the column cannot."""
@@ -120,10 +128,21 @@ def own_columns(boot: Boot) -> dict[str, str | int | None]:
     return dict.fromkeys(_OWN, None) | {"schema": VERSION, "instance": boot.instance, "boot": boot.boot}
 
 
+def empty_columns(batches: Sequence[RecordBatch]) -> list[str]:
+    """Return which of the columns that only some records fill have nothing in any of *batches*."""
+    return [name for name in _SELDOM if all(one.column(name).null_count == one.num_rows for one in batches)]
+
+
 def _array(name: str, column: Any, count: int) -> Array:
     if column is None:
         return _constant(count, name, None)
-    return column if isinstance(column, Array) else Array(column, _ARROW[name])
+    return column if isinstance(column, Array) else _made(name, column)
+
+
+def _made(name: str, values: Sequence[Any]) -> Array:
+    if name in _REPEATED:
+        return Array(values, _TYPES["VARCHAR"]).cast(_DICTIONARY)
+    return Array(values, _ARROW[name])
 
 
 def _often_equal(name: str, values: Sequence[Any]) -> Any:
@@ -133,7 +152,7 @@ def _often_equal(name: str, values: Sequence[Any]) -> Any:
 @lru_cache(maxsize=256)
 def _constant(count: int, name: str, value: Any) -> Array:
     """Return a column of one value: most batches are as long as others."""
-    return Array([value] * count, _ARROW[name])
+    return _made(name, [value] * count)
 
 
 def _compared(comparison: Comparison | None) -> Sequence[Any]:
@@ -161,7 +180,7 @@ def _of_decisions(decisions: Sequence[Decision]) -> dict[str, Array]:
         "override": [one.override if one.override >= 0 else None for one in places],
         "propensity": [one.propensity for one in places],
     }
-    return {name: Array(column, _ARROW[name]).take(index) for name, column in values.items()}
+    return {name: _made(name, column).take(index) for name, column in values.items()}
 
 
 def trace_id(traceparent: str) -> str | None:

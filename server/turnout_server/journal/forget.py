@@ -18,7 +18,7 @@ from turnout_server.journal import reading
 from turnout_server.journal.accounts import RUNNING, accounts, footers
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.keys import KEY, hashed, key_id, keys_in
-from turnout_server.journal.schema import STAGING
+from turnout_server.journal.schema import PARQUET, STAGING
 from turnout_server.journal.sync import sync
 from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 from turnout_server.vocabulary.units import check_unit
@@ -132,7 +132,7 @@ def _rewrite(
     try:
         connection.execute(
             f"COPY (SELECT * FROM {source} WHERE NOT {theirs}) TO {reading.literal(str(staged))}"
-            f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_members(said)}}})",
+            f" ({PARQUET}, KV_METADATA {{{_members(said)}}})",
             values,
         )
         _swap(staged, file)

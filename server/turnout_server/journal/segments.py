@@ -16,9 +16,9 @@ import duckdb
 from arro3.core import RecordBatch, Table
 
 from turnout_server.journal.boot import BOOTS, Boot
-from turnout_server.journal.columns import SCHEMA, own_columns
+from turnout_server.journal.columns import SCHEMA, empty_columns, own_columns
 from turnout_server.journal.counters import counters_of, settle
-from turnout_server.journal.schema import COLUMNS, STAGING, VERSION
+from turnout_server.journal.schema import COLUMNS, PARQUET, STAGING, VERSION
 from turnout_server.journal.sync import sync
 
 _CAUSES: Final = {
@@ -73,10 +73,7 @@ class SegmentFiles:
         """Write below *journal*; nothing is made yet."""
         self._journal = journal
         self._boot = boot
-        own = own_columns(boot)
-        self._columns = ", ".join(
-            f'{_value(own[name])}::{kind} AS "{name}"' if name in own else f'"{name}"' for name, kind in COLUMNS.items()
-        )
+        self._own = own_columns(boot)
         self._database: duckdb.DuckDBPyConnection | None = None
 
     def warm_up(self) -> None:
@@ -98,8 +95,8 @@ class SegmentFiles:
             database.register("batches", Table.from_batches(batches, schema=SCHEMA))
             try:
                 database.execute(
-                    f"COPY (SELECT {self._columns} FROM batches) TO {_quoted(str(staged))}"
-                    f" (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {{{pairs}}})"
+                    f"COPY (SELECT {self._columns(batches)} FROM batches) TO {_quoted(str(staged))}"
+                    f" ({PARQUET}, USE_TMP_FILE false, KV_METADATA {{{pairs}}})"
                 )
             finally:
                 database.unregister("batches")
@@ -124,6 +121,14 @@ class SegmentFiles:
             for named in (folder, folder.parent, self._journal) if is_new else (folder,):
                 sync(named)
         return size
+
+    def _columns(self, batches: Sequence[RecordBatch]) -> str:
+        """Return what is selected of *batches*. Where none of them has anything in a column, that is said once."""
+        said = self._own | dict.fromkeys(empty_columns(batches))
+        return ", ".join(
+            f'{_value(said[name])}::{kind} AS "{name}"' if name in said else f'"{name}"'
+            for name, kind in COLUMNS.items()
+        )
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._database is None:

@@ -86,6 +86,8 @@ class NativeSpans:
         )
         self._template = ExportTraceServiceRequest()
         self._template.resource_spans.extend(_shell(example))
+        self.unsent = 0
+        """Spans that were lost since they could not be sent."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -124,8 +126,10 @@ class NativeSpans:
             except Exception:
                 _log.exception("spans could not be sent")
                 result = SpanExportResult.FAILURE
-            if result is not SpanExportResult.SUCCESS and self._stop.is_set():
-                return  # there is no time for the others
+            if result is not SpanExportResult.SUCCESS:
+                self.unsent += count
+                if self._stop.is_set():
+                    return  # there is no time for the others
 
 
 def _shell(example: ReadableSpan) -> Sequence[Any]:
