@@ -90,7 +90,7 @@ async def listening(
         ConfigurationError: the address cannot be listened on.
     """
     inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
-    gate = Gate(limits.concurrent_calls, inside)
+    gate = Gate(limits.concurrent_calls, None if native is None else native.plane)
     health = Health(service.full_name for service in services)
     everything = {**services, HEALTH: health}
     trace, count = Trace(spans), Count(instruments)
