@@ -103,7 +103,7 @@ fmt: setup-dev ## Sort imports, fix what can be fixed, format
 BENCH = $(BIN)/python -m benchmarks
 
 .PHONY: bench
-bench: setup-bench ## Set up, then compare with other servers; some minutes (BENCH_ARGS="--help", here and below)
+bench: setup-bench ## Set up, then measure what a call costs, beside other servers; some minutes (BENCH_ARGS="--help", here and below)
 	@$(BENCH) field $(BENCH_ARGS)
 
 .PHONY: bench-hotpath

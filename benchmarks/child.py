@@ -53,6 +53,11 @@ class Child(Generic[Job, Found]):
         self._process.kill()
         self._process.communicate()
 
+    @property
+    def pid(self) -> int:
+        """The process, once it was entered."""
+        return self._process.pid
+
     def order(self, job: Job) -> None:
         """Have *job* done; one at a time."""
         self._tell(msgspec.json.encode(job))

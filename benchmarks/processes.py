@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 ROOT = Path(__file__).parents[1]
 _START_S = 90.0
 _STOP_S = 10.0
+_SHARD = re.compile(r"turnout-\d+")
+"""What the engine calls the threads that carry calls."""
 _FOREIGN = ("OTEL_", "TURNOUT_", "GRPC_", "MLSERVER_", "KSERVE_", "PYTHON")
 """Settings from outside that no server gets."""
 
@@ -36,6 +39,8 @@ class Launch(NamedTuple):
     """Where it serves gRPC, on 127.0.0.1."""
     env: Mapping[str, str] = {}
     directory: Path | None = None
+    cores: frozenset[int] = frozenset()
+    """The only ones that it may use; none given are all."""
 
 
 class Server:
@@ -73,15 +78,16 @@ def serving(name: str, launch: Launch, directory: Path, bodies: Iterable[bytes])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     log = directory / f"{name}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            launch.command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=kept | {"ORT_DISABLE_TELEMETRY": "1"} | dict(launch.env),
-            cwd=launch.directory or directory,
-            start_new_session=True,
-        )
+        with _only_on(launch.cores):
+            process = subprocess.Popen(
+                launch.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=kept | {"ORT_DISABLE_TELEMETRY": "1"} | dict(launch.env),
+                cwd=launch.directory or directory,
+                start_new_session=True,
+            )
         try:
             server = Server(process.pid, f"127.0.0.1:{launch.port}")
             for body in bodies:
@@ -89,6 +95,18 @@ def serving(name: str, launch: Launch, directory: Path, bodies: Iterable[bytes])
             yield server
         finally:
             _end(process)
+
+
+@contextlib.contextmanager
+def _only_on(cores: frozenset[int]) -> Iterator[None]:
+    """Keep this thread on *cores*, if any are given: a process that it starts inherits that, and keeps it."""
+    before = os.sched_getaffinity(0)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def turnout(store: Path, *options: str) -> Launch:
@@ -115,15 +133,34 @@ def free_port() -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds, user and system, that process *pid* and its living descendants have used."""
+    """Return the CPU seconds, user and system, that process *pid* and its descendants have used.
+
+    Those that have ended and were waited for count too: else CPU would vanish with each.
+    """
     process = psutil.Process(pid)
     times = (one.cpu_times() for one in (process, *process.children(recursive=True)))
-    return float(sum(time.user + time.system for time in times))
+    return float(sum(time.user + time.system + time.children_user + time.children_system for time in times))
 
 
-def main_thread_cpu_s(pid: int) -> float:
-    """Return the CPU seconds of process *pid*'s first thread: in Turnout's case the event loop's."""
-    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text(encoding="utf-8").split()[0]) / 1e9
+def loops_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of process *pid*'s event loops: of its first thread, and of the engine's shards."""
+    return sum(_thread_cpu_s(thread) for thread in Path(f"/proc/{pid}/task").iterdir() if _is_loop(pid, thread))
+
+
+def _is_loop(pid: int, thread: Path) -> bool:
+    return thread.name == str(pid) or _SHARD.fullmatch(_read(thread / "comm").strip()) is not None
+
+
+def _thread_cpu_s(thread: Path) -> float:
+    return int((_read(thread / "schedstat") or "0").split()[0]) / 1e9
+
+
+def _read(path: Path) -> str:
+    """Return what is in a file of a thread; nothing if that has just ended."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _peak_rss(pid: int) -> int:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.child import Child, work_off
 from benchmarks.lean_connection import LeanConnection
-from benchmarks.processes import cpu_s, main_thread_cpu_s
+from benchmarks.processes import cpu_s, loops_cpu_s
 from turnout_server.load import Plan
 from turnout_server.load.answerer import Sample
 from turnout_server.load.loops import ClosedLoop, Loop, OpenLoop, at_random, evenly
@@ -77,7 +77,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu_s: float
     """CPU seconds that the server used from `opened` to `closed`."""
     server_loop_cpu_s: float
-    """CPU seconds of its event loop's thread, of those."""
+    """CPU seconds of its event loops, of those: Python's, and the engine's shards."""
     generator_cpu_s: float
     lag: float
     """How late the generator's event loop did what it was to do: the 99th percentile in seconds."""
@@ -222,7 +222,7 @@ def _p99(values: Sequence[float]) -> float:
 
 
 def _used(pid: int) -> tuple[float, float, float]:
-    return cpu_s(pid), main_thread_cpu_s(pid), time.process_time()
+    return cpu_s(pid), loops_cpu_s(pid), time.process_time()
 
 
 if __name__ == "__main__":

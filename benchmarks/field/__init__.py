@@ -1,6 +1,9 @@
-"""The field: the same ONNX models behind Turnout, a bare grpc.aio server, MLServer and KServe, side by side.
+"""The field: the same ONNX models behind Turnout in several settings, a bare grpc.aio server, and other makes.
 
-`scenarios` makes the models and the requests, `environments` the rivals' venvs, `servers` starts and watches the
-servers, `generator` puts load on them, `results` does the arithmetic, `report` and `plots` show it, and `command` ties
-them together. `programs` is what runs inside the servers' own processes.
+`studies` says what is measured beside what, and `targets` what is meant to come of it. `scenarios` makes the models and
+the requests, `wire` writes them in several ways. `servers` is what all servers have in common, `turnouts`, `rivals` and
+`triton` say how each is started; `environments` makes the rivals' venvs. `generators` put load on them, `own_runs` is
+ONNX Runtime by itself, and `answers` checks who is right. `comparison` does it all in rounds, `results` does the
+arithmetic, `report` and `plots` show it, and `command` is the command line. `programs` is what runs inside the servers'
+own processes.
 """

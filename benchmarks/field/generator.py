@@ -25,6 +25,7 @@ async def measured(job: Job, stop: asyncio.Event) -> Measurement:
     plan = Plan(
         target=job.target,
         requests=job.requests,
+        method=f"/{job.method}",
         concurrency=job.concurrency,
         seconds=job.seconds,
         warmup_s=job.warmup_s,

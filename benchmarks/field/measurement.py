@@ -11,20 +11,28 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Load to put on one server."""
 
     target: str
-    """HOST:PORT."""
+    """HOST:PORT; for ONNX Runtime by itself, the folder of the models."""
     pid: int
     """The server's first process; its descendants' CPU counts too."""
     requests: tuple[bytes, ...]
     concurrency: int
     seconds: float
     warmup_s: float
+    method: str
+    """package.Service/Method."""
+    sampled: float = 0.0
+    """The share of calls whose trace is sampled. The generator in Python sends no traces."""
     expected: tuple[bytes, ...] = ()
-    """The raw contents of each answer, one after the other; empty where nobody compares them. Floats may be off by a
-    thousandth. The generator in Python does not look."""
+    """What `field` of each answer has, one after the other where it is repeated; empty where nobody compares them. The
+    generator in Python does not look."""
+    field: int = 6
+    """The raw contents of a `ModelInferResponse`."""
+    nearly: bool = True
+    """Whether floats may be off by a thousandth, as they are when rows are computed together."""
 
 
 class Measures(Protocol):
-    """What does jobs: one of the load generators."""
+    """What does jobs: one of the load generators, or ONNX Runtime by itself."""
 
     def measure(self, job: Job) -> Measurement:
         """Do *job*.

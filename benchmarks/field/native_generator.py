@@ -97,11 +97,13 @@ def arguments(job: Job, directory: Path) -> list[str]:
         "--seconds": job.seconds,
         "--warmup": job.warmup_s,
         "--pid": job.pid,
+        "--method": job.method,
+        "--sampled": job.sampled,
     }
     if job.expected:
-        given["--expect"] = directory / "expected"
+        given |= {"--expect": directory / "expected", "--field": job.field}
         (directory / "expected").write_bytes(framed(job.expected))
-    nearly = ["--nearly"] if job.expected else []
+    nearly = ["--nearly"] if job.expected and job.nearly else []
     return [*(str(part) for option in given.items() for part in option), *nearly]
 
 

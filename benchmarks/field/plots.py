@@ -16,7 +16,20 @@ from matplotlib.ticker import LogLocator, NullLocator
 from benchmarks.field.report import TITLES, Run
 from benchmarks.field.results import Cell, Spread, summaries
 
-_COLOURS = {"turnout": "#d1495b", "floor": "#8d99ae", "mlserver": "#edae49", "kserve": "#00798c"}
+_COLOURS = {
+    "turnout": "#d1495b",
+    "portable": "#f4a6ae",
+    "journal": "#9d0208",
+    "traced-1": "#e07a5f",
+    "traced": "#b56576",
+    "one-shard": "#6d597a",
+    "two-shards": "#355070",
+    "floor": "#8d99ae",
+    "onnxruntime": "#2b2d42",
+    "triton": "#76b900",
+    "mlserver": "#edae49",
+    "kserve": "#00798c",
+}
 _DPI = 120
 
 Summary = dict[Cell, dict[str, Spread]]
@@ -45,12 +58,13 @@ def _figure(run: Run, name: str, scale: float, label: str, fill: Draw, path: Pat
             axis.set_axis_off()
             continue
         by_concurrency = {cell.concurrency: by for cell, by in summary.items() if cell.scenario == scenarios[index]}
-        fill(axis, by_concurrency, list(run.servers), scale)
+        there = [server for server in run.servers if any(server in by for by in by_concurrency.values())]
+        fill(axis, by_concurrency, there, scale)
+        axis.legend(frameon=False, fontsize=8)
         axis.set_title(run.titles[scenarios[index]], fontsize=10)
         axis.set_xlabel("calls at once")
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-    axes.flat[0].legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
     return path
@@ -85,7 +99,8 @@ def _bars(axis: Any, by_concurrency: dict[int, dict[str, Spread]], servers: list
     """Draw a group of bars for each concurrency."""
     width = 0.8 / len(servers)
     for index, server in enumerate(servers):
-        found = [by[server] for by in by_concurrency.values() if server in by]
-        places = [place + (index - (len(servers) - 1) / 2) * width for place in range(len(found))]
-        axis.bar(places, [one.median * scale for one in found], width, color=_COLOURS[server], label=TITLES[server])
+        found = {place: by[server] for place, by in enumerate(by_concurrency.values()) if server in by}
+        places = [place + (index - (len(servers) - 1) / 2) * width for place in found]
+        heights = [one.median * scale for one in found.values()]
+        axis.bar(places, heights, width, color=_COLOURS[server], label=TITLES[server])
     axis.set_xticks(range(len(by_concurrency)), list(map(str, by_concurrency)))

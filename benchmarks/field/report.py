@@ -10,25 +10,36 @@ import msgspec
 from benchmarks.field.results import (
     OURS,
     Cell,
+    Contest,
     Sample,
     Spread,
-    Verdict,
     cells,
+    compared,
     geometric_mean,
     ratios,
     spread,
     summaries,
-    verdicts,
 )
+from benchmarks.field.targets import Verdict, verdicts
 from benchmarks.text import listed, table
 
 TITLES: Mapping[str, str] = {
     "turnout": "Turnout",
+    "portable": "Turnout without the engine",
+    "journal": "Turnout with a journal",
+    "traced-1": "Turnout, 1 % of calls traced",
+    "traced": "Turnout, all calls traced",
+    "one-shard": "Turnout on one core",
+    "two-shards": "Turnout on two cores",
     "floor": "the floor",
+    "onnxruntime": "ONNX Runtime by itself",
+    "triton": "Triton",
     "mlserver": "MLServer",
     "kserve": "KServe",
 }
-_UNITS = {"throughput": "throughput", "p99": "p99", "server_cpu": "server CPU a request"}
+_RIVALS = ("portable", "floor", "triton", "mlserver", "kserve")
+"""Whom Turnout is set beside in tables of their own. The others are Turnout itself, or no server."""
+_UNITS = {"throughput": "throughput", "p99": "p99", "server_cpu": "server CPU a call"}
 _BOUND = "†"
 
 
@@ -57,6 +68,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     warmup_s: float
     generator: str
     """Which one, in words."""
+    checked: bool
+    """Whether it looked into every answer."""
     complete: bool
     """Whether all rounds were run."""
     servers: dict[str, ServerFacts]
@@ -75,6 +88,10 @@ def as_json(run: Run) -> bytes:
             for rival in run.servers
             if rival != OURS
         },
+        "targets": [
+            msgspec.to_builtins(one.target._asdict()) | {"cell": _key(one.cell), "met": one.met} | one.found._asdict()
+            for one in verdicts(run.samples)
+        ],
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
@@ -100,11 +117,18 @@ def as_markdown(run: Run) -> str:
         "# Turnout and the field",
         _introduction(run),
         "## Targets",
-        "\n".join(map(_verdict, verdicts(run.samples))) or "None of the rivals was there.",
+        "The median of what the rounds found, each by itself (lowest to highest).",
+        targets(run),
+        "## Server CPU a call",
+        "Of all of the server's processes and threads, in µs; in brackets as a share of the floor's.",
+        _by_server(run, "server_cpu", 1e6, "{:.0f}", beside="floor"),
+        "## p99",
+        "In ms.",
+        _by_server(run, "p99", 1e3, "{:.2f}"),
         "## Ratios",
         "Turnout's figure over the rival's, the median of the rounds' ratios (lowest to highest). Above 1 is better "
         "for throughput, below 1 for the others.",
-        *(_ratio_table(run, rival) for rival in run.servers if rival != OURS),
+        *(_ratio_table(run, rival) for rival in run.servers if rival in _RIVALS),
         "## Figures",
         "Medians over the rounds; for throughput with the lowest and highest. "
         f"{_BOUND}: the load generator used up its core in some round, so the server might have done more.",
@@ -121,26 +145,59 @@ def _introduction(run: Run) -> str:
     others = spread(sample.measured.others_cpu for sample in run.samples)
     text = (
         "The same ONNX files behind each server, over `inference.GRPCInferenceService/ModelInfer` with raw contents, "
-        f"the same bytes for all. Rounds: {run.rounds}, each measurement {run.seconds:g} s after {run.warmup_s:g} s of "
-        "warm-up; within a round the servers take turns at being first. One closed-loop load generator "
+        f"the same bytes for all; typed calls ask Turnout alone. {_correct(run)}\n\n"
+        f"Rounds: {run.rounds}, each measurement {run.seconds:g} s after {run.warmup_s:g} s of warm-up; within a round "
+        "the servers take turns at being first. One closed-loop load generator "
         f"{run.generator}, on the same machine.\n\n{listed(run.machine)}. Everything else on the machine used "
         f"{others.median:.2f} cores meanwhile (median; {others.low:.2f} to {others.high:.2f})."
     )
     return text if run.complete else f"{text}\n\n**Broken off before all rounds were run.**"
 
 
-def _verdict(verdict: Verdict) -> str:
-    target = verdict.target
-    bound = f"at least {target.least:g}" if target.least is not None else f"at most {target.most:g}"
-    count = len(verdict.met) + len(verdict.missed)
-    line = (
-        f"- {_UNITS[target.figure]}, {bound} times that of {TITLES[target.rival]}: met in {len(verdict.met)} of {count}"
-    )
-    if verdict.missed:
-        line += "; missed in " + ", ".join(
-            f"{cell.scenario} at {cell.concurrency} ({ratio:.2f})" for cell, ratio in verdict.missed
-        )
-    return line
+def _correct(run: Run) -> str:
+    failed = sum(sample.measured.errors for sample in run.samples)
+    if failed:
+        return f"**{failed} calls failed, or were answered wrongly: see the errors.**"
+    return "No call failed, and every answer was as it should be." if run.checked else "No call failed."
+
+
+def targets(run: Run) -> str:
+    """Return what is aimed at and what was found, as a table."""
+    found = verdicts(run.samples)
+    if not found:
+        return "Nothing was measured that there is a target for."
+    return table(["what", "scenario", "calls at once", "found", "target", ""], map(_verdict, found))
+
+
+def _verdict(verdict: Verdict) -> list[str]:
+    contest = verdict.target.contest
+    sign, unit, form = (" - ", " µs", "{:.1f}") if contest.difference else (" / ", "", "{:.3f}")
+    rival = f"itself in {contest.beside}" if contest.beside else TITLES[contest.rival]
+    found = verdict.found._make(value * (1e6 if contest.difference else 1.0) for value in verdict.found)
+    bound = verdict.target.most if verdict.target.least is None else verdict.target.least
+    bound = (bound or 0.0) * (1e6 if contest.difference else 1.0)
+    return [
+        f"{_UNITS[contest.figure]}: {TITLES[contest.server]}{sign}{rival}",
+        verdict.cell.scenario,
+        str(verdict.cell.concurrency),
+        f"**{form.format(found.median)}**{unit} ({form.format(found.low)} to {form.format(found.high)})",
+        f"{'at most' if verdict.target.least is None else 'at least'} {bound:g}{unit}",
+        "met" if verdict.met else "missed",
+    ]
+
+
+def _by_server(run: Run, figure: str, scale: float, form: str, beside: str = "") -> str:
+    """Return the medians, a column a server; in brackets with what they are of the server's *beside*."""
+    shares = {name: compared(run.samples, Contest(figure, name, beside)) for name in run.servers if name != beside}
+    rows = []
+    for cell, by in summaries(run.samples, figure).items():
+        row = [cell.scenario, str(cell.concurrency)]
+        for name in run.servers:
+            share = shares.get(name, {}).get(cell)
+            text = form.format(by[name].median * scale) if name in by else ""
+            row.append(f"{text} ({share.median:.3f})" if share else text)
+        rows.append(row)
+    return table(["scenario", "calls at once", *(TITLES[name] for name in run.servers)], rows)
 
 
 def _ratio_table(run: Run, rival: str) -> str:
@@ -148,6 +205,7 @@ def _ratio_table(run: Run, rival: str) -> str:
     rows = [
         [cell.scenario, str(cell.concurrency), *(_ratio(by_cell.get(cell)) for by_cell in found.values())]
         for cell in cells(run.samples)
+        if any(cell in by_cell for by_cell in found.values())
     ]
     return f"Against {TITLES[rival]}:\n\n" + table(["scenario", "calls at once", *_UNITS.values()], rows)
 

@@ -78,21 +78,40 @@ def summaries(samples: Sequence[Sample], figure: str) -> dict[Cell, dict[str, Sp
     return {cell: {server: spread(values) for server, values in by.items()} for cell, by in found.items()}
 
 
-def ratios(samples: Sequence[Sample], figure: str, rival: str) -> dict[Cell, Spread]:
-    """Return Turnout's *figure* over *rival*'s, by cell: the ratios of each round, then their median.
+class Contest(NamedTuple):
+    """One figure of two contenders, set side by side."""
+
+    figure: str
+    server: str
+    rival: str
+    scenario: str = ""
+    """Of both; by default each in which both were measured."""
+    beside: str = ""
+    """The rival's, where it is another one."""
+    difference: bool = False
+    """Whether it is taken how much more the server's figure is, and not how many times as much."""
+
+
+def compared(samples: Sequence[Sample], contest: Contest) -> dict[Cell, Spread]:
+    """Return how the two contenders compare, by cell: within each round, and then the median.
 
     A round counts where both were measured, and the rival's figure is above 0.
     """
-    by_key = {
-        (sample.scenario, sample.concurrency, sample.round, sample.server): FIGURES[figure](sample.measured)
-        for sample in samples
-    }
+    figure = FIGURES[contest.figure]
+    by_key = {(one.scenario, one.concurrency, one.round, one.server): figure(one.measured) for one in samples}
     found: dict[Cell, list[float]] = defaultdict(list)
     for (scenario, concurrency, number, server), ours in by_key.items():
-        theirs = by_key.get((scenario, concurrency, number, rival))
-        if server == OURS and theirs:
-            found[Cell(scenario, concurrency)].append(ours / theirs)
+        if server != contest.server or contest.scenario not in ("", scenario):
+            continue
+        theirs = by_key.get((contest.beside or scenario, concurrency, number, contest.rival))
+        if theirs:
+            found[Cell(scenario, concurrency)].append(ours - theirs if contest.difference else ours / theirs)
     return {cell: spread(values) for cell, values in found.items()}
+
+
+def ratios(samples: Sequence[Sample], figure: str, rival: str) -> dict[Cell, Spread]:
+    """Return Turnout's *figure* over *rival*'s, by cell."""
+    return compared(samples, Contest(figure, OURS, rival))
 
 
 def fastest(trials: Mapping[str, Sequence[float]]) -> str:
@@ -105,56 +124,3 @@ def geometric_mean(values: Sequence[float]) -> float:
     if not values or min(values) <= 0:
         return 0.0
     return math.exp(statistics.fmean(map(math.log, values)))
-
-
-class Target(NamedTuple):
-    """What Turnout is meant to reach against one rival."""
-
-    rival: str
-    figure: str
-    least: float | None = None
-    """The ratio is to be this or more."""
-    most: float | None = None
-    """The ratio is to be this or less."""
-    scenarios: tuple[str, ...] = ()
-    """Only there; everywhere by default."""
-
-    def met(self, ratio: float) -> bool:
-        """Whether *ratio* is within it."""
-        return (self.least is None or ratio >= self.least) and (self.most is None or ratio <= self.most)
-
-
-ONE_ROW = ("mlp", "price", "recommendation")
-TARGETS = (
-    Target("floor", "server_cpu", most=1.2, scenarios=ONE_ROW),
-    Target("mlserver", "throughput", least=2.5),
-    Target("kserve", "throughput", least=2.5),
-    Target("mlserver", "p99", most=1.0),
-    Target("kserve", "p99", most=1.0),
-)
-
-
-class Verdict(NamedTuple):
-    """How a target was met."""
-
-    target: Target
-    met: tuple[Cell, ...]
-    missed: tuple[tuple[Cell, float], ...]
-    """With the median ratio found there."""
-
-
-def verdicts(samples: Sequence[Sample], targets: Iterable[Target] = TARGETS) -> list[Verdict]:
-    """Judge each of *targets* whose rival was measured, by the median ratio in each cell."""
-    found = []
-    for target in targets:
-        by_cell = {
-            cell: ratio.median
-            for cell, ratio in ratios(samples, target.figure, target.rival).items()
-            if not target.scenarios or cell.scenario in target.scenarios
-        }
-        if not by_cell:
-            continue
-        met = tuple(cell for cell, ratio in by_cell.items() if target.met(ratio))
-        missed = tuple((cell, ratio) for cell, ratio in by_cell.items() if not target.met(ratio))
-        found.append(Verdict(target, met, missed))
-    return found

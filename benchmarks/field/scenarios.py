@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +13,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from benchmarks.field import wire
+from benchmarks.field.wire import Way
 from turnout_server.onnx.trial import inspect
-from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import MODEL_FILE
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.tasks import features, recommendation
 from turnout_server.tasks.features import FeatureColumn
-from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.signature import Column, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.tensors import Array, Arrays
 
@@ -30,7 +30,11 @@ SEED = 20261124
 CANDIDATES = 500
 """Rows of one ranking request."""
 MLP_SIZES = (32, 64, 32, 1)
+WIDE_SIZES, WIDE_ROWS = (60, 128, 64, 1), 500
+DEAR_SIZES, DEAR_ROWS = (16, 640, 640, 640, 1), 64
+"""About 2 ms a run; as many rows as a batch may have, so that each request runs alone."""
 _MLP_REQUESTS = 64
+_WIDE_REQUESTS = 16
 _RANKING_REQUESTS = 20
 _LABEL = "champion"
 
@@ -39,7 +43,7 @@ class Scenario(NamedTuple):
     """One model, and the requests for it."""
 
     name: str
-    """Also the model's and the route's."""
+    """Also the model's and the route's, where `model` says no other."""
     title: str
     task: Task
     signature: Signature
@@ -47,10 +51,19 @@ class Scenario(NamedTuple):
     """The graph."""
     inputs: tuple[Arrays, ...]
     """Of each request."""
+    model: str = ""
+    """The model's name and the route's, where several scenarios share one."""
+    way: Way = wire.INFER
+    """How it is asked."""
+
+    @property
+    def route(self) -> str:
+        """The model's name and the route's."""
+        return self.model or self.name
 
     def bodies(self) -> tuple[bytes, ...]:
-        """Return each request as a serialised `ModelInferRequest` with raw contents."""
-        return tuple(encode(self.name, self.signature, arrays) for arrays in self.inputs)
+        """Return each request as a serialised message."""
+        return tuple(self.way.encode(self.route, self.signature, arrays) for arrays in self.inputs)
 
 
 def build(model_store: Path, directory: Path) -> dict[str, Scenario]:
@@ -58,19 +71,14 @@ def build(model_store: Path, directory: Path) -> dict[str, Scenario]:
 
     Args:
         model_store: where price, ranking and recommendation are, and samples of their requests.
-        directory: where the MLP's graph is written.
+        directory: where the graphs are written that are made here.
     """
-    mlp_file = directory / "mlp.onnx"
-    onnx.save(mlp(), mlp_file)
     found = [
-        Scenario(
-            "mlp",
-            "MLP 32-64-32-1, one row",
-            Task.TENSORS,
-            inspect(mlp_file),
-            mlp_file,
-            tuple(_mlp_inputs(_MLP_REQUESTS)),
-        )
+        _perceptron("mlp", f"MLP {_sizes(MLP_SIZES)}, one row", directory, MLP_SIZES, _MLP_REQUESTS, 1),
+        *_ranked(directory),
+        _perceptron(
+            "dear", f"Some 2 ms a run: MLP {_sizes(DEAR_SIZES)}, {DEAR_ROWS} rows", directory, DEAR_SIZES, 16, 64
+        ),
     ]
     store = DirectoryStore(model_store)
     for name, (title, task, inputs) in _STORED.items():
@@ -85,7 +93,7 @@ def build(model_store: Path, directory: Path) -> dict[str, Scenario]:
 def write_store(scenarios: Mapping[str, Scenario], root: Path) -> None:
     """Publish every scenario's model into a new store at *root*, with a route of one target to each."""
     routes = {}
-    for name, scenario in scenarios.items():
+    for name, scenario in _models(scenarios).items():
         draft = Draft(model=name, task=scenario.task, signature=scenario.signature, files={MODEL_FILE: scenario.file})
         publish(root, draft, labels=[_LABEL])
         target = {"name": "only", "model": name, "version": _LABEL, "weight": 1}
@@ -96,28 +104,13 @@ def write_store(scenarios: Mapping[str, Scenario], root: Path) -> None:
 def write_files(scenarios: Mapping[str, Scenario], directory: Path) -> None:
     """Copy every scenario's graph to *directory*, as NAME.onnx, for the servers that have no store."""
     directory.mkdir(parents=True)
-    for name, scenario in scenarios.items():
+    for name, scenario in _models(scenarios).items():
         shutil.copyfile(scenario.file, directory / f"{name}.onnx")
 
 
-# ---------------------------------------------------------------- the wire
-
-
-def encode(model: str, signature: Signature, arrays: Arrays) -> bytes:
-    """Return a serialised request with raw contents."""
-    request = pb.ModelInferRequest(model_name=model)
-    for spec in signature.inputs:
-        array = arrays[spec.name]
-        request.inputs.add(name=spec.name, datatype=spec.dtype.value, shape=array.shape)
-        request.raw_input_contents.append(_raw(array))
-    return request.SerializeToString()
-
-
-def _raw(array: Array) -> bytes:
-    if not array.dtype.hasobject:
-        return array.tobytes()
-    elements = [text.encode() for text in array.ravel()]
-    return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+def _models(scenarios: Mapping[str, Scenario]) -> dict[str, Scenario]:
+    """Return one scenario of each model, by the model's name."""
+    return {scenario.route: scenario for scenario in scenarios.values()}
 
 
 # ---------------------------------------------------------------- models and inputs
@@ -149,9 +142,31 @@ def mlp(sizes: Sequence[int] = MLP_SIZES) -> onnx.ModelProto:
     return model
 
 
-def _mlp_inputs(count: int) -> list[Arrays]:
-    rows = np.random.default_rng(SEED + 1).normal(size=(count, 1, MLP_SIZES[0])).astype(np.float32)
-    return [{"x": row} for row in rows]
+def _perceptron(name: str, title: str, directory: Path, sizes: Sequence[int], requests: int, rows: int) -> Scenario:
+    """Make a perceptron, and *requests* of seeded noise for it, of *rows* each."""
+    file = directory / f"{name}.onnx"
+    onnx.save(mlp(sizes), file)
+    noise = np.random.default_rng(SEED + 1).normal(size=(requests, rows, sizes[0])).astype(np.float32)
+    inputs: tuple[Arrays, ...] = tuple({"x": one} for one in noise)
+    return Scenario(name, title, Task.TENSORS, inspect(file), file, inputs)
+
+
+def _ranked(directory: Path) -> Iterator[Scenario]:
+    """Make one model that ranks, and the same matrices for it in three ways."""
+    shape = f"{WIDE_ROWS} rows by {WIDE_SIZES[0]} features"
+    title = f"MLP {_sizes(WIDE_SIZES)}, {shape}"
+    wide = _perceptron("wide", title, directory, WIDE_SIZES, _WIDE_REQUESTS, WIDE_ROWS)
+    (spec,) = wide.signature.inputs
+    columns = tuple(Column(f"f{index}") for index in range(WIDE_SIZES[0]))
+    signature = Signature((TensorSpec(spec.name, spec.dtype, spec.shape, columns=columns),), wide.signature.outputs)
+    wide = wide._replace(task=Task.RANKING, signature=signature)
+    yield wide
+    for name, words, way in (("columns", "columns", wire.COLUMNS), ("matrix", "one packed matrix", wire.MATRIX)):
+        yield wide._replace(name=f"rank-{name}", title=f"Typed Rank, {words}: {shape}", model="wide", way=way)
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return "-".join(map(str, sizes))
 
 
 Samples = list[dict[str, Any]]

@@ -96,7 +96,7 @@ def _of_series(run: Run, series: str) -> list[str]:
     if found is not None:
         refused = "too little was refused to tell" if math.isnan(found.refused) else f"{found.refused * 1e6:.0f} µs"
         parts.append(
-            "CPU of the event loop, which does all but runs in workers: "
+            "CPU of the event loops, the engine's shards included, which do all but dear runs: "
             f"{found.accepted * 1e6:.0f} µs an accepted call, a refused one {refused}."
         )
     parts.append(_levels(run, series))
@@ -130,7 +130,7 @@ def _levels(run: Run, series: str) -> str:
         "p99 ms",
         "p99 since sent ms",
     ]
-    heads += ["neighbour p50 ms", "neighbour p99 ms", "server cores", "of them event loop", "generator cores"]
+    heads += ["neighbour p50 ms", "neighbour p99 ms", "server cores", "of them event loops", "generator cores"]
     return table(heads, rows)
 
 

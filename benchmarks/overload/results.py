@@ -80,7 +80,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu: float
     """Cores."""
     loop_cpu: float
-    """Cores that the server's event loop used, of those."""
+    """Cores that the server's event loops used, of those: Python's, and the engine's shards."""
     generator_cpu: float
     """Cores."""
     generator_bound: bool
@@ -167,7 +167,7 @@ def medians(levels: Iterable[Level], series: str) -> dict[float, dict[str, float
 
 
 class Costs(NamedTuple):
-    """CPU seconds of the server's event loop for a call."""
+    """CPU seconds of the server's event loops for a call."""
 
     accepted: float
     refused: float
@@ -175,7 +175,7 @@ class Costs(NamedTuple):
 
 
 def costs(levels: Sequence[Level], series: str) -> Costs | None:
-    """Return what calls cost the event loop, which does all but the model's runs; None where it cannot be told.
+    """Return what calls cost the event loops, which do all but dear runs; None where it cannot be told.
 
     What an accepted call costs is seen where nearly nothing is refused, and no copies are made. Where much is refused,
     what the accepted calls leave of the CPU went into that. The neighbour and what else there is are taken off first.
@@ -222,9 +222,11 @@ def verdicts(levels: Sequence[Level], series: str) -> list[Verdict]:
         Verdict(
             f"p99 of accepted calls at 5x is at most {SLOWER:g} times that at 1x", f"{slower:.2f}", slower <= SLOWER
         ),
-        Verdict("refusals are RESOURCE_EXHAUSTED with RetryInfo", f"{informed} of {seen}", 0 < seen == informed),
-        Verdict("calls end with OK or RESOURCE_EXHAUSTED", f"{others} did not", not others),
     ]
+    if seen or any(one.refused for one in own):  # a quick model's calls wait at the client, and nothing is refused
+        target = "refusals are RESOURCE_EXHAUSTED with RetryInfo"
+        judged.append(Verdict(target, f"{informed} of {seen}", 0 < seen == informed))
+    judged.append(Verdict("calls end with OK or RESOURCE_EXHAUSTED", f"{others} did not", not others))
     if not math.isnan(fivefold["neighbour p99"]):
         beside = fivefold["neighbour p99"] / full["neighbour p99"]
         target = f"the neighbour's p99 at 5x is at most {SLOWER:g} times that at 1x"

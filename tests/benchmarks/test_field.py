@@ -13,10 +13,11 @@ import onnx
 import pytest
 
 from benchmarks import __main__ as entry
-from benchmarks.field import answers, results, scenarios
+from benchmarks.field import results, scenarios, wire
 from benchmarks.field.measurement import Measurement
 from benchmarks.field.report import Run, ServerFacts, as_json, as_markdown
-from benchmarks.field.results import Cell, Sample, Spread, Target
+from benchmarks.field.results import Cell, Contest, Sample, Spread
+from benchmarks.field.targets import Target, Verdict, verdicts
 from turnout_server.onnx.binding import open_session
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.store.manifest import RuntimeOptions
@@ -43,10 +44,12 @@ def measurement(throughput: float = 100.0, p99: float = 0.01, **more: Any) -> Me
     return Measurement(**(fields | more))
 
 
-def sample(server: str, number: int, throughput: float, concurrency: int = 8, **more: Any) -> Sample:
+def sample(
+    server: str, number: int, throughput: float, concurrency: int = 8, scenario: str = "mlp", **more: Any
+) -> Sample:
     return Sample(
         round=number,
-        scenario="mlp",
+        scenario=scenario,
         concurrency=concurrency,
         server=server,
         measured=measurement(throughput, **more),
@@ -62,6 +65,7 @@ def run_of(*samples: Sample) -> Run:
         seconds=1.0,
         warmup_s=0.5,
         generator="in Rust",
+        checked=True,
         complete=True,
         servers={one.server: facts for one in samples},
         trials={},
@@ -104,15 +108,42 @@ class TestResults:
     def test_a_setup_that_answered_nothing_once_is_not_the_fastest(self) -> None:
         assert results.fastest({"broken": (0.0, 1e6), "slow": (1.0, 1.0)}) == "slow"
 
-    def test_a_verdict_lists_where_a_target_was_missed(self) -> None:
-        samples = [sample("turnout", 0, 300.0), sample("kserve", 0, 100.0)]
-        samples += [sample("turnout", 0, 150.0, 32), sample("kserve", 0, 100.0, 32)]
-        (verdict,) = results.verdicts(samples, [Target("kserve", "throughput", least=2.5)])
-        assert verdict.met == (Cell("mlp", 8),)
-        assert verdict.missed == ((Cell("mlp", 32), 1.5),)
+    def test_contenders_may_have_scenarios_of_their_own(self) -> None:
+        """The same server, asked in two ways: what a typed call costs beside the same matrix as a tensor."""
+        samples = [sample("turnout", n, 100.0, scenario="wide") for n in range(2)]
+        samples += [sample("turnout", n, rate, scenario="rank") for n, rate in enumerate((50.0, 40.0))]
+        contest = Contest("server_cpu", "turnout", "turnout", "rank", beside="wide")
+        assert results.compared(samples, contest) == {Cell("rank", 8): Spread(2.25, 2.0, 2.5)}
 
-    def test_targets_against_rivals_that_were_not_there_are_not_judged(self) -> None:
-        assert results.verdicts([sample("turnout", 0, 300.0)]) == []
+    def test_a_difference_is_taken_within_each_round_too(self) -> None:
+        samples = [sample("traced", n, 1.0, server_cpu=cpu) for n, cpu in enumerate((30e-6, 90e-6, 45e-6))]
+        samples += [sample("turnout", n, 1.0, server_cpu=cpu) for n, cpu in enumerate((20e-6, 60e-6, 25e-6))]
+        contest = Contest("server_cpu", "traced", "turnout", difference=True)
+        (found,) = results.compared(samples, contest).values()
+        assert found == pytest.approx((20e-6, 10e-6, 30e-6))
+
+
+class TestTargets:
+    def test_a_verdict_goes_by_the_median(self) -> None:
+        samples = [sample("turnout", n, rate) for n, rate in enumerate((100.0, 300.0, 400.0))]
+        samples += [sample("kserve", n, 100.0) for n in range(3)]
+        target = Target(Contest("throughput", "turnout", "kserve"), least=2.5)
+        assert verdicts(samples, [target]) == [Verdict(target, Cell("mlp", 8), Spread(3.0, 1.0, 4.0))]
+        assert verdicts(samples, [target])[0].met
+        assert not verdicts(samples, [target._replace(least=3.5)])[0].met
+
+    def test_a_target_may_be_of_one_concurrency_only(self) -> None:
+        samples = [sample(server, 0, 1.0, calls) for server in ("turnout", "floor") for calls in (1, 16)]
+        target = Target(Contest("server_cpu", "turnout", "floor"), most=1.0)
+        assert [one.cell.concurrency for one in verdicts(samples, [target])] == [1, 16]
+        assert [one.cell.concurrency for one in verdicts(samples, [target._replace(at=16)])] == [16]
+
+    @pytest.mark.parametrize(("found", "met"), [(0.99, False), (1.0, True), (2.0, True), (2.01, False)])
+    def test_both_bounds_are_within(self, found: float, met: bool) -> None:
+        assert Target(Contest("p99", "turnout", "floor"), least=1.0, most=2.0).met(found) == met
+
+    def test_what_was_not_measured_is_not_judged(self) -> None:
+        assert verdicts([sample("turnout", 0, 300.0)]) == []
 
 
 class TestReport:
@@ -120,8 +151,20 @@ class TestReport:
         text = as_markdown(run_of(sample("turnout", 0, 200.0, p99=0.004), sample("kserve", 0, 100.0, p99=0.008)))
         assert "| mlp | 8 | 2.00 (2.00 to 2.00) | 0.50 (0.50 to 0.50) | 0.50 (0.50 to 0.50) |" in text
         assert "| 8 | Turnout | 200 (200 to 200) | 2.00 | 2.67 | 4.00 | 5000 | 100 | 0 |" in text
-        assert "at least 2.5 times that of KServe: met in 0 of 1; missed in mlp at 8 (2.00)" in text
-        assert "at most 1 times that of KServe: met in 1 of 1" in text
+        assert "| throughput: Turnout / KServe | mlp | 8 | **2.000** (2.000 to 2.000) | at least 2.5 | missed |" in text
+        assert "| p99: Turnout / KServe | mlp | 8 | **0.500** (0.500 to 0.500) | at most 1 | met |" in text
+
+    def test_what_servers_cost_stands_side_by_side_with_shares_of_the_floors(self) -> None:
+        samples = [sample("turnout", 0, 1.0, server_cpu=50e-6), sample("floor", 0, 1.0, server_cpu=500e-6)]
+        samples += [sample("journal", 0, 1.0, 16, server_cpu=60e-6), sample("traced", 0, 1.0, server_cpu=72e-6)]
+        text = as_markdown(run_of(*samples))
+        assert "| mlp | 8 | 50 (0.100) | 500 |  | 72 (0.144) |" in text
+        assert "| mlp | 16 |  |  | 60 |  |" in text
+        assert "all calls traced - Turnout | mlp | 8 | **22.0** µs (22.0 to 22.0) | at most 30 µs | met |" in text
+
+    def test_a_call_that_failed_is_said_at_once(self) -> None:
+        assert "every answer was as it should be" in as_markdown(run_of(sample("turnout", 0, 1.0)))
+        assert "**3 calls failed" in as_markdown(run_of(sample("turnout", 0, 1.0, errors=3)))
 
     @pytest.mark.parametrize("bound", [True, False])
     def test_figures_that_the_generator_bounds_are_marked(self, bound: bool) -> None:
@@ -136,6 +179,7 @@ class TestReport:
         run = run_of(sample("turnout", 0, 200.0), sample("kserve", 0, 100.0))
         document = json.loads(as_json(run))
         assert [one["server"] for one in document["samples"]] == ["turnout", "kserve"]
+        assert [(one["cell"], one["met"]) for one in document["targets"]] == [("mlp/8", True), ("mlp/8", False)]
         assert document["ratios"]["kserve"]["throughput"] == {"mlp/8": {"median": 2.0, "low": 2.0, "high": 2.0}}
 
 
@@ -145,7 +189,7 @@ class TestRequests:
             inputs=(TensorSpec("x", DType.FP32, (-1, 2)), TensorSpec("cut", DType.BYTES, (-1, 1))), outputs=()
         )
         arrays = {"cut": np.array([["Ideal"]], dtype=object), "x": np.array([[1, 2]], dtype=np.float32)}
-        request = pb.ModelInferRequest.FromString(scenarios.encode("price", signature, arrays))
+        request = pb.ModelInferRequest.FromString(wire.encode("price", signature, arrays))
         assert request.model_name == "price"
         assert [(one.name, one.datatype, list(one.shape)) for one in request.inputs] == [
             ("x", "FP32", [1, 2]),
@@ -170,11 +214,11 @@ class TestAnswers:
         return response
 
     def test_equal_answers_do_not_differ(self) -> None:
-        assert answers.difference(self.response(), WANTED) == ""
+        assert wire.difference(self.response(), WANTED) == ""
 
     def test_one_more_axis_of_one_is_no_difference(self) -> None:
         """MLServer gives outputs of one axis a second one."""
-        assert answers.difference(self.response(score=WANTED["score"].reshape(2, 1)), WANTED) == ""
+        assert wire.difference(self.response(score=WANTED["score"].reshape(2, 1)), WANTED) == ""
 
     @pytest.mark.parametrize(
         ("changed", "said"),
@@ -187,7 +231,7 @@ class TestAnswers:
         ],
     )
     def test_wrong_answers_are_found(self, changed: dict[str, Array], said: str) -> None:
-        assert said in answers.difference(self.response(**changed), WANTED)
+        assert said in wire.difference(self.response(**changed), WANTED)
 
 
 class TestFairness:

@@ -26,7 +26,7 @@ FOUND: dict[str, Any] = {
     "own_cpu_us": 20.0,
     "own_cpu_share": 0.5,
 }
-JOB = Job(target="127.0.0.1:1", pid=7, requests=(b"ab", b""), concurrency=16, seconds=2.0, warmup_s=0.5)
+JOB = Job(target="127.0.0.1:1", pid=7, requests=(b"ab", b""), concurrency=16, seconds=2.0, warmup_s=0.5, method="a.B/C")
 
 
 def script(path: Path, text: str) -> Path:
@@ -47,6 +47,7 @@ def test_a_job_becomes_the_programs_arguments(tmp_path: Path) -> None:
     assert said["--connections"] == "8"
     assert said["--pid"] == "7"
     assert Path(said["--requests"]).read_bytes() == framed(JOB.requests)
+    assert (said["--method"], said["--sampled"]) == ("a.B/C", "0.0")
     assert "--expect" not in said
 
 
@@ -54,6 +55,15 @@ def test_answers_that_are_expected_go_along(tmp_path: Path) -> None:
     given = arguments(msgspec.structs.replace(JOB, expected=(b"x", b"yz")), tmp_path)
     assert given[-1] == "--nearly"
     assert Path(given[given.index("--expect") + 1]).read_bytes() == framed([b"x", b"yz"])
+    assert given[given.index("--field") + 1] == "6"
+
+
+def test_what_is_no_number_is_compared_as_bytes(tmp_path: Path) -> None:
+    job = msgspec.structs.replace(JOB, expected=(b"x", b"yz"), field=1, nearly=False, sampled=1.0)
+    given = arguments(job, tmp_path)
+    assert "--nearly" not in given
+    assert given[given.index("--field") + 1] == "1"
+    assert given[given.index("--sampled") + 1] == "1.0"
 
 
 def test_what_it_found_is_in_seconds() -> None:

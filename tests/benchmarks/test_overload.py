@@ -102,6 +102,13 @@ def test_without_copies_none_are_judged() -> None:
     assert copies_verdict([level(5.0)]) is None
 
 
+def test_what_is_never_refused_needs_no_retry_info() -> None:
+    targets = [one.target for one in verdicts([level(1.0), level(5.0, refused=0.0)], "heavy")]
+    assert not [target for target in targets if "RetryInfo" in target]
+    targets = [one.target for one in verdicts([level(1.0), level(5.0, refused=1.0)], "heavy")]
+    assert [target for target in targets if "RetryInfo" in target]
+
+
 def test_what_a_refusal_costs_is_what_accepted_calls_leave_of_the_cpu() -> None:
     """An accepted call takes 1 ms, a refused one 0.2 ms; 30 ms a second go elsewhere."""
     levels = [level(0.0, 0.0, loop_cpu=0.03), level(0.5, 50.0, loop_cpu=0.03 + 0.05)]

@@ -12,8 +12,8 @@ struct Process {
     ticks: u64,
 }
 
-/// Return the CPU time, user and system, of process `pid` with all its threads, and of its living descendants; none
-/// where there is no such process.
+/// Return the CPU time, user and system, of process `pid` with all its threads, and of its descendants, those that have
+/// ended and were waited for included; none where there is no such process.
 pub fn used(pid: u32) -> Option<Duration> {
     let mut found = HashMap::new();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
@@ -53,7 +53,9 @@ fn parse(stat: &str) -> Option<Process> {
     // The second field is the program's name in parentheses, and may have anything in it.
     let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
     let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
-    Some(Process { parent: u32::try_from(number(1)?).ok()?, ticks: number(11)? + number(12)? })
+    // Its own, and that of children that have ended: were that left out, CPU would vanish with each.
+    let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
+    Some(Process { parent: u32::try_from(number(1)?).ok()?, ticks })
 }
 
 #[cfg(test)]
@@ -64,7 +66,7 @@ mod tests {
     fn a_name_may_be_anything() {
         let stat = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 1 0";
         let found = parse(stat).unwrap();
-        assert_eq!((found.parent, found.ticks), (3, 200));
+        assert_eq!((found.parent, found.ticks), (3, 218));
         assert!(parse("7 (a").is_none());
         assert!(parse("7 (a) S 3").is_none());
     }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 /// A byte that says whether it is compressed, and the length.
 pub const PREFIX: usize = 5;
-const RAW_OUTPUT_CONTENTS: u64 = 6;
+/// The field of a `ModelInferResponse` that is looked at where nobody says another.
+pub const RAW_OUTPUT_CONTENTS: u64 = 6;
 
 /// Return the messages in `file`, each with its prefix.
 pub fn frames_in(file: &Path) -> Result<Vec<Bytes>, String> {
@@ -42,10 +43,12 @@ pub fn length_of(frame: &[u8]) -> Option<usize> {
     }
 }
 
-/// What an answer's raw contents are to be.
+/// What one field of an answer is to be: as a rule the raw contents of a `ModelInferResponse`.
 #[derive(Debug, Clone)]
 pub struct Expected {
-    /// All of them, one after the other.
+    /// The field's number.
+    pub field: u64,
+    /// Its contents, one after the other where it is repeated.
     pub contents: Bytes,
     /// Whether 32-bit floats may be off by `OFF`, as they are when rows are computed together.
     pub nearly: bool,
@@ -55,12 +58,12 @@ pub struct Expected {
 const OFF: f32 = 1e-3;
 
 impl Expected {
-    /// Say whether the raw contents in `message`, a `ModelInferResponse`, are as expected.
+    /// Say whether the field has in `message` what is expected.
     pub fn is_in(&self, message: &[u8]) -> bool {
         let (mut message, mut expected) = (message, self.contents.as_ref());
         while !message.is_empty() {
             let Some((field, data)) = next_field(&mut message) else { return false };
-            if field == RAW_OUTPUT_CONTENTS {
+            if field == self.field {
                 match take(&mut expected, data.len()) {
                     Some(part) if part == data || (self.nearly && are_near(part, data)) => {}
                     _ => return false,
@@ -140,14 +143,24 @@ mod tests {
         assert!(exactly(b"").is_in(b""));
     }
 
+    #[test]
+    fn any_field_can_be_looked_at() {
+        // Two candidates of a `RankResponse`, and who answered, which differs from call to call.
+        let message = b"\x0a\x03\x0a\x01a\x12\x02\x3a\0\x0a\x03\x0a\x01b";
+        let expected = |contents| Expected { field: 1, ..exactly(contents) };
+        assert!(expected(b"\x0a\x01a\x0a\x01b").is_in(message));
+        assert!(!expected(b"\x0a\x01b\x0a\x01a").is_in(message));
+    }
+
     fn exactly(contents: &'static [u8]) -> Expected {
-        Expected { contents: Bytes::from_static(contents), nearly: false }
+        Expected { field: RAW_OUTPUT_CONTENTS, contents: Bytes::from_static(contents), nearly: false }
     }
 
     #[test]
     fn floats_may_be_near_where_that_is_enough() {
         let answer = |number: f32| [&b"\x32\x04"[..], &number.to_le_bytes()].concat();
-        let nearly = Expected { contents: Bytes::copy_from_slice(&1.5_f32.to_le_bytes()), nearly: true };
+        let nearly =
+            Expected { contents: Bytes::copy_from_slice(&1.5_f32.to_le_bytes()), nearly: true, ..exactly(b"") };
         let exactly = Expected { nearly: false, ..nearly.clone() };
         for (number, near, equal) in
             [(1.5, true, true), (1.5001, true, false), (1.51, false, false), (f32::NAN, false, false)]
@@ -155,7 +168,7 @@ mod tests {
             assert_eq!((nearly.is_in(&answer(number)), exactly.is_in(&answer(number))), (near, equal), "{number}");
         }
         // Whole numbers are tiny floats.
-        let seven = Expected { contents: Bytes::from_static(b"\x07\0\0\0"), nearly: true };
+        let seven = Expected { contents: Bytes::from_static(b"\x07\0\0\0"), ..nearly };
         assert!(seven.is_in(b"\x32\x04\x07\0\0\0") && !seven.is_in(b"\x32\x04\x08\0\0\0"));
         assert!(!seven.is_in(b"\x32\x03\x07\0\0") && !seven.is_in(b""));
     }

@@ -15,6 +15,7 @@ Sends the messages in FILE in turn, each call with a traceparent and a unit of i
                        first, the message; any number of them
   --expect FILE        likewise, for each request: the answer's raw_output_contents, one after the other. Another
                        answer counts as the error WRONG_ANSWER
+  --field N            the answer's field that --expect has, where it is another one: of bytes, texts or messages
   --nearly             floats of 32 bits may be off by a thousandth: rows that are computed together round otherwise
   --callers N          closed loop: callers that send the next call when the last is answered; 1
   --rate R             open loop instead: calls a second, whether or not earlier ones were answered
@@ -84,7 +85,7 @@ pub fn parse(arguments: &[String]) -> Result<Wanted, String> {
         fixed: false,
         pid: None,
     };
-    let (mut requests, mut expect, mut nearly) = (None, None, false);
+    let (mut requests, mut expect, mut nearly, mut field) = (None, None, false, messages::RAW_OUTPUT_CONTENTS);
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {
         match option.as_str() {
@@ -105,6 +106,7 @@ pub fn parse(arguments: &[String]) -> Result<Wanted, String> {
             "--method" => plan.method = value()?.trim_start_matches('/').into(),
             "--requests" => requests = Some(PathBuf::from(value()?)),
             "--expect" => expect = Some(PathBuf::from(value()?)),
+            "--field" => field = whole(option, value()?)? as u64,
             "--callers" => plan.callers = whole(option, value()?)?,
             "--connections" => plan.connections = whole(option, value()?)?,
             "--threads" => plan.threads = whole(option, value()?)?,
@@ -125,16 +127,16 @@ pub fn parse(arguments: &[String]) -> Result<Wanted, String> {
         plan.connections = callers.clamp(1, CONNECTIONS);
     }
     plan.threads = plan.threads.min(plan.connections);
-    plan.requests = requests_of(&requests.ok_or("--requests is missing")?, expect.as_deref(), nearly)?;
+    plan.requests = requests_of(&requests.ok_or("--requests is missing")?, expect.as_deref(), field, nearly)?;
     Ok(Wanted::Plan(Box::new(plan)))
 }
 
-fn requests_of(file: &Path, expect: Option<&Path>, nearly: bool) -> Result<Vec<Request>, String> {
+fn requests_of(file: &Path, expect: Option<&Path>, field: u64, nearly: bool) -> Result<Vec<Request>, String> {
     let frames = messages::frames_in(file)?;
     let expected: Vec<Option<Expected>> = match expect {
         Some(file) => messages::frames_in(file)?
             .iter()
-            .map(|frame| Some(Expected { contents: messages::message_in(frame), nearly }))
+            .map(|frame| Some(Expected { field, contents: messages::message_in(frame), nearly }))
             .collect(),
         None => vec![None; frames.len()],
     };
@@ -205,7 +207,9 @@ mod tests {
         let plan = parsed(&format!("--target h:1 --requests {requests} --nearly --expect {two}")).unwrap();
         let expected: Vec<_> = plan.requests.into_iter().flat_map(|request| request.expected).collect();
         assert_eq!(expected.iter().map(|one| one.contents.as_ref()).collect::<Vec<_>>(), [&b"x"[..], b""]);
-        assert!(expected[0].nearly);
+        assert!(expected[0].nearly && expected[0].field == 6);
+        let plan = parsed(&format!("--target h:1 --requests {requests} --field 1 --expect {two}")).unwrap();
+        assert_eq!(plan.requests[1].expected.as_ref().map(|one| one.field), Some(1));
     }
 
     #[test]

@@ -99,7 +99,8 @@ async fn connection(socket: tokio::net::TcpStream, answer: Answer, seen: Arc<Mut
 }
 
 fn plan(address: SocketAddr, expected: Option<&'static [u8]>) -> Plan {
-    let expected = || expected.map(|contents| Expected { contents: Bytes::from_static(contents), nearly: false });
+    let expected =
+        || expected.map(|contents| Expected { field: 6, contents: Bytes::from_static(contents), nearly: false });
     let request = |frame: &'static [u8]| Request { frame: Bytes::from_static(frame), expected: expected() };
     Plan {
         target: address.to_string(),

@@ -129,6 +129,8 @@ pub struct Plane {
     calls: AtomicUsize,
     /// Those in Python.
     elsewhere: AtomicUsize,
+    /// Streams' messages in progress.
+    messages: AtomicUsize,
     declined: AtomicU64,
     open: AtomicBool,
     started: Instant,
@@ -153,6 +155,7 @@ impl Plane {
             chosen: Mailbox::new()?,
             calls: AtomicUsize::new(0),
             elsewhere: AtomicUsize::new(0),
+            messages: AtomicUsize::new(0),
             declined: AtomicU64::new(0),
             open: AtomicBool::new(true),
             started,
@@ -196,12 +199,17 @@ impl Plane {
         self.calls.load(Relaxed).saturating_sub(self.elsewhere.load(Relaxed))
     }
 
-    /// Returns how many calls were left to Python.
+    /// Returns how many messages of streams are being answered.
+    pub fn messages(&self) -> usize {
+        self.messages.load(Relaxed)
+    }
+
+    /// Returns how many calls and messages were left to Python.
     pub fn declined(&self) -> u64 {
         self.declined.load(Relaxed)
     }
 
-    /// Notes that a call is left to Python.
+    /// Notes that a call or a message is left to Python.
     pub fn decline(&self) {
         self.declined.fetch_add(1, Relaxed);
     }
@@ -211,7 +219,7 @@ impl Plane {
         if !self.open.load(Relaxed) {
             return None;
         }
-        self.count_in().then(|| Inside { plane: self.clone() })
+        self.count_in().then(|| Inside { plane: self.clone(), counter: |plane| &plane.calls })
     }
 
     /// Counts a call that Python has in; says no where there is no room for it.
@@ -235,6 +243,15 @@ impl Plane {
             self.calls.fetch_sub(1, Relaxed);
         }
         counted
+    }
+
+    /// Does the same for a message of a stream: that is part of a call that Python has let in.
+    pub fn enter_message(self: &Arc<Self>) -> Option<Inside> {
+        if !self.open.load(Relaxed) {
+            return None;
+        }
+        self.messages.fetch_add(1, Relaxed);
+        Some(Inside { plane: self.clone(), counter: |plane| &plane.messages })
     }
 
     /// Returns what divides the run threads.
@@ -270,13 +287,14 @@ impl Plane {
     }
 }
 
-/// A call in progress.
+/// A call, or a message of a stream, in progress.
 pub struct Inside {
     plane: Arc<Plane>,
+    counter: fn(&Plane) -> &AtomicUsize,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.plane.calls.fetch_sub(1, Relaxed);
+        (self.counter)(&self.plane).fetch_sub(1, Relaxed);
     }
 }

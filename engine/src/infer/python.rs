@@ -106,6 +106,11 @@ impl Plane {
         self.inner.inside()
     }
 
+    #[getter]
+    fn messages(&self) -> usize {
+        self.inner.messages()
+    }
+
     fn enter(&self) -> bool {
         self.inner.enter_elsewhere()
     }

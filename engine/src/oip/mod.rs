@@ -11,6 +11,7 @@ pub mod python;
 pub mod request;
 pub mod response;
 pub mod signature;
+pub mod stream;
 #[cfg(test)]
 pub mod testing;
 pub mod texts;
@@ -20,3 +21,4 @@ pub use prepare::{Prepared, prepare};
 pub use request::InferRequest;
 pub use response::{Head, Output, encode, fits};
 pub use signature::Signature;
+pub use stream::StreamRequest;

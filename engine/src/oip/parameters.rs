@@ -21,6 +21,7 @@ pub struct Parameters<'a> {
     unit: Option<Parameter<'a>>,
     timeout: Option<Parameter<'a>>,
     priority: Option<Parameter<'a>>,
+    wants_final: Option<Parameter<'a>>,
     raw_answer: Option<Parameter<'a>>,
     sequence: Option<Parameter<'a>>,
 }
@@ -43,6 +44,7 @@ impl<'a> Parameters<'a> {
             "priority" => &mut self.priority,
             "binary_data_output" => &mut self.raw_answer,
             "sequence_id" => &mut self.sequence,
+            "triton_enable_empty_final_response" => &mut self.wants_final,
             _ => return Ok(()),
         };
         *place = Some(parameter.unwrap_or(Parameter::Nothing));
@@ -73,6 +75,11 @@ impl<'a> Parameters<'a> {
     /// Says whether the answer's form is asked for, which is raw where they are plain.
     pub fn ask_for_raw(&self) -> bool {
         self.raw_answer.is_some()
+    }
+
+    /// Says whether a stream's answer is to say that it is the request's last.
+    pub fn ask_for_a_last(&self) -> bool {
+        matches!(self.wants_final, Some(Parameter::Bool(true)))
     }
 
     /// Says whether the answer is to be raw or may be, and the request is no part of a sequence.

@@ -60,6 +60,8 @@ pub struct InferRequest<'a> {
     pub raw: Vec<Bytes>,
     /// Whether the answer is to be raw whatever the inputs are.
     pub wants_raw: bool,
+    /// Whether a stream's answer is to say that it is the request's last.
+    pub wants_final: bool,
 }
 
 impl<'a> InferRequest<'a> {
@@ -104,6 +106,7 @@ impl<'a> InferRequest<'a> {
         let timeout_us = parameters.timeout()?.filter(|&timeout| timeout > 0);
         let priority = parameters.priority()?.unwrap_or_default();
         let wants_raw = parameters.ask_for_raw();
+        let wants_final = parameters.ask_for_a_last();
         let request = Self {
             name,
             version,
@@ -116,6 +119,7 @@ impl<'a> InferRequest<'a> {
             outputs,
             raw,
             wants_raw,
+            wants_final,
             message,
         };
         request.ask(head).ok_or(Odd)?;
