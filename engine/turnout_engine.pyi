@@ -237,6 +237,10 @@ class Plane:
     def inside(self) -> int:
         """How many calls are in progress here, without Python's."""
 
+    @property
+    def messages(self) -> int:
+        """How many messages of streams are in progress here: their calls are Python's."""
+
     def enter(self) -> bool:
         """Count a call of Python's in; return False where there are as many as may be, here and in Python together."""
 
