@@ -239,7 +239,7 @@ class Plane:
 
     @property
     def messages(self) -> int:
-        """How many messages of streams are in progress here: their calls are Python's."""
+        """How many messages of streams are being answered here; their calls are Python's."""
 
     def enter(self) -> bool:
         """Count a call of Python's in; return False where there are as many as may be, here and in Python together."""
@@ -300,10 +300,6 @@ class Room:
 
     def give_back(self, rows: int, nbytes: int, /) -> None:
         """Count what has stopped waiting."""
-
-    @property
-    def messages(self) -> int:
-        """How many messages of streams are being answered here; their calls are Python's."""
 
 @final
 class Servable:
