@@ -167,6 +167,8 @@ class Plane:
     `RecommendationService/Recommend`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
+
+    Its bounds are those of the process: what Python has in progress, waiting and running is counted here too.
     """
 
     def __init__(self, settings: bytes) -> None:
@@ -233,17 +235,77 @@ class Plane:
 
     @property
     def inside(self) -> int:
-        """How many calls are in progress here."""
+        """How many calls are in progress here, without Python's."""
 
     @property
     def messages(self) -> int:
         """How many messages of streams are being answered here; their calls are Python's."""
 
+    def enter(self) -> bool:
+        """Count a call of Python's in; return False where there are as many as may be, here and in Python together."""
+
+    def leave(self) -> None:
+        """Count a call of Python's out."""
+
+    @property
+    def total(self) -> Room:
+        """What waits for all versions, here and in Python."""
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are in threads, here and in Python."""
+
+    def start_or_want(self, servable: int, cost_ns: float) -> bool:
+        """Start a run of Python's that should take so long, if the version may start one now; else note that it wants
+        one. Versions are those that servables have, by their ids; a version that has no servable has an id, too.
+        """
+
+    def forgo(self, servable: int) -> None:
+        """Note that the version wants no run in Python any more."""
+
+    def finish(self, servable: int) -> None:
+        """Note that a run of Python's has ended."""
+
+    def chosen(self) -> list[int]:
+        """Take the ids of those that have wanted a run in Python and may start one now, each as often as it counts as
+        started already. Who has nothing to run says `finish`.
+        """
+
+    def fileno(self) -> int:
+        """Return the file descriptor that is readable while there are any."""
+
+@final
+class Room:
+    """What waits for a version or for all, and how much may: counted by shards and by Python alike, from any thread."""
+
+    def __init__(self, rows: int, nbytes: int) -> None:
+        """Begin empty, with room for so many rows and bytes of inputs."""
+
+    @property
+    def count(self) -> int:
+        """How many requests wait."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows wait."""
+
+    def fits(self, rows: int, nbytes: int, /) -> bool:
+        """Say whether so much more may wait; where nothing waits, anything may."""
+
+    def reserve(self, rows: int, nbytes: int, /) -> bool:
+        """Count what starts to wait if it fits, and say whether it does."""
+
+    def take(self, rows: int, nbytes: int, /) -> None:
+        """Count what starts to wait."""
+
+    def give_back(self, rows: int, nbytes: int, /) -> None:
+        """Count what has stopped waiting."""
+
 @final
 class Servable:
     """A version that the plane can answer for."""
 
-    def __init__(self, plane: Plane, settings: bytes, signature: bytes, session: Session) -> None:
+    def __init__(self, plane: Plane, settings: bytes, signature: bytes, session: Session, room: Room) -> None:
         """Make a servable.
 
         Args:
@@ -251,6 +313,7 @@ class Servable:
             settings: JSON, as `turnout_server.engine.plane` writes it.
             signature: JSON from `turnout_server.engine.snapshot.signature`.
             session: runs it.
+            room: counts what waits for it.
 
         Raises:
             ValueError: JSON that cannot be read, or a session without such inputs and outputs.
@@ -259,10 +322,6 @@ class Servable:
     @property
     def holds(self) -> int:
         """How many requests and runs of it there are. What `Plane.ended` returns after this was 0 has all of them."""
-
-    @property
-    def waiting_rows(self) -> int:
-        """How many rows wait for it."""
 
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 

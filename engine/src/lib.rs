@@ -10,6 +10,7 @@ pub mod decide;
 pub mod error;
 pub mod infer;
 pub mod journal;
+pub mod mailbox;
 pub mod net;
 pub mod oip;
 #[allow(unsafe_code)]
@@ -23,6 +24,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    batch::python::register(module)?;
     decide::python::register(module)?;
     oip::python::register(module)?;
     turnout_v1::python::register(module)?;

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ import uvloop
 
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
+from turnout_server.engine.plane import EnginePlane
+from turnout_server.engine.shares import EngineShares
 from turnout_server.execution.loading import Loading, opening, trial_memory_bytes
-from turnout_server.execution.runner import Runner
-from turnout_server.execution.workers import most_runs, most_threads, usable_cores, working
+from turnout_server.execution.runner import Runner, start_chosen
+from turnout_server.execution.workers import Workers, most_runs, most_threads, usable_cores, working
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.data_plane import DataPlane
@@ -83,10 +86,12 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         reports = stack.enter_context(telemetry(config.telemetry, release()))
         instruments, spans = reports.instruments, reports.spans
         store = DirectoryStore(Path(config.store.path))
-        workers = stack.enter_context(working(config.scheduling.workers, lambda: instruments.in_flight <= 1))
+        boot = identify(config.journal.instance)
+        chosen = choice.chosen(config, choice.find())
+        engine = _engine_plane(config, boot, reports) if chosen.name == "engine" else None
+        workers = stack.enter_context(_working(config, lambda: instruments.in_flight <= 1, engine))
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
-        chosen = choice.chosen(config, choice.find())
         open_session = _engine_sessions() if chosen.name == "engine" else binding()
         children = Children(
             "engine" if chosen.name == "engine" else "binding",
@@ -94,13 +99,14 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             trial_memory_bytes(config.store.load_memory_mb),
         )
         open_version = opening(local, children, open_session)
-        loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run)
+        loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run, engine)
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
         stack.callback(children.close)  # before the manager, which waits for what is under way
         names = LiveNames(manager)
-        boot = identify(config.journal.instance)
-        native = _native(config, boot, names, manager, reports) if chosen.name == "engine" else None
+        native = None if engine is None else NativePlane(engine, names, manager, instruments, name_of_reason)
+        if native is not None and (sender := spans.native) is not None:
+            native.spans_unsent = lambda: sender.unsent
         reconciler = Reconciler(
             store,
             names,
@@ -196,10 +202,7 @@ def _engine_sessions() -> OpenSession:
     return engine.open_session
 
 
-def _native(config: Config, boot: Boot, names: LiveNames, manager: Manager[Runner], reports: Telemetry) -> NativePlane:
-    # Only where it was chosen: the engine is an extra.
-    from turnout_server.engine.plane import EnginePlane
-
+def _engine_plane(config: Config, boot: Boot, reports: Telemetry) -> EnginePlane:
     runs = most_runs(config.scheduling.workers)
     most_records = config.journal.ring_records if config.journal.path is not None else 0
     sender = reports.spans.native
@@ -215,10 +218,21 @@ def _native(config: Config, boot: Boot, names: LiveNames, manager: Manager[Runne
     )
     if sender is not None and sampling is not None:
         sender.follow(plane.spans)
-    native = NativePlane(plane, names, manager, reports.instruments, name_of_reason)
-    if sender is not None:
-        native.spans_unsent = lambda: sender.unsent
-    return native
+    return plane
+
+
+@contextlib.contextmanager
+def _working(config: Config, alone: Callable[[], bool], engine: EnginePlane | None) -> Iterator[Workers]:
+    if engine is None:
+        with working(config.scheduling.workers, alone) as workers:
+            yield workers
+        return
+    shares = EngineShares(engine, usable_cores())
+    with (
+        working(config.scheduling.workers, alone, shares) as workers,
+        shares.telling(workers.loop, partial(start_chosen, shares)),
+    ):
+        yield workers
 
 
 def _recording(

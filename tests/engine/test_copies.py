@@ -7,6 +7,7 @@ import pytest
 from turnout_server.engine.copies import copies
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.record import Timing
+from turnout_server.vocabulary.tensors import numbers_of
 
 DECISION = ("cost", "only", "price", 1, "SPLIT", "only", -1, 1.0, "digest", "epoch")
 RECORD = (7, 1000, 20, DECISION, "u", "mine", 2, (1, 2, 3, 4, 2, 5), "00-trace")
@@ -27,6 +28,15 @@ def test_an_answered_request_has_its_outputs_and_its_record() -> None:
     assert (record.traceparent, record.copy_of) == ("00-trace", -1)
     assert record.decision is not None
     assert (record.decision.reason, record.decision.table_digest) == (Reason.SPLIT, "digest")
+
+
+def test_bf16_is_told_from_the_numbers_that_it_would_be_by_its_bits() -> None:
+    outputs = [("b", "BF16", (2,), b"\xc0\x3f\x00\xc0"), ("u", "UINT16", (2,), b"\xc0\x3f\x00\xc0")]
+    ((answered,), _) = copies(([([0], "A/B", b"message", outputs, RECORD)], []))
+    assert {name: array.tolist() for name, array in numbers_of(answered.outputs).items()} == {
+        "b": [1.5, -2.0],
+        "u": [16320, 49152],
+    }
 
 
 def test_what_was_dropped_is_told_by_the_mirrors_place() -> None:

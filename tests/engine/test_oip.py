@@ -22,6 +22,7 @@ from turnout_server.execution.runner import Runner, outputs_wanted
 from turnout_server.rpc.open_inference import codec, parameters, raw_tensors
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.scheduling.admission import Bounds, Room
 from turnout_server.scheduling.item import level_of
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import TurnoutError
@@ -39,7 +40,8 @@ wire_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 def runner_of(signature: Signature) -> Any:
     """Return a runner that can look at requests, and no more."""
     loaded = SimpleNamespace(manifest=SimpleNamespace(signature=signature))
-    return Runner(loaded, SimpleNamespace(rows=0, rules=None), None, None)  # type: ignore[arg-type]
+    queue, workers = SimpleNamespace(room=Room(Bounds(0, 0)), rules=None), SimpleNamespace(numbers=iter([1]))
+    return Runner(loaded, queue, None, workers)  # type: ignore[arg-type]
 
 
 def natively(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> tuple | None:

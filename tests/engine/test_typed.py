@@ -34,7 +34,9 @@ NAMES = ("a", "b", "c", "d", "é")
 NUMBERS = tuple(dtype for dtype in DType if dtype not in (DType.BYTES, DType.BF16))  # no task has BF16
 FLOATS = (0.0, -0.0, 1.0, 2.0, -3.0, 0.5, 70000.0, 255.0, 1e-7, 2.0**31, 2.0**63, 2.0**64, -(2.0**63), 3e38)
 ODD_FLOATS = (*FLOATS, float("nan"), float("inf"), float("-inf"))
-INTEGERS = (0, 1, 2, -1, 127, 128, 255, 256, 65535, 65536, 2**24 + 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -(2**63))
+EDGES = (127, 128, 255, 256, 65535, 65536, 2**24 + 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -(2**63))
+HALF_EDGES = (2049, 2051, 65519, -65520)
+INTEGERS = (0, 1, 2, -1, *EDGES, *HALF_EDGES)
 
 
 class Method(NamedTuple):
@@ -364,15 +366,11 @@ def is_for_python(case: Case) -> bool:
     request: Any = case.request
     if isinstance(request, pb.RecommendRequest):
         return False
-    given = request.features if isinstance(request, pb.PredictPriceRequest) else request.candidate_features
-    given = [*given, *getattr(request, "context_features", ())]
     names = [spec.name for spec in case.signature.outputs]
     if isinstance(request, pb.RankRequest) and len(names) > 1 and "score" not in names:
         return True  # Python says so once it has run
-    if any(spec.dtype is DType.BYTES for spec in case.signature.outputs if len(names) == 1 or spec.name != "x"):
-        return True  # likewise
-    halves = any(spec.dtype is DType.FP16 for spec in case.signature.inputs)
-    return halves and any(column.WhichOneof("values") == "integers" for column in given)
+    # Likewise.
+    return any(spec.dtype is DType.BYTES for spec in case.signature.outputs if len(names) == 1 or spec.name != "x")
 
 
 # ---------------------------------------------------------------- all of them

@@ -74,7 +74,7 @@ class Bench:
         costs = CostModel({1: row_ns})
         self.runner = Runner(
             self.predictor,
-            Batcher(Admission("price", 1, bounds, Room(bounds)), costs, rules),
+            Batcher(Admission("price", 1, Room(bounds), Room(bounds)), costs, rules),
             costs,
             Workers(asyncio.get_running_loop(), self.executor, self.shares, lambda: alone),
             on_run=self.on_run,
@@ -396,6 +396,19 @@ async def test_what_the_executor_queued_and_then_refused_is_not_run_as_well() ->
     assert bench.shares.idle == 1
 
 
+async def test_who_has_nothing_to_run_when_its_turn_comes_leaves_the_worker_to_the_next() -> None:
+    """In another data plane's threads it can be chosen in the moment in which its last caller goes."""
+    gone = Bench(THREADED)
+    other = Bench(THREADED, beside=gone)
+    assert gone.shares.start_or_want(gone.runner, 1.0)
+    other.submit()
+    await turns()
+    assert other.executor.jobs == []
+    gone.runner.pump(chosen=True)
+    await other.all_done()
+    assert (len(other.answers), other.shares.idle) == (1, 1)
+
+
 # ---------------------------------------------------------------- counted
 
 
@@ -558,7 +571,7 @@ async def test_thousands_of_interleaved_requests_get_what_a_direct_run_gives(
     with ThreadPoolExecutor(4) as executor:
         runner = Runner(
             loaded.servable,
-            Batcher(Admission("price", 1, bounds, Room(bounds)), costs, Rules(64, 0.0, inline_below_ns)),
+            Batcher(Admission("price", 1, Room(bounds), Room(bounds)), costs, Rules(64, 0.0, inline_below_ns)),
             costs,
             Workers(asyncio.get_running_loop(), executor, Shares(2, 2, 4), lambda: False),
             on_run=lambda execution, rows: runs.append(len(execution.items)),

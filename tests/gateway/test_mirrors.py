@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 
-from tests.gateway.world import World, query, table, turns
+import numpy as np
+
+from tests.gateway.world import SIGNATURE, World, query, table, turns
 from turnout_server.gateway.mirrors import Compared, Mirrors, Pair
+from turnout_server.tasks.comparison import compare
 from turnout_server.vocabulary.record import Comparison
+from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.tensors import bf16_of
 from turnout_server.vocabulary.versions import VersionKey
 
-RANK = VersionKey("rank", 1)
+PRICE, RANK = VersionKey("price", 1), VersionKey("rank", 1)
 MIRROR = "    mirrors:\n      - {model: rank, version: champion}\n"
 
 
@@ -34,10 +40,11 @@ async def world_of(
     slow: bool = False,
     limit: int = 16,
     patience_s: float = 60.0,
+    signature: Signature = SIGNATURE,
 ) -> World:
     world = World(tmp_path / "store", slow=slow)
-    world.publish("price", "champion")
-    world.publish("rank", "champion")
+    world.publish("price", "champion", signature=signature)
+    world.publish("rank", "champion", signature=signature)
     world.routes(table("only price champion 1", route="cost", more=MIRROR))
     await world.start()
     records = world.data_plane._records
@@ -79,6 +86,22 @@ async def test_a_pair_has_both_answers_and_the_record_waits_for_the_comparison(t
     assert (len(world.ended), world.leases()) == (1, 0), "the version is free while the answers are compared"
     then(Comparison(absolute=0.0))
     assert world.ended[1].comparison == Comparison(absolute=0.0)
+
+
+async def test_answers_in_bf16_are_compared_as_the_numbers_that_they_are(tmp_path: Path) -> None:
+    """Their arrays are the bits, in which 1.5 and -1.5 are 32,768 apart, and a NaN is a number."""
+    comparer = Comparer()
+    signature = Signature(SIGNATURE.inputs, (TensorSpec("y", DType.BF16, (-1,)), TensorSpec("n", DType.UINT16, (-1,))))
+    world = await world_of(tmp_path, comparer, signature=signature)
+    for key, values in ((PRICE, [1.5, 2.0, math.nan]), (RANK, [-1.5, 2.5, math.nan])):
+        bits = bf16_of(np.array(values))
+        world.predictors[key].run = lambda inputs, outputs, bits=bits: [bits, bits]  # type: ignore[method-assign]
+    await ask(world)
+    ((pair, _),) = comparer.pairs
+    found = compare(pair.task, {"y": pair.original["y"]}, {"y": pair.copy["y"]})
+    assert found == Comparison(absolute=3.0, relative=2.0, nans=0)
+    found = compare(pair.task, {"n": pair.original["n"]}, {"n": pair.copy["n"]})
+    assert (found.absolute, found.note) == (32768.0, "")
 
 
 async def test_what_is_not_compared_says_why(tmp_path: Path) -> None:

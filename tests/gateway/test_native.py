@@ -30,7 +30,7 @@ METHOD = "turnout.v1.RankingService/Rank"
 
 
 class Inner:
-    waiting_rows, holds = 5, 0
+    holds = 0
 
 
 class Keeper:
@@ -58,7 +58,7 @@ class FakePlane:
         if session == "odd":
             raise ValueError("odd")
         self.inners.append(Inner())
-        return NativeServable(len(self.terms), terms.key, cast("Any", self.inners[-1]))
+        return NativeServable(terms.number, terms.key, cast("Any", self.inners[-1]))
 
     def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
         self.served.append(([route.name for route in view.table], {each.key for each in servables}))
@@ -159,13 +159,15 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     assert (read, keeper.kept) == ([], [page])
     runner = world.manager.peek(ONE)
     assert runner is not None
+    assert plane.terms[0].room is runner.room
+    plane.terms[0].room.take(5, 20)
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
     points = {family.name: dict(family.points) for family in world.instruments.families()}
     assert sorted(points["turnout.requests"].values()) == [1, 3]
     rpcs = {key: sum(point.counts) for key, point in points["rpc.server.call.duration"].items()}
     assert rpcs == {(METHOD, "OK"): 2, (METHOD, "QUEUE_FULL"): 1, (METHOD, "MODEL_INVALID"): 1}
     assert points["turnout.requests.in_flight"] == {(): 3}
-    assert points["turnout.queue.rows"] == {ONE: 5}
+    assert points["turnout.queue.rows"] == {ONE: 5}, "wherever they wait, each once"
     assert points["turnout.engine.declined"] == {(): 4}
     assert points["turnout.engine.spans.lost"] == {("no_room",): 5, ("unsent",): 6}
 

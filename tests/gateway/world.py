@@ -141,12 +141,14 @@ class World:
 
     # ------------------------------------------------------------ the store
 
-    def publish(self, model: str = "price", *labels: str, task: Task = Task.TENSORS) -> VersionKey:
+    def publish(
+        self, model: str = "price", *labels: str, task: Task = Task.TENSORS, signature: Signature = SIGNATURE
+    ) -> VersionKey:
         """Publish a version; its file is a stand-in."""
         file = self.root.parent / "graph"
         file.write_bytes(b"graph")
         made = publish(
-            self.root, Draft(model=model, task=task, signature=SIGNATURE, files={"model.onnx": file}), labels=labels
+            self.root, Draft(model=model, task=task, signature=signature, files={"model.onnx": file}), labels=labels
         )
         return VersionKey(model, made.version)
 

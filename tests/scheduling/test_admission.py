@@ -13,7 +13,7 @@ PLENTY = Bounds(1 << 20, 1 << 30)
 
 
 def admission(own: Bounds = PLENTY, total: Bounds = PLENTY, wait_s: float = 1.0, patient: int = 0) -> Admission:
-    return Admission("price", 3, own, Room(total), wait_s=wait_s, patient=patient)
+    return Admission("price", 3, Room(own), Room(total), wait_s=wait_s, patient=patient)
 
 
 @pytest.mark.parametrize(("own", "total"), [(Bounds(10, 100), PLENTY), (PLENTY, Bounds(10, 100))])
@@ -32,12 +32,43 @@ def test_no_more_rows_and_no_more_bytes_than_there_is_room_for(
 
 def test_what_waits_for_one_version_takes_room_from_the_others() -> None:
     total = Room(Bounds(10, 100))
-    one, other = (Admission("price", version, PLENTY, total) for version in (1, 2))
+    one, other = (Admission("price", version, Room(PLENTY), total) for version in (1, 2))
     one.enter(10, 10)
     with pytest.raises(QueueFullError):
         other.check(1, 1, 0.0)
     one.leave(10, 10)
     other.check(1, 1, 0.0)
+
+
+def test_who_is_refused_takes_no_room() -> None:
+    total = Room(Bounds(5, 100))
+    one = Admission("price", 3, Room(Bounds(10, 100)), total)
+    one.enter(3, 1)
+    for rows in (3, 8):
+        with pytest.raises(QueueFullError):
+            one.admit(rows, 1, 0.0)
+    assert (one.own.count, one.own.rows, total.count, total.rows) == (1, 3, 1, 3)
+    one.admit(2, 1, 0.0)
+    assert (one.own.rows, total.rows) == (5, 5)
+
+
+class Contested(Room):
+    """A room into which somebody else always comes between a look and a step."""
+
+    def reserve(self, rows: int, nbytes: int) -> bool:
+        self.take(1, 1)
+        return super().reserve(rows, nbytes)
+
+
+@pytest.mark.parametrize("contested", ["own", "total"])
+def test_who_came_in_the_same_moment_counts(contested: str) -> None:
+    """Other data planes' queues are in other threads."""
+    own, total = (Contested(Bounds(3, 99)) if which == contested else Room(PLENTY) for which in ("own", "total"))
+    queue = Admission("price", 3, own, total)
+    queue.enter(1, 1)
+    with pytest.raises(QueueFullError):
+        queue.admit(2, 1, 0.0)
+    assert {own.rows, total.rows} == {1, 2}, "the other's, and one that was there"
 
 
 def test_a_request_larger_than_the_queue_may_wait_alone() -> None:
@@ -48,7 +79,7 @@ def test_what_leaves_makes_room() -> None:
     full = admission(Bounds(10, 100))
     full.enter(10, 50)
     full.leave(10, 50)
-    assert full.rows == 0
+    assert full.own.rows == 0
     full.check(10, 100, 0.0)
 
 

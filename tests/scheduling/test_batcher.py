@@ -13,7 +13,7 @@ from tests.scheduling.items import item
 from turnout_server.scheduling.admission import BURST, SHORTEST_RETRY_S, Admission, Bounds, Room
 from turnout_server.scheduling.batcher import Batcher, Choice, Rules
 from turnout_server.scheduling.cost import CostModel
-from turnout_server.scheduling.item import LOWEST_PRIORITY, Batch, Item
+from turnout_server.scheduling.item import DEFAULT_PRIORITY, LOWEST_PRIORITY, Batch, Item
 from turnout_server.vocabulary.errors import (
     DeadlineExpiredError,
     DeadlineUnreachableError,
@@ -33,8 +33,13 @@ def costs() -> CostModel:
     return CostModel({rows: rows * MS for rows in (1, 2, 4, 8, 16, 32, 64)})
 
 
+def beside(own: Room, rules: Rules) -> Batcher:
+    """Return one of several queues of a version, whose room is *own*."""
+    return Batcher(Admission("price", 3, own, Room(PLENTY)), costs(), rules)
+
+
 def batcher(rules: Rules = THREADED, bounds: Bounds = PLENTY, wait_s: float = 1e9) -> Batcher:
-    return Batcher(Admission("price", 3, bounds, Room(bounds), wait_s=wait_s), costs(), rules)
+    return Batcher(Admission("price", 3, Room(bounds), Room(bounds), wait_s=wait_s), costs(), rules)
 
 
 def run_next(queue: Batcher, now: float = 0.0) -> Batch:
@@ -113,7 +118,7 @@ def test_a_batch_runs_inline_if_all_of_it_is_quick_enough() -> None:
 def test_what_is_too_long_for_the_loop_waits_for_a_worker() -> None:
     queue = batcher()
     queue.offer(item(), 0.0)
-    assert queue.next_batch(0.0, worker_free=False) == Choice(None, [], blocked=True)
+    assert queue.next_batch(0.0, worker_free=False) == Choice(None, [], blocked=True, cost_ns=MS)
     assert queue.next_batch(0.0, worker_free=True).batch is not None
 
 
@@ -211,7 +216,7 @@ def test_an_estimate_that_is_out_of_date_does_not_refuse_for_ever() -> None:
     for _ in range(100):
         slow.observe(1, 500 * MS)
     bounds = Bounds(10, 1000)
-    queue = Batcher(Admission("price", 3, bounds, Room(bounds)), slow, THREADED)
+    queue = Batcher(Admission("price", 3, Room(bounds), Room(bounds)), slow, THREADED)
     urgent = item(deadline=0.1)
     queue.offer(urgent, 0.0)
     assert run_next(queue).items == [urgent]
@@ -237,14 +242,14 @@ def test_one_slow_run_does_not_refuse_a_size_for_ever() -> None:
     """The first run of three rows took 120 ms, all others would take 2: callers with 100 ms are not lost."""
     times = CostModel({1: MS, 64: 4 * MS})
     times.observe(3, 120 * MS)
-    queue = Batcher(Admission("price", 3, PLENTY, Room(PLENTY)), times, THREADED)
+    queue = Batcher(Admission("price", 3, Room(PLENTY), Room(PLENTY)), times, THREADED)
     ran = lone_runs(queue, times, 0.1, 2 * MS)
     assert all(ran[10:])
 
 
 def test_what_is_hopeless_indeed_runs_in_vain_but_seldom() -> None:
     times = CostModel({1: MS, 3: 120 * MS})
-    queue = Batcher(Admission("price", 3, PLENTY, Room(PLENTY)), times, THREADED)
+    queue = Batcher(Admission("price", 3, Room(PLENTY), Room(PLENTY)), times, THREADED)
     ran = lone_runs(queue, times, 0.01, 120 * MS)
     assert 0 < sum(ran) < 10
 
@@ -356,7 +361,7 @@ def test_only_what_still_waits_can_be_cancelled() -> None:
     assert not queue.cancel(running)
     assert queue.cancel(waiting)
     assert not queue.cancel(waiting)
-    assert (len(queue), queue.rows) == (0, 0)
+    assert (len(queue), queue.room.rows) == (0, 0)
 
 
 # ---------------------------------------------------------------- whatever happens
@@ -385,7 +390,7 @@ def test_every_request_taken_in_ends_exactly_once_in_a_batch_that_suits_it(
 ) -> None:
     bounds = Bounds(12, 1 << 20)
     total = Room(bounds)
-    queue, now = Batcher(Admission("price", 3, bounds, total, wait_s=0.5, patient=4), costs(), rules), 0.0
+    queue, now = Batcher(Admission("price", 3, Room(bounds), total, wait_s=0.5, patient=4), costs(), rules), 0.0
     offered: list[Item] = []
     ended: Counter[int] = Counter()
     running: list[Batch] = []
@@ -436,7 +441,7 @@ def test_every_request_taken_in_ends_exactly_once_in_a_batch_that_suits_it(
         while running:
             finish()
     assert ended == Counter(map(id, offered))
-    assert (queue.rows, total.rows, total.nbytes, total.count) == (0, 0, 0, 0)
+    assert (queue.room.rows, total.rows, total.nbytes, total.count) == (0, 0, 0, 0)
 
 
 @given(st.integers(1, 6), st.integers(2, LOWEST_PRIORITY))
@@ -455,3 +460,67 @@ def test_the_lowest_priority_gets_its_turn_in_a_flood_of_the_highest(per_run: in
     # A step a level, and what had come before that was up.
     ahead = 1 + per_run * ((priority - 1) * 5 + 1)
     assert now <= ahead * 0.01 + 0.011
+
+
+# ---------------------------------------------------------------- several queues of one version
+
+
+def test_what_waits_in_one_queue_takes_room_from_the_others_of_its_version() -> None:
+    """Each data plane has its own queues, and a version's bounds are those of the process."""
+    own = Room(Bounds(3, 1000))
+    one, other = beside(own, THREADED), beside(own, THREADED)
+    one.offer(item(key="k"), 0.0)
+    one.offer(item(key="k", rows=2), 0.0)
+    with pytest.raises(QueueFullError):
+        other.check_wait(DEFAULT_PRIORITY, 0.0)
+    with pytest.raises(QueueFullError):
+        other.offer(item(), 0.0)
+    assert run_next(one).rows == 3
+    other.offer(item(rows=9), 0.0)
+    assert own.rows == 9, "where nothing waits, anything may"
+
+
+def test_who_runs_at_once_needs_no_room() -> None:
+    own = Room(Bounds(1, 1000))
+    beside(own, THREADED).offer(item(), 0.0)
+    assert beside(own, Rules(inline_below_ns=1e9)).at_once(item(), 0.0) is not None
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["offer", "next", "finish", "cancel"]),
+            st.integers(0, 2),
+            st.integers(1, 6),
+            st.sampled_from([None, "k"]),
+        )
+    )
+)
+def test_however_many_queues_there_are_no_more_waits_for_a_version_than_it_has_room_for(
+    script: list[tuple[str, int, int, str | None]],
+) -> None:
+    """Or one request, however large it is."""
+    own = Room(Bounds(8, 1000))
+    queues = [beside(own, THREADED) for _ in range(3)]
+    running: list[list[Batch]] = [[] for _ in queues]
+    offered: list[tuple[Batcher, Item]] = []
+    for step, place, number, key in script:
+        queue = queues[place]
+        if step == "offer":
+            one = item(number * 2, key=key)
+            try:
+                queue.offer(one, 0.0)
+            except QueueFullError:
+                assert own.rows + one.rows > 8
+                continue
+            offered.append((queue, one))
+        elif step == "next":
+            batch = queue.next_batch(0.0, worker_free=True).batch
+            running[place] += [] if batch is None else [batch]
+        elif step == "finish" and running[place]:
+            queue.finish(running[place].pop(), 1.0)
+        elif step == "cancel" and offered:
+            his, one = offered[number % len(offered)]
+            his.cancel(one)
+        assert own.count <= 1 or own.rows <= 8
+    assert own.rows == sum(one.rows for _, one in offered if one.waiting)

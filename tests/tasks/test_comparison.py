@@ -22,7 +22,7 @@ from turnout_server.tasks.comparison import (
     kendall,
 )
 from turnout_server.vocabulary.record import Comparison
-from turnout_server.vocabulary.tensors import Arrays
+from turnout_server.vocabulary.tensors import BF16_BITS, Arrays, bf16_of, fp32_of
 
 NUMBERS = st.floats(width=32)
 
@@ -231,3 +231,18 @@ def test_the_worse_is_worse() -> None:
     assert badness("price", compare("price", prices(100), prices(150))) == 0.5
     assert badness("price", compare("price", prices(0), prices(5))) == 5
     assert badness("recommendation", Comparison(note="busy")) == 0
+
+
+def test_bf16_and_fp32_of_the_same_numbers_are_unlike_and_as_far_apart_as_they_are() -> None:
+    numbers = np.array([1.5, -2.0], np.float32)
+    found = compare("tensors", {"y": bf16_of(numbers).view(BF16_BITS)}, {"y": numbers})
+    assert found == Comparison(absolute=0.0, relative=0.0, nans=0, note=UNLIKE)
+    found = compare("tensors", {"y": bf16_of(numbers).view(BF16_BITS)}, {"y": bf16_of(numbers)})
+    assert found.note == UNLIKE, "the same bits are other numbers in UINT16"
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=9), st.integers(0, 3))
+def test_bf16_is_compared_as_fp32_of_the_same_numbers_is(values: list[float], shift: int) -> None:
+    ours, theirs = bf16_of(np.array(values)), bf16_of(np.roll(np.array(values), shift))
+    found = compare("tensors", {"y": ours.view(BF16_BITS)}, {"y": theirs.view(BF16_BITS)})
+    assert found == compare("tensors", {"y": fp32_of(ours)}, {"y": fp32_of(theirs)})

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout_server.tasks.summary import MAX_BYTES, summary
-from turnout_server.vocabulary.tensors import Arrays
+from turnout_server.vocabulary.tensors import BF16_BITS, Arrays, bf16_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,14 @@ from turnout_server.vocabulary.tensors import Arrays
             "tensors",
             {"a": np.array(["private"], object)},
             {"a": {"dtype": "object", "shape": [1], "values": []}},
+        ),
+        (
+            "tensors",
+            {"b": bf16_of(np.array([[1.5, -2.0]])).view(BF16_BITS), "u": np.array([16320], np.uint16)},
+            {
+                "b": {"dtype": "bfloat16", "shape": [1, 2], "values": [1.5, -2.0]},
+                "u": {"dtype": "uint16", "shape": [1], "values": [16320]},
+            },
         ),
         ("tensors", {}, {}),
     ],

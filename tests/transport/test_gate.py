@@ -22,6 +22,35 @@ async def test_no_more_calls_than_the_limit_and_room_again_when_one_leaves() -> 
     assert gate.inside == 2
 
 
+class Everywhere:
+    """Two calls may be in progress, by whichever way they come in."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def enter(self) -> bool:
+        if self.calls == 2:
+            return False
+        self.calls += 1
+        return True
+
+    def leave(self) -> None:
+        self.calls -= 1
+
+
+async def test_calls_that_come_in_by_other_ways_count() -> None:
+    everywhere = Everywhere()
+    gate, other = Gate(2, everywhere), Gate(2, everywhere)
+    gate.enter()
+    other.enter()
+    for full in (gate, other):
+        with pytest.raises(TooManyCallsError, match="2 calls"):
+            full.enter()
+    other.leave()
+    assert (gate.inside, other.inside, everywhere.calls) == (1, 0, 1)
+    gate.enter()
+
+
 async def test_a_closed_gate_lets_nobody_in() -> None:
     gate = Gate(2)
     gate.close()

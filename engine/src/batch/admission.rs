@@ -1,7 +1,10 @@
 //! How much may wait: bounds on rows, bytes and time, and what to tell those for whom there is no room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use crate::error::{Error, Kind};
@@ -21,7 +24,7 @@ pub struct Bounds {
     pub nbytes: u64,
 }
 
-/// What waits, and how much may: of one version, or of all together. Shared by all shards.
+/// What waits, and how much may: of one version, or of all together. Shared by all shards, and by Python.
 #[derive(Debug)]
 pub struct Room {
     bounds: Bounds,
@@ -38,7 +41,7 @@ impl Room {
 
     /// Returns how many requests wait.
     pub fn count(&self) -> u64 {
-        self.count.load(Relaxed)
+        self.count.load(Acquire)
     }
 
     /// Returns how many rows wait.
@@ -47,21 +50,45 @@ impl Room {
     }
 
     /// Says whether so much more may wait; where nothing waits, anything may.
-    fn fits(&self, rows: u64, nbytes: u64) -> bool {
-        self.count() == 0
-            || (self.rows() + rows <= self.bounds.rows && self.nbytes.load(Relaxed) + nbytes <= self.bounds.nbytes)
+    pub fn fits(&self, rows: u64, nbytes: u64) -> bool {
+        self.count() == 0 || self.holds(self.rows().saturating_add(rows), self.nbytes().saturating_add(nbytes))
     }
 
-    fn take(&self, rows: u64, nbytes: u64) {
-        self.count.fetch_add(1, Relaxed);
+    /// Counts what starts to wait, if it fits, also beside those who come in the same moment.
+    pub fn reserve(&self, rows: u64, nbytes: u64) -> bool {
+        // What is too large for what there is must not even for a moment be in others' way.
+        if !self.fits(rows, nbytes) {
+            return false;
+        }
+        let others = self.take(rows, nbytes);
+        // Whoever was counted before has its rows and bytes here by now.
+        if others == 0 || self.holds(self.rows(), self.nbytes()) {
+            return true;
+        }
+        self.give_back(rows, nbytes);
+        false
+    }
+
+    /// Counts what starts to wait, and returns how many others do.
+    pub fn take(&self, rows: u64, nbytes: u64) -> u64 {
         self.rows.fetch_add(rows, Relaxed);
         self.nbytes.fetch_add(nbytes, Relaxed);
+        self.count.fetch_add(1, AcqRel)
     }
 
-    fn give_back(&self, rows: u64, nbytes: u64) {
-        self.count.fetch_sub(1, Relaxed);
+    /// Counts what has stopped waiting.
+    pub fn give_back(&self, rows: u64, nbytes: u64) {
         self.rows.fetch_sub(rows, Relaxed);
         self.nbytes.fetch_sub(nbytes, Relaxed);
+        self.count.fetch_sub(1, Release);
+    }
+
+    fn nbytes(&self) -> u64 {
+        self.nbytes.load(Relaxed)
+    }
+
+    fn holds(&self, rows: u64, nbytes: u64) -> bool {
+        rows <= self.bounds.rows && nbytes <= self.bounds.nbytes
     }
 }
 
@@ -74,7 +101,7 @@ impl Room {
 pub struct Admission {
     model: String,
     version: i64,
-    own: Room,
+    own: Arc<Room>,
     total: Arc<Room>,
     wait_s: f64,
     patient: u64,
@@ -82,13 +109,13 @@ pub struct Admission {
 
 impl Admission {
     /// Sets the bounds; model and version are named in errors, `wait_s` is in seconds.
-    pub fn new(model: String, version: i64, own: Bounds, total: Arc<Room>, wait_s: f64, patient: u64) -> Self {
-        Self { model, version, own: Room::new(own), total, wait_s, patient }
+    pub fn new(model: String, version: i64, own: Arc<Room>, total: Arc<Room>, wait_s: f64, patient: u64) -> Self {
+        Self { model, version, own, total, wait_s, patient }
     }
 
-    /// Returns how many rows wait.
-    pub fn rows(&self) -> u64 {
-        self.own.rows()
+    /// Says whether anything waits for the version, in whichever queue.
+    pub fn is_waited_for(&self) -> bool {
+        self.own.count() > 0
     }
 
     /// Refuses what does not fit, or would wait too long.
@@ -109,11 +136,31 @@ impl Admission {
             }
             wait_s -= self.wait_s;
         }
-        let retry_s = (wait_s.min(LONGEST_RETRY_S) * RETRIES_A_S).ceil() / RETRIES_A_S;
-        Err(queue_full(&self.model, self.version, retry_s.max(SHORTEST_RETRY_S)))
+        Err(self.full(wait_s))
     }
 
-    /// Counts what has started to wait.
+    /// Counts what starts to wait, or refuses it as `check` does.
+    ///
+    /// # Errors
+    /// `QUEUE_FULL`.
+    pub fn admit(&self, rows: u64, nbytes: u64, wait_s: f64, runs_s: f64) -> Result<(), Error> {
+        self.check(rows, nbytes, wait_s, runs_s)?;
+        if !self.own.reserve(rows, nbytes) {
+            return Err(self.full(wait_s));
+        }
+        if !self.total.reserve(rows, nbytes) {
+            self.own.give_back(rows, nbytes);
+            return Err(self.full(wait_s));
+        }
+        Ok(())
+    }
+
+    fn full(&self, wait_s: f64) -> Error {
+        let retry_s = (wait_s.min(LONGEST_RETRY_S) * RETRIES_A_S).ceil() / RETRIES_A_S;
+        queue_full(&self.model, self.version, retry_s.max(SHORTEST_RETRY_S))
+    }
+
+    /// Counts what has started to wait, whether it fits or not.
     pub fn enter(&self, rows: u64, nbytes: u64) {
         self.own.take(rows, nbytes);
         self.total.take(rows, nbytes);
@@ -140,8 +187,8 @@ mod tests {
     use super::*;
 
     fn admission(wait_s: f64, patient: u64) -> Admission {
-        let total = Arc::new(Room::new(Bounds { rows: 100, nbytes: 1000 }));
-        Admission::new("price".into(), 3, Bounds { rows: 10, nbytes: 100 }, total, wait_s, patient)
+        let room = |rows, nbytes| Arc::new(Room::new(Bounds { rows, nbytes }));
+        Admission::new("price".into(), 3, room(10, 100), room(100, 1000), wait_s, patient)
     }
 
     #[test]
@@ -160,6 +207,44 @@ mod tests {
         }
         admission.leave(9, 10);
         assert!(admission.check(2, 1, 9.0, f64::INFINITY).is_ok(), "nothing waits any more");
+    }
+
+    #[test]
+    fn who_is_refused_takes_no_room() {
+        let room = |rows| Arc::new(Room::new(Bounds { rows, nbytes: 1000 }));
+        let (own, total) = (room(10), room(5));
+        let admission = Admission::new("price".into(), 3, own.clone(), total.clone(), 1.0, 0);
+        admission.enter(3, 1);
+        for rows in [3, 8] {
+            assert!(admission.admit(rows, 1, 0.0, 0.0).is_err());
+        }
+        assert_eq!((own.count(), own.rows(), total.count(), total.rows()), (1, 3, 1, 3));
+        assert!(admission.admit(2, 1, 0.0, 0.0).is_ok());
+        assert_eq!((own.rows(), total.rows()), (5, 5));
+    }
+
+    #[test]
+    fn no_more_than_fits_waits_however_many_come_at_once() {
+        let room = Room::new(Bounds { rows: 7, nbytes: 700 });
+        room.take(1, 100);
+        let most = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for rows in [1, 2, 3, 4] {
+                let (room, most) = (&room, &most);
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        if room.reserve(rows, rows * 100) {
+                            // Of those who are in, whoever came last has seen all others.
+                            let inside = most.fetch_add(rows, AcqRel) + rows;
+                            assert!(inside <= 6, "{inside} rows beside one");
+                            most.fetch_sub(rows, AcqRel);
+                            room.give_back(rows, rows * 100);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((room.count(), room.rows(), room.nbytes()), (1, 1, 100));
     }
 
     #[test]

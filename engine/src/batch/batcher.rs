@@ -129,7 +129,7 @@ impl<T> Batcher<T> {
     /// # Errors
     /// `QUEUE_FULL`.
     pub fn check_wait(&mut self, level: u8, now: Ns) -> Result<(), Error> {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && !self.admission.is_waited_for() {
             return Ok(());
         }
         let wait_s = self.wait_s(level, now);
@@ -163,12 +163,15 @@ impl<T> Batcher<T> {
         let busy = self.running > 0 || !self.waiting.is_empty();
         let wait_s = if busy { self.wait_s(item.priority, now) } else { 0.0 };
         self.check_deadline(item.size, item.deadline, now, wait_s)?;
-        if busy {
+        if busy || self.admission.is_waited_for() {
             let runs_s = self.burst_s();
-            self.admission.check(item.room(), item.nbytes, wait_s, runs_s)?;
+            self.admission.admit(item.room(), item.nbytes, wait_s, runs_s)?;
+        } else {
+            self.admission.enter(item.room(), item.nbytes);
+        }
+        if busy {
             self.pace_mark.get_or_insert(now);
         }
-        self.admission.enter(item.room(), item.nbytes);
         Ok(self.waiting.add(item, now))
     }
 

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod batcher;
 pub mod cost;
+pub mod python;
 pub mod shares;
 pub mod waiting;
 

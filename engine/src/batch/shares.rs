@@ -12,10 +12,10 @@ const TAGS_KEPT: usize = 8;
 /// A version's number in this process.
 pub type Id = u64;
 
-/// Who wants a run: a version on one shard.
+/// Who wants a run: a version on one shard, or in Python.
 pub type Place = (Id, usize);
 
-/// Divides run threads among versions. Shared by all shards.
+/// Divides run threads among versions. Shared by all shards, and by Python.
 #[derive(Debug)]
 pub struct Shares {
     limit: usize,
@@ -37,6 +37,11 @@ impl Shares {
         Self { limit, threads: threads.max(limit), running, total: 0, now: 0.0, tags, wanting: Vec::new() }
     }
 
+    /// Returns how many runs there are.
+    pub fn runs(&self) -> usize {
+        self.total
+    }
+
     /// Starts a run of `place`'s that should take `cost` nanoseconds, if it may start one now; else notes that it wants
     /// one, and says no. Nobody who has waited is passed over.
     pub fn start_or_want(&mut self, place: Place, cost: f64) -> bool {
@@ -54,9 +59,9 @@ impl Shares {
             return false;
         }
         let mut others = self.wanting.iter().map(|(other, _)| other).filter(|&&other| other != place);
-        if !self.runs(place.0) {
+        if !self.has_run(place.0) {
             // Those without any run wait for the very thread that has come free.
-            return others.all(|other| self.runs(other.0));
+            return others.all(|other| self.has_run(other.0));
         }
         self.total < self.limit && others.next().is_none()
     }
@@ -77,8 +82,8 @@ impl Shares {
         if self.total >= self.threads {
             return None;
         }
-        let able = self.wanting.iter().filter(|(place, _)| self.total < self.limit || !self.runs(place.0));
-        let rank = |place: &Place| (self.runs(place.0), self.tags.get(&place.0).copied().unwrap_or(0.0));
+        let able = self.wanting.iter().filter(|(place, _)| self.total < self.limit || !self.has_run(place.0));
+        let rank = |place: &Place| (self.has_run(place.0), self.tags.get(&place.0).copied().unwrap_or(0.0));
         let (chosen, cost) = able
             .min_by(|(a, _), (b, _)| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal))
             .copied()?;
@@ -118,7 +123,7 @@ impl Shares {
         }
     }
 
-    fn runs(&self, version: Id) -> bool {
+    fn has_run(&self, version: Id) -> bool {
         self.running.contains_key(&version)
     }
 }

@@ -1,6 +1,7 @@
 //! What the shards and Python share: what is served now, who may come in, and what has ended.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -19,19 +20,23 @@ use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
+use crate::mailbox::Mailbox;
 use crate::oip::Head;
 use crate::spans::{self, Spans};
 use crate::turnout_v1::Served;
+
+/// What stands for Python where shards have their numbers.
+pub const PYTHON: usize = usize::MAX;
 
 /// What Python's configuration says of inferring.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Calls in progress at once.
+    /// Calls in progress at once, those that Python has among them.
     pub concurrent_calls: usize,
     pub queue_total_rows: u64,
     pub queue_total_bytes: u64,
-    /// Runs in threads at once when one version alone has work.
+    /// Runs in threads at once when one version alone has work, Python's among them.
     pub runs: usize,
     /// Runs in threads at once, whatever happens.
     pub threads: usize,
@@ -105,7 +110,7 @@ pub enum Nudge {
     Finished(Hold, u64, Vec<Run>),
 }
 
-/// Shared by all shards.
+/// Shared by all shards, and by Python: its bounds are those of the process.
 pub struct Plane {
     pub settings: Settings,
     pub ledger: Ledger,
@@ -115,11 +120,15 @@ pub struct Plane {
     pub threads: Threads,
     pub watch: Watch,
     pub total: Arc<Room>,
+    /// Versions of which Python may start a run, each of which counts as started.
+    pub chosen: Mailbox<Id>,
     view: ArcSwapOption<View>,
     shares: Mutex<Shares>,
     shards: Mutex<HashMap<usize, UnboundedSender<Nudge>>>,
-    /// Calls in progress.
-    inside: AtomicUsize,
+    /// Calls in progress, here and in Python.
+    calls: AtomicUsize,
+    /// Those in Python.
+    elsewhere: AtomicUsize,
     /// Streams' messages in progress.
     messages: AtomicUsize,
     declined: AtomicU64,
@@ -129,11 +138,11 @@ pub struct Plane {
 
 impl Plane {
     /// Makes a plane that serves nothing yet. Its clock counts from `started`.
-    pub fn new(settings: Settings, started: Instant) -> Self {
+    pub fn new(settings: Settings, started: Instant) -> io::Result<Self> {
         let bounds = Bounds { rows: settings.queue_total_rows, nbytes: settings.queue_total_bytes };
         let buckets =
             tally::Bounds { request: settings.request_bounds_ns[..].into(), run: settings.run_bounds_ns[..].into() };
-        Self {
+        Ok(Self {
             copies: Copies::new(settings.copies, settings.copies_bytes),
             ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
             spans: settings.tracing.clone().map(Spans::new),
@@ -143,13 +152,15 @@ impl Plane {
             view: ArcSwapOption::empty(),
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),
             shards: Mutex::default(),
-            inside: AtomicUsize::new(0),
+            chosen: Mailbox::new()?,
+            calls: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
             messages: AtomicUsize::new(0),
             declined: AtomicU64::new(0),
             open: AtomicBool::new(true),
             started,
             settings,
-        }
+        })
     }
 
     /// Returns the plane's time.
@@ -183,9 +194,9 @@ impl Plane {
         self.open.store(false, Relaxed);
     }
 
-    /// Returns how many calls are in progress.
+    /// Returns how many calls are in progress here.
     pub fn inside(&self) -> usize {
-        self.inside.load(Relaxed)
+        self.calls.load(Relaxed).saturating_sub(self.elsewhere.load(Relaxed))
     }
 
     /// Returns how many messages of streams are being answered.
@@ -208,9 +219,30 @@ impl Plane {
         if !self.open.load(Relaxed) {
             return None;
         }
-        let inside = Inside { plane: self.clone(), counter: |plane| &plane.inside };
-        let others = self.inside.fetch_add(1, Relaxed);
-        (others < self.settings.concurrent_calls).then_some(inside)
+        self.count_in().then(|| Inside { plane: self.clone(), counter: |plane| &plane.calls })
+    }
+
+    /// Counts a call that Python has in; says no where there is no room for it.
+    pub fn enter_elsewhere(&self) -> bool {
+        let counted = self.count_in();
+        if counted {
+            self.elsewhere.fetch_add(1, Relaxed);
+        }
+        counted
+    }
+
+    /// Counts a call that Python had out.
+    pub fn leave_elsewhere(&self) {
+        self.elsewhere.fetch_sub(1, Relaxed);
+        self.calls.fetch_sub(1, Relaxed);
+    }
+
+    fn count_in(&self) -> bool {
+        let counted = self.calls.fetch_add(1, Relaxed) < self.settings.concurrent_calls;
+        if !counted {
+            self.calls.fetch_sub(1, Relaxed);
+        }
+        counted
     }
 
     /// Does the same for a message of a stream: that is part of a call that Python has let in.
@@ -247,7 +279,10 @@ impl Plane {
             std::iter::from_fn(|| shares.start_next()).collect()
         };
         for (servable, shard) in chosen {
-            self.nudge(shard, Nudge::Chosen(servable));
+            match shard {
+                PYTHON => self.chosen.push(servable),
+                _ => self.nudge(shard, Nudge::Chosen(servable)),
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The data plane as Python sees it.
 
 use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +12,12 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::copies::{Copy, Dropped};
 use super::outlasting::Outlasting;
-use super::plane::{self, View};
+use super::plane::{self, PYTHON, View};
 use super::record::{Ended, Problem, Timing};
 use super::servable;
 use super::tally::{Requests, RunKey, Runs};
+use crate::batch::python::Room;
+use crate::batch::shares::Id;
 use crate::decide::{Decision, Snapshot};
 use crate::journal::python::Page;
 use crate::oip::Signature;
@@ -44,7 +47,7 @@ impl Plane {
         let now: u64 = py.import("time")?.call_method0("monotonic_ns")?.extract()?;
         let began = Instant::now();
         let started = began.checked_sub(Duration::from_nanos(now)).unwrap_or(began);
-        Ok(Self { inner: Arc::new(plane::Plane::new(settings, started)) })
+        Ok(Self { inner: Arc::new(plane::Plane::new(settings, started)?) })
     }
 
     fn serve(&self, snapshot: &[u8], servables: Vec<PyRef<'_, Servable>>) -> PyResult<()> {
@@ -107,6 +110,44 @@ impl Plane {
     fn messages(&self) -> usize {
         self.inner.messages()
     }
+
+    fn enter(&self) -> bool {
+        self.inner.enter_elsewhere()
+    }
+
+    fn leave(&self) {
+        self.inner.leave_elsewhere();
+    }
+
+    #[getter]
+    fn total(&self) -> Room {
+        Room { inner: self.inner.total.clone() }
+    }
+
+    #[getter]
+    fn runs(&self) -> usize {
+        self.inner.shares().runs()
+    }
+
+    fn start_or_want(&self, servable: Id, cost_ns: f64) -> bool {
+        self.inner.shares().start_or_want((servable, PYTHON), cost_ns)
+    }
+
+    fn forgo(&self, servable: Id) {
+        self.inner.shares().forgo((servable, PYTHON));
+    }
+
+    fn finish(&self, servable: Id) {
+        self.inner.thread_freed(servable);
+    }
+
+    fn chosen(&self) -> Vec<Id> {
+        self.inner.chosen.take()
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.inner.chosen.fileno()
+    }
 }
 
 /// See `turnout_engine.pyi`.
@@ -118,23 +159,18 @@ pub struct Servable {
 #[pymethods]
 impl Servable {
     #[new]
-    fn new(plane: &Plane, settings: &[u8], signature: &[u8], session: &PySession) -> PyResult<Self> {
+    fn new(plane: &Plane, settings: &[u8], signature: &[u8], session: &PySession, room: &Room) -> PyResult<Self> {
         let settings = serde_json::from_slice(settings).map_err(refused)?;
         let signature = Signature::from_json(signature).map_err(PyValueError::new_err)?;
         let session = session.session()?;
-        let made =
-            servable::Servable::new(settings, signature, session, &plane.inner).map_err(PyValueError::new_err)?;
+        let made = servable::Servable::new(settings, signature, session, room.inner.clone(), &plane.inner)
+            .map_err(PyValueError::new_err)?;
         Ok(Self { inner: Arc::new(made) })
     }
 
     #[getter]
     fn holds(&self) -> usize {
         self.inner.holds()
-    }
-
-    #[getter]
-    fn waiting_rows(&self) -> u64 {
-        self.inner.admission.rows()
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::plane::Plane;
 use crate::batch::Ns;
-use crate::batch::admission::{Admission, Bounds};
+use crate::batch::admission::{Admission, Room};
 use crate::batch::batcher::{Batcher, Rules};
 use crate::batch::cost::CostModel;
 use crate::batch::shares::Id;
@@ -42,8 +42,6 @@ pub struct Settings {
     pub max_delay_ns: Ns,
     pub inline_below_ns: f64,
     pub parallel: u64,
-    pub queue_rows: u64,
-    pub queue_bytes: u64,
     pub queue_wait_s: f64,
     pub queue_requests: u64,
 }
@@ -56,19 +54,24 @@ pub struct Servable {
     /// Where the signature's inputs stand among the session's, and its outputs.
     pub input_places: Vec<usize>,
     pub output_places: Vec<usize>,
-    pub admission: Arc<Admission>,
+    admission: Arc<Admission>,
     holds: AtomicUsize,
 }
 
 impl Servable {
-    /// Makes a servable of `plane`'s.
+    /// Makes a servable of `plane`'s, for which what waits is counted in `room`.
     ///
     /// Fails with words for people where the session has no such input or output.
-    pub fn new(settings: Settings, signature: Signature, session: Arc<Session>, plane: &Plane) -> Result<Self, String> {
-        let own = Bounds { rows: settings.queue_rows, nbytes: settings.queue_bytes };
+    pub fn new(
+        settings: Settings,
+        signature: Signature,
+        session: Arc<Session>,
+        room: Arc<Room>,
+        plane: &Plane,
+    ) -> Result<Self, String> {
         let (model, total) = (settings.model.clone(), plane.total.clone());
         let (wait_s, patient) = (settings.queue_wait_s, settings.queue_requests);
-        let admission = Admission::new(model, settings.version, own, total, wait_s, patient);
+        let admission = Admission::new(model, settings.version, room, total, wait_s, patient);
         let input_places = places(&signature.inputs, session.inputs())?;
         let output_places = places(&signature.outputs, session.outputs())?;
         Ok(Self {

@@ -1,20 +1,15 @@
 //! The way to Python and back: events that its event loop takes, and what it replies.
-//!
-//! Neither side ever waits for the other. Events lie in one queue for all shards, whose lock is held for a push or a swap
-//! and no longer; a byte in a pipe of a kind wakes the event loop, once for as many events as there are by then.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::call::Head;
+use crate::mailbox::Mailbox;
 use crate::net::connection::State;
 use crate::net::status::Status;
 use crate::spans::Parent;
@@ -53,45 +48,8 @@ impl Reply {
     }
 }
 
-/// The events that Python has not taken yet.
-pub struct Events {
-    queue: Mutex<Vec<Event>>,
-    bell: UnixStream,
-    ear: UnixStream,
-}
-
-impl Events {
-    /// Begins with none.
-    pub fn new() -> io::Result<Self> {
-        let (bell, ear) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
-        Ok(Self { queue: Mutex::new(Vec::new()), bell, ear })
-    }
-
-    /// Adds one, and wakes the event loop if there was none.
-    pub fn push(&self, event: Event) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = queue.is_empty();
-        queue.push(event);
-        drop(queue);
-        if first {
-            let _ = (&self.bell).write(&[1]); // where it is full, it has been rung
-        }
-    }
-
-    /// Takes all.
-    pub fn take(&self) -> Vec<Event> {
-        let mut rung = [0; 64];
-        let _ = (&self.ear).read(&mut rung); // before the swap: what comes after it rings again
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Returns what is readable while there are events.
-    pub fn fileno(&self) -> RawFd {
-        self.ear.as_raw_fd()
-    }
-}
+/// The events that Python has not taken yet, of all shards.
+pub type Events = Mailbox<Event>;
 
 struct Entry {
     replies: UnboundedSender<Reply>,

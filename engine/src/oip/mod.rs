@@ -5,6 +5,7 @@
 
 pub mod contents;
 pub mod dtypes;
+pub mod parameters;
 pub mod prepare;
 pub mod python;
 pub mod request;

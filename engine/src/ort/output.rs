@@ -11,7 +11,7 @@ use super::handle::Handle;
 use super::run::RunError;
 use super::runtime::{Failure, Runtime};
 use super::session::number_of;
-use crate::tensor::{DType, Data, Tensor};
+use crate::tensor::DType;
 
 /// A tensor that a run gave. It outlives its session.
 pub struct Output {
@@ -107,16 +107,6 @@ impl Output {
             .collect()
     }
 
-    /// Returns the tensor without a copy: its bytes keep ONNX Runtime's memory until the last of their slices goes.
-    ///
-    /// # Errors
-    /// As of `texts`.
-    pub fn into_tensor(self) -> Result<Tensor, Failure> {
-        let (dtype, shape) = (self.dtype, self.shape.to_vec());
-        let data = if dtype == DType::Bytes { Data::Texts(self.texts()?) } else { Data::Raw(Bytes::from_owner(self)) };
-        Ok(Tensor { dtype, shape, data })
-    }
-
     /// Returns a tensor with the same elements in memory of its own.
     pub(super) fn copied(&self) -> Result<Self, Failure> {
         let (api, runtime) = (self.runtime.api, self.runtime);
@@ -146,12 +136,6 @@ impl Output {
     pub(super) fn is_within(&self, start: usize, len: usize) -> bool {
         let own = self.data as usize;
         self.nbytes > 0 && own < start + len && start < own + self.nbytes
-    }
-}
-
-impl AsRef<[u8]> for Output {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes()
     }
 }
 

@@ -31,11 +31,12 @@ pub fn float(value: f32, dtype: DType, default: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Likewise of an integer. NumPy makes FP16 of those by way of other floats, which is left to it.
+/// Likewise of an integer. Those that are not too large for FP16 are all there among 32-bit floats.
 pub fn integer(value: i64, dtype: DType) -> Option<u64> {
     match dtype {
         DType::Fp32 => Some(u64::from((value as f32).to_bits())),
         DType::Fp64 => Some((value as f64).to_bits()),
+        DType::Fp16 => half::narrowed(value as f32).map(u64::from),
         _ => whole(i128::from(value), dtype),
     }
 }

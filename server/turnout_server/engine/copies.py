@@ -10,7 +10,8 @@ import numpy as np
 from turnout_server.engine.records import decision_of
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.record import OK, Record, Timing
-from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays
+from turnout_server.vocabulary.signature import DType
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays, told_apart
 
 Told = tuple[list[Any], list[Any]]
 """What `turnout_engine.Plane.copies` returns: answered requests, and copies that were dropped."""
@@ -24,6 +25,7 @@ class Answered(NamedTuple):
     method: str
     message: bytes
     outputs: Arrays
+    """What the caller got, BF16 as `BF16_BITS`."""
     record: Record
 
 
@@ -39,10 +41,15 @@ class Dropped(NamedTuple):
 def copies(told: Told) -> tuple[list[Answered], list[Dropped]]:
     """Return what the engine has *told*."""
     answered = [
-        Answered(mirrors, method, message, {name: _array(*rest) for name, *rest in outputs}, _record(*record))
+        Answered(mirrors, method, message, _arrays(outputs), _record(*record))
         for mirrors, method, message, outputs, record in told[0]
     ]
     return answered, [Dropped(decision_of(*decision), mirror, count) for decision, mirror, count in told[1]]
+
+
+def _arrays(outputs: Sequence[tuple[str, str, tuple[int, ...], Any]]) -> Arrays:
+    bf16 = [name for name, datatype, _, _ in outputs if datatype == DType.BF16]
+    return told_apart({name: _array(*rest) for name, *rest in outputs}, bf16)
 
 
 def _array(datatype: str, shape: tuple[int, ...], elements: bytes | list[bytes]) -> Array:

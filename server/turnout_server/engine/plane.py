@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from turnout_server.engine.records import Ended, ended
 from turnout_server.engine.tracing import Sampling
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS_NS
 from turnout_server.routing.view import View
+from turnout_server.scheduling.admission import Bounded, Bounds
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.task import Task
@@ -32,6 +33,8 @@ _NS = 1e9
 class Terms(NamedTuple):
     """How a version's requests are put together, and what is known of its runs."""
 
+    number: int
+    """What the version is called in this process."""
     key: VersionKey
     signature: Signature
     batched: bool
@@ -39,6 +42,8 @@ class Terms(NamedTuple):
     measured: Mapping[int, int]
     """Run times in nanoseconds, by number of rows."""
     rules: Rules
+    room: Bounded
+    """Counts what waits for it: one that `EnginePlane.room` has made."""
     task: Task = Task.TENSORS
 
 
@@ -46,7 +51,7 @@ class NativeServable(NamedTuple):
     """A version that the engine can answer for."""
 
     id: int
-    """Its number in this process."""
+    """Its version's number in this process."""
     key: VersionKey
     inner: turnout_engine.Servable
 
@@ -54,11 +59,6 @@ class NativeServable(NamedTuple):
     def holds(self) -> int:
         """How many requests and runs of it there are in the engine."""
         return self.inner.holds
-
-    @property
-    def waiting_rows(self) -> int:
-        """How many rows wait for it in the engine."""
-        return self.inner.waiting_rows
 
 
 class EnginePlane:
@@ -78,7 +78,7 @@ class EnginePlane:
         """Make a plane that serves nothing yet.
 
         Args:
-            limits: how much may wait, and how many calls be in progress.
+            limits: how much may wait, and how many calls be in progress, in the whole process.
             runs: how many runs of one version may be under way in threads at once, if it alone has work.
             threads: how many of all versions together.
             boot: what this start of the process is called.
@@ -105,12 +105,18 @@ class EnginePlane:
         import turnout_engine
 
         self._make_servable = turnout_engine.Servable
+        self._make_room: Callable[[int, int], Bounded] = turnout_engine.Room
         self.inner = turnout_engine.Plane(msgspec.json.encode(settings))
         """What the transport hands calls to."""
         self.traces = tracing is not None
         """Whether it makes spans, if any are wanted."""
+        self.total: Bounded = self.inner.total
+        """Counts what waits for all versions, wherever it does."""
         self._limits = limits
-        self._made = 0
+
+    def room(self, bounds: Bounds) -> Bounded:
+        """Return what counts what waits for a version, wherever it does."""
+        return self._make_room(bounds.rows, bounds.nbytes)
 
     def servable(self, terms: Terms, session: Any) -> NativeServable:
         """Return what answers for a version.
@@ -119,10 +125,9 @@ class EnginePlane:
             terms: how.
             session: its `turnout_engine.Session`.
         """
-        self._made += 1
         limits, rules = self._limits, terms.rules
         settings = {
-            "id": self._made,
+            "id": terms.number,
             "model": terms.key.model,
             "version": terms.key.version,
             "task": terms.task,
@@ -132,14 +137,13 @@ class EnginePlane:
             "max_delay_ns": round(rules.max_delay_s * _NS),
             "inline_below_ns": _finite(rules.inline_below_ns),
             "parallel": rules.parallel,
-            "queue_rows": limits.queue_rows,
-            "queue_bytes": limits.queue_bytes,
             "queue_wait_s": _finite(limits.queue_wait_ms / 1e3),
             "queue_requests": limits.queue_requests,
         }
         signature = snapshot.signature(terms.signature)
-        inner = self._make_servable(self.inner, msgspec.json.encode(settings), signature, session)
-        return NativeServable(self._made, terms.key, inner)
+        room: Any = terms.room
+        inner = self._make_servable(self.inner, msgspec.json.encode(settings), signature, session, room)
+        return NativeServable(terms.number, terms.key, inner)
 
     def serve(self, view: View, stored: Collection[str], servables: Iterable[NativeServable]) -> None:
         """Answer by *view* from now on.
@@ -200,13 +204,21 @@ class EnginePlane:
 
     @property
     def inside(self) -> int:
-        """How many calls are in progress."""
+        """How many calls are in progress in the engine."""
         return self.inner.inside
 
     @property
     def messages(self) -> int:
         """How many messages of streams are being answered."""
         return self.inner.messages
+
+    def enter(self) -> bool:
+        """Count a call in that Python has; return False where there is no room. See `transport.gate.Counts`."""
+        return self.inner.enter()
+
+    def leave(self) -> None:
+        """Count it out."""
+        self.inner.leave()
 
 
 def _finite(value: float) -> float:

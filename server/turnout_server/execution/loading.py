@@ -21,7 +21,7 @@ from turnout_server.instruments.instruments import Instruments
 from turnout_server.onnx.children import Children
 from turnout_server.onnx.loader import open_servable
 from turnout_server.onnx.session import OpenSession
-from turnout_server.scheduling.admission import Admission, Bounds, Room
+from turnout_server.scheduling.admission import Admission, Bounds, Room, Rooms
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.store.local import LocalFiles
@@ -93,6 +93,7 @@ class Loading:
         limits: LimitsConfig | None = None,
         scheduling: SchedulingConfig | None = None,
         on_run: OnRun | None = None,
+        rooms: Rooms | None = None,
     ) -> None:
         """Make what loads.
 
@@ -103,6 +104,7 @@ class Loading:
             limits: how much may wait; None for the defaults.
             scheduling: how requests are put together; None for the defaults.
             on_run: told of runs; None for nobody.
+            rooms: count what waits; None where it waits for these runners only.
         """
         self._open = open_version
         self._workers = workers
@@ -110,7 +112,9 @@ class Loading:
         self._limits = limits = limits or LimitsConfig()
         self._scheduling = scheduling or SchedulingConfig()
         self._on_run = on_run
-        self._total = Room(Bounds(limits.queue_total_rows, limits.queue_total_bytes))
+        self._room = Room if rooms is None else rooms.room
+        total = Bounds(limits.queue_total_rows, limits.queue_total_bytes)
+        self._total = Room(total) if rooms is None else rooms.total
 
     def load(self, key: VersionKey) -> Runner:
         """Load a version; in a loader's thread.
@@ -124,7 +128,7 @@ class Loading:
             problem = "rows of one batch change each other's answers; serving one request at a time"
             _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)
         costs = CostModel(measured)
-        own = Bounds(limits.queue_rows, limits.queue_bytes)
+        own = self._room(Bounds(limits.queue_rows, limits.queue_bytes))
         admission = Admission(*key, own, self._total, wait_s=limits.queue_wait_ms / 1e3, patient=limits.queue_requests)
         parallel = min(most_runs(self._scheduling.workers), usable_cores())
         batcher = Batcher(admission, costs, rules_of(manifest.batching, self._scheduling, parallel))

@@ -19,6 +19,7 @@ from turnout_server.scheduling.batcher import Batcher
 from turnout_server.scheduling.copies import Load
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
+from turnout_server.scheduling.shares import Divides
 from turnout_server.vocabulary.errors import UnknownOutputError
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.signature import DType, Signature
@@ -83,13 +84,16 @@ class Runner:
         self.costs = costs
         """Says how long runs take."""
         self._workers = workers
+        self.number = next(workers.numbers)
+        """What it is called in this process."""
         self.rules = batcher.rules
         """How requests are put together."""
         self._runs = runs if runs is not None else Runs()
         self.statistics: VersionStatistics = self._runs.statistics
-        # What is counted of a version outlives it, and must not keep it in memory: hence a list, and not the runner.
-        self._elsewhere = elsewhere = list[Callable[[], int]]()
-        self._runs.waiting_rows = lambda: batcher.rows + sum(rows() for rows in elsewhere)
+        self.room = room = batcher.room
+        """What waits for the version, in whichever data plane."""
+        # What is counted of a version outlives it, and must not keep it in memory: hence the room, and not the runner.
+        self._runs.waiting_rows = lambda: room.rows
         self._on_run = on_run
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -97,8 +101,7 @@ class Runner:
     @property
     def load(self) -> Load:
         """How busy the process is, seen from here."""
-        batcher = self._batcher
-        return Load(len(batcher), batcher.waiting_everywhere, self._workers.shares.idle)
+        return Load(self.room.count, self._batcher.waiting_everywhere, self._workers.shares.idle)
 
     def is_cheap(self, rows: int) -> bool:
         """Say whether a run of *rows* rows should be short enough for the event loop."""
@@ -110,8 +113,7 @@ class Runner:
         Raises:
             QueueFullError: as `submit`, but before anything was spent on the request's tensors.
         """
-        if self._batcher.waiting.count:
-            self._batcher.check_wait(priority, time.monotonic())
+        self._batcher.check_wait(priority, time.monotonic())
 
     def submit(
         self,
@@ -189,35 +191,31 @@ class Runner:
             self._workers.shares.forgo(self)
         return True
 
-    def waits_elsewhere(self, rows: Callable[[], int]) -> None:
-        """Have *rows*, which says how many wait in another data plane, counted with those that wait here."""
-        self._elsewhere.append(rows)
-
     def close(self) -> None:
         """Give the version's memory back. Nothing may wait or run."""
-        self._elsewhere.clear()
         self.predictor.close()
 
     # ------------------------------------------------------------ driving
 
     def pump(self, *, chosen: bool = False) -> None:
-        """Run what can run now; who was *chosen* by the shares may start a run whoever else waits."""
+        """Run what can run now; of who was *chosen* by the shares a run counts as started already."""
         shares = self._workers.shares
         turn_ends = time.monotonic_ns() + INLINE_TURN_NS
+        started = chosen
         while True:
-            decision = self._batcher.next_batch(time.monotonic_ns() / _NS, chosen or shares.may_start(self))
-            chosen = False
+            decision = self._batcher.next_batch(time.monotonic_ns() / _NS, started)
             for item, error in decision.dropped:
                 self._tell(item, None, error, Timing(time.monotonic_ns() - item.offered_ns, 0, 0, 0, 0, 0))
             batch = decision.batch
             if batch is None:
-                if decision.blocked:
-                    shares.want(self)
-                else:
+                if not decision.blocked:
                     shares.forgo(self)
+                elif shares.start_or_want(self, decision.cost_ns):
+                    started = True
+                    continue
                 if decision.wake_at is not None:
                     self._wake_at(decision.wake_at)
-                return
+                break
             if batch.inline:
                 self._run_here(batch)
                 if time.monotonic_ns() < turn_ends:
@@ -226,8 +224,12 @@ class Runner:
                     # What has piled up must not hold up the loop: the other calls get their turn in between.
                     self._pump_due = True
                     self._workers.loop.call_soon(self._pump_later)
-                return
+                break
+            started = False
             self._submit(batch)
+        if started:  # there was nothing any more to run there
+            shares.finish(self)
+            start_chosen(shares)
 
     def _pump_later(self) -> None:
         self._pump_due = False
@@ -242,7 +244,6 @@ class Runner:
         self.pump()
 
     def _submit(self, batch: Batch) -> None:
-        self._workers.shares.start(self, self.costs.estimate(batch.size))
         handed_over = [batch]
         try:
             self._workers.executor.submit(self._run_in_worker, handed_over)
@@ -269,9 +270,7 @@ class Runner:
         self._batcher.finish(batch, time.monotonic_ns() / _NS)
         # The worker first, the answers then: it need not be idle while they are written.
         self.pump()
-        while (runner := shares.next()) is not None:
-            assert isinstance(runner, Runner)
-            runner.pump(chosen=True)
+        start_chosen(shares)
         self._answer(executions)
 
     def _run_here(self, batch: Batch) -> None:
@@ -354,6 +353,13 @@ class Runner:
             return None
         shapes = [inputs[name].shape[1:] for name in self._varying]
         return outputs, *shapes, *[(array.shape, *array.ravel().tolist()) for array in shared]
+
+
+def start_chosen(shares: Divides) -> None:
+    """Have those run something who have waited for a worker, and may now."""
+    while (runner := shares.start_next()) is not None:
+        assert isinstance(runner, Runner)
+        runner.pump(chosen=True)
 
 
 def outputs_wanted(runner: Runner, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
-from turnout_server.scheduling.shares import Shares
+from turnout_server.scheduling.shares import Divides, Shares
 
 THREADS_A_RUN = 4
 FEWEST_THREADS = 16
@@ -22,24 +23,29 @@ class Workers:
 
     loop: asyncio.AbstractEventLoop
     executor: Executor
-    shares: Shares
+    shares: Divides
     """Divides the executor's threads; its versions are runners."""
     alone: Callable[[], bool] = lambda: True
     """Whether the request that is being handled is the only one in the process: then nobody's company is waited for."""
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    """The runners' own."""
 
 
 @contextmanager
-def working(runs: int = 0, alone: Callable[[], bool] = lambda: True) -> Iterator[Workers]:
+def working(
+    runs: int = 0, alone: Callable[[], bool] = lambda: True, shares: Divides | None = None
+) -> Iterator[Workers]:
     """Start threads for the running event loop, and end them afterwards.
 
     Args:
         runs: how many runs of one version may be under way at once, if it alone has work; 0 for `most_runs`.
         alone: see `Workers.alone`.
+        shares: divides the threads; None for all of them to these runners.
     """
     limit = most_runs(runs)
     threads = most_threads(limit)
     with ThreadPoolExecutor(threads, "worker") as executor:
-        yield Workers(asyncio.get_running_loop(), executor, Shares(usable_cores(), limit, threads), alone)
+        yield Workers(asyncio.get_running_loop(), executor, shares or Shares(usable_cores(), limit, threads), alone)
 
 
 def most_runs(configured: int) -> int:

@@ -26,7 +26,7 @@ from turnout_server.serving.manager import Manager
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.query import Prediction, Prepare, Query
 from turnout_server.vocabulary.record import CANCELLED, OK, Comparison, Record, Timing, code_of
-from turnout_server.vocabulary.tensors import Array, Arrays
+from turnout_server.vocabulary.tensors import Array, Arrays, told_apart
 from turnout_server.vocabulary.versions import VersionKey
 
 PATIENCE_S = 1.0
@@ -43,6 +43,7 @@ class Pair(NamedTuple):
     task: str
     """The route's."""
     original: Arrays
+    """BF16 as `BF16_BITS`, in both."""
     copy: Arrays
     record: Record
     """The original's."""
@@ -64,7 +65,7 @@ class _Waiting(NamedTuple):
     route: CompiledRoute
     mirror: Mirror
     outputs: Arrays
-    """The original's."""
+    """The original's, BF16 as `BF16_BITS`."""
     record: Record
     until: float
     """On the clock of `time.monotonic`, in seconds."""
@@ -119,12 +120,13 @@ class Mirrors:
 
     def send(self, query: Query, route: CompiledRoute, prediction: Prediction, record: Record) -> None:
         """Send the copies that *route* asks for of a *query* that got *prediction*, as *record* says."""
+        outputs = told_apart(prediction.outputs, prediction.signature.bf16_outputs)
         for mirror in route.mirrors:
             if mirror.fraction >= 1.0 or self._draw() < mirror.fraction:
-                self.send_one(query.prepare, route, mirror, prediction.outputs, record)
+                self.send_one(query.prepare, route, mirror, outputs, record)
 
     def send_one(self, prepare: Prepare, route: CompiledRoute, mirror: Mirror, outputs: Arrays, record: Record) -> None:
-        """Send one copy, which was drawn, of a request that got *outputs*, as *record* says."""
+        """Send one copy, which was drawn, of a request that got *outputs*, as *record* says; BF16 as `BF16_BITS`."""
         waiting = _Waiting(prepare, route, mirror, outputs, record, time.monotonic() + self._patience_s)
         if self._is_closed or not self.room:
             self.drop(route, mirror)
@@ -265,7 +267,8 @@ class _Copy:
     def _ran(self, item: Item, outputs: list[Array] | None, error: Exception | None, timing: Timing) -> None:
         ended_ns = time.monotonic_ns()
         mirrors = self._mirrors
-        names = item.outputs or self._lease.servable.output_names
+        runner = self._lease.servable
+        names = item.outputs or runner.output_names
         self._let_go()
         if self._is_abandoned:
             return
@@ -281,7 +284,7 @@ class _Copy:
         pair = Pair(
             self._route.route.task,
             original,
-            dict(zip(names, outputs, strict=True)),
+            told_apart(dict(zip(names, outputs, strict=True)), runner.signature.bf16_outputs),
             self._original,
             self._decision,
             self._mirror,

@@ -134,7 +134,8 @@ class NativePlane:
     def _made(self, key: VersionKey, runner: Runner) -> _Served:
         lease = self._manager.lease(key)
         task = runner.manifest.task
-        terms = Terms(key, runner.signature, runner.batched, runner.costs.learnt(), runner.rules, task)
+        learnt = runner.costs.learnt()
+        terms = Terms(runner.number, key, runner.signature, runner.batched, learnt, runner.rules, runner.room, task)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:
@@ -142,7 +143,6 @@ class NativePlane:
             _log.exception("version is left to Python", model=key.model, version=key.version)
             return _Served(lease, None)
         self._runners[servable.id] = runner
-        runner.waits_elsewhere(partial(getattr, servable, "waiting_rows"))
         return _Served(lease, servable)
 
     def _idle(self) -> list[_Served]:

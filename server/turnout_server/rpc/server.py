@@ -92,7 +92,7 @@ async def listening(
     inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
     # A stream is in the gate, and its handler gone while the engine answers the rest of it.
     elsewhere: Callable[[], int] = int if native is None else lambda: native.plane.inside + native.plane.messages
-    gate = Gate(limits.concurrent_calls, inside)
+    gate = Gate(limits.concurrent_calls, None if native is None else native.plane)
     health = Health(service.full_name for service in services)
     everything = {**services, HEALTH: health}
     trace, count = Trace(spans), Count(instruments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from turnout_server.vocabulary.errors import QueueFullError
 
@@ -23,8 +23,46 @@ class Bounds(NamedTuple):
     """Of input."""
 
 
+class Bounded(Protocol):
+    """Counts what waits, and knows how much may: of one version, or of all of them together.
+
+    Several queues may share one, also with another data plane, where requests come and go in other threads.
+    """
+
+    @property
+    def count(self) -> int:
+        """Requests that wait."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+
+    def fits(self, rows: int, nbytes: int, /) -> bool:
+        """Say whether so much more may wait; where nothing waits, anything may."""
+
+    def reserve(self, rows: int, nbytes: int, /) -> bool:
+        """Count what starts to wait if it fits, and say whether it does."""
+
+    def take(self, rows: int, nbytes: int, /) -> None:
+        """Count what starts to wait, whether it fits or not."""
+
+    def give_back(self, rows: int, nbytes: int, /) -> None:
+        """Count what has stopped waiting."""
+
+
+class Rooms(Protocol):
+    """Where what waits is counted, if not in rooms of Python's own."""
+
+    @property
+    def total(self) -> Bounded:
+        """Of all versions."""
+
+    def room(self, bounds: Bounds) -> Bounded:
+        """Return an empty one for a version."""
+
+
 class Room:
-    """What waits, and how much may: of one version, or of all of them together."""
+    """A `Bounded` of this process's Python alone: for the event loop's thread only."""
 
     __slots__ = ("bounds", "count", "nbytes", "rows")
 
@@ -36,18 +74,25 @@ class Room:
         self.nbytes = 0
 
     def fits(self, rows: int, nbytes: int) -> bool:
-        """Say whether so much more may wait; where nothing waits, anything may."""
+        """See `Bounded.fits`."""
         bounds = self.bounds
         return not self.count or (self.rows + rows <= bounds.rows and self.nbytes + nbytes <= bounds.nbytes)
 
+    def reserve(self, rows: int, nbytes: int) -> bool:
+        """See `Bounded.reserve`."""
+        if not self.fits(rows, nbytes):
+            return False
+        self.take(rows, nbytes)
+        return True
+
     def take(self, rows: int, nbytes: int) -> None:
-        """Count what starts to wait."""
+        """See `Bounded.take`."""
         self.count += 1
         self.rows += rows
         self.nbytes += nbytes
 
     def give_back(self, rows: int, nbytes: int) -> None:
-        """Count what has stopped waiting."""
+        """See `Bounded.give_back`."""
         self.count -= 1
         self.rows -= rows
         self.nbytes -= nbytes
@@ -61,37 +106,29 @@ class Admission:
     may wait whatever the estimate says.
     """
 
-    __slots__ = ("_model", "_own", "_patient", "_total", "_version", "_wait_s")
+    __slots__ = ("_model", "_patient", "_version", "_wait_s", "own", "total")
 
     def __init__(
-        self, model: str, version: int, own: Bounds, total: Room, *, wait_s: float = float("inf"), patient: int = 0
+        self, model: str, version: int, own: Bounded, total: Bounded, *, wait_s: float = math.inf, patient: int = 0
     ) -> None:
         """Set the bounds.
 
         Args:
             model: named in the error.
             version: named in the error.
-            own: what may wait for this version.
+            own: what waits for this version, in whichever queue.
             total: what waits for any version.
             wait_s: how long a request may have to wait by the estimate, in seconds.
             patient: how many requests may wait even so.
         """
         self._model = model
         self._version = version
-        self._own = Room(own)
-        self._total = total
+        self.own = own
+        """What waits for this version."""
+        self.total = total
+        """What waits for any version."""
         self._wait_s = wait_s
         self._patient = patient
-
-    @property
-    def rows(self) -> int:
-        """Rows that wait."""
-        return self._own.rows
-
-    @property
-    def waiting_everywhere(self) -> int:
-        """Requests that wait for any version."""
-        return self._total.count
 
     def check(self, rows: int, nbytes: int, wait_s: float, runs_s: float = math.inf) -> None:
         """Refuse what does not fit, or would wait too long.
@@ -106,22 +143,39 @@ class Admission:
         Raises:
             QueueFullError: with the time after which it is worth asking again.
         """
-        own = self._own
-        if own.fits(rows, nbytes) and self._total.fits(rows, nbytes):
+        own = self.own
+        if own.fits(rows, nbytes) and self.total.fits(rows, nbytes):
             if wait_s <= self._wait_s or own.count < self._patient:
                 return
             if runs_s <= self._wait_s and own.count < BURST:
                 return
             wait_s -= self._wait_s
+        raise self._full(wait_s)
+
+    def admit(self, rows: int, nbytes: int, wait_s: float, runs_s: float = math.inf) -> None:
+        """Count what starts to wait, or refuse it as `check` does.
+
+        Raises:
+            QueueFullError: see `check`.
+        """
+        self.check(rows, nbytes, wait_s, runs_s)
+        # Whoever came in the meantime, in another thread, counts too.
+        if not self.own.reserve(rows, nbytes):
+            raise self._full(wait_s)
+        if not self.total.reserve(rows, nbytes):
+            self.own.give_back(rows, nbytes)
+            raise self._full(wait_s)
+
+    def _full(self, wait_s: float) -> QueueFullError:
         retry_s = math.ceil(min(wait_s, LONGEST_RETRY_S) * RETRIES_A_S) / RETRIES_A_S
-        raise QueueFullError(self._model, self._version, max(retry_s, SHORTEST_RETRY_S))
+        return QueueFullError(self._model, self._version, max(retry_s, SHORTEST_RETRY_S))
 
     def enter(self, rows: int, nbytes: int) -> None:
-        """Count what has started to wait."""
-        self._own.take(rows, nbytes)
-        self._total.take(rows, nbytes)
+        """Count what has started to wait, whether it fits or not."""
+        self.own.take(rows, nbytes)
+        self.total.take(rows, nbytes)
 
     def leave(self, rows: int, nbytes: int) -> None:
         """Count what has stopped waiting."""
-        self._own.give_back(rows, nbytes)
-        self._total.give_back(rows, nbytes)
+        self.own.give_back(rows, nbytes)
+        self.total.give_back(rows, nbytes)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from turnout_server.scheduling.admission import Admission
+from turnout_server.scheduling.admission import Admission, Bounded
 from turnout_server.scheduling.cost import CostModel
-from turnout_server.scheduling.item import Batch, Item
+from turnout_server.scheduling.item import LOWEST_PRIORITY, Batch, Item
 from turnout_server.scheduling.waiting import Waiting
 from turnout_server.vocabulary.errors import DeadlineExpiredError, DeadlineUnreachableError, TurnoutError
 
@@ -41,6 +41,8 @@ class Choice(NamedTuple):
     """To be told that they will not run."""
     blocked: bool = False
     """Whether there is a batch for which a worker has to be free first."""
+    cost_ns: float = 0.0
+    """How long that one should run, in nanoseconds."""
     wake_at: float | None = None
     """When to ask again even if nothing happens, in seconds."""
 
@@ -78,9 +80,9 @@ class Batcher:
         return self.waiting.count
 
     @property
-    def rows(self) -> int:
-        """Rows that wait."""
-        return self._admission.rows
+    def room(self) -> Bounded:
+        """What waits for the version, here and in other queues of it."""
+        return self._admission.own
 
     @property
     def rules(self) -> Rules:
@@ -95,7 +97,7 @@ class Batcher:
     @property
     def waiting_everywhere(self) -> int:
         """How many requests wait for any version."""
-        return self._admission.waiting_everywhere
+        return self._admission.total.count
 
     def is_cheap(self, size: int) -> bool:
         """Say whether a run of *size* should be short enough for the event loop."""
@@ -120,7 +122,7 @@ class Batcher:
     def _burst_s(self) -> float:
         """Return how long all that waits would run, in seconds."""
         head = self.waiting.head()
-        return 0.0 if head is None else self._runs_s(self._admission.rows, head)
+        return 0.0 if head is None else self._runs_s(self.waiting.rows_ahead(LOWEST_PRIORITY), head)
 
     def _runs_s(self, rows: int, head: Item) -> float:
         """Return how long so many rows would run in batches like the next one, in seconds."""
@@ -136,7 +138,7 @@ class Batcher:
         Raises:
             QueueFullError: the queue is full already.
         """
-        if self.waiting.count:
+        if self.waiting.count or self._admission.own.count:
             self._admission.check(1, 0, self.wait_s(level, now), self._burst_s())
 
     def at_once(self, item: Item, now: float) -> Batch | None:
@@ -168,11 +170,12 @@ class Batcher:
         wait_s = self.wait_s(item.priority, now) if busy else 0.0
         if item.deadline is not None:
             self._check_deadline(item, now, wait_s)
-        if busy:
-            self._admission.check(item.room, item.nbytes, wait_s, self._burst_s())
-            if self._pace_mark is None:
-                self._pace_mark = now
-        self._admission.enter(item.room, item.nbytes)
+        if busy or self._admission.own.count:
+            self._admission.admit(item.room, item.nbytes, wait_s, self._burst_s())
+        else:
+            self._admission.enter(item.room, item.nbytes)
+        if busy and self._pace_mark is None:
+            self._pace_mark = now
         self.waiting.add(item, now)
 
     def next_batch(self, now: float, worker_free: bool) -> Choice:
@@ -195,9 +198,10 @@ class Batcher:
             due = head.offered_ns / _NS + rules.max_delay_s
             if now < due:
                 return Choice(None, dropped, wake_at=due)
-        inline = head.inline and self._costs.estimate(size) < rules.inline_below_ns
+        cost_ns = self._costs.estimate(size)
+        inline = head.inline and cost_ns < rules.inline_below_ns
         if not inline and not worker_free:
-            return Choice(None, dropped, blocked=True)
+            return Choice(None, dropped, blocked=True, cost_ns=cost_ns)
         self.running += 1
         return Choice(Batch(self._taken(head, now, dropped), inline), dropped)
 

@@ -12,12 +12,44 @@ handed over, its core would have nothing to do.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Protocol
 
 _TAGS_KEPT = 8
 
 
+class Sharer(Hashable, Protocol):
+    """A version that runs."""
+
+    @property
+    def number(self) -> int:
+        """What it is called, in this process only."""
+
+
+class Divides(Protocol):
+    """Divides worker threads among versions. Another data plane may have a part in them, in threads of its own."""
+
+    @property
+    def idle(self) -> int:
+        """How many cores no run is using."""
+
+    def start_or_want(self, version: Sharer, cost_ns: float) -> bool:
+        """Start a run of *version* that should take *cost_ns* nanoseconds, if it may start one now.
+
+        Else note that it wants one, and return False. Nobody who has waited for that is passed over.
+        """
+
+    def forgo(self, version: Sharer) -> None:
+        """Note that *version* has no work for which it would start a run any more."""
+
+    def finish(self, version: Sharer) -> None:
+        """Note that a run of *version* has ended."""
+
+    def start_next(self) -> object | None:
+        """Return which of the versions that want it may start a run now. It counts as started, until `finish`."""
+
+
 class Shares:
-    """Divides worker threads among versions."""
+    """A `Divides` of this process's Python alone. Versions may be called anything."""
 
     __slots__ = ("_cores", "_limit", "_now", "_running", "_tags", "_threads", "_total", "_wanting")
 
@@ -38,15 +70,24 @@ class Shares:
         """The virtual time: the start tag of the run that was started last."""
         self._tags: dict[Hashable, float] = {}
         """Up to where a version has used its share, for those ahead of the virtual time."""
-        self._wanting: dict[Hashable, None] = {}
+        self._wanting: dict[Hashable, float] = {}
+        """With the nanoseconds that the run should take."""
 
     @property
     def idle(self) -> int:
-        """How many cores no run is using."""
+        """See `Divides.idle`."""
         return max(self._cores - self._total, 0)
 
-    def may_start(self, version: Hashable) -> bool:
-        """Say whether *version* may start a run now; nobody who has waited for that is passed over."""
+    def start_or_want(self, version: Hashable, cost_ns: float) -> bool:
+        """See `Divides.start_or_want`."""
+        may_start = self._may_start(version)
+        if may_start:
+            self._start(version, cost_ns)
+        else:
+            self._wanting.setdefault(version, cost_ns)
+        return may_start
+
+    def _may_start(self, version: Hashable) -> bool:
         if self._total >= self._threads:
             return False
         others = [other for other in self._wanting if other != version]
@@ -55,27 +96,22 @@ class Shares:
             return all(self._running.get(other) for other in others)
         return self._total < self._limit and not others
 
-    def want(self, version: Hashable) -> None:
-        """Note that *version* has work for which it may not start a run yet."""
-        self._wanting[version] = None
-
     def forgo(self, version: Hashable) -> None:
-        """Note that it has none any more."""
+        """See `Divides.forgo`."""
         self._wanting.pop(version, None)
 
-    def next(self) -> Hashable | None:
-        """Return which of the versions that want it may start a run now, and take it off the list."""
+    def start_next(self) -> Hashable | None:
+        """See `Divides.start_next`."""
         if self._total >= self._threads:
             return None
         able = [version for version in self._wanting if self._total < self._limit or not self._running.get(version)]
         if not able:
             return None
         chosen = min(able, key=lambda version: (bool(self._running.get(version)), self._tags.get(version, 0.0)))
-        del self._wanting[chosen]
+        self._start(chosen, self._wanting.pop(chosen))
         return chosen
 
-    def start(self, version: Hashable, cost_ns: float) -> None:
-        """Note that *version* starts a run that should take *cost_ns* nanoseconds."""
+    def _start(self, version: Hashable, cost_ns: float) -> None:
         self._total += 1
         self._running[version] = self._running.get(version, 0) + 1
         start = max(self._now, self._tags.get(version, 0.0))
@@ -86,7 +122,7 @@ class Shares:
         self._tags[version] = start + cost_ns
 
     def finish(self, version: Hashable) -> None:
-        """Note that a run of *version* has ended."""
+        """See `Divides.finish`."""
         self._total -= 1
         left = self._running[version] - 1
         if left:

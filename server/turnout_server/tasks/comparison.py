@@ -14,7 +14,7 @@ import numpy as np
 from turnout_server.tasks import ranking, recommendation
 from turnout_server.vocabulary.record import Comparison
 from turnout_server.vocabulary.task import Task
-from turnout_server.vocabulary.tensors import Array, Arrays
+from turnout_server.vocabulary.tensors import Array, Arrays, numbers_of
 
 UNLIKE = "unlike"
 """The answers have other outputs, shapes or dtypes. What can be measured all the same is."""
@@ -36,7 +36,7 @@ def compare(task: str, original: Arrays, copy: Arrays, k: int = DEFAULT_K) -> Co
 
     Args:
         task: the route's.
-        original: the answer that the caller got, by output.
+        original: the answer that the caller got, by output; BF16 as `BF16_BITS`, which counts as the numbers it is.
         copy: another version's answer to the same request.
         k: how many items of a list count for the overlap.
 
@@ -46,7 +46,8 @@ def compare(task: str, original: Arrays, copy: Arrays, k: int = DEFAULT_K) -> Co
     if elements(original) + elements(copy) > MAX_ELEMENTS:
         return Comparison(note=TOO_LARGE)
     overlap = tau = top1 = delta = delta_most = None
-    unlike = original.keys() != copy.keys()
+    unlike = original.keys() != copy.keys() or any(copy[name].dtype != each.dtype for name, each in original.items())
+    original, copy = numbers_of(original), numbers_of(copy)
     by_position = [name for name in original if name in copy]
     apart = _NOTHING
     match task:
@@ -57,7 +58,6 @@ def compare(task: str, original: Arrays, copy: Arrays, k: int = DEFAULT_K) -> Co
             if ours is None or theirs is None or len(original["item_ids"]) != len(copy["item_ids"]):
                 unlike = True
             else:
-                unlike |= any(original[name].dtype != copy[name].dtype for name in recommendation.OUTPUTS)
                 overlap, tau, top1 = _agreement([_of_lists(*both, k) for both in zip(ours, theirs, strict=True)])
                 apart = _apart_by_item(ours, theirs)
         case Task.RANKING:
@@ -70,7 +70,7 @@ def compare(task: str, original: Arrays, copy: Arrays, k: int = DEFAULT_K) -> Co
             delta, delta_most = _deltas(original.get("price"), copy.get("price"))
     for name in by_position:
         one, other = original[name], copy[name]
-        unlike |= one.shape != other.shape or one.dtype != other.dtype
+        unlike |= one.shape != other.shape
         if one.shape == other.shape and one.dtype.kind in _NUMBERS and other.dtype.kind in _NUMBERS:
             apart = _farther(apart, _distance(one, other))
     return Comparison(overlap, tau, top1, delta, delta_most, *apart, UNLIKE if unlike else "")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from turnout_server.tasks import price, ranking, recommendation
 from turnout_server.vocabulary.task import Task
-from turnout_server.vocabulary.tensors import Array, Arrays
+from turnout_server.vocabulary.tensors import BF16_BITS, Array, Arrays, numbers_of
 
 MAX_BYTES = 1024
 """Bytes of one summary."""
@@ -27,16 +28,19 @@ def summary(task: str, outputs: Arrays) -> str:
     - tensors, and whatever is none of these: each output's `dtype`, `shape` and first `values`. Text is not shown,
       since nobody can know what is in it.
 
-    Ten of each are shown, or fewer where they would not fit. Numbers that are not finite are texts: `"nan"`, `"inf"`.
+    BF16 are `BF16_BITS`, and shown as the numbers they are. Ten of each are shown, or fewer where they would not fit.
+    Numbers that are not finite are texts: `"nan"`, `"inf"`.
     """
+    dtypes = {name: "bfloat16" if each.dtype == BF16_BITS else str(each.dtype) for name, each in outputs.items()}
+    outputs = numbers_of(outputs)
     for shown in (_SHOWN, 5, 2, 1, 0):
-        text = json.dumps(_short(task, outputs, shown), separators=(",", ":"), allow_nan=False)
+        text = json.dumps(_short(task, outputs, dtypes, shown), separators=(",", ":"), allow_nan=False)
         if len(text) <= MAX_BYTES:
             return text
     return json.dumps({"outputs": len(outputs)}, separators=(",", ":"))
 
 
-def _short(task: str, outputs: Arrays, shown: int) -> dict[str, Any]:
+def _short(task: str, outputs: Arrays, dtypes: Mapping[str, str], shown: int) -> dict[str, Any]:
     match task:
         case Task.RECOMMENDATION if outputs.keys() >= set(recommendation.OUTPUTS):
             return {name: _first(outputs[name], shown, text=True) for name in recommendation.OUTPUTS}
@@ -48,7 +52,7 @@ def _short(task: str, outputs: Arrays, shown: int) -> dict[str, Any]:
         case Task.PRICE if outputs.keys() >= set(price.OUTPUTS):
             return {name: _first(outputs[name], shown) for name in price.OUTPUTS}
     return {
-        name: {"dtype": str(output.dtype), "shape": list(output.shape), "values": _first(output, shown)}
+        name: {"dtype": dtypes[name], "shape": list(output.shape), "values": _first(output, shown)}
         for name, output in outputs.items()
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from turnout_server.vocabulary.errors import Kind, ShuttingDownError, TurnoutError
 
@@ -23,18 +24,29 @@ class TooManyCallsError(TurnoutError):
         return 0.5
 
 
+class Counts(Protocol):
+    """Counts calls in progress that come in by several ways, up to a limit of all."""
+
+    def enter(self) -> bool:
+        """Count a call in; return False where there is no room for it."""
+
+    def leave(self) -> None:
+        """Count it out."""
+
+
 class Gate:
     """Counts calls in and out. The event loop's thread only."""
 
-    def __init__(self, limit: int, elsewhere: Callable[[], int] = int) -> None:
+    def __init__(self, limit: int, everywhere: Counts | None = None) -> None:
         """Open the gate.
 
         Args:
             limit: how many calls may be in progress at once.
-            elsewhere: how many are that came in by another way.
+            everywhere: counts these calls and those that come in by other ways, up to the same limit; None where there
+                is no other way.
         """
         self._limit = limit
-        self._elsewhere = elsewhere
+        self._everywhere = everywhere
         self._inside = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -44,7 +56,7 @@ class Gate:
 
     @property
     def inside(self) -> int:
-        """How many calls are in progress."""
+        """How many calls that came in here are in progress."""
         return self._inside
 
     def enter(self) -> None:
@@ -56,7 +68,8 @@ class Gate:
         """
         if self.closing.is_set():
             raise ShuttingDownError
-        if self._inside + self._elsewhere() >= self._limit:
+        everywhere = self._everywhere
+        if self._inside >= self._limit if everywhere is None else not everywhere.enter():
             raise TooManyCallsError(self._limit)
         self._inside += 1
         self._idle.clear()
@@ -64,6 +77,8 @@ class Gate:
     def leave(self) -> None:
         """Let a call out."""
         self._inside -= 1
+        if self._everywhere is not None:
+            self._everywhere.leave()
         if not self._inside:
             self._idle.set()
 

@@ -65,6 +65,11 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return tuple(spec.name for spec in self.inputs if self.batched and spec.shape[:1] == (-1,))
 
     @property
+    def bf16_outputs(self) -> tuple[str, ...]:
+        """The outputs whose arrays look as if they were UINT16."""
+        return tuple(spec.name for spec in self.outputs if spec.dtype is DType.BF16)
+
+    @property
     def has_batch_axis(self) -> bool:
         """Whether rows of several requests can be put together, run at once, and taken apart again."""
         return bool(self.rowwise) and all(spec.shape[:1] == (-1,) for spec in self.outputs)

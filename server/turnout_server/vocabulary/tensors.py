@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 """The Open Inference Protocol's datatypes, little-endian."""
+BF16_BITS = np.dtype("V2")
+"""BF16 where no signature stands beside it that tells it from UINT16: two bytes, which NumPy takes for no number."""
 
 
 def bf16_of(values: Array) -> Array:
@@ -38,6 +40,21 @@ def bf16_of(values: Array) -> Array:
     bits = wide.view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
     return np.where(np.isnan(wide), 0x7FC0, rounded).astype("<u2")
+
+
+def told_apart(tensors: Arrays, bf16: Collection[str]) -> Arrays:
+    """Return *tensors*, those that are named in *bf16* as `BF16_BITS`; nothing is copied."""
+    if not bf16:
+        return tensors
+    return {name: tensor.view(BF16_BITS) if name in bf16 else tensor for name, tensor in tensors.items()}
+
+
+def numbers_of(tensors: Arrays) -> Arrays:
+    """Return *tensors*, those that are `BF16_BITS` as FP32."""
+    return {
+        name: fp32_of(tensor.view(np.uint16)) if tensor.dtype == BF16_BITS else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def fp32_of(bf16: Array) -> Array:

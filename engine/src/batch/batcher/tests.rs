@@ -7,8 +7,13 @@ const MS: Ns = 1_000_000;
 
 fn batcher(rules: Rules) -> Batcher<u32> {
     let bounds = Bounds { rows: 2000, nbytes: 1 << 20 };
-    let total = Arc::new(Room::new(bounds));
-    let admission = Arc::new(Admission::new("m".into(), 1, bounds, total, 0.05, 64));
+    sharing(&Arc::new(Room::new(bounds)), rules)
+}
+
+/// Makes one of several queues of a version, for which so much may wait in all.
+fn sharing(own: &Arc<Room>, rules: Rules) -> Batcher<u32> {
+    let total = Arc::new(Room::new(Bounds { rows: 2000, nbytes: 1 << 20 }));
+    let admission = Arc::new(Admission::new("m".into(), 1, own.clone(), total, 0.05, 64));
     Batcher::new(admission, CostModel::new(&[(1, MS), (64, 2 * MS)]), rules)
 }
 
@@ -88,7 +93,7 @@ fn who_is_cancelled_leaves_and_gives_the_room_back() {
     let ticket = queue.offer(item(0, 1), 0).unwrap();
     assert_eq!(queue.cancel(ticket).unwrap().load, 0);
     assert!(queue.cancel(ticket).is_none());
-    assert_eq!((queue.admission.rows(), queue.next_batch(0, |_| true).batch.is_none()), (0, true));
+    assert_eq!((queue.admission.is_waited_for(), queue.next_batch(0, |_| true).batch.is_none()), (false, true));
 }
 
 #[test]
@@ -96,8 +101,30 @@ fn a_queue_that_is_dropped_gives_its_room_back() {
     let mut queue = batcher(rules());
     queue.offer(item(0, 1), 0).unwrap();
     let admission = queue.admission.clone();
+    assert!(admission.is_waited_for());
     drop(queue);
-    assert_eq!(admission.rows(), 0);
+    assert!(!admission.is_waited_for());
+}
+
+#[test]
+fn what_waits_in_one_queue_takes_room_from_the_others_of_its_version() {
+    let own = Arc::new(Room::new(Bounds { rows: 3, nbytes: 1 << 20 }));
+    let [mut one, mut other] = [sharing(&own, rules()), sharing(&own, rules())];
+    one.offer(item(0, 1), 0).unwrap();
+    one.offer(item(1, 2), 0).unwrap();
+    assert_eq!(other.check_wait(2, 0).unwrap_err().reason, "QUEUE_FULL");
+    assert_eq!(other.offer(item(2, 1), 0).unwrap_err().reason, "QUEUE_FULL");
+    assert_eq!(loads(one.next_batch(0, |_| true).batch), [0, 1]);
+    other.offer(item(3, 9), 0).unwrap();
+    assert_eq!(own.rows(), 9, "where nothing waits, anything may");
+}
+
+#[test]
+fn who_runs_at_once_needs_no_room() {
+    let own = Arc::new(Room::new(Bounds { rows: 1, nbytes: 1 << 20 }));
+    let [mut one, mut other] = [sharing(&own, Rules { inline_below: 1e9, ..rules() }), sharing(&own, rules())];
+    other.offer(item(0, 1), 0).unwrap();
+    assert!(one.at_once(1, None, 0).unwrap());
 }
 
 #[test]
