@@ -128,3 +128,21 @@ def test_who_has_lost_its_keeper_before_it_could_say_so_ends() -> None:
             check=False,
         ).returncode
     assert code == 0
+
+
+@pytest.mark.parametrize(("busy", "tries"), [(0, 1), (2, 3), (9, 5)])
+def test_a_session_is_made_to_wait_though_the_kernel_allows_that_seldom(
+    monkeypatch: pytest.MonkeyPatch, busy: int, tries: int
+) -> None:
+    """Several children may begin at once."""
+    written: list[str] = []
+
+    def write_text(content: str) -> None:
+        written.append(content)
+        if len(written) <= busy:
+            raise BlockingIOError
+
+    monkeypatch.setattr(child, "SESSION_NICENESS", SimpleNamespace(write_text=write_text))
+    monkeypatch.setattr(child, "_PATIENCE", (5, 0.0))
+    child._let_other_sessions_go_first()
+    assert written == ["10"] * tries

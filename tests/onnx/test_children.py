@@ -18,8 +18,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.onnx.graphs import INT64, graph, linear, manifest, saved, value
+from turnout_server.onnx import child, kept
 from turnout_server.onnx import children as module
-from turnout_server.onnx import kept
 from turnout_server.onnx.children import Children
 from turnout_server.onnx.conversation import Began, Passed, Refused, Step
 from turnout_server.store.manifest import Manifest
@@ -70,7 +70,7 @@ def workers() -> set[int]:
     found: set[int] = set()
     for keeper in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
-            found.update(child.pid for child in keeper.children())
+            found.update(one.pid for one in keeper.children())
     return found
 
 
@@ -114,7 +114,9 @@ def test_a_version_that_wants_too_much_memory_is_refused_and_the_next_one_is_not
 
 def test_a_version_that_never_ends_is_refused_and_its_child_is_gone(tmp_path: Path) -> None:
     before = workers()
-    with contextlib.closing(Children("binding", 2.0, MEMORY_BYTES)) as children:
+    with contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children:
+        tried(children, tmp_path, linear())  # a child takes its time to begin
+        children._timeout_s = 2.0
         with pytest.raises(InvalidModelError, match=r"its first runs took more than 2 s \(store\.load_timeout_s\)"):
             tried(children, tmp_path, endless(), manifest(COUNT))
         assert workers() <= before
@@ -225,16 +227,24 @@ def test_what_a_child_has_started_ends_with_it(grandchild: Path, tmp_path: Path)
     started.wait(LONG_S)
 
 
+@pytest.mark.skipif(not child.SESSION_NICENESS.exists(), reason="sessions are nothing to this kernel")
+def test_a_child_takes_nothing_of_what_its_gateways_session_gets(children: Children, tmp_path: Path) -> None:
+    tried(children, tmp_path, linear())
+    for pid in workers():
+        assert os.getsid(pid) != os.getsid(0)
+        assert Path(f"/proc/{pid}/autogroup").read_text().split()[-1] == str(child.NICENESS)
+
+
 def test_a_child_whose_keeper_somebody_has_ended_is_replaced(tmp_path: Path) -> None:
     before = workers()
     with contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children:
         tried(children, tmp_path, linear())
-        (child,) = (psutil.Process(pid) for pid in workers() - before)
-        keeper = child.parent()
+        (worker,) = (psutil.Process(pid) for pid in workers() - before)
+        keeper = worker.parent()
         assert keeper is not None
         keeper.kill()
         assert tried(children, tmp_path, linear()).independent
-        child.wait(LONG_S)
+        worker.wait(LONG_S)
 
 
 def test_a_child_that_talks_nonsense_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

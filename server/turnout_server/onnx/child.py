@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,10 @@ from turnout_server.vocabulary.errors import TurnoutError
 
 NICENESS = 10
 """Requests go before trials."""
+SESSION_NICENESS = Path("/proc/self/autogroup")
+"""Where Linux shares the processor among sessions, and only in them by niceness, a session has one, too."""
+_PATIENCE = (5, 0.1)
+"""How often that is tried to be set, and how long is waited after each, in seconds: ten a second are allowed."""
 _EXPENDABLE = "1000"
 """Where memory ends, the kernel takes this process first, and not the gateway."""
 _PR_SET_PDEATHSIG = 1
@@ -105,8 +110,22 @@ def _be_modest(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    _let_other_sessions_go_first()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_EXPENDABLE)
+
+
+def _let_other_sessions_go_first() -> None:
+    times, wait_s = _PATIENCE
+    for _ in range(times):
+        try:
+            SESSION_NICENESS.write_text(str(NICENESS))
+        except BlockingIOError:
+            time.sleep(wait_s)
+        except OSError:  # sessions are nothing to this kernel
+            return
+        else:
+            return
 
 
 if __name__ == "__main__":

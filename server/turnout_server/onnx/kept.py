@@ -89,7 +89,9 @@ class KeptChild:
                 stderr=errors,
                 pass_fds=[line.fileno()],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                process_group=0,  # all that it starts is in it, to be ended together; and Ctrl-C is for the gateway
+                # All that it starts is in its group, to be ended together, and Ctrl-C is for the gateway. In a session
+                # of its own, since Linux may share the processor among sessions first: it must not take the gateway's.
+                start_new_session=True,
             )
             unless_started.pop_all()
         self._memory_mb = memory_bytes >> 20
