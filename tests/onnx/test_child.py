@@ -142,7 +142,7 @@ def test_a_session_is_made_to_wait_though_the_kernel_allows_that_seldom(
         if len(written) <= busy:
             raise BlockingIOError
 
-    monkeypatch.setattr(child, "SESSION_NICENESS", SimpleNamespace(write_text=write_text))
+    monkeypatch.setattr(child, "SESSION", SimpleNamespace(write_text=write_text))
     monkeypatch.setattr(child, "_PATIENCE", (5, 0.0))
     child._let_other_sessions_go_first()
-    assert written == ["10"] * tries
+    assert written == ["5"] * tries

@@ -227,12 +227,12 @@ def test_what_a_child_has_started_ends_with_it(grandchild: Path, tmp_path: Path)
     started.wait(LONG_S)
 
 
-@pytest.mark.skipif(not child.SESSION_NICENESS.exists(), reason="sessions are nothing to this kernel")
+@pytest.mark.skipif(not child.SESSION.exists(), reason="sessions are nothing to this kernel")
 def test_a_child_takes_nothing_of_what_its_gateways_session_gets(children: Children, tmp_path: Path) -> None:
     tried(children, tmp_path, linear())
     for pid in workers():
         assert os.getsid(pid) != os.getsid(0)
-        assert Path(f"/proc/{pid}/autogroup").read_text().split()[-1] == str(child.NICENESS)
+        assert Path(f"/proc/{pid}/autogroup").read_text().split()[-1] == str(child.SESSION_NICENESS)
 
 
 def test_a_child_whose_keeper_somebody_has_ended_is_replaced(tmp_path: Path) -> None:
