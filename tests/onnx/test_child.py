@@ -34,13 +34,10 @@ from turnout_server.vocabulary.errors import InvalidModelError
 LONG_S = 60.0
 """Longer than a child takes that ends."""
 MEMORY_BYTES = 1 << 30
+SETTINGS = msgspec.json.encode(Settings("binding", MEMORY_BYTES)).decode()
 
 Ask = Callable[[OpenSession], list[Word]]
 """Has a good graph tried out, opened so, and returns all that the child says until its gateway hangs up."""
-
-
-def settings(parent: int) -> str:
-    return msgspec.json.encode(Settings("binding", MEMORY_BYTES, parent)).decode()
 
 
 @pytest.fixture
@@ -51,9 +48,9 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         ours, its = socket.socketpair()
         with its, contextlib.closing(Line[Word](ours, Word)) as line:
             monkeypatch.setattr(binding, "open_session", open_session)
-            monkeypatch.setattr(child, "_end_with", lambda parent: None)
+            monkeypatch.setattr(child, "_end_with", lambda keeper: None)
             monkeypatch.setattr(child, "_be_modest", lambda memory_bytes: None)
-            monkeypatch.setattr(sys, "argv", ["child", settings(os.getpid())])
+            monkeypatch.setattr(sys, "argv", ["child", SETTINGS, str(os.getpid())])
             monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=its.fileno))
             line.say(Request(str(saved(tmp_path, linear())), manifest()))
             ours.shutdown(socket.SHUT_WR)
@@ -119,15 +116,33 @@ def test_of_an_error_that_nobody_had_thought_of_all_is_told(ask: Ask) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends with its socket")
-def test_who_has_lost_its_gateway_before_it_could_say_so_ends() -> None:
-    """The kernel ends it with its parent; a parent that had gone before that was asked for is not the gateway."""
+def test_who_has_lost_its_keeper_before_it_could_say_so_ends() -> None:
+    """The kernel ends it with its parent; a parent that had gone before that was asked for is not the keeper."""
     ours, its = socket.socketpair()
     with ours, its:
         code = subprocess.run(
-            [sys.executable, "-m", "turnout_server.onnx.child", settings(os.getppid())],
+            [sys.executable, "-m", "turnout_server.onnx.child", SETTINGS, str(os.getppid())],
             stdin=its.fileno(),
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             timeout=LONG_S,
             check=False,
         ).returncode
     assert code == 0
+
+
+@pytest.mark.parametrize(("busy", "tries"), [(0, 1), (2, 3), (9, 5)])
+def test_a_session_is_made_to_wait_though_the_kernel_allows_that_seldom(
+    monkeypatch: pytest.MonkeyPatch, busy: int, tries: int
+) -> None:
+    """Several children may begin at once."""
+    written: list[str] = []
+
+    def write_text(content: str) -> None:
+        written.append(content)
+        if len(written) <= busy:
+            raise BlockingIOError
+
+    monkeypatch.setattr(child, "SESSION", SimpleNamespace(write_text=write_text))
+    monkeypatch.setattr(child, "_PATIENCE", (5, 0.0))
+    child._let_other_sessions_go_first()
+    assert written == ["5"] * tries

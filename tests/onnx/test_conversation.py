@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import SimpleNamespace
@@ -160,3 +161,33 @@ def test_at_a_moment_that_has_passed_nothing_is_said_or_heard() -> None:
     with pytest.raises(TimeoutError):
         line(end).say(OutOfMemory(), until=0.0)
     assert (end.sent, len(end.pieces)) == (b"", 1)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Line[Word], socket.socket, socket.socket]]:
+    """A line that has a pulse, and the other ends of both."""
+    with contextlib.ExitStack() as stack:
+        (ours, its), (pulse, beating) = socket.socketpair(), socket.socketpair()
+        for end in (ours, its, pulse, beating):
+            stack.enter_context(end)
+        yield Line[Word](ours, Word, pulse), its, beating
+
+
+def test_an_end_is_noticed_even_where_another_holds_the_line_open(
+    ends: tuple[Line[Word], socket.socket, socket.socket],
+) -> None:
+    """And what was said before it is heard."""
+    hearing, its, beating = ends
+    its.sendall(said(Began(Step.CHECK)) + b"\1")
+    beating.close()
+    assert hearing.hear() == Began(Step.CHECK)
+    with pytest.raises(EOFError):
+        hearing.hear()
+
+
+def test_who_waits_for_a_word_or_the_end_waits_no_longer_than_wanted(
+    ends: tuple[Line[Word], socket.socket, socket.socket],
+) -> None:
+    hearing, _, _ = ends
+    with pytest.raises(TimeoutError):
+        hearing.hear(time.monotonic() + 0.01)

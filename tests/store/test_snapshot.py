@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from turnout_server.store import snapshot as snapshots
-from turnout_server.store.blobs import Blobs, directory
+from turnout_server.store.blobs import Blobs, Stamp, directory
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import BlobStore, DirectoryStore
 
@@ -187,3 +188,56 @@ def test_even_a_change_that_no_time_shows_is_seen_after_a_while(root: Path, stor
     (root / "models/price/2/manifest.json").unlink()
     settle(root)
     assert any(store.snapshot().models["price"].versions == (1,) for _ in range(512))
+
+
+@pytest.fixture
+def stamped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models whose stamps were taken, in order."""
+    seen: list[str] = []
+    real = directory.DirectoryBlobs.stamps
+
+    def stamps(self: directory.DirectoryBlobs, *place: str) -> Iterator[Stamp]:
+        for stamp in real(self, *place):
+            seen.append(stamp.name)
+            yield stamp
+
+    monkeypatch.setattr(directory.DirectoryBlobs, "stamps", stamps)
+    return seen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody tells of changes")
+def test_a_quiet_store_is_not_even_listed_but_every_thirtieth_time(
+    root: Path, store: BlobStore, add: Add, stamped: list[str]
+) -> None:
+    add("price", labels=["champion"])
+    settle(root)
+    store.snapshot()
+    before = store.snapshot()
+    stamped.clear()
+    assert all(store.snapshot() == before for _ in range(29))
+    assert stamped == []
+    store.snapshot()
+    assert stamped == ["price"]
+
+
+def test_a_store_that_has_not_settled_is_never_quiet(
+    root: Path, store: BlobStore, add: Add, stamped: list[str]
+) -> None:
+    add()
+    store.snapshot()
+    stamped.clear()
+    store.snapshot()
+    store.snapshot()
+    assert stamped == ["price"] * 2
+
+
+def test_what_was_quiet_and_cannot_be_read_any_more_is_not_taken_for_good(
+    root: Path, store: BlobStore, add: Add
+) -> None:
+    add()
+    settle(root)
+    before = [store.snapshot() for _ in range(3)][-1]
+    (root / "models").rename(root / "away")
+    assert store.snapshot().models == {}
+    (root / "away").rename(root / "models")
+    assert store.snapshot().models == before.models

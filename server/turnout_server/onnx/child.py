@@ -1,6 +1,7 @@
 """The program of a child that tries versions out for a gateway, one after the other, until the gateway hangs up.
 
-What it is told comes as `turnout_server.onnx.conversation` says, on its standard input, which is a socket.
+What it is told comes as `turnout_server.onnx.conversation` says, on its standard input, which is a socket. It is
+started by its keeper (`turnout_server.onnx.keeper`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,12 @@ from turnout_server.vocabulary.errors import TurnoutError
 
 NICENESS = 10
 """Requests go before trials."""
+SESSION = Path("/proc/self/autogroup")
+"""Where Linux shares the processor among sessions, and only in them by niceness, a session has one, too."""
+SESSION_NICENESS = 5
+"""A third of what the gateway gets where both want all. Less, and on a machine that many use trials would never end."""
+_PATIENCE = (5, 0.1)
+"""How often that is tried to be set, and how long is waited after each, in seconds: ten a second are allowed."""
 _EXPENDABLE = "1000"
 """Where memory ends, the kernel takes this process first, and not the gateway."""
 _PR_SET_PDEATHSIG = 1
@@ -46,7 +54,7 @@ _NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
 def main() -> None:
     """Try out what is asked for until nobody is there to ask."""
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
-    _end_with(settings.parent)
+    _end_with(keeper=int(sys.argv[2]))
     _be_modest(settings.memory_bytes)
     open_session: OpenSession = importlib.import_module(f"turnout_server.onnx.{settings.opener}").open_session
     end = socket.socket(fileno=os.dup(sys.stdin.fileno()))
@@ -78,15 +86,15 @@ def _is_no_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
 
 
-def _end_with(parent: int) -> None:
-    """End when the process *parent* does, even in the middle of a run that never ends by itself.
+def _end_with(keeper: int) -> None:
+    """End when the process *keeper* does, even in the middle of a run that never ends by itself.
 
-    The kernel counts the thread that started this process as its parent: that thread has to live as long as the
-    process. Where the kernel has no such thing, a child at rest ends all the same, for its socket does.
+    It ends when the gateway does, and ends this one then; this is for when somebody has ended it alone. Where the
+    kernel has no such thing, a child at rest ends all the same, for its socket does.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
+        if os.getppid() != keeper:
             sys.exit()
 
 
@@ -104,8 +112,22 @@ def _be_modest(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    _let_other_sessions_go_first()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_EXPENDABLE)
+
+
+def _let_other_sessions_go_first() -> None:
+    times, wait_s = _PATIENCE
+    for _ in range(times):
+        try:
+            SESSION.write_text(str(SESSION_NICENESS))
+        except BlockingIOError:
+            time.sleep(wait_s)
+        except OSError:  # sessions are nothing to this kernel
+            return
+        else:
+            return
 
 
 if __name__ == "__main__":

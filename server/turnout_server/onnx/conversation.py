@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import select
 import socket
 import time
 from typing import Annotated, Generic, Literal, TypeVar
@@ -27,8 +28,6 @@ class Settings(msgspec.Struct, frozen=True):
     opener: Opener
     memory_bytes: int
     """What it may take."""
-    parent: int
-    """The gateway's process, without which the child ends."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -88,9 +87,16 @@ T = TypeVar("T")
 class Line(Generic[T]):
     """One end of the socket. Whoever waits on it waits until a moment at the latest."""
 
-    def __init__(self, end: socket.socket, hears: object) -> None:
-        """Speak on *end*, which is closed with this, and hear messages of the type *hears*."""
+    def __init__(self, end: socket.socket, hears: object, pulse: socket.socket | None = None) -> None:
+        """Speak on *end*, which is closed with this, and hear messages of the type *hears*.
+
+        Args:
+            end: this end.
+            hears: what comes from the other.
+            pulse: can be read once the process at the other end has ended, even where another holds that open.
+        """
         self._end = end
+        self._pulse = pulse
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(hears)
 
     def say(self, message: object, until: float | None = None) -> None:
@@ -132,12 +138,27 @@ class Line(Generic[T]):
     def _exactly(self, count: int, until: float | None) -> bytes:
         content = bytearray()  # bytes would be copied with every piece that comes
         while len(content) < count:
-            self._end.settimeout(_left(until))
+            left = _left(until)
+            if self._pulse is not None:
+                _await(self._end, self._pulse, left)
+            self._end.settimeout(left)
             more = self._end.recv(min(count - len(content), _PIECE))
             if not more:
                 raise EOFError
             content += more
         return bytes(content)
+
+
+def _await(end: socket.socket, pulse: socket.socket, left: float | None) -> None:
+    """Wait until there is something to read; what was said before the other one ended is heard."""
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    poll.register(pulse, select.POLLIN)
+    ready = [descriptor for descriptor, _ in poll.poll(None if left is None else left * 1e3)]
+    if not ready:
+        raise TimeoutError
+    if end.fileno() not in ready:
+        raise EOFError
 
 
 def _left(until: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Hashable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -25,6 +26,8 @@ from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
 _DISTRUST_EVERY = 512
 """Each model is looked at afresh once in so many rounds, so that even what its stamps hide is noticed."""
+_TRUST_QUIET = 30
+"""Of so many rounds in which nothing seems to happen one looks all the same."""
 
 _NO_LABELS: Mapping[str, int] = MappingProxyType({})
 
@@ -67,17 +70,35 @@ class Models(NamedTuple):
 
 
 class Watcher:
-    """Looks at all models, each time only at what may have changed since the last."""
+    """Looks at all models, each time only at what may have changed since the last. Any thread."""
 
     def __init__(self, blobs: Blobs) -> None:
         """Watch the store in *blobs*; nothing is read yet."""
         self._blobs = blobs
         self._known: dict[str, _Known] = {}
         self._round = 0
+        self._looked = 0
+        """The round in which the models were last looked at."""
+        self._last: Models | None = None
+        """What was seen then, where all of it had settled."""
+        self._lock = threading.Lock()
 
     def look(self) -> Models:
         """Return every model as it is now. Raise `StoreError` where they cannot be listed."""
-        self._round += 1
+        with self._lock:
+            self._round += 1
+            # Who looks once only, as a command does, has no need to listen.
+            is_quiet = self._looked > 0 and self._blobs.is_quiet(MODELS, LABELS_NAME)
+            if self._last is not None and is_quiet and self._round < self._looked + _TRUST_QUIET:
+                return self._last
+            self._last = None  # should this fail
+            seen = self._look()
+            self._looked = self._round
+            if all(each.is_settled for each in self._known.values()):
+                self._last = seen
+            return seen
+
+    def _look(self) -> Models:
         known: dict[str, _Known] = {}
         models: dict[str, ModelState] = {}
         problems: dict[str, tuple[str, ...]] = {}
@@ -88,7 +109,7 @@ class Watcher:
             if before is None and (problem := _refusal(stamp)):
                 problems[os.fsencode(name).decode(errors="backslashreplace")] = (problem,)
                 continue
-            trusted = (position + self._round) % _DISTRUST_EVERY != 0
+            trusted = (position + self._round) % _DISTRUST_EVERY >= self._round - self._looked
             if trusted and before is not None and before.is_settled and before.mark == stamp.mark:
                 now = before
             else:

@@ -94,6 +94,13 @@ class Blobs(Protocol):
         """
         ...
 
+    def is_quiet(self, folder: str, edited: str = "") -> bool:
+        """Say whether surely nothing that a stamp covers has changed since these stamps were last taken.
+
+        False is always right: it only costs taking them. Whoever asks will ask again; who never does costs nothing.
+        """
+        ...
+
     def put_if_absent(self, key: str, content: bytes) -> bool:
         """Create the blob *key*; return False, and write nothing, where there is one."""
         ...

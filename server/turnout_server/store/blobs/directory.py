@@ -19,6 +19,7 @@ from pathlib import Path
 
 from turnout_server.store import files
 from turnout_server.store.blobs import Blob, Entry, Node, Size, Stamp
+from turnout_server.store.blobs.notices import Notices
 from turnout_server.vocabulary.errors import StoreError
 
 _SETTLED_S = 2.0
@@ -35,6 +36,7 @@ class DirectoryBlobs:
         self._root = root
         self._staging = root / ".staging"
         self._lock = self._staging / "lock"
+        self._notices: dict[tuple[str, str], Notices] = {}
 
     def check(self) -> None:
         """Raise `StoreError` where *root* is no directory."""
@@ -68,15 +70,29 @@ class DirectoryBlobs:
         What appears or is replaced does so by a rename into its directory, which changes the directory's time. A file
         edited in place changes its own.
         """
+        notices = self._notices.get((folder, edited))
+        if notices is not None:
+            notices.begin()
         with files.plain_errors(f"list {folder}"):
             found = _subdirectories(self._root / folder)
         # Taken once, and early: what seems too young because of that is only looked at once more.
         settled_before = time.time() - _SETTLED_S
         for entry in found:
+            if notices is not None:
+                notices.add(entry)
             try:
                 yield _stamp(entry, edited, settled_before)
             except OSError:
                 yield Stamp(entry.name, None, False)
+        if notices is not None:
+            notices.complete()
+
+    def is_quiet(self, folder: str, edited: str = "") -> bool:
+        """Ask the kernel, which listens from the next stamps on."""
+        notices = self._notices.get((folder, edited))
+        if notices is None:
+            notices = self._notices[folder, edited] = Notices(self._root / folder, edited)
+        return notices.are_none()
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         """Create the file *key* under the lock."""
