@@ -14,6 +14,8 @@ pub const UNCOUNTED: usize = 64 * 1024;
 pub const MESSAGE: usize = 32;
 /// How deep messages lie within each other; protobuf refuses deeper ones.
 const DEPTH: usize = 100;
+/// Bytes of packed numbers that are looked at before it is asked whether there are too many.
+const PIECE: usize = 64 * 1024;
 /// No field of ours has a larger number.
 const LAST_FIELD: u32 = 1 << 10;
 
@@ -86,7 +88,11 @@ impl Shape {
                     let number = if groups == 0 { usize::try_from(tag >> 3).ok()? } else { 0 };
                     match fields.get(number).copied().unwrap_or_default() {
                         Kind::One => {}
-                        Kind::Varints => tally.add(inside.iter().filter(|&&byte| byte < 0x80).count())?,
+                        Kind::Varints => {
+                            let mut pieces = inside.chunks(PIECE);
+                            pieces
+                                .try_for_each(|piece| tally.add(piece.iter().filter(|&&byte| byte < 0x80).count()))?;
+                        }
                         Kind::Message(_) if depth == DEPTH => return None,
                         Kind::Message(place) => {
                             tally.add(MESSAGE - 1)?;
