@@ -28,7 +28,7 @@ class FakeMethod:
         self.server_streaming = server_streaming
         self.quick = quick
         self.gate = gate
-        self.shape: Shape = ({},)
+        self.shape: Shape = ()
         self.begun = asyncio.Event()
         self.calls: list[Call] = []
         self.cancelled = 0

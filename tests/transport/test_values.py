@@ -100,7 +100,7 @@ def large(values: int) -> bytes:
 async def test_over_grpcio_what_holds_too_much_is_refused(most: int) -> None:
     behaviour = Behaviour()
     method = behaviour.unary("Echo", echo)
-    behaviour.both_stream("EchoEach", echo_each)
+    behaviour.both_stream("EchoEach", echo_each).shape = method.shape = ({},)
     transport = GrpcioTransport(behaviour.as_methods, LimitsConfig(max_message_values=most))
     port = await transport.start("127.0.0.1", 0)
     message = large(9)

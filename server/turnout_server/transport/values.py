@@ -18,7 +18,7 @@ from turnout_server.vocabulary.errors import Kind, TurnoutError
 
 Shape = Sequence[Mapping[int, int]]
 """The messages that one may consist of, itself first: of each, the fields that are more than one value, by number. A
-field is the place of the message that is in it, or `VARINTS`."""
+field is the place of the message that is in it, or `VARINTS`. Without any, nothing is counted."""
 VARINTS: Final = -1
 """A field of numbers that take a byte or more each, and up to eight in memory. Floats are as long as on the wire."""
 UNCOUNTED = 64 * 1024
@@ -65,7 +65,7 @@ class Values:
         Raises:
             TooManyValuesError: it holds too much.
         """
-        if len(message) <= UNCOUNTED:
+        if len(message) <= UNCOUNTED or not shape:
             return
         loop = asyncio.get_running_loop()
         if await loop.run_in_executor(self._thread, count, message, shape, self._most) > self._most:
