@@ -51,7 +51,10 @@ class Engine:
         *,
         shards: int,
         max_message_bytes: int,
+        max_message_values: int,
+        max_compression_ratio: int,
         max_connections: int,
+        shapes: Mapping[str, Sequence[Mapping[int, int]]] = ...,
         headers_first: bool = False,
         plane: Plane | None = None,
     ) -> None:
@@ -61,7 +64,12 @@ class Engine:
             methods: every method by its path; whether its clients stream, and whether its server does.
             shards: how many threads carry calls.
             max_message_bytes: the longest message that is taken, as sent and when inflated.
+            max_message_values: how many values may be in one.
+            max_compression_ratio: how many times as many bytes as were sent a message may be inflated to, if that is
+                more than 4 MiB.
             max_connections: how many may be open at once; for one more, an idle one is closed.
+            shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
+                counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
             plane: answers what it can by itself; None for nothing.
 
@@ -434,6 +442,13 @@ def decide(
 
     Raises:
         ValueError: the snapshot cannot be read.
+    """
+
+def count_values(message: bytes, shape: Sequence[Mapping[int, int]], most: int) -> int:
+    """Return how many values are in a message, as `turnout_server.transport.values.count`.
+
+    Raises:
+        ValueError: that is no shape.
     """
 
 def parse_infer(

@@ -1,8 +1,9 @@
 //! What Python sees of the data plane; `turnout_engine.pyi` says what it means.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
@@ -11,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::infer::Shard;
 use crate::infer::python::Plane;
-use crate::net::{Event, Methods, Nothing, Reply, Server, Settings, Status, Streaming, Value, framed};
+use crate::net::{Bounds, Event, Methods, Nothing, Reply, Server, Settings, Shape, Status, Streaming, Value, framed};
 use crate::spans::Parent;
 
 /// gRPC's codes are 0 to 16.
@@ -24,6 +25,9 @@ pub struct Engine {
     server: Server,
 }
 
+/// Of each message its fields that are messages or packed numbers; see `Shape::new`.
+type Fields = Vec<BTreeMap<u32, i64>>;
+
 /// A trailer's value: text, or bytes where its name ends with `-bin`.
 #[derive(FromPyObject)]
 enum Trailer {
@@ -34,12 +38,19 @@ enum Trailer {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (methods, *, shards, max_message_bytes, max_connections, headers_first = false, plane = None))]
+    #[pyo3(signature = (
+        methods, *, shards, max_message_bytes, max_message_values, max_compression_ratio, max_connections,
+        shapes = HashMap::new(), headers_first = false, plane = None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they have names in Python
     fn new(
         methods: HashMap<String, (bool, bool)>,
         shards: usize,
         max_message_bytes: usize,
+        max_message_values: usize,
+        max_compression_ratio: usize,
         max_connections: usize,
+        shapes: HashMap<String, Fields>,
         headers_first: bool,
         plane: Option<&Plane>,
     ) -> PyResult<Self> {
@@ -50,7 +61,9 @@ impl Engine {
         }
         let methods: Methods =
             methods.into_iter().map(|(path, (client, server))| (path, Streaming { client, server })).collect();
-        let settings = Settings { shards, max_connections, max_message_bytes, headers_first };
+        let shapes = shapes.into_iter().map(|(path, fields)| Ok((path, shape(&fields)?))).collect::<PyResult<_>>()?;
+        let bounds = Arc::new(Bounds { ratio: max_compression_ratio, values: max_message_values, shapes });
+        let settings = Settings { shards, max_connections, max_message_bytes, bounds, headers_first };
         let server = match plane.map(|plane| plane.inner.clone()) {
             Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
             None => Server::start(settings, methods, |_| Nothing)?,
@@ -120,6 +133,16 @@ impl Engine {
         self.server.close(time);
         Ok(())
     }
+}
+
+fn shape(fields: &Fields) -> PyResult<Shape> {
+    Shape::new(fields).map_err(PyValueError::new_err)
+}
+
+/// Counts a message's values, for the tests that hold this twin against Python's. Nothing serves through it.
+#[pyfunction]
+pub fn count_values(message: &[u8], fields: Fields, most: usize) -> PyResult<usize> {
+    Ok(shape(&fields)?.count(message, most))
 }
 
 /// Returns a message behind its prefix.

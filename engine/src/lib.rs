@@ -32,5 +32,6 @@ fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     infer::python::register(module)?;
     journal::python::register(module)?;
     module.add_class::<contract::Engine>()?;
+    module.add_function(wrap_pyfunction!(contract::count_values, module)?)?;
     Ok(())
 }

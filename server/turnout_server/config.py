@@ -63,7 +63,13 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a client may ask for, and how much work may wait."""
 
-    max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_MESSAGE)] = 64 * 1024 * 1024
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_MESSAGE)] = 16 * 1024 * 1024
+    max_message_values: Positive = 1 << 21
+    """Values in one message: fields, and packed numbers that are no floats. A message within it counts as 32. Protobuf
+    takes up to 64 MiB for so many."""
+    max_compression_ratio: Positive = 256
+    """How many times as large a compressed message may get, beyond 4 MiB. The engine holds to it; grpcio has no such
+    bound. Neither deflate nor gzip can do more than 1,032."""
     queue_rows: Positive = 65_536
     """Rows that may wait for one version."""
     queue_bytes: Positive = 256 * 1024 * 1024

@@ -11,10 +11,12 @@ from tests.differential import inferences, others, wire
 from tests.differential.calls import INFER, STREAM, Call
 from tests.differential.world import HEADERS, UNITS, World
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
+from turnout_server.transport.values import UNCOUNTED, count, shape_of
 
 MIRRORED = "mirrored"
 """The route whose requests are copied: where, and whether, a copy runs depends on what else is going on."""
 TRACE = "00-{:032x}-{:016x}-{}"
+_SHAPE = shape_of(pb.ModelInferRequest.DESCRIPTOR)
 
 
 STATES = ("", "vendor=1", "a=1 ,, b_-*/2=x y,", "1@tenant=2", "a=1,a=2", "=wrong=", "k=" + "v" * 600)
@@ -105,11 +107,17 @@ def _inference(random: Random, world: World) -> Call:
 
 def _stream(random: Random, world: World) -> Call:
     parts = [_inference(random, world) for _ in range(random.randint(1, 8))]
-    # One that is too long may end the stream before anything of it is counted, or after.
-    parts = [part for part in parts if len(part.messages[0]) <= wire.MOST_BYTES]
+    # One that is too long, or holds too much, may end the stream before anything of it is counted, or after.
+    parts = [part for part in parts if _is_taken(part.messages[0])]
     if not all(_is_whole(part.messages[0]) for part in parts):
         parts = parts[:1]  # one that is broken ends the stream, and how far the others have come is chance
     return Call(STREAM, tuple(part.messages[0] for part in parts), about=" | ".join(part.about for part in parts))
+
+
+def _is_taken(message: bytes) -> bool:
+    return len(message) <= wire.MOST_BYTES and (
+        len(message) <= UNCOUNTED or count(message, _SHAPE, wire.MOST_VALUES) <= wire.MOST_VALUES
+    )
 
 
 def _is_whole(message: bytes) -> bool:

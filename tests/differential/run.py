@@ -21,7 +21,7 @@ from tests.differential.calls import Call
 from tests.differential.generator import Kind, kind_of
 from tests.differential.planes import Plane, variables
 from tests.differential.traces import Trace, traces
-from tests.differential.wire import MOST_BYTES
+from tests.differential.wire import MOST_BYTES, MOST_VALUES
 from tests.differential.world import World
 from tests.e2e.collector import Collector, collecting
 from tests.e2e.conftest import Gateway
@@ -37,6 +37,7 @@ CONFIGURATION = {
         "queue_requests": 10_000,
         "mirrors_in_flight": 1000,
         "max_message_bytes": MOST_BYTES,
+        "max_message_values": MOST_VALUES,
     },
     "scheduling": {"inline_below_us": 1e6},
 }

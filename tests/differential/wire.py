@@ -9,6 +9,8 @@ from turnout_server.rpc.stubs import open_inference_pb2 as pb
 
 MOST_BYTES = 200_000
 """The longest message that the gateways take."""
+MOST_VALUES = 30_000
+"""The most values in one."""
 Rewrite = Callable[[Random, bytes], bytes]
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = 0, 1, 2, 3, 4, 5
 
@@ -95,6 +97,8 @@ def _flipped(random: Random, message: bytes) -> bytes:
     return message[:place] + bytes([message[place] ^ 1 << random.randrange(8)]) + message[place + 1 :]
 
 
+_OUTPUT = delimited(6, b"")
+_FLAG = tag(15, _VARINT) + varint(1)
 _UNIT = delimited(1, b"unit_id")
 _TEXT = delimited(2, delimited(3, b"vip"))
 
@@ -111,6 +115,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "deep": lambda random, message: message + tag(1000, _GROUP) * 200 + tag(1000, _END_GROUP) * 200,
     "long-varint": lambda random, message: message + tag(1000, _VARINT) + b"\xff" * 10 + b"\x01",
     "too-long": lambda random, message: message + delimited(1000, bytes(MOST_BYTES)),
+    "too-many-values": lambda random, message: message + random.choice((_OUTPUT, _FLAG)) * 40_000,
     "past-the-end": lambda random, message: message + tag(7, _LENGTH) + varint(2**31),
     # what every reader takes, and makes the same of
     "as-it-is": lambda random, message: message,
@@ -119,6 +124,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "unknown-fields": lambda random, message: (
         tag(1000, _VARINT) + varint(7) + tag(1001, _FIXED64) + bytes(8) + message + tag(1002, _FIXED32) + bytes(4)
     ),
+    "many-fields": lambda random, message: message + (tag(1000, _FIXED32) + bytes(4)) * (MOST_VALUES // 2),
     "group": lambda random, message: message + tag(1000, _GROUP) + delimited(1, b"x") + tag(1000, _END_GROUP),
     "wrong-kind": lambda random, message: message + tag(random.randint(1, 7), _VARINT) + varint(5),
     "padded-varint": lambda random, message: message + varint(3 << 3 | _LENGTH, 2) + varint(2, 3) + b"id",

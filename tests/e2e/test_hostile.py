@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import signal
 import socket
@@ -19,7 +20,7 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 import turnout
-from tests.e2e.conftest import Gateway, StartGateway, environment
+from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway, environment
 from tests.e2e.probes import Usage, connected, eventually, fp32, infer, metrics, records, serving, stream, unary, usage
 from tests.tables import check_all
 from turnout.v1 import (
@@ -204,6 +205,90 @@ def test_a_compressed_message_that_swells_is_refused(gateway: Gateway) -> None:
     with connected(gateway.address) as channel:
         call = unary(channel, INFER)
         assert refusal(call, bytes(200_000_000), compression=grpc.Compression.Gzip).code == "RESOURCE_EXHAUSTED"
+
+
+def field(number: int, inside: bytes) -> bytes:
+    """Return a field of bytes."""
+    size, head = len(inside), bytes([number << 3 | 2])
+    while size >= 0x80:
+        head, size = head + bytes([size & 0x7F | 0x80]), size >> 7
+    return head + bytes([size]) + inside
+
+
+RANK = "turnout.v1.RankingService/Rank"
+HEAVY: list[tuple[str, bytes]] = [
+    (INFER, b"\x2a\x00"),  # inputs
+    (INFER, b"\x32\x00"),  # outputs
+    (INFER, b"\x3a\x00"),  # raw entries
+    (INFER, b"\x22\x00"),  # parameters
+    (STREAM, b"\x2a\x00"),
+    (RANK, b"\x12\x00"),  # ids
+    (RANK, b"\x1a\x02\x12\x00"),  # columns
+    ("turnout.v1.PricingService/PredictPrice", b"\x12\x00"),
+    ("turnout.v1.RecommendationService/Recommend", b"\x1a\x00"),
+    ("inference.GRPCInferenceService/RepositoryIndex", b"\x78\x00"),
+    ("turnout.v1.RouteService/Assign", b"\x1a\x00"),
+]
+"""What protobuf makes something of, over and over."""
+INSIDE = [
+    field(5, field(5, field(3, b"\x01" * 5_000_000))),  # packed numbers
+    field(5, field(5, b"\x42\x00" * 2_500_000)),  # texts
+    field(5, field(5, b"\x18\x01" * 2_500_000)),  # numbers, each by itself
+    field(5, b"\x22\x00" * 2_500_000),  # parameters of an input
+]
+HELD_MIB = 100.0
+"""What a gateway may take for a message of 5 MB in which everything is empty: the message itself, a few times. Before
+values were counted, empty inputs took 220."""
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [(method, piece * (5_000_000 // len(piece))) for method, piece in HEAVY] + [(INFER, inside) for inside in INSIDE],
+    ids=[f"{method.rpartition('/')[2]}-{piece.hex()}" for method, piece in HEAVY]
+    + ["packed-numbers", "texts", "numbers", "parameters-of-an-input"],
+)
+def test_what_holds_too_much_is_refused_before_it_is_read(gateway: Gateway, method: str, message: bytes) -> None:
+    peak(gateway)
+    before = usage(gateway).rss_mib
+    with connected(gateway.address) as channel:
+        if method == STREAM:
+            refused = refusal(stream(channel, method), iter([message]))
+        else:
+            refused = refusal(unary(channel, method), message)
+    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "TOO_MANY_VALUES")
+    assert "limits.max_message_values" in refused.text
+    assert peak(gateway) <= before + HELD_MIB
+
+
+def test_kilobytes_do_not_become_many_megabytes(gateway: Gateway) -> None:
+    """The engine stops inflating by ratio; without it, what came out is counted."""
+    with connected(gateway.address) as channel:
+        for message in (b"\x2a\x00" * 7_500_000, field(7, bytes(15_000_000))):
+            refused = refusal(unary(channel, INFER), message, compression=grpc.Compression.Gzip)
+            if importlib.util.find_spec("turnout_engine") and DATA_PLANE != "python":
+                assert (refused.code, "more than 256:1" in refused.text) == ("RESOURCE_EXHAUSTED", True)
+            else:
+                assert refused.code == "INVALID_ARGUMENT"
+        x = oip.ModelInferRequest.InferInputTensor(name="in_fp32", datatype="FP32", shape=[1, 1_000_000])
+        zeros = oip.ModelInferRequest(model_name="echo-fp32", inputs=[x], raw_input_contents=[bytes(4_000_000)])
+        assert outcome(unary(channel, INFER), zeros.SerializeToString(), compression=grpc.Compression.Gzip) is None
+
+
+def test_a_million_texts_are_no_offence(gateway: Gateway) -> None:
+    count = 1 << 20
+    tensor = oip.ModelInferRequest.InferInputTensor(name="in_bytes", datatype="BYTES", shape=[1, count])
+    tensor.contents.bytes_contents.extend([b"text"] * count)
+    with connected(gateway.address) as channel:
+        answer = infer(channel, model_name="echo-bytes", inputs=[tensor], timeout=120)
+    assert answer.raw_output_contents == [b"\x04\0\0\0text" * count]
+
+
+def peak(gateway: Gateway) -> float:
+    """Return the most that the gateway has held since somebody last asked, in MiB."""
+    process = Path(f"/proc/{gateway.pid}")
+    (line,) = (line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM:"))
+    (process / "clear_refs").write_text("5")
+    return int(line.split()[1]) / 1024
 
 
 SHAPES = [

@@ -13,6 +13,7 @@ from turnout_server.transport.call import Call
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.method import CallFailed, Method, Methods
 from turnout_server.transport.status import Status
+from turnout_server.transport.values import Shape
 
 Answer = Callable[[bytes, Call], Awaitable[bytes]]
 Answers = Callable[[Any, Call], AsyncGenerator[bytes, None]]
@@ -27,6 +28,7 @@ class FakeMethod:
         self.server_streaming = server_streaming
         self.quick = quick
         self.gate = gate
+        self.shape: Shape = ()
         self.begun = asyncio.Event()
         self.calls: list[Call] = []
         self.cancelled = 0

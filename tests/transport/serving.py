@@ -46,7 +46,7 @@ class Served:
 @contextlib.asynccontextmanager
 async def served(carrier: str, behaviour: Behaviour, **limits: Any) -> AsyncIterator[Served]:
     """Serve *behaviour* on a free port of loopback."""
-    transport = CARRIERS[carrier](behaviour.as_methods, LimitsConfig(**limits))
+    transport = CARRIERS[carrier](behaviour.as_methods, LimitsConfig(**{"max_message_bytes": 64 * MIB} | limits))
     one = Served(transport, await transport.start("127.0.0.1", 0), behaviour)
     try:
         yield one

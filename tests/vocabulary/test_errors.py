@@ -9,7 +9,7 @@ from tests.tables import check_all
 from turnout_server.transport.status import CODES
 from turnout_server.vocabulary.errors import Kind, TurnoutError
 
-for module in ("transport.gate", "rpc.health", "rpc.open_inference.shared_memory"):
+for module in ("transport.gate", "rpc.health", "rpc.open_inference.shared_memory", "transport.values"):
     importlib.import_module(f"turnout_server.{module}")
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")

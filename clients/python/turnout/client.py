@@ -37,7 +37,7 @@ class Client:
         metadata: sent with every call. The current OpenTelemetry span's `traceparent` is added by itself.
         credentials: for TLS, such as `grpc.ssl_channel_credentials()`; None is plain text.
         compression: of requests, such as `grpc.Compression.Gzip`; None is none.
-        max_message_bytes: the largest request or response; 64 MiB, as the server's default.
+        max_message_bytes: the largest request or response; 64 MiB. The server has its own for requests, by default 16.
         retries: how often a safe call is tried again, 0 to 4.
         channel_options: further gRPC channel options; they win over the client's own.
     """

@@ -13,7 +13,6 @@ use h2::{Reason, RecvStream};
 use http::Request;
 
 use crate::call::{Outcome, Unary};
-use crate::net::STREAMS;
 use crate::net::answer::Answer;
 use crate::net::connection::{Counted, State};
 use crate::net::ends::{Ends, Over};
@@ -22,10 +21,14 @@ use crate::net::inflate::{Encoding, inflated};
 use crate::net::message::{Broken, Message, Reader};
 use crate::net::python;
 use crate::net::shard::Shard;
-use crate::net::{status, stream};
+use crate::net::status::{self, Status};
+use crate::net::{STREAMS, Settings, stream};
 
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
+/// Messages may be inflated to so many bytes however few were sent: zeros, of which tensors have many, shrink to a
+/// thousandth.
+const INFLATED_FREELY: usize = 4 * 1024 * 1024;
 
 /// Begins one call of a connection's, or refuses it. What only the head says is looked at here and now: a client whose
 /// heads are of no use has none of them kept.
@@ -85,8 +88,8 @@ impl<U: Unary> Call<U> {
             let here = self.shard.unary.takes_messages(&head);
             return if here { stream::answers(self, head).await } else { python::conversation(self, head).await };
         }
-        let limit = self.shard.settings.max_message_bytes;
-        let message = self.ends.race(&mut self.answer, only(&mut self.reader, self.encoding, limit)).await??;
+        let only = only(&mut self.reader, self.encoding, &self.shard.settings, &head.path);
+        let message = self.ends.race(&mut self.answer, only).await??;
         if streaming.server {
             return python::answers(self, head, message).await;
         }
@@ -108,28 +111,38 @@ impl<U: Unary> Call<U> {
     }
 }
 
-/// Returns the message of a client that has to send exactly one, as it was before it was compressed.
-async fn only(reader: &mut Reader, encoding: Encoding, limit: usize) -> Result<Bytes, Broken> {
-    plain(reader.only().await?, encoding, limit).await
+/// Returns the message of a client that has to send exactly one, as `plain` does.
+async fn only(reader: &mut Reader, encoding: Encoding, settings: &Settings, path: &str) -> Result<Bytes, Broken> {
+    plain(reader.only().await?, encoding, settings, path).await
 }
 
-/// Returns a message as it was before it was compressed. Taking it apart may take long, so that is done elsewhere.
-pub async fn plain(message: Message, encoding: Encoding, limit: usize) -> Result<Bytes, Broken> {
+/// Returns a message to `path` as it was before it was compressed, and within all bounds.
+pub async fn plain(message: Message, encoding: Encoding, settings: &Settings, path: &str) -> Result<Bytes, Broken> {
     let Message { compressed, payload } = message;
-    if !compressed {
-        return Ok(payload);
-    }
+    let message = if compressed { taken_apart(payload, encoding, settings).await? } else { payload };
+    settings.bounds.check(path, &message)?;
+    Ok(message)
+}
+
+/// Inflates a message. That may take long, so it is done elsewhere.
+async fn taken_apart(payload: Bytes, encoding: Encoding, settings: &Settings) -> Result<Bytes, Status> {
+    let (most, ratio) = (settings.max_message_bytes, settings.bounds.ratio);
+    let limit = most.min(payload.len().saturating_mul(ratio).max(INFLATED_FREELY));
+    let told = |refused: Status| match refused.code {
+        status::RESOURCE_EXHAUSTED if limit < most => status::too_dense(ratio),
+        _ => refused,
+    };
     if payload.len() <= INFLATED_AT_ONCE {
         let some = limit.min(INFLATED_AT_ONCE);
         match inflated(&payload, encoding, some) {
             Ok(message) => return Ok(message.into()),
-            Err(refused) if some == limit || refused.code != status::RESOURCE_EXHAUSTED => return Err(refused.into()),
+            Err(refused) if some == limit || refused.code != status::RESOURCE_EXHAUSTED => return Err(told(refused)),
             Err(_) => {}
         }
     }
     match tokio::task::spawn_blocking(move || inflated(&payload, encoding, limit)).await {
-        Ok(message) => Ok(message?.into()),
-        Err(_) => Err(status::internal().into()),
+        Ok(message) => Ok(message.map_err(told)?.into()),
+        Err(_) => Err(status::internal()),
     }
 }
 

@@ -305,7 +305,7 @@ mod tests {
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
     fn settings() -> Settings {
-        Settings { shards: 1, max_connections: 1, max_message_bytes: 1, headers_first: false }
+        Settings { shards: 1, max_connections: 1, max_message_bytes: 1, bounds: Arc::default(), headers_first: false }
     }
 
     /// Connects, says this and waits for so long; returns whether the server has hung up by then.

@@ -19,15 +19,18 @@ mod shard;
 mod sockets;
 mod status;
 mod stream;
+mod values;
 mod wire;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub use bridge::{Event, Reply};
 pub use message::framed;
 pub use server::Server;
 pub use sockets::listener;
 pub use status::{Status, Value, status_of};
+pub use values::{Bounds, Shape};
 
 use crate::call::{Head, Outcome, Unary};
 use crate::spans::Parent;
@@ -46,6 +49,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// The longest message that is taken, in bytes, as sent and when inflated.
     pub max_message_bytes: usize,
+    /// What it may come to.
+    pub bounds: Arc<Bounds>,
     /// Whether an error has headers of its own before its trailers: some proxies lose a status that comes in headers.
     pub headers_first: bool,
 }

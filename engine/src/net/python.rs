@@ -41,8 +41,8 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -
 
 /// Any number of messages each way. The next message is read when it is asked for.
 pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
+    let path = head.path.clone();
     let mut handle = begin(call, head, None);
-    let limit = call.shard.settings.max_message_bytes;
     let (mut sent, mut wanted) = (0, false);
     loop {
         let next = {
@@ -56,7 +56,8 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
             };
             match call.ends.race(&mut call.answer, work).await? {
                 Next::Message(Ok(Some(message))) => {
-                    let message = call.ends.race(&mut call.answer, plain(message, encoding, limit)).await??;
+                    let plain = plain(message, encoding, &call.shard.settings, &path);
+                    let message = call.ends.race(&mut call.answer, plain).await??;
                     Next::Plain(message)
                 }
                 other => other,

@@ -197,7 +197,13 @@ mod tests {
 
     #[test]
     fn shards_that_panic_have_ended_too() {
-        let settings = Settings { shards: 2, max_connections: 1, max_message_bytes: 1, headers_first: false };
+        let settings = Settings {
+            shards: 2,
+            max_connections: 1,
+            max_message_bytes: 1,
+            bounds: Arc::default(),
+            headers_first: false,
+        };
         let server = Server::start(settings, Methods::new(), |index| {
             assert!(index > 1, "of a test");
             Nothing

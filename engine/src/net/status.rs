@@ -92,6 +92,14 @@ pub fn too_large(size: usize, limit: usize) -> Status {
     status
 }
 
+/// Of a compressed message, whose size is not known: `too_large` for what was sent.
+pub fn too_dense(ratio: usize) -> Status {
+    let text = format!("the message is compressed more than {ratio}:1; limits.max_compression_ratio is the bound");
+    let mut status = Status::new(RESOURCE_EXHAUSTED, text);
+    status.trailers.push((PUSHBACK_KEY.into(), Value::Text("-1".into())));
+    status
+}
+
 /// Returns the code of a kind of error.
 pub fn code_of(kind: Kind) -> u8 {
     match kind {

@@ -99,7 +99,7 @@ impl<U: Unary> Stream<'_, U> {
 
     async fn take(&mut self, message: Message) -> Result<(), Over> {
         let call = &mut *self.call;
-        let plain = plain(message, call.encoding, call.shard.settings.max_message_bytes);
+        let plain = plain(message, call.encoding, &call.shard.settings, &self.answerer.head.path);
         let message = call.ends.race(&mut call.answer, plain).await??;
         let _task = self.answerer.begin(self.under_way.next(), message.clone());
         self.under_way.push(message.len(), Stage::Here { _task, message });

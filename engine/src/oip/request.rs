@@ -15,6 +15,8 @@ use crate::infer::question::{Answerer, DEFAULT_LEVEL, Question};
 
 /// Inputs, outputs wanted or raw contents of one request. A message has room for millions of empty ones.
 const TENSOR_LIMIT: usize = 10_000;
+/// Bytes of a message whose contents are looked into only to refuse it.
+const LOOKED_INTO: usize = 64 * 1024;
 /// Axes of an input: NumPy refuses more than 64, and no graph has so many.
 const AXES_LIMIT: usize = 32;
 /// The metadata key that names the unit, where the request itself does not.
@@ -150,9 +152,11 @@ impl Question for InferRequest<'_> {
         if self.priority == 0 { DEFAULT_LEVEL } else { self.priority.min(LOWEST_PRIORITY) as u8 }
     }
 
-    /// Says whether protobuf can read the contents, which `parse` has not looked into: `prepare` does that.
+    /// Says whether protobuf can read the contents, which `parse` has not looked into: `prepare` does that. In a long
+    /// message it is taken for granted: its caller is refused either way, and looking costs more than that is worth.
     fn is_sound(&self) -> bool {
-        self.inputs.iter().filter_map(|input| input.contents).all(contents::are_sound)
+        self.message.len() > LOOKED_INTO
+            || self.inputs.iter().filter_map(|input| input.contents).all(contents::are_sound)
     }
 
     fn prepare(&self, signature: &Signature) -> Option<Prepared> {

@@ -23,6 +23,7 @@ from turnout_server.transport.call import Call
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.method import CallFailed, Methods
 from turnout_server.transport.status import INTERNAL, Status, status_of
+from turnout_server.transport.values import shape_of
 from turnout_server.vocabulary.errors import InvalidRequestError, TurnoutError
 from turnout_server.vocabulary.record import code_of
 
@@ -74,6 +75,7 @@ class Handler:
         "path",
         "quick",
         "server_streaming",
+        "shape",
     )
 
     def __init__(self, path: str, descriptor: MethodDescriptor, perform: Callable[..., Any], door: Door) -> None:
@@ -83,6 +85,8 @@ class Handler:
         self.server_streaming = descriptor.server_streaming
         self.quick = path in QUICK
         """Whether `unary` may be run without a task of its own; see `QUICK`."""
+        self.shape = shape_of(descriptor.input_type)
+        """What its callers' messages consist of."""
         self.gate = door.gate
         """What the method's calls go in and out by."""
         self._chain = Chain(path, door.elements)

@@ -61,7 +61,7 @@ class EngineTransport:
 
         Args:
             methods: what calls are handed to.
-            limits: how large messages may be.
+            limits: how large messages may be, and how much may be in them.
             plane: answers what it can of them by itself; None for nothing.
             errors: how they travel.
             span: returns that of the call that is being handled, if it is recorded, as `traceparent` and `tracestate`.
@@ -73,7 +73,10 @@ class EngineTransport:
             {path: (method.client_streaming, method.server_streaming) for path, method in methods.items()},
             shards=_cores(),
             max_message_bytes=limits.max_message_bytes,
+            max_message_values=limits.max_message_values,
+            max_compression_ratio=limits.max_compression_ratio,
             max_connections=most_connections(),
+            shapes={path: method.shape for path, method in methods.items()},
             headers_first=errors == "headers_and_trailers",
             plane=plane,
         )

@@ -14,6 +14,8 @@ import grpc
 from turnout_server.config import ErrorForm, LimitsConfig, format_address
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.method import CallFailed, Method, Methods
+from turnout_server.transport.status import status_of
+from turnout_server.transport.values import TooManyValuesError, Values
 from turnout_server.vocabulary.errors import ConfigurationError, ShuttingDownError
 
 _LAST_WORDS_S = 0.2
@@ -76,17 +78,19 @@ class GrpcioTransport:
 
         Args:
             methods: what calls are handed to.
-            limits: how large messages may be.
+            limits: how large messages may be, and how much may be in them.
             errors: how they travel.
         """
         self._errors_may_go = asyncio.Event()
         self._errors_may_go.set()
         self._server = grpc.aio.server(options=_options(limits))
+        self._values = Values(limits.max_message_values)
         headers_first = errors == "headers_and_trailers"
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for path, method in methods.items():
             service, name = path.split("/")
-            services.setdefault(service, {})[name] = _Carrier(method, self._errors_may_go, headers_first).handler()
+            carrier = _Carrier(method, self._values, self._errors_may_go, headers_first)
+            services.setdefault(service, {})[name] = carrier.handler()
         self._server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(service, those) for service, those in services.items())
         )
@@ -119,15 +123,17 @@ class GrpcioTransport:
         await asyncio.sleep(_IN_TRANSIT_S)
         self._errors_may_go.set()
         await stopping
+        self._values.close()
 
 
 class _Carrier:
     """Carries the calls of one method."""
 
-    __slots__ = ("_errors_may_go", "_headers_first", "_method")
+    __slots__ = ("_errors_may_go", "_headers_first", "_method", "_values")
 
-    def __init__(self, method: Method, errors_may_go: asyncio.Event, headers_first: bool) -> None:
+    def __init__(self, method: Method, values: Values, errors_may_go: asyncio.Event, headers_first: bool) -> None:
         self._method = method
+        self._values = values
         self._errors_may_go = errors_may_go
         self._headers_first = headers_first
 
@@ -141,6 +147,7 @@ class _Carrier:
 
     async def _unary_unary(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         try:
+            await self._check(raw)
             return await self._method.unary(raw, GrpcCall(context))
         except CallFailed as failure:
             failed = failure
@@ -150,6 +157,7 @@ class _Carrier:
     async def _unary_stream(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
         answered = False
         try:
+            await self._check(raw)
             async with contextlib.aclosing(self._method.stream(raw, GrpcCall(context))) as responses:
                 async for response in responses:
                     yield response
@@ -164,7 +172,7 @@ class _Carrier:
     ) -> AsyncIterator[bytes]:
         answered = False
         try:
-            requests = _until_closing(raw, self._method.gate)
+            requests = self._checked(_until_closing(raw, self._method.gate))
             async with contextlib.aclosing(self._method.stream(requests, GrpcCall(context))) as responses:
                 async for response in responses:
                     yield response
@@ -173,6 +181,18 @@ class _Carrier:
         except CallFailed as failure:
             failed = failure
         await self._abort(context, failed, answered)
+
+    async def _check(self, raw: bytes) -> None:
+        try:
+            await self._values.check(raw, self._method.shape)
+        except TooManyValuesError as error:
+            raise CallFailed(status_of(error)) from error
+
+    async def _checked(self, messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(messages):
+            async for message in messages:
+                await self._values.check(message, self._method.shape)
+                yield message
 
     async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], failed: CallFailed, answered: bool) -> None:
         await self._errors_may_go.wait()

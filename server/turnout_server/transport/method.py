@@ -8,6 +8,7 @@ from typing import Protocol
 from turnout_server.transport.call import Call
 from turnout_server.transport.gate import Gate
 from turnout_server.transport.status import Status
+from turnout_server.transport.values import Shape
 
 
 class CallFailed(Exception):  # noqa: N818 - it is a call's end, as told to a transport, and no error of ours
@@ -26,6 +27,8 @@ class Method(Protocol):
     quick: bool
     """Whether `unary` may be run without a task of its own: what it awaits are futures, and it does nothing that needs
     `asyncio.current_task`, as `asyncio.timeout` does."""
+    shape: Shape
+    """What its callers' messages consist of."""
 
     @property
     def gate(self) -> Gate:
