@@ -145,6 +145,7 @@ lock: setup-dev ## Lock the requirements again, after a change in pyproject.toml
 	$(COMPILE) requirements/engine.in -c requirements/build.txt -o requirements/engine.txt
 	$(COMPILE) pyproject.toml --extra pipelines --no-emit-package torch requirements/build.in requirements/dev.in \
 	    -c requirements/server.txt -c requirements/build.txt -o requirements/dev.txt
+	$(COMPILE) requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
 	$(COMPILE) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	$(COMPILE) pyproject.toml --extra pipelines -c requirements/dev.txt --no-emit-package torch \
 	    -o requirements/pipelines.txt
