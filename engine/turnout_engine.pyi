@@ -100,8 +100,16 @@ class Engine:
             ValueError: *code* is none.
         """
 
-    def more(self, id: int) -> None:
-        """Ask for the next message of a client that streams."""
+    def more(self, id: int, span: tuple[str, str] | None = None) -> None:
+        """Ask for the next message of a client that streams.
+
+        Of a stream whose messages the plane answers, only those come here that it leaves to Python. Each gets one
+        answer, in their order; and none is read before this is called.
+
+        Args:
+            id: the call's.
+            span: the call's, if that is recorded, as `traceparent` and `tracestate`: with the first wish.
+        """
 
     def drain(self) -> None:
         """Begin the end: take no connections, and tell clients to go elsewhere; calls on their way are still taken."""
@@ -154,8 +162,9 @@ class Page:
 
 @final
 class Plane:
-    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, and of `turnout.v1`
-    `RankingService/Rank`, `PricingService/PredictPrice` and `RecommendationService/Recommend`.
+    """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, the messages of its
+    `ModelStreamInfer`, and of `turnout.v1` `RankingService/Rank`, `PricingService/PredictPrice` and
+    `RecommendationService/Recommend`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
     """
@@ -220,11 +229,15 @@ class Plane:
 
     @property
     def declined(self) -> int:
-        """How many calls of its method were left to Python."""
+        """How many calls of its methods, and messages of streams, were left to Python."""
 
     @property
     def inside(self) -> int:
         """How many calls are in progress here."""
+
+    @property
+    def messages(self) -> int:
+        """How many messages of streams are being answered here; their calls are Python's."""
 
 @final
 class Servable:

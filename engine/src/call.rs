@@ -7,9 +7,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::spans::Parent;
 
 /// What stands before the first message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// `package.Service/Method`, without a leading slash.
     pub path: String,
@@ -29,7 +30,7 @@ impl Head {
     }
 }
 
-/// How a native handler ends a unary call that it was given.
+/// How a native handler ends a unary call, or a stream's message, that it was given.
 pub enum Outcome {
     /// With one message.
     Answer(Bytes),
@@ -39,13 +40,19 @@ pub enum Outcome {
     Declined,
 }
 
-/// Answers unary calls of one shard without Python. Lives on the shard's thread.
+/// Answers unary calls of one shard, and streams' messages, without Python. Lives on the shard's thread.
 ///
-/// Dropping the future cancels the call: its caller has gone, its deadline has passed, or the server ends.
+/// Dropping a future cancels what it answers: the caller has gone, the deadline has passed, or the server ends.
 pub trait Unary: 'static {
     /// Says whether calls of this path are offered to `answer` at all.
     fn takes(&self, path: &str) -> bool;
 
     /// Answers `message`, which is whole and not compressed.
     fn answer(&self, head: &Head, message: &Bytes) -> impl Future<Output = Outcome>;
+
+    /// Says whether messages of the stream that begins so are offered to `answer_one`, each as it comes.
+    fn takes_messages(&self, head: &Head) -> bool;
+
+    /// Answers one message of a stream with one. `parent` is the call's span, which is Python's, if that is recorded.
+    fn answer_one(&self, head: &Head, parent: Option<&Parent>, message: &Bytes) -> impl Future<Output = Outcome>;
 }

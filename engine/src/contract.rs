@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use crate::infer::Shard;
 use crate::infer::python::Plane;
 use crate::net::{Event, Methods, Nothing, Reply, Server, Settings, Status, Streaming, Value, framed};
+use crate::spans::Parent;
 
 /// gRPC's codes are 0 to 16.
 const LAST_CODE: u8 = 16;
@@ -104,8 +105,10 @@ impl Engine {
         Ok(())
     }
 
-    fn more(&self, id: u64) {
-        self.server.reply(id, Reply::More);
+    #[pyo3(signature = (id, span = None))]
+    fn more(&self, id: u64, span: Option<(String, String)>) {
+        let parent = span.and_then(|(traceparent, state)| Parent::new(&traceparent, state)).map(Box::new);
+        self.server.reply(id, Reply::More(parent));
     }
 
     fn drain(&self) {

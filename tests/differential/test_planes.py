@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from tests.differential import chance
 from tests.differential.answers import Answer, shown
-from tests.differential.calls import INFER, TYPED, Call
+from tests.differential.calls import INFER, STREAM, TYPED, Call
 from tests.differential.generator import Kind, kind_of, make_call
 from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
@@ -171,7 +171,20 @@ def test_the_engine_leaves_to_python_what_is_odd_or_refused_and_no_more(both: Bo
         for place, call in enumerate(both.calls)
         if call.method in QUICK - {INFER} and not (both.second.answers[place].code == "OK" and is_plain(call))
     ]
-    assert both.second.declined <= len(asked) - len(ordinary) + len(typed)
+    messages = [
+        (about, raw)
+        for place, call in enumerate(both.calls)
+        if call.method == STREAM
+        for about, raw in zip(call.about.split(" | "), both.second.answers[place].responses, strict=False)
+    ]
+    odd = [about for about, raw in messages if about or pb.ModelStreamInferResponse.FromString(raw).error_message]
+    assert len(odd) < len(messages) * 3 / 4
+    lost = sum(
+        len(call.messages) - len(both.second.answers[place].responses)
+        for place, call in enumerate(both.calls)
+        if call.method == STREAM
+    )
+    assert both.second.declined <= len(asked) - len(ordinary) + len(typed) + len(odd) + lost
 
 
 def _is_ordinary(call: Call, answer: Answer) -> bool:

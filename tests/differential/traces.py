@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.differential.calls import STREAM, Call
+from tests.differential.calls import Call
 from tests.e2e.collector import attributes
 
 _PLAIN = re.compile("(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?")
@@ -27,14 +27,13 @@ class Trace(NamedTuple):
 
 
 def traces(spans: Sequence[Span]) -> list[Trace]:
-    """Return *spans*, call by call, without streams."""
+    """Return *spans*, call by call."""
     children: dict[bytes, list[Span]] = defaultdict(list)
     for span in spans:
         if span.kind != Span.SPAN_KIND_SERVER:
             children[span.parent_span_id].append(span)
-    # A stream's span tells of the request that ended last, and which one that is is chance.
-    calls = [span for span in spans if span.kind == Span.SPAN_KIND_SERVER and span.name != STREAM]
-    return [_trace(span, children[span.span_id]) for span in calls]
+    calls = [span for span in spans if span.kind == Span.SPAN_KIND_SERVER]
+    return [_trace(span, children) for span in calls]
 
 
 def trace_of(call: Call) -> str:
@@ -49,10 +48,15 @@ def is_plain(call: Call) -> bool:
     return bool(_PLAIN.fullmatch(str(said.get("traceparent", "")))) and state in ("", "vendor=1")
 
 
-def _trace(span: Span, children: Sequence[Span]) -> Trace:
-    named = attributes(span).get("turnout.request.id")
-    whole = [_text(span, span), *sorted(_text(child, span) for child in children)]
-    return Trace(span.trace_id.hex(), frozenset({named} - {None}), "\n  ".join(whole))
+def _trace(call: Span, children: Mapping[bytes, Sequence[Span]]) -> Trace:
+    messages = [span for span in children[call.span_id] if span.name == "turnout.message"]
+    named = {attributes(span).get("turnout.request.id") for span in (call, *messages)}
+    return Trace(call.trace_id.hex(), frozenset(named - {None}), _tree(call, call, children))
+
+
+def _tree(span: Span, call: Span, children: Mapping[bytes, Sequence[Span]]) -> str:
+    below = sorted(_tree(child, call, children) for child in children[span.span_id])
+    return "\n  ".join([_text(span, call), *below])
 
 
 def _text(span: Span, call: Span) -> str:
@@ -64,7 +68,7 @@ def _text(span: Span, call: Span) -> str:
             span.name,
             span.kind,
             span.trace_id.hex() if call.parent_span_id else "",
-            span.parent_span_id.hex() if is_remote else span.parent_span_id == call.span_id,
+            span.parent_span_id.hex() if is_remote else bool(span.parent_span_id),
             span.trace_state,
             span.flags,
             list(attributes(span).items()),

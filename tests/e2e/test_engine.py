@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
-from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, unary
+from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, stream, unary
 from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
 from turnout import v1
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
+STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
 
 
 def echoed(datatype: str) -> Array:
@@ -64,6 +65,60 @@ def test_tensors_of_every_form_never_come_to_python(tiny_store: Path, start_gate
         asked.parameters["binary_data_output"].bool_param = False
         answer = oip.ModelInferResponse.FromString(infer(asked.SerializeToString(), timeout=PATIENCE_S))
         assert (list(answer.outputs[0].contents.fp32_contents), declined(gateway)) == ([0, 1, 1, 0], 2)
+
+
+def test_streams_messages_are_answered_in_their_order_by_whoever_can(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    """Every third message is Python's to refuse, and the slow ones are overtaken by none."""
+    gateway = start_gateway(tiny_store)
+    messages = []
+    for number in range(60):
+        asked = request("FP32", output="nonsense" if number % 3 == 2 else "")
+        if number % 3 == 0:
+            asked = oip.ModelInferRequest.FromString(rounds(300))
+        asked.id = f"message-{number}"
+        asked.parameters["triton_enable_empty_final_response"].bool_param = number % 2 == 0
+        messages.append(asked.SerializeToString())
+    with connected(gateway.address) as channel:
+        answers = [
+            oip.ModelStreamInferResponse.FromString(raw)
+            for raw in stream(channel, STREAM)(iter(messages), timeout=PATIENCE_S)
+        ]
+    assert [answer.infer_response.id for answer in answers] == [f"message-{number}" for number in range(60)]
+    for number, answer in enumerate(answers):
+        response = answer.infer_response
+        refused = number % 3 == 2
+        assert answer.error_message.startswith("OUTPUT_UNKNOWN: ") == refused
+        assert bool(response.raw_output_contents) != refused
+        assert response.parameters["triton_final_response"].bool_param == (number % 2 == 0)
+    assert declined(gateway) == 20
+    counted = {dict(labels)["code"]: count for labels, count in metrics(gateway, "turnout_rpc_messages_total").items()}
+    assert counted == {"OK": 40, "INVALID_ARGUMENT": 20}
+    calls = metrics(gateway, "turnout_rpc_duration_seconds_count")
+    assert calls[("code", "OK"), ("method", STREAM)] == 1
+
+
+def test_a_stream_whose_errors_are_to_end_it_is_pythons(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    messages = [request("FP32", output=output).SerializeToString() for output in ("", "", "nonsense", "")]
+    with connected(gateway.address) as channel:
+        answers = stream(channel, STREAM)(iter(messages), timeout=PATIENCE_S, metadata=[("triton_grpc_error", "True")])
+        assert [next(answers), next(answers)]
+        with pytest.raises(grpc.RpcError, match="nonsense"):
+            next(answers)
+
+
+def test_a_stream_that_half_closes_gets_what_it_asked_for_while_the_gateway_ends(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(tiny_store)
+    with connected(gateway.address) as channel:
+        answers = stream(channel, STREAM)(iter([rounds(1_000)] * 3), timeout=PATIENCE_S)
+        eventually(lambda: sum(metrics(gateway, "turnout_requests_in_flight").values()) > 0)
+        gateway.process.terminate()
+        assert len(list(answers)) == 3
+    assert answers.code() is grpc.StatusCode.OK
 
 
 def rounds(count: int) -> bytes:

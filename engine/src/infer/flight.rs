@@ -19,7 +19,7 @@ use crate::call::{self, Outcome};
 use crate::decide::Decision;
 use crate::error::{Error, Kind};
 use crate::oip::Output;
-use crate::spans::{Context, End, Span, Spans, Start, TraceId, trace_id};
+use crate::spans::{Context, End, Span, Start, TraceId, trace_id};
 use crate::tensor::Tensor;
 
 /// Digits of the longest number, and what stands before it.
@@ -60,20 +60,16 @@ pub struct Draft {
     unit: String,
     request_id: String,
     trace: TraceId,
-    /// The call's span, if that is recorded, else the caller's.
+    /// The request's span, if that is recorded, else the caller's.
     context: Option<Context>,
     span: Option<Arc<Span>>,
 }
 
 impl Draft {
-    /// Takes down what the caller said; None where Python has to read what it says of its trace.
-    pub fn of(
-        method: &'static str,
-        head: &call::Head,
-        (unit, request_id): (&str, &str),
-        spans: Option<&Spans>,
-    ) -> Option<Self> {
-        let span = match spans.map_or(Start::Quiet, |spans| spans.start(method, head)) {
+    /// Takes down what the caller said; None where Python has to read what it says of its trace, which begins with
+    /// `start`.
+    pub fn of(method: &'static str, head: &call::Head, (unit, request_id): (&str, &str), start: Start) -> Option<Self> {
+        let span = match start {
             Start::Odd => return None,
             Start::Quiet => None,
             Start::Recorded(span) => Some(span),
@@ -140,7 +136,7 @@ impl Flight {
         self.draft.set(None);
     }
 
-    /// Returns the span of its call, if that is recorded.
+    /// Returns its span, if that is recorded.
     pub fn span(&self) -> Option<Arc<Span>> {
         let draft = self.draft.take();
         let span = draft.as_ref().and_then(|draft| draft.span.clone());
@@ -257,7 +253,7 @@ impl Flight {
         Some(Settled { number, method, unit, request_id, arrived, span })
     }
 
-    /// Ends the call's span, if it is recorded.
+    /// Ends its span, if that is recorded.
     fn trace(&self, settled: Option<Settled>, fate: Fate) {
         let Some(settled) = settled else { return };
         if let (Some(spans), Some(span)) = (&self.plane.spans, &settled.span) {

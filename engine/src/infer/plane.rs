@@ -118,7 +118,10 @@ pub struct Plane {
     view: ArcSwapOption<View>,
     shares: Mutex<Shares>,
     shards: Mutex<HashMap<usize, UnboundedSender<Nudge>>>,
+    /// Calls in progress.
     inside: AtomicUsize,
+    /// Streams' messages in progress.
+    messages: AtomicUsize,
     declined: AtomicU64,
     open: AtomicBool,
     started: Instant,
@@ -141,6 +144,7 @@ impl Plane {
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),
             shards: Mutex::default(),
             inside: AtomicUsize::new(0),
+            messages: AtomicUsize::new(0),
             declined: AtomicU64::new(0),
             open: AtomicBool::new(true),
             started,
@@ -184,12 +188,17 @@ impl Plane {
         self.inside.load(Relaxed)
     }
 
-    /// Returns how many calls were left to Python.
+    /// Returns how many messages of streams are being answered.
+    pub fn messages(&self) -> usize {
+        self.messages.load(Relaxed)
+    }
+
+    /// Returns how many calls and messages were left to Python.
     pub fn declined(&self) -> u64 {
         self.declined.load(Relaxed)
     }
 
-    /// Notes that a call is left to Python.
+    /// Notes that a call or a message is left to Python.
     pub fn decline(&self) {
         self.declined.fetch_add(1, Relaxed);
     }
@@ -199,9 +208,18 @@ impl Plane {
         if !self.open.load(Relaxed) {
             return None;
         }
-        let inside = Inside { plane: self.clone() };
+        let inside = Inside { plane: self.clone(), counter: |plane| &plane.inside };
         let others = self.inside.fetch_add(1, Relaxed);
         (others < self.settings.concurrent_calls).then_some(inside)
+    }
+
+    /// Does the same for a message of a stream: that is part of a call that Python has let in.
+    pub fn enter_message(self: &Arc<Self>) -> Option<Inside> {
+        if !self.open.load(Relaxed) {
+            return None;
+        }
+        self.messages.fetch_add(1, Relaxed);
+        Some(Inside { plane: self.clone(), counter: |plane| &plane.messages })
     }
 
     /// Returns what divides the run threads.
@@ -234,13 +252,14 @@ impl Plane {
     }
 }
 
-/// A call in progress.
+/// A call, or a message of a stream, in progress.
 pub struct Inside {
     plane: Arc<Plane>,
+    counter: fn(&Plane) -> &AtomicUsize,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.plane.inside.fetch_sub(1, Relaxed);
+        (self.counter)(&self.plane).fetch_sub(1, Relaxed);
     }
 }

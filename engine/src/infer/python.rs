@@ -102,6 +102,11 @@ impl Plane {
     fn inside(&self) -> usize {
         self.inner.inside()
     }
+
+    #[getter]
+    fn messages(&self) -> usize {
+        self.inner.messages()
+    }
 }
 
 /// See `turnout_engine.pyi`.

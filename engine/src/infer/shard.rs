@@ -16,11 +16,13 @@ use crate::batch::Ns;
 use crate::call::{self, Outcome, Unary};
 use crate::decide::{Decision, decide};
 use crate::error::Error;
-use crate::oip::InferRequest;
+use crate::oip::{InferRequest, StreamRequest};
+use crate::spans::{Parent, Start};
 use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
 const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
+const MODEL_STREAM_INFER: &str = "inference.GRPCInferenceService/ModelStreamInfer";
 pub const RANK: &str = "turnout.v1.RankingService/Rank";
 pub const PREDICT_PRICE: &str = "turnout.v1.PricingService/PredictPrice";
 pub const RECOMMEND: &str = "turnout.v1.RecommendationService/Recommend";
@@ -36,13 +38,23 @@ pub struct Shard {
     random: Cell<u64>,
 }
 
-/// A call.
+/// A message with its call.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     method: &'static str,
     head: &'a call::Head,
     message: &'a Bytes,
     came: Instant,
+    origin: Origin<'a>,
+}
+
+/// What a message came as.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// A call's only one.
+    Call,
+    /// One of a stream's, whose call Python has counted and let in; with its span, if that is recorded.
+    Stream(Option<&'a Parent>),
 }
 
 impl Unary for Shard {
@@ -51,18 +63,37 @@ impl Unary for Shard {
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
-        let call = |method| Call { method, head, message, came: Instant::now() };
+        let call = |method| Call { method, head, message, came: Instant::now(), origin: Origin::Call };
         match &*head.path {
             MODEL_INFER => {
                 let call = call(MODEL_INFER);
-                let as_sent = self.plane.settings.answers_as_sent;
-                let request = InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw());
-                self.answer_as(call, request).await
+                self.answer_as(call, self.tensors(head, message).as_ref()).await
             }
-            RANK => self.answer_as(call(RANK), RankRequest::parse(message, head)).await,
-            PREDICT_PRICE => self.answer_as(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head)).await,
-            RECOMMEND => self.answer_as(call(RECOMMEND), RecommendRequest::parse(message, head)).await,
+            RANK => self.answer_as(call(RANK), RankRequest::parse(message, head).as_ref()).await,
+            PREDICT_PRICE => {
+                self.answer_as(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head).as_ref()).await
+            }
+            RECOMMEND => self.answer_as(call(RECOMMEND), RecommendRequest::parse(message, head).as_ref()).await,
             _ => Outcome::Declined,
+        }
+    }
+
+    /// Where errors are to be the call's own status, Python answers the whole stream.
+    fn takes_messages(&self, head: &call::Head) -> bool {
+        let errors_end_it = || head.get("triton_grpc_error").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        head.path == MODEL_STREAM_INFER && !errors_end_it()
+    }
+
+    async fn answer_one(&self, head: &call::Head, parent: Option<&Parent>, message: &Bytes) -> Outcome {
+        let origin = Origin::Stream(parent);
+        let call = Call { method: MODEL_STREAM_INFER, head, message, came: Instant::now(), origin };
+        let request = self.tensors(head, message).map(StreamRequest);
+        match self.answer_as(call, request.as_ref()).await {
+            // An error is an answer too, and the stream goes on.
+            Outcome::Refused(error) => {
+                request.map_or(Outcome::Declined, |request| Outcome::Answer(request.failed(&error)))
+            }
+            outcome => outcome,
         }
     }
 }
@@ -77,10 +108,20 @@ impl Shard {
         Self { plane, driver, here, random }
     }
 
-    /// Answers what was read of a call's message, if it could be.
-    async fn answer_as<Q: Question>(&self, call: Call<'_>, question: Option<Q>) -> Outcome {
+    /// Reads a `ModelInferRequest` whose answer is to be raw.
+    fn tensors<'a>(&self, head: &'a call::Head, message: &'a Bytes) -> Option<InferRequest<'a>> {
+        let as_sent = self.plane.settings.answers_as_sent;
+        InferRequest::parse(message, head).filter(|request| !as_sent || request.is_raw())
+    }
+
+    /// Answers what was read of a message, if it could be.
+    async fn answer_as<Q: Question>(&self, call: Call<'_>, question: Option<&Q>) -> Outcome {
         let departed = question.and_then(|question| {
-            let (flight, load) = self.depart(call, &question, self.plane.enter()?)?;
+            let inside = match call.origin {
+                Origin::Call => self.plane.enter()?,
+                Origin::Stream(_) => self.plane.enter_message()?,
+            };
+            let (flight, load) = self.depart(call, question, inside)?;
             Some((question, flight, load))
         });
         let Some((question, flight, load)) = departed else {
@@ -91,7 +132,7 @@ impl Shard {
             Ok(ready) => self.driver.run(ready).await,
             Err(error) => Err(error),
         };
-        flight.land(&question, ended)
+        flight.land(question, ended)
     }
 
     /// Decides, and makes the inputs. None where Python has to answer; then nothing has been counted.
@@ -112,8 +153,7 @@ impl Shard {
         let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
         let level = question.level();
         let place = (self.plane.clone(), self.here.clone());
-        let spans = self.plane.spans.as_ref();
-        let draft = Draft::of(call.method, call.head, (ask.unit(), question.request_id()), spans)?;
+        let draft = Draft::of(call.method, call.head, (ask.unit(), question.request_id()), self.start(call))?;
         let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
         if let Some(error) = self.driver.refusal(&servable, level, call.came) {
@@ -139,6 +179,15 @@ impl Shard {
         let span = self.plane.spans.as_ref().and_then(|_| flight.span());
         let nbytes = call.message.len() as u64;
         Some((flight, Ok(Ready { servable, prepared, nbytes, input_ns, level, deadline, span })))
+    }
+
+    /// Returns what tracing says of a message.
+    fn start(&self, call: Call<'_>) -> Start {
+        match (&self.plane.spans, call.origin) {
+            (None, _) | (_, Origin::Stream(None)) => Start::Quiet,
+            (Some(spans), Origin::Call) => spans.start(call.method, call.head),
+            (Some(spans), Origin::Stream(Some(parent))) => spans.start_message(parent),
+        }
     }
 
     /// Returns the mirrors that are to get a copy of a request, if it is answered.

@@ -3,14 +3,14 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::net::head::Refusal;
-use crate::net::message::{PREFIX_SIZE, prefix};
+use crate::net::message::{framed, prefix};
 use crate::net::status::{Status, Value};
 
 /// A framed answer of so few bytes is left with h2, whatever the client's windows are: it is bounded by the streams.
@@ -47,14 +47,19 @@ impl Answer {
     /// Sends `message`, which has no prefix, and OK.
     pub async fn answer(&mut self, message: Bytes) -> Result<(), Gone> {
         if message.len() >= LARGE {
-            self.send(Bytes::copy_from_slice(&prefix(message.len()))).await?;
-            self.send(message).await?;
+            self.send_message(message).await?;
             return self.ok();
         }
-        let mut data = BytesMut::with_capacity(PREFIX_SIZE + message.len());
-        data.extend_from_slice(&prefix(message.len()));
-        data.extend_from_slice(&message);
-        self.answer_framed(data.freeze()).await
+        self.answer_framed(framed(&message)).await
+    }
+
+    /// Sends `message`, which has no prefix, as one of several.
+    pub async fn send_message(&mut self, message: Bytes) -> Result<(), Gone> {
+        if message.len() < LARGE {
+            return self.send(framed(&message)).await;
+        }
+        self.send(Bytes::copy_from_slice(&prefix(message.len()))).await?;
+        self.send(message).await
     }
 
     /// Sends a message that stands behind its prefix, and OK.

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::call::Head;
 use crate::net::connection::State;
 use crate::net::status::Status;
+use crate::spans::Parent;
 
 /// What happens to a call that Python answers.
 pub enum Event {
@@ -42,8 +43,8 @@ pub enum Reply {
     Send(Bytes),
     /// The end.
     End(Status),
-    /// The next message is wanted.
-    More,
+    /// The next message is wanted. With the first wish comes the call's span, if that is recorded.
+    More(Option<Box<Parent>>),
 }
 
 impl Reply {

@@ -22,7 +22,7 @@ use crate::net::inflate::{Encoding, inflated};
 use crate::net::message::{Broken, Message, Reader};
 use crate::net::python;
 use crate::net::shard::Shard;
-use crate::net::status;
+use crate::net::{status, stream};
 
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
@@ -82,7 +82,8 @@ impl<U: Unary> Call<U> {
     async fn run(&mut self, opening: Opening) -> Result<(), Over> {
         let Opening { head, streaming, .. } = opening;
         if streaming.client {
-            return python::conversation(self, head).await;
+            let here = self.shard.unary.takes_messages(&head);
+            return if here { stream::answers(self, head).await } else { python::conversation(self, head).await };
         }
         let limit = self.shard.settings.max_message_bytes;
         let message = self.ends.race(&mut self.answer, only(&mut self.reader, self.encoding, limit)).await??;
@@ -133,7 +134,7 @@ pub async fn plain(message: Message, encoding: Encoding, limit: usize) -> Result
 }
 
 /// Returns what a native handler does, or None where it panics: that is its call's end, and no other's.
-async fn unpanicked(answering: impl Future<Output = Outcome>) -> Option<Outcome> {
+pub async fn unpanicked(answering: impl Future<Output = Outcome>) -> Option<Outcome> {
     let mut answering = pin!(answering);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
         Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),

@@ -18,6 +18,7 @@ mod server;
 mod shard;
 mod sockets;
 mod status;
+mod stream;
 mod wire;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ pub use sockets::listener;
 pub use status::{Status, Value, status_of};
 
 use crate::call::{Head, Outcome, Unary};
+use crate::spans::Parent;
 
 /// Bytes on a stream before any was taken. A client that has not heard of it yet goes by 65,535.
 pub const WINDOW: usize = 256 * 1024;
@@ -74,6 +76,14 @@ impl Unary for Nothing {
     }
 
     async fn answer(&self, _head: &Head, _message: &bytes::Bytes) -> Outcome {
+        Outcome::Declined
+    }
+
+    fn takes_messages(&self, _head: &Head) -> bool {
+        false
+    }
+
+    async fn answer_one(&self, _head: &Head, _parent: Option<&Parent>, _message: &bytes::Bytes) -> Outcome {
         Outcome::Declined
     }
 }

@@ -10,7 +10,7 @@ use crate::net::message::{Broken, Message};
 use crate::net::status::OK;
 
 /// Python hears of what was sent when it is so many bytes; it waits when twice as many have not been.
-const SENT_EVERY: usize = 32 * 1024;
+pub const SENT_EVERY: usize = 32 * 1024;
 
 /// One message each way.
 pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
@@ -22,7 +22,7 @@ pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> 
                 return Ok(call.answer.answer_framed(data).await?);
             }
             Reply::End(status) => return Err(Over::Status(status)),
-            Reply::Send(_) | Reply::More => {} // there is nothing of the kind in such a call
+            Reply::Send(_) | Reply::More(_) => {} // there is nothing of the kind in such a call
         }
     }
 }
@@ -63,7 +63,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
             }
         };
         match next {
-            Next::Reply(Reply::More) => wanted = true,
+            Next::Reply(Reply::More(_)) => wanted = true,
             Next::Reply(reply) => {
                 if said(call, &handle, reply, &mut sent).await? == Said::All {
                     return Ok(());
@@ -82,7 +82,8 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     }
 }
 
-fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> Handle {
+/// Tells Python of a call.
+pub fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> Handle {
     call.shard.bridge.begin(head, message, &call.connection)
 }
 
@@ -120,6 +121,6 @@ async fn said<U: Unary>(call: &mut Call<U>, handle: &Handle, reply: Reply, sent:
             Ok(Said::All)
         }
         Reply::End(status) => Err(Over::Status(status)),
-        Reply::More => Ok(Said::Some),
+        Reply::More(_) => Ok(Said::Some),
     }
 }

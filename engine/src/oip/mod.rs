@@ -10,6 +10,7 @@ pub mod python;
 pub mod request;
 pub mod response;
 pub mod signature;
+pub mod stream;
 #[cfg(test)]
 pub mod testing;
 pub mod texts;
@@ -19,3 +20,4 @@ pub use prepare::{Prepared, prepare};
 pub use request::InferRequest;
 pub use response::{Head, Output, encode, fits};
 pub use signature::Signature;
+pub use stream::StreamRequest;

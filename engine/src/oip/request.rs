@@ -59,6 +59,8 @@ pub struct InferRequest<'a> {
     pub raw: Vec<Bytes>,
     /// Whether the answer is to be raw whatever the inputs are.
     pub wants_raw: bool,
+    /// Whether a stream's answer is to say that it is the request's last.
+    pub wants_final: bool,
 }
 
 /// A parameter's value, as far as it matters.
@@ -78,6 +80,7 @@ struct Parameters<'a> {
     unit: Option<Parameter<'a>>,
     timeout: Option<Parameter<'a>>,
     priority: Option<Parameter<'a>>,
+    wants_final: Option<Parameter<'a>>,
     raw_answer: Option<Parameter<'a>>,
     sequence: Option<Parameter<'a>>,
 }
@@ -124,6 +127,7 @@ impl<'a> InferRequest<'a> {
         let timeout_us = count(parameters.timeout)?.filter(|&timeout| timeout > 0);
         let priority = count(parameters.priority)?.unwrap_or_default();
         let wants_raw = parameters.raw_answer.is_some();
+        let wants_final = matches!(parameters.wants_final, Some(Parameter::Bool(true)));
         let request = Self {
             name,
             version,
@@ -136,6 +140,7 @@ impl<'a> InferRequest<'a> {
             outputs,
             raw,
             wants_raw,
+            wants_final,
             message,
         };
         request.ask(head).ok_or(Odd)?;
@@ -261,6 +266,7 @@ impl<'a> Parameters<'a> {
             "priority" => &mut self.priority,
             "binary_data_output" => &mut self.raw_answer,
             "sequence_id" => &mut self.sequence,
+            "triton_enable_empty_final_response" => &mut self.wants_final,
             _ => return Ok(()),
         };
         *place = Some(parameter.unwrap_or(Parameter::Nothing));

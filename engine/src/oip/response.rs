@@ -74,41 +74,60 @@ fn length_of(head: &Head, id: &str, request_id: usize, outputs: &[Output<'_>]) -
 /// `id` is the request's own, `request_id` the one in our records.
 pub fn encode(head: &Head, id: &str, request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
     let length = length_of(head, id, request_id.len(), outputs)?;
-    let id_value = field_len(request_id.len());
-    let id_entry = field_len(REQUEST_ID.len()) + field_len(id_value);
     let mut message = Vec::with_capacity(length);
-    message.extend_from_slice(&head.model);
-    put_text(&mut message, 3, id);
-    message.extend_from_slice(&head.before);
-    put_head(&mut message, 4, id_entry);
-    put_bytes(&mut message, 1, REQUEST_ID.as_bytes());
-    put_head(&mut message, 2, id_value);
-    put_bytes(&mut message, 3, request_id.as_bytes());
-    message.extend_from_slice(&head.after);
-    for output in outputs {
-        put_head(&mut message, 5, tensor_len(output));
-        put_text(&mut message, 1, output.name);
-        put_text(&mut message, 2, name_of(output.dtype));
-        if !output.dims.is_empty() {
-            put_head(&mut message, 3, dims_len(output.dims));
-            for &size in output.dims {
-                put_varint(&mut message, size as u64);
-            }
-        }
-    }
-    for output in outputs {
-        put_head(&mut message, 6, raw_len(output.data));
-        match output.data {
-            Elements::Raw(raw) => message.extend_from_slice(raw),
-            Elements::Texts(texts) => texts::encode(&mut message, texts),
-        }
-    }
+    put(&mut message, head, id, &[], request_id, outputs);
     debug_assert_eq!(message.len(), length);
     Some(Bytes::from(message))
 }
 
+/// Returns an answer as a stream has it, a `ModelStreamInferResponse`; else as `encode`. `first` are entries of its
+/// parameters, written, that come before all others.
+pub fn encode_streamed(head: &Head, id: &str, first: &[u8], request_id: &str, outputs: &[Output<'_>]) -> Option<Bytes> {
+    let length = length_of(head, id, request_id.len(), outputs)? + first.len();
+    if field_len(length) > MESSAGE_LIMIT {
+        return None;
+    }
+    let mut message = Vec::with_capacity(field_len(length));
+    put_head(&mut message, 2, length);
+    put(&mut message, head, id, first, request_id, outputs);
+    debug_assert_eq!(message.len(), field_len(length));
+    Some(Bytes::from(message))
+}
+
+fn put(message: &mut Vec<u8>, head: &Head, id: &str, first: &[u8], request_id: &str, outputs: &[Output<'_>]) {
+    let id_value = field_len(request_id.len());
+    let id_entry = field_len(REQUEST_ID.len()) + field_len(id_value);
+    message.extend_from_slice(&head.model);
+    put_text(message, 3, id);
+    message.extend_from_slice(first);
+    message.extend_from_slice(&head.before);
+    put_head(message, 4, id_entry);
+    put_bytes(message, 1, REQUEST_ID.as_bytes());
+    put_head(message, 2, id_value);
+    put_bytes(message, 3, request_id.as_bytes());
+    message.extend_from_slice(&head.after);
+    for output in outputs {
+        put_head(message, 5, tensor_len(output));
+        put_text(message, 1, output.name);
+        put_text(message, 2, name_of(output.dtype));
+        if !output.dims.is_empty() {
+            put_head(message, 3, dims_len(output.dims));
+            for &size in output.dims {
+                put_varint(message, size as u64);
+            }
+        }
+    }
+    for output in outputs {
+        put_head(message, 6, raw_len(output.data));
+        match output.data {
+            Elements::Raw(raw) => message.extend_from_slice(raw),
+            Elements::Texts(texts) => texts::encode(message, texts),
+        }
+    }
+}
+
 /// Appends a text, if there is one: proto3 leaves empty ones out.
-fn put_text(into: &mut Vec<u8>, number: u8, text: &str) {
+pub fn put_text(into: &mut Vec<u8>, number: u8, text: &str) {
     if !text.is_empty() {
         put_bytes(into, number, text.as_bytes());
     }
@@ -125,7 +144,7 @@ fn put_text_parameter(into: &mut Vec<u8>, key: &str, text: &str) {
 }
 
 /// Appends an entry of the map of parameters; `value` is a whole `InferParameter`.
-fn put_parameter(into: &mut Vec<u8>, key: &str, value: &[u8]) {
+pub fn put_parameter(into: &mut Vec<u8>, key: &str, value: &[u8]) {
     put_head(into, 4, field_len(key.len()) + field_len(value.len()));
     put_bytes(into, 1, key.as_bytes());
     put_bytes(into, 2, value);

@@ -28,6 +28,22 @@ impl Context {
     }
 }
 
+/// A span of Python's that others are below.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    pub context: Context,
+    /// `tracestate`.
+    pub state: String,
+}
+
+impl Parent {
+    /// Returns the span that a `traceparent` and a `tracestate` of our own name; None where they name none.
+    pub fn new(traceparent: &str, state: String) -> Option<Self> {
+        let context = Context::parse(traceparent).filter(Context::is_valid)?;
+        Some(Self { context, state })
+    }
+}
+
 /// Returns the id of the trace that a `traceparent` names, whatever its version; zeros where it is malformed.
 ///
 /// The twin of `journal.columns.trace_id`.

@@ -10,6 +10,6 @@ mod sampler;
 mod span;
 
 pub use buffer::Batch;
-pub use context::{Context, SpanId, TraceId, trace_id};
+pub use context::{Context, Parent, SpanId, TraceId, trace_id};
 pub use sampler::Settings;
 pub use span::{End, Span, Spans, Start};

@@ -8,7 +8,8 @@ const SPANS: u8 = 2;
 /// `SpanFlags`: what follows is known, and is so.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
-const ERROR: &[u8] = &[3 << 3, 2];
+/// `Status`, which is an error's.
+const ERROR: [u8; 2] = [3 << 3, 2];
 
 /// `Span.SpanKind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub struct Head<'a> {
     /// In nanoseconds since the epoch.
     pub started: u64,
     pub ended: u64,
-    pub is_error: bool,
+    /// What to say of an error, which may be nothing; None for a span that went well.
+    pub error: Option<&'a str>,
 }
 
 /// A span being written.
@@ -56,7 +58,14 @@ impl Writer {
         body.extend_from_slice(&[6 << 3, head.kind as u8]);
         put_fixed64(&mut body, 7, head.started);
         put_fixed64(&mut body, 8, head.ended);
-        put_bytes(&mut body, 15, if head.is_error { ERROR } else { &[] });
+        let mut status = Vec::new();
+        if let Some(text) = head.error {
+            if !text.is_empty() {
+                put_bytes(&mut status, 2, text.as_bytes());
+            }
+            status.extend_from_slice(&ERROR);
+        }
+        put_bytes(&mut body, 15, &status);
         put_varint(&mut body, 16 << 3 | 5);
         body.extend_from_slice(&flags(head.remote).to_le_bytes());
         Self { body }

@@ -1,9 +1,9 @@
-//! The spans of calls, queues and runs.
+//! The spans of calls, streams' messages, queues and runs.
 
 use std::sync::Arc;
 
 use super::buffer::{Batch, Buffer};
-use super::context::{Context, SpanId, state};
+use super::context::{Context, Parent, SpanId, state};
 use super::ids;
 use super::otlp::{Head, Kind, Writer};
 use super::sampler::Settings;
@@ -11,6 +11,7 @@ use crate::call;
 use crate::decide::Decision;
 use crate::infer::record::Timing;
 
+const MESSAGE: &str = "turnout.message";
 const QUEUE: &str = "turnout.queue";
 const RUN: &str = "turnout.run";
 const ROWS: &str = "turnout.batch.rows";
@@ -18,15 +19,24 @@ const ROWS: &str = "turnout.batch.rows";
 const SERVER_FAULTS: [&str; 6] =
     ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
 
-/// The span of a call that is recorded, until it ends.
+/// The span of a request that is recorded, until it ends.
 #[derive(Debug)]
 pub struct Span {
     pub context: Context,
-    /// The caller's.
+    /// The caller's; for a message, its call's.
     parent: Option<SpanId>,
-    /// `tracestate`, as the caller's span has it.
+    /// `tracestate`, as the parent has it.
     state: String,
-    method: &'static str,
+    of: Of,
+}
+
+/// What a request came as.
+#[derive(Debug, PartialEq)]
+enum Of {
+    /// A call of this method.
+    Call(&'static str),
+    /// A message of a stream.
+    Message,
 }
 
 /// What tracing says of a call that begins.
@@ -81,10 +91,17 @@ impl Spans {
         let Some(state) = state(said) else { return Start::Odd };
         let context = Context { trace, span: ids::span_id(), sampled: true };
         let parent = parent.map(|parent| parent.span);
-        Start::Recorded(Arc::new(Span { context, parent, state, method }))
+        Start::Recorded(Arc::new(Span { context, parent, state, of: Of::Call(method) }))
     }
 
-    /// Ends a call: its span, and that of its time in a queue.
+    /// Begins a message of a stream, whose call's span is `parent`, and recorded.
+    pub fn start_message(&self, parent: &Parent) -> Start {
+        let Parent { context: Context { trace, span, .. }, state } = parent;
+        let context = Context { trace: *trace, span: ids::span_id(), sampled: true };
+        Start::Recorded(Arc::new(Span { context, parent: Some(*span), state: state.clone(), of: Of::Message }))
+    }
+
+    /// Ends a call or a message: its span, and that of its time in a queue.
     pub fn ended(&self, span: &Span, end: &End<'_>) {
         let mut bytes = Vec::with_capacity(1024);
         let waited = end.timing.filter(|timing| timing.started > 0);
@@ -93,22 +110,30 @@ impl Spans {
             let queue = child(span, &ids::span_id(), QUEUE, ended - timing.queue.min(ended), ended);
             queue.end(&mut bytes);
         }
-        let is_error = SERVER_FAULTS.contains(&end.code);
+        let (name, kind, remote, error) = match span.of {
+            Of::Call(method) => {
+                (method, Kind::Server, span.parent.is_some(), SERVER_FAULTS.contains(&end.code).then_some(""))
+            }
+            // Whoever's fault it was: no status of the call's will tell of it.
+            Of::Message => (MESSAGE, Kind::Internal, false, (!end.reason.is_empty()).then_some(end.reason)),
+        };
         let mut call = Writer::new(&Head {
             trace: &span.context.trace,
             span: &span.context.span,
             state: &span.state,
             parent: span.parent.as_ref(),
-            remote: span.parent.is_some(),
-            name: span.method,
-            kind: Kind::Server,
+            remote,
+            name,
+            kind,
             started: end.started,
             ended: end.ended,
-            is_error,
+            error,
         });
         let decision = end.decision;
-        call.text("rpc.system.name", "grpc");
-        call.text("rpc.method", span.method);
+        if let Of::Call(method) = span.of {
+            call.text("rpc.system.name", "grpc");
+            call.text("rpc.method", method);
+        }
         call.text("turnout.route", &decision.route);
         call.text("turnout.target", &decision.target);
         call.text("turnout.reason", decision.reason.name());
@@ -123,7 +148,7 @@ impl Spans {
         if !end.reason.is_empty() {
             call.text("turnout.error.reason", end.reason);
         }
-        if is_error {
+        if error.is_some() {
             call.text("error.type", end.code);
         }
         call.end(&mut bytes);
@@ -164,7 +189,7 @@ fn child(of: &Span, id: &SpanId, name: &str, started: u64, ended: u64) -> Writer
         kind: Kind::Internal,
         started,
         ended,
-        is_error: false,
+        error: None,
     })
 }
 

@@ -195,13 +195,18 @@ class EnginePlane:
 
     @property
     def declined(self) -> int:
-        """How many calls that it could have answered were left to Python."""
+        """How many calls, and messages of streams, that it could have answered were left to Python."""
         return self.inner.declined
 
     @property
     def inside(self) -> int:
         """How many calls are in progress."""
         return self.inner.inside
+
+    @property
+    def messages(self) -> int:
+        """How many messages of streams are being answered."""
+        return self.inner.messages
 
 
 def _finite(value: float) -> float:

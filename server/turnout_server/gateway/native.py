@@ -209,7 +209,10 @@ class NativePlane:
                 runner.include(runs)
         for method, told, requests in ended.requests:
             self._instruments.include_requests(requests)
-            self._instruments.include_rpcs(method, self._status_of(told), requests.took)
+            if method in _STREAMS:  # Python has counted the call
+                self._instruments.record_message(method, self._status_of(told), requests.took.observations)
+            else:
+                self._instruments.include_rpcs(method, self._status_of(told), requests.took)
         for method, code, problem, context in ended.problems:
             if code in _OURS:
                 ids = {} if context is None else dict(zip(("trace_id", "span_id"), context, strict=True))
@@ -235,6 +238,7 @@ def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], 
         done.wait(PATIENCE_S)
 
 
-_DECLINED = "Inferences that the engine left to Python, which answered or refused them."
+_DECLINED = "Inferences, calls and messages of streams, that the engine left to Python, which answered or refused them."
 _LOST = "Spans that the engine had no room for: the collector takes them too slowly, or not at all."
+_STREAMS = {"inference.GRPCInferenceService/ModelStreamInfer"}
 _OURS = {ModelFailedError.reason, TurnoutError.reason}

@@ -177,6 +177,14 @@ class Spans:
         span = trace.get_current_span()
         return span.get_span_context() if span.is_recording() else None
 
+    def passed_on(self) -> tuple[str, str] | None:
+        """Return that span as `traceparent` and `tracestate`, for whoever makes others below it."""
+        span = self.current()
+        if span is None:
+            return None
+        ids = trace.format_trace_id(span.trace_id), trace.format_span_id(span.span_id)
+        return f"00-{ids[0]}-{ids[1]}-{span.trace_flags:02x}", span.trace_state.to_header()
+
     def end(self, span: Span, code: str, reason: str = "") -> None:
         """End a call's span.
 

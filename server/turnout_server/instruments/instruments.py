@@ -174,10 +174,10 @@ class Instruments:
         """Count a call: *method* as registered (`package.Service/Method`), *code* a gRPC status code's name."""
         self._rpc_of(method, code).add(took_ns)
 
-    def record_message(self, method: str, code: str) -> None:
-        """Count a message of a stream, *code* as if it were a call."""
+    def record_message(self, method: str, code: str, times: int = 1) -> None:
+        """Count messages of streams, *code* as if each were a call."""
         key = method, code
-        self._messages[key] = self._messages.get(key, 0) + 1
+        self._messages[key] = self._messages.get(key, 0) + times
 
     def include_rpcs(self, method: str, code: str, took: Counted) -> None:
         """Count calls that ended alike elsewhere."""

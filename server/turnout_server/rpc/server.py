@@ -90,6 +90,8 @@ async def listening(
         ConfigurationError: the address cannot be listened on.
     """
     inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
+    # A stream is in the gate, and its handler gone while the engine answers the rest of it.
+    elsewhere: Callable[[], int] = int if native is None else lambda: native.plane.inside + native.plane.messages
     gate = Gate(limits.concurrent_calls, inside)
     health = Health(service.full_name for service in services)
     everything = {**services, HEALTH: health}
@@ -107,7 +109,7 @@ async def listening(
     if data_plane == "engine":
         answers = native is not None and not checks and (native.plane.traces or not spans.enabled)
         plane = native.plane.inner if native is not None and answers else None
-        server = EngineTransport(methods, limits, plane, errors=errors)
+        server = EngineTransport(methods, limits, plane, errors=errors, span=spans.passed_on)
     else:
         server = GrpcioTransport(methods, limits, errors=errors)
     host, port = parse_address(address, "listen")
@@ -121,7 +123,7 @@ async def listening(
             native.plane.close()
         _log.info("draining", calls=gate.inside + inside(), grace_s=grace_s)
         try:
-            if not await _drained(gate, inside, grace_s):
+            if not await _drained(gate, elsewhere, grace_s):
                 _log.warning("the grace period is over; cancelling calls", calls=gate.inside + inside())
         finally:
             await server.say_goodbye()

@@ -39,6 +39,7 @@ class _Module(Protocol):
 
 READERS: Mapping[str, Callable[[bytes], Prepare]] = {
     "inference.GRPCInferenceService/ModelInfer": codec.copied,
+    "inference.GRPCInferenceService/ModelStreamInfer": codec.copied,
     "turnout.v1.RankingService/Rank": ranking.copied,
     "turnout.v1.PricingService/PredictPrice": pricing.copied,
     "turnout.v1.RecommendationService/Recommend": recommendation.copied,

@@ -55,6 +55,7 @@ class EngineTransport:
         plane: Plane | None = None,
         *,
         errors: ErrorForm = "trailers_only",
+        span: Callable[[], tuple[str, str] | None] = lambda: None,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -63,6 +64,7 @@ class EngineTransport:
             limits: how large messages may be.
             plane: answers what it can of them by itself; None for nothing.
             errors: how they travel.
+            span: returns that of the call that is being handled, if it is recorded, as `traceparent` and `tracestate`.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -76,6 +78,7 @@ class EngineTransport:
             plane=plane,
         )
         self._methods = methods
+        self._span = span
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, EngineCall] = {}
         self._events: deque[Event] = deque()
@@ -163,7 +166,7 @@ class EngineTransport:
         _, number, path, metadata, peer, deadline, message = event
         method = self._methods[path]
         kind: type[EngineCall] = StreamingCall if method.client_streaming or method.server_streaming else UnaryCall
-        call = kind(self._engine, self._calls, number, method)
+        call = kind(self._engine, self._calls, number, method, self._span)
         call.metadata = metadata
         call.address = peer
         call.deadline = deadline
@@ -174,9 +177,17 @@ class EngineTransport:
 class EngineCall:
     """One call; also the `Call` that servicers see."""
 
-    __slots__ = ("_calls", "_engine", "_method", "_number", "address", "deadline", "metadata", "principal")
+    __slots__ = ("_calls", "_engine", "_method", "_number", "_span", "address", "deadline", "metadata", "principal")
 
-    def __init__(self, engine: Engine, calls: dict[int, EngineCall], number: int, method: Method) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        calls: dict[int, EngineCall],
+        number: int,
+        method: Method,
+        span: Callable[[], tuple[str, str] | None],
+    ) -> None:
+        self._span = span
         self._engine = engine
         self._calls = calls
         self._number = number
@@ -312,7 +323,7 @@ class StreamingCall(EngineCall):
         gate = self._method.gate
         gate.when_closing(self._wake)
         try:
-            self._engine.more(self._number)
+            self._engine.more(self._number, self._span())
             while True:
                 hurried = False
                 while self._message is None:

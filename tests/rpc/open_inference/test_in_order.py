@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from turnout_server.rpc.open_inference.in_order import answered_in_order
+from turnout_server.rpc.open_inference.in_order import Room, answered_in_order
 
 
 class Source:
@@ -50,6 +50,13 @@ class Work:
         return request * 10
 
 
+def in_order(
+    requests: AsyncIterator[int], answer: Callable[[int], Awaitable[int]], limit: int, nbytes: int = 1_000
+) -> AsyncGenerator[int, None]:
+    """Answer requests whose numbers are their sizes."""
+    return answered_in_order(requests, answer, int, Room(limit, nbytes))
+
+
 async def settle() -> None:
     """Let everything that can go on go on."""
     for _ in range(20):
@@ -60,7 +67,7 @@ async def test_the_first_request_is_answered_first() -> None:
     source, work = Source(1, 2, 3), Work()
 
     async def collect() -> list[int]:
-        return [answer async for answer in answered_in_order(source.requests(), work.answer, 3)]
+        return [answer async for answer in in_order(source.requests(), work.answer, 3)]
 
     collecting = asyncio.create_task(collect())
     await settle()
@@ -74,7 +81,7 @@ async def test_the_first_request_is_answered_first() -> None:
 
 async def test_no_more_is_read_than_there_is_room_for() -> None:
     source, work = Source(*range(10)), Work()
-    answers = answered_in_order(source.requests(), work.answer, 3)
+    answers = in_order(source.requests(), work.answer, 3)
     first = asyncio.ensure_future(anext(answers))
     await settle()
     assert source.read == 3
@@ -89,10 +96,27 @@ async def test_no_more_is_read_than_there_is_room_for() -> None:
     await answers.aclose()
 
 
+async def test_large_requests_take_the_place_of_several() -> None:
+    source, work = Source(60, 50, 200, 1, 2), Work()
+    answers = in_order(source.requests(), work.answer, 16, nbytes=100)
+    for number, under_way in ((60, [60, 50]), (50, [60, 50, 200]), (200, [60, 50, 200])):
+        following = asyncio.ensure_future(anext(answers))
+        await settle()
+        assert list(work.gates) == under_way
+        work.gates[number].set_result(None)
+        assert await following == number * 10
+    following = asyncio.ensure_future(anext(answers))
+    await settle()
+    assert list(work.gates) == [60, 50, 200, 1, 2]
+    work.gates[1].set_result(None)
+    assert await following == 10
+    await answers.aclose()
+
+
 async def test_closing_leaves_nothing_behind() -> None:
     before = asyncio.all_tasks()
     source, work = Source(1, 2, 3, endless=True), Work()
-    answers = answered_in_order(source.requests(), work.answer, 16)
+    answers = in_order(source.requests(), work.answer, 16)
     first = asyncio.ensure_future(anext(answers))
     await settle()
     work.gates[1].set_result(None)
@@ -106,7 +130,7 @@ async def test_closing_leaves_nothing_behind() -> None:
 async def test_closing_closes_a_stream_that_nobody_was_reading() -> None:
     source, work = Source(1, 2, endless=True), Work()
     requests = source.requests()
-    answers = answered_in_order(requests, work.answer, 1)
+    answers = in_order(requests, work.answer, 1)
     first = asyncio.ensure_future(anext(answers))
     await settle()
     work.gates[1].set_result(None)
@@ -121,7 +145,7 @@ async def test_cancelling_who_waits_leaves_nothing_behind() -> None:
     source, work = Source(1, 2, endless=True), Work()
 
     async def consume() -> None:
-        async for _ in answered_in_order(source.requests(), work.answer, 16):
+        async for _ in in_order(source.requests(), work.answer, 16):
             pass
 
     consuming = asyncio.create_task(consume())
@@ -137,7 +161,7 @@ async def test_cancelling_who_waits_leaves_nothing_behind() -> None:
 
 async def test_a_broken_stream_is_reported_after_what_came_before() -> None:
     source, work = Source(1, error=ValueError("broken")), Work()
-    answers = answered_in_order(source.requests(), work.answer, 16)
+    answers = in_order(source.requests(), work.answer, 16)
     first = asyncio.ensure_future(anext(answers))
     await settle()
     work.gates[1].set_result(None)
@@ -149,7 +173,7 @@ async def test_a_broken_stream_is_reported_after_what_came_before() -> None:
 async def test_a_failing_answer_ends_the_stream_in_its_place() -> None:
     before = asyncio.all_tasks()
     source, work = Source(1, 2, 3, endless=True), Work()
-    answers = answered_in_order(source.requests(), work.answer, 16)
+    answers = in_order(source.requests(), work.answer, 16)
     first = asyncio.ensure_future(anext(answers))
     await settle()
     work.gates[2].set_exception(ValueError("failed"))

@@ -13,7 +13,7 @@ from turnout_server.config import Answers
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog, Description
 from turnout_server.instruments.statistics import BatchStatistics, Duration, VersionStatistics
-from turnout_server.rpc.open_inference.servicer import STREAM_LIMIT, OpenInferenceServicer
+from turnout_server.rpc.open_inference.servicer import STREAM_ROOM, OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.manifest import Manifest
@@ -143,7 +143,7 @@ async def test_a_stream_answers_in_order_while_later_requests_run(servicer: Open
 
 
 async def test_every_request_of_a_closed_stream_is_answered(servicer: OpenInferenceServicer) -> None:
-    count = 5 * STREAM_LIMIT
+    count = 5 * STREAM_ROOM.requests
     requests = [fp32_request(index, id=str(index)) for index in range(count)]
     answers = [answer.infer_response.id async for answer in servicer.ModelStreamInfer(stream(*requests), CALL)]
     assert answers == [str(index) for index in range(count)]

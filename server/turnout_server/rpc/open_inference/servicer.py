@@ -13,16 +13,15 @@ from turnout_server.rpc.elements import Message
 from turnout_server.rpc.open_inference import codec as codec
 from turnout_server.rpc.open_inference import parameters
 from turnout_server.rpc.open_inference.admin import OpenInferenceAdmin
-from turnout_server.rpc.open_inference.in_order import answered_in_order
+from turnout_server.rpc.open_inference.in_order import Room, answered_in_order
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.transport.call import Call
 from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
 
-STREAM_LIMIT = 16
-"""Requests of one stream that may be under way at once."""
-
+STREAM_ROOM = Room(requests=16, nbytes=4 * 1024 * 1024)
+"""What may be under way of one stream. Each request is held some four times over until its answer has been read."""
 
 Watched = Callable[[], contextlib.AbstractContextManager[Message]]
 """Makes what a message is answered within."""
@@ -113,7 +112,9 @@ class OpenInferenceServicer(OpenInferenceAdmin):
                 response.parameters["triton_final_response"].bool_param = True
             return answer
 
-        async with contextlib.aclosing(answered_in_order(requests, answer, STREAM_LIMIT)) as answers:
+        async with contextlib.aclosing(
+            answered_in_order(requests, answer, pb.ModelInferRequest.ByteSize, STREAM_ROOM)
+        ) as answers:
             async for one in answers:
                 yield one
 
