@@ -110,16 +110,21 @@ impl<U: Unary> Stream<'_, U> {
         let said = match outcome {
             Some(Outcome::Answer(message)) => Said::Here(message),
             Some(Outcome::Declined) => {
-                if let Some(message) = self.under_way.leave(number) {
-                    self.left.waiting.push_back((number, message));
-                    self.left.hand_over(&self.handle);
-                }
-                return;
+                return self.leave(number);
             }
             Some(Outcome::Refused(error)) => Said::End(status::status_of(&error)),
             None => Said::End(status::internal()),
         };
         self.under_way.answer(number, said);
+    }
+
+    /// Leaves a message to Python; where that has said its last word, the stream ends in the message's place.
+    fn leave(&mut self, number: u64) {
+        let Some(message) = self.under_way.leave(number) else { return };
+        match self.left.keep(number, message) {
+            Ok(()) => self.left.hand_over(&self.handle),
+            Err(status) => self.under_way.answer(number, Said::End(status)),
+        }
     }
 
     fn hear(&mut self, reply: Reply) {
@@ -133,17 +138,19 @@ impl<U: Unary> Stream<'_, U> {
                     self.under_way.answer(number, Said::Python(data));
                 }
             }
-            Reply::End(status) => match self.left.first() {
-                // In its place: what came before is answered.
-                Some(number) => self.under_way.answer(number, Said::End(status)),
-                None => {
+            Reply::End(status) => {
+                self.left.over = Some(status.clone());
+                if let Some(number) = self.left.first() {
+                    // In its place: what came before is answered.
+                    self.under_way.answer(number, Said::End(status));
+                } else {
                     // Python does not know yet that there is nothing more, and so nothing that it could refuse.
                     let all_said = !self.reading && !self.left.said_half_closed;
                     let status = if all_said { Status::new(OK, "") } else { status };
                     self.reading = false;
                     self.under_way.push(0, Stage::Answered(Said::End(status)));
                 }
-            },
+            }
         }
     }
 
@@ -311,17 +318,35 @@ struct Left {
     /// Bytes of its that were sent, of which it has not heard.
     sent: usize,
     said_half_closed: bool,
+    /// Its last word, once it has said that: messages may be declined later, and it takes none any more.
+    over: Option<Status>,
 }
 
 impl Left {
     /// Begins when the first message is wanted.
     fn new() -> Self {
-        Self { wanted: true, waiting: VecDeque::new(), there: VecDeque::new(), sent: 0, said_half_closed: false }
+        Self {
+            wanted: true,
+            waiting: VecDeque::new(),
+            there: VecDeque::new(),
+            sent: 0,
+            said_half_closed: false,
+            over: None,
+        }
     }
 
     /// Returns the number of the first that it has not answered.
     fn first(&self) -> Option<u64> {
         self.there.front().or(self.waiting.front().map(|(number, _)| number)).copied()
+    }
+
+    /// Keeps a message until it is asked for; fails with Python's last word where it will ask for none.
+    fn keep(&mut self, number: u64, message: Bytes) -> Result<(), Status> {
+        if let Some(status) = &self.over {
+            return Err(status.clone());
+        }
+        self.waiting.push_back((number, message));
+        Ok(())
     }
 
     fn hand_over(&mut self, handle: &Handle) {
@@ -413,5 +438,14 @@ mod tests {
         assert_eq!(left.first(), Some(4));
         left.there.push_back(3);
         assert_eq!(left.first(), Some(3));
+    }
+
+    #[test]
+    fn what_is_declined_after_pythons_last_word_is_where_the_stream_ends() {
+        let mut left = Left::new();
+        assert_eq!(left.keep(0, Bytes::new()), Ok(()));
+        left.over = Some(status::going());
+        assert_eq!(left.keep(1, Bytes::new()), Err(status::going()));
+        assert_eq!((left.waiting.len(), left.first()), (1, Some(0)));
     }
 }
