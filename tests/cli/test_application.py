@@ -176,11 +176,11 @@ def test_without_the_servers_dependencies_there_is_one_clear_line(missing: str) 
 def test_a_containers_first_process_can_be_stopped_before_it_serves(number: int, code: int) -> None:
     """The kernel keeps from the first process what that has no handler for; any other ends by itself."""
     starts = (
-        "import os, signal, sys, types; own = os.getpid(); application = types.ModuleType('application'); "
-        "application.run = lambda arguments: os.kill(own, signal.SIGTERM); "
-        f"sys.modules['turnout_server.cli.application'] = application; os.getpid = lambda: {number}"
+        "import os, signal, sys; from turnout_server.cli import main, options; own = os.getpid(); "
+        "options.DirectoryStore = lambda path: os.kill(own, signal.SIGTERM); "
+        f"os.getpid = lambda: {number}; sys.argv[1:] = ['models', '--store', '.']"
     )
-    assert python("-c", f"{starts}; from turnout_server.cli import main; main()").returncode == code
+    assert python("-c", f"{starts}; main()").returncode == code
 
 
 def test_the_module_is_the_command() -> None:

@@ -36,7 +36,7 @@ def main() -> NoReturn:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+    os._exit(128 + number)  # at once, as any other process ends of it; `sys.exit` would be caught on the way
 
 
 def is_ours(error: ModuleNotFoundError) -> bool:
