@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,17 @@ def test_without_the_servers_dependencies_there_is_one_clear_line(missing: str) 
         "turnout: error: the turnout command needs the server's dependencies: "
         f"pip install 'turnout[server]' ({missing} is missing)\n"
     )
+
+
+@pytest.mark.parametrize(("number", "code"), [(1, 143), (2, -signal.SIGTERM)])
+def test_a_containers_first_process_can_be_stopped_before_it_serves(number: int, code: int) -> None:
+    """The kernel keeps from the first process what that has no handler for; any other ends by itself."""
+    starts = (
+        "import os, signal, sys; from turnout_server.cli import main, options; own = os.getpid(); "
+        "options.DirectoryStore = lambda path: os.kill(own, signal.SIGTERM); "
+        f"os.getpid = lambda: {number}; sys.argv[1:] = ['models', '--store', '.']"
+    )
+    assert python("-c", f"{starts}; main()").returncode == code
 
 
 def test_the_module_is_the_command() -> None:

@@ -104,6 +104,20 @@ def test_what_is_no_model_is_reported(root: Path, store: BlobStore, add: Add) ->
     assert seen.problems["price"] == ("version 7 has no manifest.json and is left out",)
 
 
+def test_what_is_no_model_any_more_is_said_and_what_was_known_of_it_holds(
+    root: Path, store: BlobStore, add: Add
+) -> None:
+    add("price")
+    store.snapshot()
+    (root / "models/price").rename(root / "price")
+    (root / "models/price").symlink_to("../price")
+    seen = store.snapshot()
+    assert seen.unreadable == {"price"}
+    assert seen.problems["price"] == (
+        "cannot read the versions: price is a symbolic link; a model has to be a directory here",
+    )
+
+
 def test_a_label_that_names_nothing_is_reported(root: Path, store: BlobStore, add: Add) -> None:
     add(labels=["champion"])
     add()

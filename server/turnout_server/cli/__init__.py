@@ -7,7 +7,9 @@ of a second to import, and a container's health check runs every few seconds.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
 MISSING = "the turnout command needs the server's dependencies: pip install 'turnout[server]'"
@@ -19,6 +21,10 @@ def main() -> NoReturn:
     """Run the command line of this process and exit."""
     # gRPC's core writes lines of its own to stderr; what goes wrong is said in one line, by whoever met it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if os.getpid() == 1:
+        # A container's first process does not get what it has no handler for: whoever stopped it while it imports and
+        # starts would wait until their patience ends. A gateway that serves has a handler of its own.
+        signal.signal(signal.SIGTERM, _end)
     try:
         from turnout_server.cli.application import run
     except ModuleNotFoundError as error:
@@ -27,6 +33,10 @@ def main() -> NoReturn:
         print(f"turnout: error: {MISSING} ({error.name} is missing)", file=sys.stderr)
         sys.exit(MISSING_EXIT)
     sys.exit(run(sys.argv[1:]))
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    os._exit(128 + number)  # at once, as any other process ends of it; `sys.exit` would be caught on the way
 
 
 def is_ours(error: ModuleNotFoundError) -> bool:

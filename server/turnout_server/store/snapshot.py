@@ -157,7 +157,7 @@ def _look(blobs: Blobs, stamp: Stamp, before: _Known | None) -> _Known:
         suspended = blobs.get(suspended_key(model)) is not None
         versions = list_versions(blobs, model)
         if versions is None:
-            raise StoreError(f"{model} went away")
+            raise StoreError(f"{model} {stamp.problem or 'went away'}")
     except StoreError as error:
         problem = f"cannot read the versions: {error.message}"
         return _Known(ModelState((), _NO_LABELS, (problem,)), False, stamp.mark, False)

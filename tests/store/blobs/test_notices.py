@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,27 @@ def test_a_file_that_is_edited_elsewhere_is_not_heard_and_nothing_is_quiet(outer
     (outer / "a/labels").rename(outer.parent / "labels")
     (outer / "a/labels").symlink_to(outer.parent / "labels")
     assert not listening(outer).are_none()
+
+
+def test_a_file_with_a_second_name_may_be_edited_by_that_and_nothing_is_quiet(outer: Path) -> None:
+    """As in a copy of a store that shares its files."""
+    (outer.parent / "twin").hardlink_to(outer / "a/labels")
+    assert not listening(outer).are_none()
+
+
+def test_what_is_no_longer_in_the_outer_ones_place_is_listened_to_no_longer(outer: Path) -> None:
+    """The kernel tells of no end where a link leads elsewhere, and has only so many to listen to."""
+    link = outer.parent / "link"
+    link.symlink_to(outer)
+    notices = listening(link)
+    shutil.copytree(outer, outer.parent / "other")
+    (outer.parent / "new").symlink_to(outer.parent / "other")
+    (outer.parent / "new").rename(link)
+    look(notices, link)
+    listened_to = Path(f"/proc/self/fdinfo/{notices._descriptor}").read_text().count("inotify wd")
+    assert listened_to == 3
+    edit(outer / "a/labels")
+    assert notices.are_none()
 
 
 def test_a_link_among_the_folders_leads_nowhere(outer: Path) -> None:

@@ -67,7 +67,10 @@ class Notices:
     def begin(self) -> None:
         """Listen to the outer directory."""
         self._hears_all = self._completed = False
-        self._place = self._find()  # first: what takes its place from now on is another one
+        place = self._find()  # first: what takes its place from now on is another one
+        if place != self._place:
+            self._stop()  # the kernel would go on listening to those in the old one
+        self._place = place
         if not self._may or self._place is None or not _is_local(self._directory):
             return
         if self._descriptor is None:
@@ -107,16 +110,25 @@ class Notices:
             return True
         if ctypes.get_errno() in _NO_MORE:
             # All are given back, and for good: others may need them more.
-            self._may, self._descriptor = False, None
-            self._close()
+            self._may = False
+            self._stop()
         return False
 
+    def _stop(self) -> None:
+        if self._descriptor is not None:
+            self._descriptor = None
+            self._close()
+
     def _is_within_hearing(self, folder: os.DirEntry[str]) -> bool:
-        """Say whether it is on the same device, and the edited file is in it: a link to that leads elsewhere."""
+        """Say whether it is on the same device, and the edited file is in it alone.
+
+        What a link leads to, or what has a second name, may be edited elsewhere without a word to this folder.
+        """
         try:
             if self._place is None or folder.stat(follow_symlinks=False).st_dev != self._place[0]:
                 return False
-            return not stat.S_ISLNK(os.lstat(f"{folder.path}/{self._edited}").st_mode)
+            found = os.lstat(f"{folder.path}/{self._edited}")
+            return not stat.S_ISLNK(found.st_mode) and found.st_nlink == 1
         except FileNotFoundError:
             return True
         except OSError:
