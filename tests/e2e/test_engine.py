@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
 from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, stream, unary
 from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
+from tests.transport.socket_wire import SocketWire, prefixed
 from turnout import v1
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
@@ -119,6 +120,28 @@ def test_a_stream_that_half_closes_gets_what_it_asked_for_while_the_gateway_ends
         gateway.process.terminate()
         assert len(list(answers)) == 3
     assert answers.code() is grpc.StatusCode.OK
+
+
+async def test_streams_whose_answers_nobody_reads_take_no_more_messages(
+    tiny_store: Path, start_gateway: StartGateway
+) -> None:
+    """They began before there were any answers, so that nothing could be refused then."""
+    gateway = start_gateway(tiny_store)
+    size = 15 * 1024 * 1024
+    asked = oip.ModelInferRequest(model_name="echo-fp32")
+    asked.inputs.add(name="in_fp32", datatype="FP32", shape=[1, size // 4])
+    asked.raw_input_contents.append(bytes(size))
+    message = prefixed(asked.SerializeToString())
+    wire = await SocketWire.connect(int(gateway.address.rpartition(":")[2]), window=10, reads=False)
+    streams = [wire.headers("ModelStreamInfer", service="inference.GRPCInferenceService") for _ in range(12)]
+    for stream_id in streams:
+        await wire.upload(stream_id, message, end=False)
+        await wire.until(lambda stream_id=stream_id: wire.answers[stream_id].headers)
+    codes = [wire.answers[stream_id].status for stream_id in streams]
+    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    # 128 MiB are nine of them.
+    assert codes == [None] * 9 + [exhausted] * 3
+    await wire.close()
 
 
 def rounds(count: int) -> bytes:

@@ -88,13 +88,13 @@ class SocketWire:
     # ------------------------------------------------------------ what the client does
 
     def headers(self, path: str, fields: Iterable[tuple[str, str]] = (), **pseudo: Any) -> int:
-        """Begin a call of `test.Fake/`*path*; return its stream."""
+        """Begin a call of `test.Fake/`*path*, or of another *service*'s; return its stream."""
         stream: int = self.client.get_next_available_stream_id()
         self.answers[stream] = Answer()
         everything = [
             (":method", pseudo.get("method", "POST")),
             (":scheme", "http"),
-            (":path", f"/test.Fake/{path}"),
+            (":path", f"/{pseudo.get('service', 'test.Fake')}/{path}"),
             (":authority", "here"),
             ("content-type", pseudo.get("content_type", "application/grpc")),
             ("te", "trailers"),

@@ -19,6 +19,7 @@ from tests.transport.engine import EXHAUSTED, Engine
 from tests.transport.fakes import FakeMethod, echo, forever
 from tests.transport.raw import data, headers, literal
 from tests.transport.serving import PATIENCE_S, soon
+from tests.transport.socket_wire import prefixed
 from turnout_server.transport import engine as module
 from turnout_server.transport.call import Call
 
@@ -158,11 +159,15 @@ async def test_who_leaves_too_many_answers_unread_is_asked_to_read_first(engine:
         return bytes(size) if request else b"small"
 
     wire, method = await engine.unary(act, window=0, reads=False)
+    early = wire.headers("Do")
     unread = wire.ask("Do", b"large")
     await wire.until(lambda: wire.answers[unread].headers)
     answer = await wire.call("Do")
     assert (answer.status, len(method.calls)) == (EXHAUSTED, 1)
     assert answer.message == "answers wait to be read; take them before asking for more"
+    # Also of a call that began before there were any.
+    wire.send(early, prefixed(b"large"), end=True)
+    assert ((await wire.ended(early)).status, len(method.calls)) == (EXHAUSTED, 1)
     wire.client.reset_stream(unread)
     for _ in range(100):  # until the engine has let go of it
         again = wire.ask("Do")

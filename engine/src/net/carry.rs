@@ -90,6 +90,10 @@ impl<U: Unary> Call<U> {
         }
         let only = only(&mut self.reader, self.encoding, &self.shard.settings, &head.path);
         let message = self.ends.race(&mut self.answer, only).await??;
+        // Its head may have come long before, and the connection's other answers lie unread since.
+        if self.connection.crowded() {
+            return Err(Over::Status(status::crowded()));
+        }
         if streaming.server {
             return python::answers(self, head, message).await;
         }

@@ -40,6 +40,8 @@ const MOST_UNSENT: usize = 128 * 1024 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
 /// What a connection may make us hold in small DATA frames beyond their bytes.
 const FRAME_BUDGET: usize = 64 * 1024 * 1024;
+/// Bytes of a frame. What comes in one is not put together again; a stream's window bounds it as well.
+const FRAME: u32 = WINDOW as u32;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// Streams that were reset by us and are remembered: what was on its way to them is no fault of the client's.
 const REMEMBERED: usize = 2_000;
@@ -208,6 +210,7 @@ fn builder() -> Builder {
         // What a client may make us hold is bounded stream by stream: one window for all of them would let a stream that
         // nobody reads stop the others.
         .initial_connection_window_size(MAX_WINDOW)
+        .max_frame_size(FRAME)
         .max_concurrent_streams(STREAMS as u32)
         .max_header_list_size(FIELDS)
         .max_concurrent_reset_streams(REMEMBERED)

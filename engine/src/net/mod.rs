@@ -19,6 +19,7 @@ mod shard;
 mod sockets;
 mod status;
 mod stream;
+mod under_way;
 mod values;
 mod wire;
 

@@ -9,7 +9,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::AbortHandle;
 
 use crate::call::{Head, Outcome, Unary};
 use crate::net::bridge::{Handle, Reply};
@@ -19,12 +18,8 @@ use crate::net::message::{Broken, Message};
 use crate::net::python::{SENT_EVERY, begin};
 use crate::net::shard::Shard;
 use crate::net::status::{self, OK, Status};
+use crate::net::under_way::{Said, Stage, Task, UnderWay};
 use crate::spans::Parent;
-
-/// Messages that may be under way, or have an answer that the client has not taken.
-const MOST: usize = 16;
-/// Bytes of them; the message that passes this is the last that is read, so that one of any size is answered.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Answers a stream.
 pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
@@ -62,7 +57,7 @@ enum Next {
 impl<U: Unary> Stream<'_, U> {
     async fn run(mut self) -> Result<(), Over> {
         loop {
-            while let Some(said) = self.under_way.pop() {
+            while let Some((said, _unsent)) = self.under_way.pop() {
                 match said {
                     Said::Here(message) => self.send(message).await?,
                     Said::Python(data) => self.pass_on(data).await?,
@@ -101,21 +96,36 @@ impl<U: Unary> Stream<'_, U> {
         let call = &mut *self.call;
         let plain = plain(message, call.encoding, &call.shard.settings, &self.answerer.head.path);
         let message = call.ends.race(&mut call.answer, plain).await??;
-        let _task = self.answerer.begin(self.under_way.next(), message.clone());
-        self.under_way.push(message.len(), Stage::Here { _task, message });
+        if call.connection.crowded() {
+            self.end(status::crowded());
+            return Ok(());
+        }
+        let task = self.answerer.begin(self.under_way.next(), message.clone());
+        self.under_way.push(message.len(), Stage::Here(task, message));
         Ok(())
     }
 
     fn settle(&mut self, number: u64, outcome: Option<Outcome>) {
         let said = match outcome {
             Some(Outcome::Answer(message)) => Said::Here(message),
-            Some(Outcome::Declined) => {
-                return self.leave(number);
-            }
+            Some(Outcome::Declined) => return self.leave(number),
             Some(Outcome::Refused(error)) => Said::End(status::status_of(&error)),
             None => Said::End(status::internal()),
         };
-        self.under_way.answer(number, said);
+        self.say(number, said);
+    }
+
+    /// Notes what is to be said in a message's place.
+    fn say(&mut self, number: u64, said: Said) {
+        let unsent = self.call.connection.unsent(said.size());
+        self.under_way.answer(number, said, unsent);
+    }
+
+    /// Ends the stream after all that is under way.
+    fn end(&mut self, status: Status) {
+        self.reading = false;
+        let unsent = self.call.connection.unsent(0);
+        self.under_way.push(0, Stage::Answered(Said::End(status), unsent));
     }
 
     /// Leaves a message to Python; where that has said its last word, the stream ends in the message's place.
@@ -123,7 +133,7 @@ impl<U: Unary> Stream<'_, U> {
         let Some(message) = self.under_way.leave(number) else { return };
         match self.left.keep(number, message) {
             Ok(()) => self.left.hand_over(&self.handle),
-            Err(status) => self.under_way.answer(number, Said::End(status)),
+            Err(status) => self.say(number, Said::End(status)),
         }
     }
 
@@ -135,35 +145,33 @@ impl<U: Unary> Stream<'_, U> {
             }
             Reply::Send(data) | Reply::Answer(data) => {
                 if let Some(number) = self.left.there.pop_front() {
-                    self.under_way.answer(number, Said::Python(data));
+                    self.say(number, Said::Python(data));
                 }
             }
             Reply::End(status) => {
                 self.left.over = Some(status.clone());
                 if let Some(number) = self.left.first() {
                     // In its place: what came before is answered.
-                    self.under_way.answer(number, Said::End(status));
+                    self.say(number, Said::End(status));
+                } else if !self.reading && !self.left.said_half_closed {
+                    // The client has said all, and what is under way is answered here. Python is told only then, and
+                    // would refuse what may still come; there is nothing of the kind.
+                    self.end(Status::new(OK, ""));
                 } else {
-                    // Python does not know yet that there is nothing more, and so nothing that it could refuse.
-                    let all_said = !self.reading && !self.left.said_half_closed;
-                    let status = if all_said { Status::new(OK, "") } else { status };
-                    self.reading = false;
-                    self.under_way.push(0, Stage::Answered(Said::End(status)));
+                    self.end(status);
                 }
             }
         }
     }
 
     async fn send(&mut self, message: Bytes) -> Result<(), Over> {
-        let Call { ends, answer, connection, .. } = &mut *self.call;
-        let _unsent = connection.unsent(message.len());
+        let Call { ends, answer, .. } = &mut *self.call;
         ends.send(answer.send_message(message), || true).await
     }
 
     async fn pass_on(&mut self, data: Bytes) -> Result<(), Over> {
-        let Call { ends, answer, connection, .. } = &mut *self.call;
+        let Call { ends, answer, .. } = &mut *self.call;
         let (handle, size) = (&self.handle, data.len());
-        let _unsent = connection.unsent(size);
         ends.send(answer.send(data), || handle.ended()).await?;
         self.left.sent += size;
         if self.left.sent >= SENT_EVERY {
@@ -200,110 +208,6 @@ impl<U: Unary> Answerer<U> {
             let _ = ended.send((number, outcome)); // where nobody hears, the stream is over
         };
         Task(tokio::task::spawn_local(answering).abort_handle())
-    }
-}
-
-/// A task that ends when this is dropped.
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What is said in a message's place.
-#[derive(Debug, PartialEq)]
-enum Said {
-    /// An answer without a prefix.
-    Here(Bytes),
-    /// Python's, behind its prefix.
-    Python(Bytes),
-    /// The stream's end.
-    End(Status),
-}
-
-/// What a message has come to.
-enum Stage {
-    /// It is being answered here.
-    Here {
-        _task: Task,
-        message: Bytes,
-    },
-    /// Python has it, or is to have it.
-    Python,
-    Answered(Said),
-}
-
-struct Slot {
-    /// Bytes of the message, or of its answer where those are more.
-    nbytes: usize,
-    stage: Stage,
-}
-
-/// The messages under way, in their order.
-#[derive(Default)]
-struct UnderWay {
-    slots: VecDeque<Slot>,
-    nbytes: usize,
-    /// The number of the first.
-    first: u64,
-}
-
-impl UnderWay {
-    fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    fn has_room(&self) -> bool {
-        self.slots.len() < MOST && self.nbytes < MOST_BYTES
-    }
-
-    /// Returns the number of the next message.
-    fn next(&self) -> u64 {
-        self.first + self.slots.len() as u64
-    }
-
-    fn push(&mut self, nbytes: usize, stage: Stage) {
-        self.nbytes += nbytes;
-        self.slots.push_back(Slot { nbytes, stage });
-    }
-
-    /// Leaves a message to Python, and returns it.
-    fn leave(&mut self, number: u64) -> Option<Bytes> {
-        match std::mem::replace(&mut self.slot(number)?.stage, Stage::Python) {
-            Stage::Here { message, .. } => Some(message),
-            _ => None,
-        }
-    }
-
-    fn answer(&mut self, number: u64, said: Said) {
-        let size = match &said {
-            Said::Here(answer) | Said::Python(answer) => answer.len(),
-            Said::End(_) => 0,
-        };
-        let Some(slot) = self.slot(number) else { return };
-        let more = size.saturating_sub(slot.nbytes);
-        slot.nbytes += more;
-        slot.stage = Stage::Answered(said);
-        self.nbytes += more;
-    }
-
-    /// Takes what is to be said next, once it is known.
-    fn pop(&mut self) -> Option<Said> {
-        let first = self.slots.pop_front()?;
-        let Stage::Answered(said) = first.stage else {
-            self.slots.push_front(first);
-            return None;
-        };
-        self.nbytes -= first.nbytes;
-        self.first += 1;
-        Some(said)
-    }
-
-    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.slots.get_mut(index)
     }
 }
 
@@ -369,66 +273,6 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn here(under_way: &mut UnderWay, message: &'static [u8]) -> u64 {
-        let number = under_way.next();
-        let _task = Task(tokio::spawn(std::future::pending::<()>()).abort_handle());
-        under_way.push(message.len(), Stage::Here { _task, message: Bytes::from_static(message) });
-        number
-    }
-
-    fn answer(text: &'static [u8]) -> Said {
-        Said::Here(Bytes::from_static(text))
-    }
-
-    #[tokio::test]
-    async fn answers_wait_for_those_before_them() {
-        let mut under_way = UnderWay::default();
-        let numbers = [(); 3].map(|()| here(&mut under_way, b"m"));
-        assert_eq!(numbers, [0, 1, 2]);
-        under_way.answer(2, answer(b"third"));
-        assert_eq!(under_way.leave(1), Some(Bytes::from_static(b"m")));
-        assert_eq!(under_way.pop(), None);
-        under_way.answer(0, answer(b"first"));
-        assert_eq!(under_way.pop(), Some(answer(b"first")));
-        assert_eq!((under_way.pop(), here(&mut under_way, b"m")), (None, 3));
-        under_way.answer(0, answer(b"late")); // of one that is over
-        under_way.answer(1, Said::Python(Bytes::from_static(b"second")));
-        assert_eq!(under_way.pop(), Some(Said::Python(Bytes::from_static(b"second"))));
-        assert_eq!((under_way.pop(), under_way.pop()), (Some(answer(b"third")), None));
-        assert!(!under_way.is_empty());
-    }
-
-    #[tokio::test]
-    async fn there_is_room_for_so_many_and_for_so_many_bytes() {
-        static LARGE: [u8; MOST_BYTES - 1] = [0; MOST_BYTES - 1];
-        let mut under_way = UnderWay::default();
-        for _ in 0..MOST {
-            assert!(under_way.has_room());
-            here(&mut under_way, b"");
-        }
-        assert!(!under_way.has_room());
-        under_way.answer(0, answer(b""));
-        under_way.pop();
-        assert!(under_way.has_room());
-        under_way.answer(1, answer(&LARGE)); // an answer that is not read takes its room too
-        assert!(under_way.has_room());
-        under_way.answer(2, answer(b"x"));
-        assert!(!under_way.has_room());
-        under_way.pop();
-        assert!(under_way.has_room());
-        under_way.pop();
-        assert_eq!(under_way.nbytes, 0);
-    }
-
-    #[tokio::test]
-    async fn what_nobody_waits_for_ends() {
-        let mut under_way = UnderWay::default();
-        let task = tokio::spawn(std::future::pending::<()>());
-        under_way.push(0, Stage::Here { _task: Task(task.abort_handle()), message: Bytes::new() });
-        drop(under_way);
-        assert!(task.await.unwrap_err().is_cancelled());
-    }
 
     #[test]
     fn python_answers_in_the_order_in_which_it_got_them() {
