@@ -36,7 +36,8 @@ pub enum Outcome {
     Answer(Bytes),
     /// With a status.
     Refused(Error),
-    /// Not at all: Python has to. Nothing was counted, recorded or run.
+    /// Not at all: Python has to. Nothing was counted, recorded or run, and it is said before anything is waited for: a
+    /// stream's messages are to come to Python in their order.
     Declined,
 }
 
