@@ -23,7 +23,7 @@ from tests.onnx.graphs import INT64, graph, linear, manifest, saved, value
 from turnout_server.onnx import child, conversation, kept
 from turnout_server.onnx import children as module
 from turnout_server.onnx.children import Children
-from turnout_server.onnx.conversation import Began, Passed, Refused, Step
+from turnout_server.onnx.conversation import Began, Passed, Step
 from turnout_server.store.manifest import Manifest
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -291,18 +291,6 @@ def test_a_child_cannot_keep_its_gateway_for_ever_nor_tell_it_nonsense(
         monkeypatch.setattr(kept.Line, "hear", hear)
         with pytest.raises(InvalidModelError, match="ended with an answer that makes no sense"):
             tried(children, tmp_path, linear())
-
-
-def test_a_problem_is_told_in_short_and_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may name what is in the graph, and names there may be anything."""
-    monkeypatch.setattr(kept.Line, "hear", lambda self, until: Refused("\x1b[31m\nü" + "x" * 10_000))
-    with (
-        contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children,
-        pytest.raises(InvalidModelError) as raised,
-    ):
-        tried(children, tmp_path, linear())
-    assert raised.value.message.startswith("?[31m?üxxx")
-    assert len(raised.value.message) < 1100
 
 
 def test_children_at_rest_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

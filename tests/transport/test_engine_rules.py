@@ -169,7 +169,7 @@ BROKEN: dict[str, bytes] = {
 }
 OTHER_CODES = {
     "a window of more than 2^31-1": (window_update(0, frames.MAX_WINDOW), ErrorCode.FLOW_CONTROL_ERROR),
-    "a frame of more than 16,384 bytes": (data(1, bytes(16_385))[:9], ErrorCode.FRAME_SIZE_ERROR),
+    "a frame of more than a window": (data(1, bytes(WINDOW + 1))[:9], ErrorCode.FRAME_SIZE_ERROR),
 }
 """h2 has PROTOCOL_ERROR for all others, where RFC 9113 names a code for some."""
 ENDS = [pytest.param(sent, PROTOCOL, id=name) for name, sent in BROKEN.items()]

@@ -12,7 +12,8 @@ a sum, or another series, may be one request ahead.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from turnout_server.instruments.families import (
     CODE,
@@ -40,6 +41,9 @@ from turnout_server.vocabulary.attributes import RPC_SYSTEM
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 NS_PER_S = 1_000_000_000
 REQUEST_BOUNDS_NS = tuple(
@@ -227,14 +231,14 @@ class Instruments:
         self.before_reading()
         served, version = (ROUTE, TARGET, MODEL, VERSION), (MODEL, VERSION)
         in_flight = [((), self.in_flight + self.in_flight_elsewhere())]
-        durations = [(key, duration.read(NS_PER_S)) for key, duration in list(self._durations.items())]
-        rpcs = [(key, duration.read(NS_PER_S)) for key, duration in list(self._rpcs.items())]
-        runs = list(self._runs.items())
+        durations = [(key, duration.read(NS_PER_S)) for key, duration in _copy(self._durations)]
+        rpcs = [(key, duration.read(NS_PER_S)) for key, duration in _copy(self._rpcs)]
+        runs = _copy(self._runs)
         queue = [(key, each.queue.read(NS_PER_S)) for key, each in runs]
         run = [(key, each.run.read(NS_PER_S)) for key, each in runs]
         rows = [(key, each.rows.read()) for key, each in runs]
         waiting = [(key, each.waiting_rows()) for key, each in runs]
-        states = [((*key, state.value), 1) for key, state in list(self._states.items())]
+        states = [((*key, state.value), 1) for key, state in _copy(self._states)]
         return (
             counter("turnout.requests", "{request}", _REQUESTS, (*served, REASON, CODE), self._requests()),
             histogram("turnout.request.duration", "s", _DURATION, served, durations),
@@ -262,10 +266,10 @@ class Instruments:
         )
 
     def _requests(self) -> Iterable[tuple[Labels, int]]:
-        for served, answers in list(self._answers.items()):
-            for code, count in list(answers.codes.items()):
+        for served, answers in _copy(self._answers):
+            for code, count in _copy(answers.codes):
                 yield (*served[:4], served[4].value, code), count
-        for (route, code), count in list(self._refused.items()):
+        for (route, code), count in _copy(self._refused):
             yield (route, "", "", "", "", code), count
 
 
@@ -284,5 +288,6 @@ def _nothing() -> None:
     """There is nothing to do."""
 
 
-def _copy(counts: dict[Labels, int]) -> list[tuple[Labels, int]]:
-    return list(counts.items())
+def _copy(counts: Mapping[Key, Value]) -> list[tuple[Key, Value]]:
+    # At once: making the items may collect garbage, during which another thread may add to the dict.
+    return list(dict(counts).items())
