@@ -42,6 +42,8 @@ _BURST: Final = 64 * 1024
 """Bytes that a handler that never waits may send before others have their turn."""
 _MESSAGE_COST: Final = 512
 """What making a message costs, in bytes of one that is large."""
+SpanOf = Callable[[], tuple[str, str] | None]
+"""Returns the span of the call that is being handled, if it is recorded, as `traceparent` and `tracestate`."""
 _GOING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", ())
 
 
@@ -55,7 +57,7 @@ class EngineTransport:
         plane: Plane | None = None,
         *,
         errors: ErrorForm = "trailers_only",
-        span: Callable[[], tuple[str, str] | None] = lambda: None,
+        span: SpanOf = lambda: None,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -64,7 +66,7 @@ class EngineTransport:
             limits: how large messages may be, and how much may be in them.
             plane: answers what it can of them by itself; None for nothing.
             errors: how they travel.
-            span: returns that of the call that is being handled, if it is recorded, as `traceparent` and `tracestate`.
+            span: for spans that the plane makes below it.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -182,14 +184,7 @@ class EngineCall:
 
     __slots__ = ("_calls", "_engine", "_method", "_number", "_span", "address", "deadline", "metadata", "principal")
 
-    def __init__(
-        self,
-        engine: Engine,
-        calls: dict[int, EngineCall],
-        number: int,
-        method: Method,
-        span: Callable[[], tuple[str, str] | None],
-    ) -> None:
+    def __init__(self, engine: Engine, calls: dict[int, EngineCall], number: int, method: Method, span: SpanOf) -> None:
         self._span = span
         self._engine = engine
         self._calls = calls

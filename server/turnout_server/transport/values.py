@@ -51,7 +51,8 @@ class TooManyValuesError(TurnoutError):
 class Values:
     """Holds messages to the bound, one after the other.
 
-    Counting is Python's work, up to some tenths of a second of it: a thread does it, so that calls go on beside it.
+    Counting is Python's work, a second of processor time where a message is all texts: a thread does it, so that calls
+    go on beside it, if more slowly. Other long messages wait for their turn.
     """
 
     def __init__(self, most: int) -> None:
