@@ -176,6 +176,14 @@ def test_an_idle_gateway_ends_with_0(tiny_store: Path, start_gateway: StartGatew
     assert "Traceback" not in gateway.log()
 
 
+def test_a_crash_in_native_code_says_what_each_thread_was_doing(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    gateway.process.send_signal(signal.SIGSEGV)
+    assert gateway.process.wait(30) == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in gateway.log()
+    assert "turnout_server/app.py" in gateway.log()
+
+
 def test_calls_in_progress_finish_and_new_ones_are_refused_politely(
     tiny_store: Path, start_gateway: StartGateway
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.onnx.graphs import linear, manifest, saved
 from turnout_server.onnx import binding, child
 from turnout_server.onnx.conversation import (
+    WORDS,
     Began,
     Line,
     OutOfMemory,
@@ -46,7 +47,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
     def asked(open_session: OpenSession) -> list[Word]:
         ours, its = socket.socketpair()
-        with its, contextlib.closing(Line[Word](ours, Word)) as line:
+        with its, contextlib.closing(Line(ours, WORDS)) as line:
             monkeypatch.setattr(binding, "open_session", open_session)
             monkeypatch.setattr(child, "_end_with", lambda keeper: None)
             monkeypatch.setattr(child, "_be_modest", lambda memory_bytes: None)

@@ -23,7 +23,7 @@ from tests.onnx.graphs import INT64, graph, linear, manifest, saved, value
 from turnout_server.onnx import child, conversation, kept
 from turnout_server.onnx import children as module
 from turnout_server.onnx.children import Children
-from turnout_server.onnx.conversation import Began, Passed, Step
+from turnout_server.onnx.conversation import Began, Line, Passed, Step, Word
 from turnout_server.store.manifest import Manifest
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -119,16 +119,16 @@ def test_a_version_that_never_ends_is_refused_and_its_child_is_gone(
 ) -> None:
     """Each step may take as long, and a busy machine may take long over any: the clock leaps once the run has begun."""
     passed_s = 0.0
-    plain = kept.Line.hear
+    plain = Line.hear
 
-    def hear(self: kept.Line[kept.Word], until: float | None = None) -> kept.Word:
+    def hear(self: Line[Word], until: float | None = None) -> Word:
         nonlocal passed_s
         word = plain(self, until)
         if word == Began(Step.RUN):
             passed_s = LONG_S
         return word
 
-    monkeypatch.setattr(kept.Line, "hear", hear)
+    monkeypatch.setattr(Line, "hear", hear)
     monkeypatch.setattr(conversation, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s))
     before = workers()
     with contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children:
@@ -157,16 +157,16 @@ def when_running(children: Children, directory: Path, deed: Callable[[], None], 
 
     steps: list[threading.Event] = [threading.Event() for _ in range(times)]
     begun = iter(steps)
-    plain = kept.Line.hear
+    plain = Line.hear
 
-    def hear(self: kept.Line[kept.Word], until: float | None = None) -> kept.Word:
+    def hear(self: Line[Word], until: float | None = None) -> Word:
         word = plain(self, until)
-        if isinstance(word, kept.Began) and word.step == "its first runs":
+        if isinstance(word, Began) and word.step == "its first runs":
             next(begun).set()
         return word
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(kept.Line, "hear", hear)
+        patched.setattr(Line, "hear", hear)
         asking = threading.Thread(target=ask)
         asking.start()
         for step in steps:
@@ -266,7 +266,7 @@ def test_a_child_that_talks_nonsense_is_lost(tmp_path: Path, monkeypatch: pytest
     """As one does whose memory a graph has written to."""
     monkeypatch.setattr(kept, "_DYING_S", 0.0)
     with contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children:
-        monkeypatch.setattr(kept.Line, "hear", lambda self, until: (_ for _ in ()).throw(ValueError()))
+        monkeypatch.setattr(Line, "hear", lambda self, until: (_ for _ in ()).throw(ValueError()))
         with pytest.raises(InvalidModelError, match="its trial ended with an answer that makes no sense"):
             tried(children, tmp_path, linear())
 
@@ -277,18 +277,18 @@ def test_a_child_that_talks_nonsense_is_lost(tmp_path: Path, monkeypatch: pytest
     ids=["a step again and again", "no rows", "no time"],
 )
 def test_a_child_cannot_keep_its_gateway_for_ever_nor_tell_it_nonsense(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: kept.Word
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: Word
 ) -> None:
     """A child's words are what a graph has made of them, once that has taken it over."""
     monkeypatch.setattr(kept, "_DYING_S", 0.0)
-    plain = kept.Line.hear
+    plain = Line.hear
 
-    def hear(self: kept.Line[kept.Word], until: float | None = None) -> kept.Word:
+    def hear(self: Line[Word], until: float | None = None) -> Word:
         plain(self, until)
         return self._decoder.decode(msgspec.msgpack.encode(word))
 
     with contextlib.closing(Children("binding", LONG_S, MEMORY_BYTES)) as children:
-        monkeypatch.setattr(kept.Line, "hear", hear)
+        monkeypatch.setattr(Line, "hear", hear)
         with pytest.raises(InvalidModelError, match="ended with an answer that makes no sense"):
             tried(children, tmp_path, linear())
 
@@ -316,19 +316,19 @@ from pathlib import Path
 import psutil
 from tests.onnx.graphs import manifest
 from tests.onnx.test_children import COUNT, MEMORY_BYTES, endless, saved
-from turnout_server.onnx import kept
 from turnout_server.onnx.children import Children
+from turnout_server.onnx.conversation import Began, Line
 
 children = Children("binding", 600.0, MEMORY_BYTES)
-plain = kept.Line.hear
+plain = Line.hear
 
 def hear(self, until):
     word = plain(self, until)
-    if isinstance(word, kept.Began) and word.step == "its first runs":
+    if isinstance(word, Began) and word.step == "its first runs":
         print(*(one.pid for one in psutil.Process().children(recursive=True)), flush=True)
     return word
 
-kept.Line.hear = hear
+Line.hear = hear
 children.try_out(saved(Path(sys.argv[1]), endless()), manifest(COUNT))
 """
 

@@ -16,10 +16,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.onnx.graphs import manifest
+from tests.together import check_first_use
 from turnout_server.onnx import conversation
-from turnout_server.onnx.conversation import Began, Line, OutOfMemory, Passed, Puzzled, Refused, Request, Step, Word
+from turnout_server.onnx.conversation import (
+    REQUESTS,
+    WORDS,
+    Began,
+    Line,
+    OutOfMemory,
+    Passed,
+    Puzzled,
+    Refused,
+    Request,
+    Step,
+    Word,
+)
 
-WORDS = st.one_of(
+words = st.one_of(
     st.builds(Began, st.sampled_from(Step)),
     st.builds(Passed, st.dictionaries(st.integers(1, 1 << 32), st.integers(0, 1 << 60)), st.booleans()),
     st.builds(Refused, st.text()),
@@ -54,7 +67,7 @@ class End:
 
 
 def line(end: End) -> Line[Word]:
-    return Line(cast("socket.socket", end), Word)
+    return Line(cast("socket.socket", end), WORDS)
 
 
 def said(*messages: object) -> bytes:
@@ -75,7 +88,7 @@ def cut(content: bytes, places: list[int]) -> Iterator[bytes]:
         yield content[begin:end]
 
 
-@given(st.lists(WORDS, min_size=1, max_size=5), st.lists(st.integers(0, 1 << 16)))
+@given(st.lists(words, min_size=1, max_size=5), st.lists(st.integers(0, 1 << 16)))
 def test_words_are_heard_in_order_wherever_their_bytes_are_cut(words: list[Word], places: list[int]) -> None:
     hearing = line(End(*cut(said(*words), places)))
     assert [hearing.hear() for _ in words] == words
@@ -83,7 +96,7 @@ def test_words_are_heard_in_order_wherever_their_bytes_are_cut(words: list[Word]
         hearing.hear()
 
 
-@given(WORDS, st.integers(0, 1 << 16))
+@given(words, st.integers(0, 1 << 16))
 def test_who_goes_in_the_middle_of_a_word_has_gone(word: Word, place: int) -> None:
     content = said(word)
     with pytest.raises(EOFError):
@@ -94,8 +107,8 @@ def test_a_request_keeps_its_manifest() -> None:
     request = Request("/store/price/3", manifest())
     ours, its = socket.socketpair()
     with (
-        contextlib.closing(Line[Request](ours, Request)) as asks,
-        contextlib.closing(Line[Request](its, Request)) as hears,
+        contextlib.closing(Line(ours, REQUESTS)) as asks,
+        contextlib.closing(Line(its, REQUESTS)) as hears,
     ):
         asks.say(request)
         assert hears.hear() == request
@@ -170,7 +183,7 @@ def ends() -> Iterator[tuple[Line[Word], socket.socket, socket.socket]]:
         (ours, its), (pulse, beating) = socket.socketpair(), socket.socketpair()
         for end in (ours, its, pulse, beating):
             stack.enter_context(end)
-        yield Line[Word](ours, Word, pulse), its, beating
+        yield Line(ours, WORDS, pulse), its, beating
 
 
 def test_an_end_is_noticed_even_where_another_holds_the_line_open(
@@ -191,3 +204,9 @@ def test_who_waits_for_a_word_or_the_end_waits_no_longer_than_wanted(
     hearing, _, _ = ends
     with pytest.raises(TimeoutError):
         hearing.hear(time.monotonic() + 0.01)
+
+
+def test_many_threads_may_hear_the_first_words() -> None:
+    setup = "import socket; from turnout_server.onnx.conversation import Line, Refused, WORDS"
+    pair = "ours, its = socket.socketpair(); Line(its, WORDS).say(Refused('no')); Line(ours, WORDS).hear()"
+    check_first_use(setup, pair)

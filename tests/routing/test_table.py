@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.together import check_first_use
 from turnout_server.routing.table import convert, digest_of, selectors
 from turnout_server.routing.text import parse
 from turnout_server.vocabulary.decision import Reason
@@ -181,3 +182,7 @@ def test_a_request_without_a_unit_is_unsticky() -> None:
 
 def test_selectors_are_all_that_the_table_refers_to() -> None:
     assert selectors(parse(GOOD)) == {"price": {"champion", "challenger", 7}}
+
+
+def test_many_threads_may_read_the_first_ones() -> None:
+    check_first_use("from turnout_server.routing.text import parse", "parse(sys.argv[1])", GOOD)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.together import check_first_use
 from turnout_server.store.manifest import FileEntry, Lineage, Manifest, RuntimeOptions, decode, encode
 from turnout_server.vocabulary.errors import InvalidManifestError
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
@@ -159,3 +160,9 @@ def test_a_default_has_to_fit_its_dtype(dtype: str, default: object) -> None:
     spec = {"name": "x", "dtype": dtype, "shape": [-1], "default": default}
     with pytest.raises(InvalidManifestError, match=rf"\$.signature.inputs\[0\].default: .* is no {dtype}"):
         decode(changed("signature.inputs.0", spec))
+
+
+def test_many_threads_may_read_the_first_ones() -> None:
+    check_first_use(
+        "from turnout_server.store.manifest import decode", "decode(sys.argv[1].encode())", json.dumps(PLAIN)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import faulthandler
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import yaml
 from turnout_server import config
 from turnout_server.cli import options
 
+_STDERR = 2
 _LIMITS = "Limits and permissions"
 _LOGS = "Logs, traces and metrics"
 
@@ -123,6 +125,8 @@ def serve(
     if metrics == "off":
         overrides["telemetry.metrics"] = None
     settled = config.load(file, overrides)
+
+    faulthandler.enable(_STDERR)  # a crash in native code says what each thread was doing
 
     # ONNX Runtime, gRPC and OpenTelemetry: after the arguments were found to be in order.
     from turnout_server import app

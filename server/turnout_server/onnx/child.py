@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from turnout_server.onnx.conversation import (
+    REQUESTS,
     Began,
     Line,
     OutOfMemory,
@@ -58,7 +59,7 @@ def main() -> None:
     _be_modest(settings.memory_bytes)
     open_session: OpenSession = importlib.import_module(f"turnout_server.onnx.{settings.opener}").open_session
     end = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    with contextlib.closing(Line[Request](end, Request)) as line, contextlib.suppress(EOFError, OSError):
+    with contextlib.closing(Line(end, REQUESTS)) as line, contextlib.suppress(EOFError, OSError):
         while True:
             line.say(_answer(line.hear(), open_session, line))
 

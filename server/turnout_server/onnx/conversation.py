@@ -81,23 +81,30 @@ class Puzzled(msgspec.Struct, frozen=True, tag=True):
 Word = Began | Passed | Refused | OutOfMemory | Puzzled
 """What a child says: any number of steps, and then one of the others."""
 
+REQUESTS = msgspec.msgpack.Decoder(Request)
+"""For a child, which hears what to try out."""
+WORDS: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word)
+"""For its gateway."""
+
 T = TypeVar("T")
 
 
 class Line(Generic[T]):
     """One end of the socket. Whoever waits on it waits until a moment at the latest."""
 
-    def __init__(self, end: socket.socket, hears: object, pulse: socket.socket | None = None) -> None:
-        """Speak on *end*, which is closed with this, and hear messages of the type *hears*.
+    def __init__(
+        self, end: socket.socket, hears: msgspec.msgpack.Decoder[T], pulse: socket.socket | None = None
+    ) -> None:
+        """Speak on *end*, which is closed with this.
 
         Args:
             end: this end.
-            hears: what comes from the other.
+            hears: what comes from the other: `REQUESTS` or `WORDS`.
             pulse: can be read once the process at the other end has ended, even where another holds that open.
         """
         self._end = end
         self._pulse = pulse
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(hears)
+        self._decoder = hears
 
     def say(self, message: object, until: float | None = None) -> None:
         """Send a message.

@@ -16,6 +16,7 @@ import structlog
 
 from turnout_server.onnx import keeper
 from turnout_server.onnx.conversation import (
+    WORDS,
     Began,
     Line,
     Opener,
@@ -26,7 +27,6 @@ from turnout_server.onnx.conversation import (
     Request,
     Settings,
     Step,
-    Word,
 )
 from turnout_server.vocabulary.errors import InvalidModelError
 
@@ -95,7 +95,7 @@ class KeptChild:
             )
             unless_started.pop_all()
         self._memory_mb = memory_bytes >> 20
-        self._line: Line[Word] = Line(ours, Word, self._pulse)
+        self._line = Line(ours, WORDS, self._pulse)
         self.idle_since = 0.0
         self.has_rested = False
         self.is_spent = False

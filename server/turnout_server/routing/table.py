@@ -161,6 +161,11 @@ def _name(found: Any) -> str:
     return found
 
 
+# Not to decode with: so that msgspec learns a route's fields now. It would do so at the first conversion, and 0.22
+# crashes the process where two threads make it do so at once.
+msgspec.json.Decoder(Route)
+
+
 def _convert_route(name: str, body: Any) -> Route:
     try:
         return msgspec.convert(body, Route)

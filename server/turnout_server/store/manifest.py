@@ -75,6 +75,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     description: str = ""
 
 
+# Made here, as whatever several threads decode with: msgspec learns a type's fields when it first needs them, and 0.22
+# crashes the process where two threads make it do so at once.
+_DECODER = msgspec.json.Decoder(Manifest)
+
+
 def encode(manifest: Manifest) -> bytes:
     """Return *manifest* as indented JSON, the same bytes every time."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"
@@ -92,7 +97,7 @@ def decode(raw: bytes, place: str = MANIFEST_NAME) -> Manifest:
         found = head.get("schema_version") if isinstance(head, dict) else None
         if found != SCHEMA_VERSION:
             raise InvalidManifestError(f"{place}: schema_version is {found!r}; this release reads {SCHEMA_VERSION}")
-        manifest = msgspec.convert(head, Manifest)
+        manifest = _DECODER.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidManifestError(f"{place}: {error}") from error
     _check_signature(manifest.signature, place)
