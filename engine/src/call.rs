@@ -1,6 +1,8 @@
 //! A call, as those see it who answer it.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +32,33 @@ impl Head {
     }
 }
 
+/// Who else is there: the calls and the streams' messages on one shard that are, or will be, offered to a native handler.
+/// They count from their heads on, so that the first of those that came at once knows of the others.
+#[derive(Clone, Default)]
+pub struct Company(Rc<Cell<usize>>);
+
+impl Company {
+    /// Counts one as long as what is returned lives.
+    pub fn enter(&self) -> Present {
+        self.0.set(self.0.get() + 1);
+        Present(self.0.clone())
+    }
+
+    /// Says whether there is one at most.
+    pub fn is_one(&self) -> bool {
+        self.0.get() <= 1
+    }
+}
+
+/// One of a company.
+pub struct Present(Rc<Cell<usize>>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// How a native handler ends a unary call, or a stream's message, that it was given.
 pub enum Outcome {
     /// With one message.
@@ -45,6 +74,9 @@ pub enum Outcome {
 ///
 /// Dropping a future cancels what it answers: the caller has gone, the deadline has passed, or the server ends.
 pub trait Unary: 'static {
+    /// Returns the shard's company, which its calls are to enter.
+    fn company(&self) -> &Company;
+
     /// Says whether calls of this path are offered to `answer` at all.
     fn takes(&self, path: &str) -> bool;
 

@@ -66,7 +66,7 @@ impl Engine {
         let settings = Settings { shards, max_connections, max_message_bytes, bounds, headers_first };
         let server = match plane.map(|plane| plane.inner.clone()) {
             Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
-            None => Server::start(settings, methods, |_| Nothing)?,
+            None => Server::start(settings, methods, |_| Nothing::default())?,
         };
         Ok(Self { server })
     }

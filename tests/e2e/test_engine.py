@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import DATA_PLANE, Gateway, StartGateway
-from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics, stream, unary
+from tests.e2e.probes import PATIENCE_S, administer, connected, eventually, metrics, stream, unary
 from tests.rpc.inference import DTYPES, FIELDS, raw_bytes, request_of, response_arrays, texts
 from tests.transport.socket_wire import SocketWire, prefixed
 from turnout import v1
@@ -233,6 +233,24 @@ def test_a_run_that_nobody_waits_for_ends_and_its_version_can_go(store: Path, st
         unload(oip.RepositoryModelUnloadRequest(model_name="slow").SerializeToString(), timeout=PATIENCE_S)
     runs = metrics(gateway, "turnout_run_duration_seconds_count")
     assert runs[("model", "slow"), ("version", "1")] == 1, "it was counted before the version went"
+
+
+async def test_calls_that_come_at_once_share_a_run(tiny_store: Path, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(tiny_store)
+    message = prefixed(request("FP32").SerializeToString())
+    wire = await SocketWire.connect(int(gateway.address.rpartition(":")[2]))
+    with wire.held():
+        streams = [wire.headers("ModelInfer", service="inference.GRPCInferenceService") for _ in range(16)]
+        for stream_id in streams:
+            wire.send(stream_id, message, end=True)
+    answers = [await wire.ended(stream_id) for stream_id in streams]
+    assert [answer.status for answer in answers] == [0] * 16
+    await wire.close()
+    with connected(gateway.address) as channel:
+        asked = oip.ModelStatisticsRequest(name="echo-fp32", version="1")
+        (found,) = administer(channel, "ModelStatistics", asked, oip.ModelStatisticsResponse).model_stats
+    assert found.inference_count == 16 * 2
+    assert found.execution_count <= 4, "one, but for where the sending is cut"
 
 
 TYPED = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import h2.config
@@ -65,6 +66,7 @@ class SocketWire:
         self.reader = reader
         self.writer = writer
         self._reads = reads
+        self._holds = False
         self.answers: dict[int, Answer] = {}
         self.terminated: h2.events.ConnectionTerminated | None = None
         self.closed = False
@@ -141,7 +143,16 @@ class SocketWire:
 
     def flush(self) -> None:
         """Send what the client has to say."""
-        self.writer.write(self.client.data_to_send())
+        if not self._holds:
+            self.writer.write(self.client.data_to_send())
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Send nothing inside, and all of it at the end, at once."""
+        self._holds = True
+        yield
+        self._holds = False
+        self.flush()
 
     def raw(self, data: bytes) -> None:
         """Send what no library would, after what the client has to say."""

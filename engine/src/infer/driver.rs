@@ -21,6 +21,7 @@ use crate::batch::Ns;
 use crate::batch::batcher::{Batcher, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
+use crate::call::Company;
 use crate::error::Error;
 use crate::oip::Prepared;
 use crate::ort::RunOptions;
@@ -33,8 +34,7 @@ const INLINE_TURN: Ns = 5_000_000;
 pub struct Driver {
     index: usize,
     plane: Arc<Plane>,
-    /// Requests under way on the shard.
-    here: Rc<Cell<usize>>,
+    company: Company,
     queues: RefCell<HashMap<Id, Rc<Queue>>>,
     /// Requests that have waited.
     numbers: Cell<u64>,
@@ -72,14 +72,14 @@ enum Tried<T> {
 }
 
 impl Driver {
-    /// Drives the queues of shard number `index`, from within its `LocalSet`; `here` counts its requests.
-    pub fn new(plane: Arc<Plane>, index: usize, here: Rc<Cell<usize>>) -> Rc<Self> {
+    /// Drives the queues of shard number `index`, from within its `LocalSet`; `company` are its calls.
+    pub fn new(plane: Arc<Plane>, index: usize, company: Company) -> Rc<Self> {
         let (nudges, nudged) = mpsc::unbounded_channel();
         plane.join(index, nudges);
         let driver = Rc::new(Self {
             index,
             plane,
-            here,
+            company,
             queues: RefCell::default(),
             numbers: Cell::new(0),
             audiences: Audiences::default(),
@@ -99,7 +99,7 @@ impl Driver {
         let Ready { servable, prepared, nbytes, input_ns, level, deadline, span } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
-        let alone = self.here.get() <= 1;
+        let alone = self.company.is_one();
         let mut too_long = None;
         if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
             let rows = prepared.rows.max(1);

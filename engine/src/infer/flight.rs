@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,8 +27,6 @@ const LONGEST_NUMBER: usize = 21;
 /// One request under way: it ends in one record, also when it is dropped.
 pub struct Flight {
     plane: Arc<Plane>,
-    /// How many are under way on this shard.
-    here: Rc<Cell<usize>>,
     view: Arc<View>,
     decision: Arc<Decision>,
     came: Instant,
@@ -104,20 +101,18 @@ struct Settled {
 }
 
 impl Flight {
-    /// Begins, as one of those that are under way `here`.
+    /// Begins.
     pub fn new(
-        (plane, here): (Arc<Plane>, Rc<Cell<usize>>),
+        plane: Arc<Plane>,
         view: Arc<View>,
         decision: Arc<Decision>,
         (came, deadline): (Instant, Option<Ns>),
         draft: Draft,
         (hold, inside): (Hold, Inside),
     ) -> Self {
-        here.set(here.get() + 1);
         let draft = Cell::new(Some(draft));
         Self {
             plane,
-            here,
             view,
             decision,
             came,
@@ -277,7 +272,6 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.here.set(self.here.get() - 1);
         let (kind, code) = abandoned(self.deadline.is_some_and(|deadline| deadline <= self.plane.now()));
         let fate = Fate { code, told: Some((kind, code)), timing: None };
         let settled = self.settle(fate, String::new());
@@ -306,6 +300,7 @@ pub fn crashed() -> Error {
 mod tests {
     use std::future::Future;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
     use std::task::{Context, Waker};
 
     use super::*;

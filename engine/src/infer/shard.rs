@@ -13,7 +13,7 @@ use super::plane::{Inside, Plane};
 use super::question::Question;
 use super::servable::Hold;
 use crate::batch::Ns;
-use crate::call::{self, Outcome, Unary};
+use crate::call::{self, Company, Outcome, Unary};
 use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::oip::{InferRequest, StreamRequest};
@@ -33,8 +33,7 @@ const TRACEPARENT_LIMIT: usize = 64;
 pub struct Shard {
     plane: Arc<Plane>,
     driver: Rc<Driver>,
-    /// Requests under way here.
-    here: Rc<Cell<usize>>,
+    company: Company,
     random: Cell<u64>,
 }
 
@@ -58,6 +57,10 @@ enum Origin<'a> {
 }
 
 impl Unary for Shard {
+    fn company(&self) -> &Company {
+        &self.company
+    }
+
     fn takes(&self, path: &str) -> bool {
         matches!(path, MODEL_INFER | RANK | PREDICT_PRICE | RECOMMEND)
     }
@@ -103,9 +106,9 @@ impl Shard {
     pub fn new(plane: Arc<Plane>, index: usize) -> Self {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
         let random = Cell::new((seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
-        let here = Rc::<Cell<usize>>::default();
-        let driver = Driver::new(plane.clone(), index, here.clone());
-        Self { plane, driver, here, random }
+        let company = Company::default();
+        let driver = Driver::new(plane.clone(), index, company.clone());
+        Self { plane, driver, company, random }
     }
 
     /// Reads a `ModelInferRequest` whose answer is to be raw.
@@ -152,9 +155,9 @@ impl Shard {
         }
         let deadline = question.deadline(call.head.deadline, call.came).map(|deadline| self.plane.at(deadline));
         let level = question.level();
-        let place = (self.plane.clone(), self.here.clone());
         let draft = Draft::of(call.method, call.head, (ask.unit(), question.request_id()), self.start(call))?;
-        let mut flight = Flight::new(place, view, decision, (call.came, deadline), draft, (servable.clone(), inside));
+        let mut flight =
+            Flight::new(self.plane.clone(), view, decision, (call.came, deadline), draft, (servable.clone(), inside));
         // Before anything is spent on the tensors of a request for which there is no room.
         if let Some(error) = self.driver.refusal(&servable, level, call.came) {
             if !question.is_sound() {

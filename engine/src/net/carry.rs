@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::Request;
 
-use crate::call::{Outcome, Unary};
+use crate::call::{Outcome, Present, Unary};
 use crate::net::answer::Answer;
 use crate::net::connection::{Counted, State};
 use crate::net::ends::{Ends, Over};
@@ -60,7 +60,9 @@ pub fn begin<U: Unary>(
         connection: connection.clone(),
         shard: shard.clone(),
     };
-    tokio::task::spawn_local(call.carry(opening, counted));
+    let unary = &shard.unary;
+    let present = unary.takes(&opening.head.path).then(|| unary.company().enter());
+    tokio::task::spawn_local(call.carry(opening, present, counted));
 }
 
 /// A call that is carried.
@@ -74,39 +76,48 @@ pub struct Call<U: Unary> {
 }
 
 impl<U: Unary> Call<U> {
-    async fn carry(mut self, opening: Opening, _counted: Counted) {
-        match self.run(opening).await {
+    async fn carry(mut self, opening: Opening, present: Option<Present>, _counted: Counted) {
+        match self.run(opening, present).await {
             Ok(()) => self.connection.earn(),
             Err(Over::Gone) => {}
             Err(Over::Status(status)) => drop(self.answer.status(&status)),
         }
     }
 
-    async fn run(&mut self, opening: Opening) -> Result<(), Over> {
+    /// `present`: where the call will be offered to the native handler.
+    async fn run(&mut self, opening: Opening, present: Option<Present>) -> Result<(), Over> {
         let Opening { head, streaming, .. } = opening;
         if streaming.client {
             let here = self.shard.unary.takes_messages(&head);
-            return if here { stream::answers(self, head).await } else { python::conversation(self, head).await };
+            return if here {
+                Box::pin(stream::answers(self, head)).await
+            } else {
+                Box::pin(python::conversation(self, head)).await
+            };
         }
         let only = only(&mut self.reader, self.encoding, &self.shard.settings, &head.path);
-        let message = self.ends.race(&mut self.answer, only).await??;
+        let message = self.ends.race(&mut self.answer, pin!(only)).await??;
         // Its head may have come long before, and the connection's other answers lie unread since.
         if self.connection.crowded() {
             return Err(Over::Status(status::crowded()));
         }
         if streaming.server {
-            return python::answers(self, head, message).await;
+            return Box::pin(python::answers(self, head, message)).await;
         }
-        if self.shard.unary.takes(&head.path) {
-            let answering = unpanicked(self.shard.unary.answer(&head, &message));
-            match self.ends.race(&mut self.answer, answering).await? {
+        if present.is_some() {
+            let outcome = {
+                let answering = pin!(self.shard.unary.answer(&head, &message));
+                self.ends.race(&mut self.answer, pin!(unpanicked(answering))).await?
+            };
+            match outcome {
                 Some(Outcome::Answer(answer)) => return self.answer_with(answer).await,
                 Some(Outcome::Refused(error)) => return Err(Over::Status(status::status_of(&error))),
                 Some(Outcome::Declined) => {}
                 None => return Err(Over::Status(status::internal())),
             }
         }
-        python::unary(self, head, message).await
+        drop(present);
+        Box::pin(python::unary(self, head, message)).await
     }
 
     async fn answer_with(&mut self, message: Bytes) -> Result<(), Over> {
@@ -151,8 +162,7 @@ async fn taken_apart(payload: Bytes, encoding: Encoding, settings: &Settings) ->
 }
 
 /// Returns what a native handler does, or None where it panics: that is its call's end, and no other's.
-pub async fn unpanicked(answering: impl Future<Output = Outcome>) -> Option<Outcome> {
-    let mut answering = pin!(answering);
+pub async fn unpanicked(mut answering: Pin<&mut impl Future<Output = Outcome>>) -> Option<Outcome> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
         Ok(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
         Ok(Poll::Pending) => Poll::Pending,

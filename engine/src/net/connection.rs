@@ -318,7 +318,7 @@ mod tests {
         let (stream, peer) = listener.accept().await.unwrap();
         let bridge = Bridge::new(Arc::new(Events::new().unwrap()), 0, 1);
         let open = Arc::new(AtomicUsize::new(1));
-        let shard = Rc::new(Shard::new(settings(), Arc::new(Methods::new()), Nothing, bridge, open));
+        let shard = Rc::new(Shard::new(settings(), Arc::new(Methods::new()), Nothing::default(), bridge, open));
         client.write_all(said).await.unwrap();
         let state = State::new(peer.to_string().into(), &settings());
         tokio::select! {

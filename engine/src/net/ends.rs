@@ -49,8 +49,9 @@ impl Ends {
         Self { ending, deadline, timer: None }
     }
 
-    /// Waits for `work`, which is dropped where the call ends before.
-    pub async fn race<F: Future>(&mut self, answer: &mut Answer, work: F) -> Result<F::Output, Over> {
+    /// Waits for `work`, which is to be dropped where the call ends before. It is pinned where it is: each function that
+    /// took one by value would make a call larger by all of it, twice, and calls are moved about.
+    pub async fn race<F: Future>(&mut self, answer: &mut Answer, work: Pin<&mut F>) -> Result<F::Output, Over> {
         self.race_with(work, |cx| answer.poll_gone(cx), || false).await
     }
 
@@ -58,7 +59,7 @@ impl Ends {
     /// said last is still read when the server ends.
     pub async fn send(
         &mut self,
-        sending: impl Future<Output = Result<(), Gone>>,
+        sending: Pin<&mut impl Future<Output = Result<(), Gone>>>,
         ended: impl Fn() -> bool,
     ) -> Result<(), Over> {
         Ok(self.race_with(sending, |_| Poll::Pending, ended).await??)
@@ -66,12 +67,11 @@ impl Ends {
 
     async fn race_with<F: Future>(
         &mut self,
-        work: F,
+        mut work: Pin<&mut F>,
         mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
         ended: impl Fn() -> bool,
     ) -> Result<F::Output, Over> {
         let Self { ending, deadline, timer } = self;
-        let mut work = pin!(work);
         let mut told = pin!(ending.cancelled());
         let mut cancelled = false;
         poll_fn(|cx| {

@@ -33,7 +33,7 @@ pub use sockets::listener;
 pub use status::{Status, Value, status_of};
 pub use values::{Bounds, Shape};
 
-use crate::call::{Head, Outcome, Unary};
+use crate::call::{Company, Head, Outcome, Unary};
 use crate::spans::Parent;
 
 /// Bytes on a stream before any was taken. A client that has not heard of it yet goes by 65,535.
@@ -74,9 +74,14 @@ impl Streaming {
 pub type Methods = HashMap<String, Streaming>;
 
 /// A native answerer that takes nothing.
-pub struct Nothing;
+#[derive(Default)]
+pub struct Nothing(Company);
 
 impl Unary for Nothing {
+    fn company(&self) -> &Company {
+        &self.0
+    }
+
     fn takes(&self, _path: &str) -> bool {
         false
     }

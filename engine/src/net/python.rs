@@ -1,5 +1,7 @@
 //! Calls that Python answers.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 
 use crate::call::{Head, Unary};
@@ -16,7 +18,7 @@ pub const SENT_EVERY: usize = 32 * 1024;
 pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
     let mut handle = begin(call, head, Some(message));
     loop {
-        match call.ends.race(&mut call.answer, handle.reply()).await? {
+        match call.ends.race(&mut call.answer, pin!(handle.reply())).await? {
             Reply::Answer(data) => {
                 let _unsent = call.connection.unsent(data.len());
                 return Ok(call.answer.answer_framed(data).await?);
@@ -32,7 +34,7 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -
     let mut handle = begin(call, head, Some(message));
     let mut sent = 0;
     loop {
-        let reply = call.ends.race(&mut call.answer, handle.reply()).await?;
+        let reply = call.ends.race(&mut call.answer, pin!(handle.reply())).await?;
         if said(call, &handle, reply, &mut sent).await? == Said::All {
             return Ok(());
         }
@@ -54,10 +56,10 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                     message = reader.next(), if wanted => Next::Message(message),
                 }
             };
-            match call.ends.race(&mut call.answer, work).await? {
+            match call.ends.race(&mut call.answer, pin!(work)).await? {
                 Next::Message(Ok(Some(message))) => {
                     let plain = plain(message, encoding, &call.shard.settings, &path);
-                    let message = call.ends.race(&mut call.answer, plain).await??;
+                    let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
                     Next::Plain(message)
                 }
                 other => other,
@@ -106,7 +108,7 @@ async fn said<U: Unary>(call: &mut Call<U>, handle: &Handle, reply: Reply, sent:
         Reply::Send(data) => {
             let size = data.len();
             let _unsent = call.connection.unsent(size);
-            call.ends.send(call.answer.send(data), || handle.ended()).await?;
+            call.ends.send(pin!(call.answer.send(data)), || handle.ended()).await?;
             *sent += size;
             if *sent >= SENT_EVERY {
                 handle.sent(std::mem::take(sent));

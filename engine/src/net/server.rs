@@ -206,7 +206,7 @@ mod tests {
         };
         let server = Server::start(settings, Methods::new(), |index| {
             assert!(index > 1, "of a test");
-            Nothing
+            Nothing::default()
         });
         let (server, begun) = (server.unwrap(), Instant::now());
         let mut events = Vec::new();

@@ -5,6 +5,7 @@
 //! answers alone, is `rpc/open_inference/in_order.py`.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use crate::spans::Parent;
 /// Answers a stream.
 pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
     let mut handle = begin(call, head.clone(), None);
-    let parent = match call.ends.race(&mut call.answer, handle.reply()).await? {
+    let parent = match call.ends.race(&mut call.answer, pin!(handle.reply())).await? {
         Reply::More(parent) => parent,
         Reply::End(status) if status.code != OK => return Err(Over::Status(status)),
         Reply::End(_) | Reply::Answer(_) | Reply::Send(_) => return Ok(call.answer.ok()?),
@@ -89,13 +90,13 @@ impl<U: Unary> Stream<'_, U> {
                 message = reader.next(), if *reading && under_way.has_room() => Next::Message(message),
             }
         };
-        ends.race(answer, work).await
+        ends.race(answer, pin!(work)).await
     }
 
     async fn take(&mut self, message: Message) -> Result<(), Over> {
         let call = &mut *self.call;
         let plain = plain(message, call.encoding, &call.shard.settings, &self.answerer.head.path);
-        let message = call.ends.race(&mut call.answer, plain).await??;
+        let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
         if call.connection.crowded() {
             self.end(status::crowded());
             return Ok(());
@@ -166,13 +167,13 @@ impl<U: Unary> Stream<'_, U> {
 
     async fn send(&mut self, message: Bytes) -> Result<(), Over> {
         let Call { ends, answer, .. } = &mut *self.call;
-        ends.send(answer.send_message(message), || true).await
+        ends.send(pin!(answer.send_message(message)), || true).await
     }
 
     async fn pass_on(&mut self, data: Bytes) -> Result<(), Over> {
         let Call { ends, answer, .. } = &mut *self.call;
         let (handle, size) = (&self.handle, data.len());
-        ends.send(answer.send(data), || handle.ended()).await?;
+        ends.send(pin!(answer.send(data)), || handle.ended()).await?;
         self.left.sent += size;
         if self.left.sent >= SENT_EVERY {
             handle.sent(std::mem::take(&mut self.left.sent));
@@ -203,8 +204,11 @@ impl<U: Unary> Answerer<U> {
     fn begin(&self, number: u64, message: Bytes) -> Task {
         let Self { shard, head, parent, ended } = self;
         let (shard, head, parent, ended) = (shard.clone(), head.clone(), parent.clone(), ended.clone());
+        let present = shard.unary.company().enter();
         let answering = async move {
-            let outcome = unpanicked(shard.unary.answer_one(&head, parent.as_deref(), &message)).await;
+            let _present = present;
+            let answering = pin!(shard.unary.answer_one(&head, parent.as_deref(), &message));
+            let outcome = unpanicked(answering).await;
             let _ = ended.send((number, outcome)); // where nobody hears, the stream is over
         };
         Task(tokio::task::spawn_local(answering).abort_handle())
