@@ -9,16 +9,16 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::metadata::Metadata;
 use crate::spans::Parent;
 
 /// What stands before the first message.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// `package.Service/Method`, without a leading slash.
-    pub path: String,
-    /// Names in lower case, as `transport.call.Call.metadata` has them: text values only, the last of several, without
-    /// HTTP/2's and gRPC's own fields. In the order in which they came.
-    pub metadata: Vec<(String, String)>,
+    pub path: Arc<str>,
+    /// One value of each name.
+    pub metadata: Metadata,
     /// HOST:PORT of the caller.
     pub peer: Arc<str>,
     /// When the caller stops waiting.
@@ -28,7 +28,7 @@ pub struct Head {
 impl Head {
     /// Returns the value of a metadata key in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.metadata.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.metadata.get(name)
     }
 }
 

@@ -60,7 +60,7 @@ impl Engine {
             ));
         }
         let methods: Methods =
-            methods.into_iter().map(|(path, (client, server))| (path, Streaming { client, server })).collect();
+            methods.into_iter().map(|(path, (client, server))| (path.into(), Streaming { client, server })).collect();
         let shapes = shapes.into_iter().map(|(path, fields)| Ok((path, shape(&fields)?))).collect::<PyResult<_>>()?;
         let bounds = Arc::new(Bounds { ratio: max_compression_ratio, values: max_message_values, shapes });
         let settings = Settings { shards, max_connections, max_message_bytes, bounds, headers_first };
@@ -156,7 +156,7 @@ fn told<'py>(py: Python<'py>, event: Event, clock: &mut Option<(f64, Instant)>) 
     match event {
         Event::Call(id, head, message) => {
             let metadata = PyDict::new(py);
-            for (name, value) in &head.metadata {
+            for (name, value) in head.metadata.iter() {
                 metadata.set_item(name, value)?;
             }
             let deadline = match head.deadline {
@@ -173,7 +173,7 @@ fn told<'py>(py: Python<'py>, event: Event, clock: &mut Option<(f64, Instant)>) 
                 None => None,
             };
             let message = message.map(|message| PyBytes::new(py, &message));
-            ("call", id, head.path, metadata, &*head.peer, deadline, message).into_pyobject(py)
+            ("call", id, &*head.path, metadata, &*head.peer, deadline, message).into_pyobject(py)
         }
         Event::Message(id, message) => ("message", id, PyBytes::new(py, &message)).into_pyobject(py),
         Event::HalfClosed(id) => ("half_closed", id).into_pyobject(py),

@@ -10,6 +10,7 @@ use turnout_engine::decide::{Ask, Decision, Snapshot, decide};
 use turnout_engine::infer::record::{Ledger, OK, Record, Timing, Told};
 use turnout_engine::infer::tally::Bounds;
 use turnout_engine::journal::encode;
+use turnout_engine::metadata::Metadata;
 use turnout_engine::oip::wire::{put_bytes, put_varint};
 use turnout_engine::oip::{self, InferRequest, Output, Signature, prepare};
 use turnout_engine::spans::{End, Settings, Spans, Start};
@@ -60,7 +61,7 @@ fn request(rows: i64, columns: i64) -> Bytes {
 }
 
 fn taken(snapshot: &Snapshot, unit: &str) -> Arc<Decision> {
-    decide(snapshot, &Ask::new("cost", "", unit, &[]).expect("short"), 0.5).expect("available")
+    decide(snapshot, &Ask::new("cost", "", unit, &Metadata::default()).expect("short"), 0.5).expect("available")
 }
 
 #[test]
@@ -74,8 +75,8 @@ fn costs() {
     timed("decide without a unit", 1_000_000, |_| {
         black_box(taken(&snapshot, ""));
     });
-    let metadata = ["user-agent", "traceparent", "x-tenant"].map(|name| (name.to_owned(), "value".to_owned()));
-    let head = Head { path: String::new(), metadata: metadata.into(), peer: "".into(), deadline: None };
+    let metadata = ["user-agent", "traceparent", "x-tenant"].into_iter().map(|name| (name, "value")).collect();
+    let head = Head { path: "".into(), metadata, peer: "".into(), deadline: None };
     for (rows, columns) in [(1, 16), (500, 60)] {
         let tensor =
             |name: &str, columns: i64| format!(r#"{{"name": "{name}", "dtype": "FP32", "shape": [-1, {columns}]}}"#);
@@ -144,8 +145,8 @@ fn costs_of_telling() {
         |root| Settings { root, sampled: Some(u64::MAX), unsampled: None, most_spans: 4096, batch_spans: 512 };
     let head = |flags: &str| {
         let traceparent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
-        let metadata = vec![("traceparent".to_owned(), traceparent)];
-        Head { path: String::new(), metadata, peer: "".into(), deadline: None }
+        let metadata = [("traceparent", traceparent)].into_iter().collect();
+        Head { path: "".into(), metadata, peer: "".into(), deadline: None }
     };
     let (quiet, sampled, spans) = (head("00"), head("01"), Spans::new(settings(None)));
     timed("a call that is not sampled", 1_000_000, |_| {

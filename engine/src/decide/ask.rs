@@ -1,5 +1,7 @@
 //! Whom a caller asks: the twin of `vocabulary/ask.py`.
 
+use crate::metadata::Metadata;
+
 /// Characters of a name or a version that are worth looking up.
 pub const NAME_LIMIT: usize = 256;
 /// Characters of a unit, or of a request's id.
@@ -11,15 +13,15 @@ pub struct Ask<'a> {
     name: &'a str,
     version: &'a str,
     unit: &'a str,
-    headers: &'a [(String, String)],
+    headers: &'a Metadata,
 }
 
 impl<'a> Ask<'a> {
     /// Returns whom is asked; None where the name is empty, or a name, version or unit is longer than allowed.
     ///
     /// `name` is a route or a model, `version` empty, a number or a label, and `unit` may be empty. `headers` are the
-    /// request's metadata, names in lower case; of several values the last counts.
-    pub fn new(name: &'a str, version: &'a str, unit: &'a str, headers: &'a [(String, String)]) -> Option<Self> {
+    /// request's metadata.
+    pub fn new(name: &'a str, version: &'a str, unit: &'a str, headers: &'a Metadata) -> Option<Self> {
         let fits =
             !name.is_empty() && within(name, NAME_LIMIT) && within(version, NAME_LIMIT) && within(unit, UNIT_LIMIT);
         fits.then_some(Self { name, version, unit, headers })
@@ -42,7 +44,7 @@ impl<'a> Ask<'a> {
 
     /// Returns the value of a metadata key in lower case.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers.get(name)
     }
 }
 
@@ -66,17 +68,11 @@ mod tests {
     #[test]
     fn what_is_too_long_asks_nobody() {
         let long = "n".repeat(NAME_LIMIT + 1);
-        assert!(Ask::new("", "", "", &[]).is_none());
-        assert!(Ask::new(&long, "", "", &[]).is_none());
-        assert!(Ask::new("m", &long, "", &[]).is_none());
-        assert!(Ask::new("m", "", &"u".repeat(UNIT_LIMIT + 1), &[]).is_none());
-        assert!(Ask::new(&long[1..], &long[1..], &"u".repeat(UNIT_LIMIT), &[]).is_some());
-    }
-
-    #[test]
-    fn of_several_headers_the_last_counts() {
-        let headers = [("a", "1"), ("b", "2"), ("a", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let ask = Ask::new("m", "", "", &headers).unwrap();
-        assert_eq!((ask.header("a"), ask.header("c")), (Some("3"), None));
+        let none = Metadata::default();
+        assert!(Ask::new("", "", "", &none).is_none());
+        assert!(Ask::new(&long, "", "", &none).is_none());
+        assert!(Ask::new("m", &long, "", &none).is_none());
+        assert!(Ask::new("m", "", &"u".repeat(UNIT_LIMIT + 1), &none).is_none());
+        assert!(Ask::new(&long[1..], &long[1..], &"u".repeat(UNIT_LIMIT), &none).is_some());
     }
 }

@@ -21,7 +21,7 @@ fn decide(
     draw: f64,
 ) -> PyResult<Option<Fields>> {
     let snapshot = Snapshot::from_json(snapshot).map_err(PyValueError::new_err)?;
-    let headers: Vec<(String, String)> = headers.into_iter().collect();
+    let headers = headers.into_iter().collect();
     let taken = Ask::new(name, version, unit, &headers).and_then(|ask| super::decide(&snapshot, &ask, draw));
     Ok(taken.map(|decision| {
         debug_assert_eq!(snapshot.decisions()[decision.index], decision);

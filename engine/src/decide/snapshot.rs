@@ -252,9 +252,8 @@ mod tests {
     }
 
     fn taken(snapshot: &Snapshot, name: &str, version: &str, unit: &str, draw: f64) -> Option<(i64, Reason, String)> {
-        let headers = [("x-qa".to_owned(), "on".to_owned()), ("x-odd".to_owned(), String::new())];
-        let headers = if unit == "u" { &headers[..] } else { &[] };
-        let decision = decide(snapshot, &Ask::new(name, version, unit, headers)?, draw)?;
+        let headers = [("x-qa", "on"), ("x-odd", "")].into_iter().filter(|_| unit == "u").collect();
+        let decision = decide(snapshot, &Ask::new(name, version, unit, &headers)?, draw)?;
         assert!(Arc::ptr_eq(&decision, &snapshot.decisions()[decision.index]));
         Some((decision.version, decision.reason, decision.assigned.clone()))
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::driver::{Driver, Ready};
 use super::flight::{Draft, Flight, Mirrored};
-use super::plane::{Inside, Plane};
+use super::plane::Plane;
 use super::question::Question;
 use super::servable::Hold;
 use crate::batch::Ns;
@@ -84,7 +84,7 @@ impl Unary for Shard {
     /// Where errors are to be the call's own status, Python answers the whole stream.
     fn takes_messages(&self, head: &call::Head) -> bool {
         let errors_end_it = || head.get("triton_grpc_error").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        head.path == MODEL_STREAM_INFER && !errors_end_it()
+        &*head.path == MODEL_STREAM_INFER && !errors_end_it()
     }
 
     async fn answer_one(&self, head: &call::Head, parent: Option<&Parent>, message: &Bytes) -> Outcome {
@@ -119,32 +119,24 @@ impl Shard {
 
     /// Answers what was read of a message, if it could be.
     async fn answer_as<Q: Question>(&self, call: Call<'_>, question: Option<&Q>) -> Outcome {
-        let departed = question.and_then(|question| {
-            let inside = match call.origin {
-                Origin::Call => self.plane.enter()?,
-                Origin::Stream(_) => self.plane.enter_message()?,
-            };
-            let (flight, load) = self.depart(call, question, inside)?;
-            Some((question, flight, load))
-        });
-        let Some((question, flight, load)) = departed else {
+        let departing = |question| Some((question, self.depart(call, question)?));
+        let Some((question, (flight, load))) = question.and_then(departing) else {
             self.plane.decline();
             return Outcome::Declined;
         };
-        let ended = match load {
-            Ok(ready) => self.driver.run(ready).await,
+        let ended = match load.map(|ready| self.driver.run(ready)) {
+            Ok(run) => run.await,
             Err(error) => Err(error),
         };
         flight.land(question, ended)
     }
 
     /// Decides, and makes the inputs. None where Python has to answer; then nothing has been counted.
-    fn depart<Q: Question>(
-        &self,
-        call: Call<'_>,
-        question: &Q,
-        inside: Inside,
-    ) -> Option<(Flight, Result<Ready, Error>)> {
+    fn depart<Q: Question>(&self, call: Call<'_>, question: &Q) -> Option<(Flight, Result<Ready, Error>)> {
+        let inside = match call.origin {
+            Origin::Call => self.plane.enter()?,
+            Origin::Stream(_) => self.plane.enter_message()?,
+        };
         let view = self.plane.view()?;
         let ask = question.ask(call.head)?;
         let decision = decide(&view.snapshot, &ask, self.draw())?;

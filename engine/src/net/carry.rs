@@ -76,11 +76,15 @@ pub struct Call<U: Unary> {
 }
 
 impl<U: Unary> Call<U> {
-    async fn carry(mut self, opening: Opening, present: Option<Present>, _counted: Counted) {
-        match self.run(opening, present).await {
-            Ok(()) => self.connection.earn(),
-            Err(Over::Gone) => {}
-            Err(Over::Status(status)) => drop(self.answer.status(&status)),
+    #[expect(clippy::manual_async_fn, reason = "its parameters would be there twice, in what is moved about")]
+    fn carry(mut self, opening: Opening, present: Option<Present>, counted: Counted) -> impl Future<Output = ()> {
+        async move {
+            let _counted = counted;
+            match self.run(opening, present).await {
+                Ok(()) => self.connection.earn(),
+                Err(Over::Gone) => {}
+                Err(Over::Status(status)) => drop(self.answer.status(&status)),
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a call begins with: its method, metadata and timeout, out of the request's fields.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::call::Head;
+use crate::metadata::Metadata;
 use crate::net::inflate::Encoding;
 use crate::net::status::{self, Status};
 use crate::net::{Methods, Streaming};
@@ -40,7 +42,8 @@ const PSEUDO: usize = 4 * OVERHEAD + 37;
 /// Returns what a request begins with.
 pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) -> Result<Opening, Refusal> {
     let fields = &parts.headers;
-    if size(parts) > FIELDS {
+    let size = size(parts);
+    if size > FIELDS {
         return Err(Refusal::Status(status::too_many_fields()));
     }
     if parts.method != Method::POST {
@@ -51,7 +54,7 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
     }
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let path = target.get(1..).unwrap_or("");
-    let Some(&streaming) = methods.get(path) else {
+    let Some((path, &streaming)) = methods.get_key_value(path) else {
         return Err(Refusal::Status(status::unknown_method()));
     };
     let encoding = match last(fields, "grpc-encoding") {
@@ -65,7 +68,7 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
             now.checked_add(timeout)
         }
     };
-    let head = Head { path: path.to_owned(), metadata: metadata(fields), peer: peer.clone(), deadline };
+    let head = Head { path: path.clone(), metadata: metadata(fields, size), peer: peer.clone(), deadline };
     Ok(Opening { head, streaming, encoding })
 }
 
@@ -115,22 +118,19 @@ fn is_ours(name: &str) -> bool {
     ) || name.ends_with("-bin")
 }
 
-/// Returns the caller's metadata; see `Head`.
-fn metadata(fields: &HeaderMap) -> Vec<(String, String)> {
-    let mut pairs = Vec::with_capacity(fields.keys_len());
-    for name in fields.keys() {
-        if is_ours(name.as_str()) {
-            continue;
-        }
+/// Returns the caller's metadata, one value of each name: the last, where they are no list.
+fn metadata(fields: &HeaderMap, bytes: usize) -> Metadata {
+    let mut found = Metadata::with_capacity(fields.keys_len(), bytes);
+    for name in fields.keys().filter(|name| !is_ours(name.as_str())) {
         let values = fields.get_all(name);
-        let value = if is_list(name) {
-            values.iter().map(text).collect::<Vec<_>>().join(",")
+        let texts: Cow<'_, str> = if is_list(name) {
+            values.iter().map(text).collect::<Vec<_>>().join(",").into()
         } else {
             values.iter().next_back().map(text).unwrap_or_default()
         };
-        pairs.push((name.as_str().to_owned(), value));
+        found.push(name.as_str(), &texts);
     }
-    pairs
+    found
 }
 
 /// Says whether several fields of this name are one list, which may come in parts (W3C Trace Context, section 3.3.1.1).
@@ -139,9 +139,10 @@ fn is_list(name: &HeaderName) -> bool {
 }
 
 /// Values that are not UTF-8 are read as Latin-1.
-fn text(value: &HeaderValue) -> String {
+fn text(value: &HeaderValue) -> Cow<'_, str> {
     let raw = value.as_bytes();
-    std::str::from_utf8(raw).map_or_else(|_| raw.iter().map(|&byte| char::from(byte)).collect(), str::to_owned)
+    let latin1 = || raw.iter().map(|&byte| char::from(byte)).collect();
+    std::str::from_utf8(raw).map_or_else(|_| Cow::Owned(latin1()), Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -150,7 +151,7 @@ mod tests {
     use http::Request;
 
     fn methods() -> Methods {
-        Methods::from([("a.B/C".to_owned(), Streaming { client: false, server: false })])
+        Methods::from([("a.B/C".into(), Streaming { client: false, server: false })])
     }
 
     fn parts(path: &str, fields: &[(&str, &[u8])]) -> Parts {
@@ -180,9 +181,9 @@ mod tests {
             ("tracestate", b"b=2"),
         ];
         let head = open("/a.B/C", &fields).ok().unwrap().head;
-        assert_eq!(head.path, "a.B/C");
+        assert_eq!(&*head.path, "a.B/C");
         let expected = [("x-unit", "two"), ("x-utf8", "wörd"), ("x-latin", "wörd"), ("tracestate", "a=1,b=2")];
-        assert_eq!(head.metadata, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(head.metadata.iter().collect::<Vec<_>>(), expected);
         assert_eq!(head.deadline, None);
     }
 

@@ -71,7 +71,7 @@ impl Streaming {
 }
 
 /// Every method by its path (`package.Service/Method`).
-pub type Methods = HashMap<String, Streaming>;
+pub type Methods = HashMap<Arc<str>, Streaming>;
 
 /// A native answerer that takes nothing.
 #[derive(Default)]

@@ -36,7 +36,7 @@ fn parse_infer<'py>(
     let signature = Signature::from_json(signature).map_err(PyValueError::new_err)?;
     let message = Bytes::from(message);
     let metadata = metadata.into_iter().collect();
-    let head = call::Head { path: String::new(), metadata, peer: "".into(), deadline: None };
+    let head = call::Head { path: "".into(), metadata, peer: "".into(), deadline: None };
     let Some(request) = InferRequest::parse(&message, &head) else { return Ok(None) };
     let Some(prepared) = prepare(&request, &signature) else { return Ok(None) };
     let inputs = prepared.inputs.into_iter().map(|tensor| {

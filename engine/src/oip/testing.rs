@@ -9,8 +9,8 @@ pub type Given<'a> = (&'a str, &'a str, &'a [i64], &'a [u8]);
 
 /// Returns what stands before a request with `metadata`.
 pub fn head(metadata: &[(&str, &str)]) -> Head {
-    let metadata = metadata.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    Head { path: String::new(), metadata, peer: "".into(), deadline: None }
+    let metadata = metadata.iter().copied().collect();
+    Head { path: "".into(), metadata, peer: "".into(), deadline: None }
 }
 
 /// Returns a request for `name` with raw inputs.

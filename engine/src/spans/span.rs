@@ -207,8 +207,8 @@ mod tests {
     }
 
     fn head(metadata: &[(&str, &str)]) -> call::Head {
-        let metadata = metadata.iter().map(|&(key, value)| (key.into(), value.into())).collect();
-        call::Head { path: String::new(), metadata, peer: "p".into(), deadline: None }
+        let metadata = metadata.iter().copied().collect();
+        call::Head { path: "".into(), metadata, peer: "p".into(), deadline: None }
     }
 
     fn recorded(spans: &Spans, metadata: &[(&str, &str)]) -> Arc<Span> {

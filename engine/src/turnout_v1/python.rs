@@ -111,7 +111,7 @@ fn answered(
 }
 
 fn head(metadata: HashMap<String, String>) -> call::Head {
-    call::Head { path: String::new(), metadata: metadata.into_iter().collect(), peer: "".into(), deadline: None }
+    call::Head { path: "".into(), metadata: metadata.into_iter().collect(), peer: "".into(), deadline: None }
 }
 
 /// Adds this file's functions to the module.
