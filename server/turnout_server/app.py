@@ -56,6 +56,9 @@ from turnout_server.transport.status import name_of_reason
 from turnout_server.vocabulary.errors import TurnoutError
 
 _log = structlog.get_logger("turnout.app")
+Work = Callable[[], Coroutine[Any, Any, None]]
+_RESTART_AFTER_S = 1.0
+"""How long a task that has ended by an error rests before it is begun again, in seconds."""
 _MOST_LOOKING = 32
 """How many threads look at the store, and do other things that may wait for a disk, at once."""
 
@@ -119,6 +122,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             Latest(config.store.latest),
             routes_file=Path(config.store.routes) if config.store.routes else None,
             on_table=instruments.record_reload,
+            on_look=instruments.record_look,
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
         records = _recording(config.journal, boot, instruments, stack, native)
@@ -156,10 +160,12 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             )
         )
         if native is not None:
-            await stack.enter_async_context(_background(native.follow()))
+            await stack.enter_async_context(_background("native", native.follow, instruments))
         if copies is not None:
-            await stack.enter_async_context(_background(copies.follow()))
-        await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
+            await stack.enter_async_context(_background("copies", copies.follow, instruments))
+        await stack.enter_async_context(
+            _background("store", partial(reconciler.poll, config.store.poll_s), instruments)
+        )
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
             if native is not None:
@@ -309,14 +315,29 @@ def _log_change(status: VersionStatus, error: BaseException | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
+async def _background(name: str, work: Work, instruments: Instruments) -> AsyncIterator[None]:
+    task = asyncio.create_task(kept_going(name, work, instruments.record_restart))
     try:
         yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def kept_going(
+    name: str, work: Work, on_restart: Callable[[str], None], rest_s: float = _RESTART_AFTER_S
+) -> None:
+    """Do *work*, which should not end, until cancelled: what ends by an error shows, and is begun again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("a task ended by an error; it is started again", task=name)
+        else:
+            _log.error("a task ended; it is started again", task=name)
+        on_restart(name)
+        await asyncio.sleep(rest_s)
 
 
 async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from turnout_server.store.blobs import Blobs, Stamp
+from turnout_server.store.blobs import Reading, Stamp
 from turnout_server.store.labels import decode_labels
 from turnout_server.store.layout import (
     LABELS_NAME,
@@ -72,7 +72,7 @@ class Models(NamedTuple):
 class Watcher:
     """Looks at all models, each time only at what may have changed since the last. Any thread."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Reading) -> None:
         """Watch the store in *blobs*; nothing is read yet."""
         self._blobs = blobs
         self._known: dict[str, _Known] = {}
@@ -143,7 +143,7 @@ class _Known(NamedTuple):
     is_settled: bool
 
 
-def _look(blobs: Blobs, stamp: Stamp, before: _Known | None) -> _Known:
+def _look(blobs: Reading, stamp: Stamp, before: _Known | None) -> _Known:
     """Look at one model. Its stamp was taken before, so a change in between is seen the next time."""
     model = stamp.name
     labels, problems, readable = _NO_LABELS, [], True
@@ -183,7 +183,7 @@ class Versions(NamedTuple):
     """Folders with a version's name and no manifest."""
 
 
-def list_versions(blobs: Blobs, model: str) -> Versions | None:
+def list_versions(blobs: Reading, model: str) -> Versions | None:
     """Return the versions of *model*; None where it has no folder."""
     entries = blobs.list(model_folder(model), MANIFEST_NAME)
     if entries is None:
