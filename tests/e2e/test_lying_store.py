@@ -1,4 +1,4 @@
-"""A store that is no store: what is no plain file, or too large, costs nobody else anything, and callers see no paths."""
+"""A store that is no store: what is no plain file, or too large, costs nobody else anything; callers see no paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import grpc
 import psutil
 
 from tests.e2e.conftest import Gateway, StartGateway
-from tests.e2e.probes import MIB, connected, eventually, events, fp32, unary
+from tests.e2e.probes import MIB, connected, events, eventually, fp32, unary
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
