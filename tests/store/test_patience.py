@@ -8,10 +8,9 @@ from typing import NoReturn
 
 import pytest
 
-from turnout_server.store import patience as patience_module
 from turnout_server.store.blobs import Blob
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.patience import Patience, PatientBlobs
+from turnout_server.store.patience import Patience
 from turnout_server.store.snapshot import Watcher
 from turnout_server.vocabulary.errors import StoreError
 
@@ -85,11 +84,8 @@ def test_threads_that_hang_are_bounded() -> None:
     disk.go.set()
 
 
-def test_a_model_whose_labels_hang_keeps_no_other_from_being_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_whose_labels_hang_keeps_no_other_from_being_seen(tmp_path: Path) -> None:
     """The watcher says what is wrong with that one, and what was known of it stays."""
-    monkeypatch.setattr(patience_module, "READ_S", 0.01)
     disk = Disk()
 
     class Hanging(DirectoryBlobs):
@@ -100,7 +96,7 @@ def test_a_model_whose_labels_hang_keeps_no_other_from_being_seen(
         folder = tmp_path / "models" / model / "1"
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
-    watcher = Watcher(PatientBlobs(Hanging(tmp_path), Patience(within_s=0.05)))
+    watcher = Watcher(Hanging(tmp_path), Patience(within_s=0.05))
     for _ in range(3):
         seen = watcher.look()
         assert list(seen.models) == ["good"]

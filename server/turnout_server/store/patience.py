@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from turnout_server.store.blobs import Blob, Blobs, Entry, Stamp
+from turnout_server.store.blobs import Blob, Blobs, Entry
 from turnout_server.vocabulary.errors import StoreError
 
 T = TypeVar("T")
@@ -83,20 +83,12 @@ class Patience:
 
 
 class PatientBlobs:
-    """The reading of small blobs, with patience: a model whose files hang costs the others nothing."""
+    """The reading of small blobs, with patience."""
 
-    def __init__(self, blobs: Blobs, patience: Patience | None = None) -> None:
+    def __init__(self, blobs: Blobs, patience: Patience) -> None:
         """Read from *blobs*."""
-        self._patience = patience or Patience()
+        self._patience = patience
         self._blobs = blobs
-
-    def stamps(self, folder: str, edited: str = "") -> Iterator[Stamp]:
-        """Yield a stamp of every folder directly in *folder*: without patience, for a thousand should be quick."""
-        return self._blobs.stamps(folder, edited)
-
-    def is_quiet(self, folder: str, edited: str = "") -> bool:
-        """Say whether surely nothing that a stamp covers has changed."""
-        return self._blobs.is_quiet(folder, edited)
 
     def check(self) -> None:
         """Raise `StoreError` where the place is not there or cannot be read."""

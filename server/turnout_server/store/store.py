@@ -23,7 +23,7 @@ from turnout_server.store.layout import (
     version_folder,
 )
 from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
-from turnout_server.store.patience import PatientBlobs
+from turnout_server.store.patience import Patience, PatientBlobs
 from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
 from turnout_server.store.verify import check_digests
 from turnout_server.vocabulary.errors import (
@@ -116,8 +116,9 @@ class BlobStore:
     def __init__(self, blobs: Blobs) -> None:
         """Use the store in *blobs*; nothing is read yet."""
         self.blobs = blobs
-        self._reading = PatientBlobs(blobs)
-        self._watcher = Watcher(self._reading)
+        patience = Patience()
+        self._reading = PatientBlobs(blobs, patience)
+        self._watcher = Watcher(blobs, patience)
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""

@@ -72,12 +72,10 @@ MOST_BLOB_BYTES = 16 << 20
 
 
 class Reading(Protocol):
-    """What looking at a store needs of its blobs; see `Blobs`."""
+    """The reading of small blobs; see `Blobs`."""
 
     def get(self, key: str) -> Blob | None: ...  # noqa: D102
     def list(self, folder: str, marker: str = "") -> tuple[Entry, ...] | None: ...  # noqa: D102
-    def stamps(self, folder: str, edited: str = "") -> Iterator[Stamp]: ...  # noqa: D102
-    def is_quiet(self, folder: str, edited: str = "") -> bool: ...  # noqa: D102
 
 
 class Blobs(Protocol):
