@@ -86,6 +86,14 @@ def test_what_is_no_warning_is_always_shown() -> None:
     assert all(seldom.filter(record(level=logging.INFO)) for _ in range(10))
 
 
+def test_a_count_is_shown_whatever_fields_there_are() -> None:
+    log = io.StringIO()
+    with logging_to_stderr("info", "json", log):
+        for _ in range(3):
+            structlog.get_logger("t").warning("lost", count=7, what="lines")
+    assert [json.loads(line)["count"] for line in log.getvalue().splitlines()] == [7, 2]
+
+
 def test_the_log_has_one_traceback_and_a_count() -> None:
     log = io.StringIO()
     with logging_to_stderr("info", "json", log):

@@ -141,7 +141,8 @@ def _catch_up(dropped: int, repetitions: Repetitions) -> None:
 def _show(repetitions: Repetitions, *, all_of_them: bool) -> None:
     # At info, which is never left out itself, and by the logger whose it is.
     for each in repetitions.due(all_of_them=all_of_them):
-        structlog.get_logger(each.logger).info("logged again", what=each.event, count=each.times, **each.fields)
+        told = {**each.fields, "what": each.event, "count": each.times}
+        structlog.get_logger(each.logger).info("logged again", **told)
 
 
 @contextmanager
