@@ -150,6 +150,9 @@ def install_with_uv(state: dict[str, Any], *files: Path) -> bool:
     if done.returncode < 0:
         raise SetupError("uv was ended while it installed")
     write_state(state)
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        print(f"uv could not install it, and pip tries instead; uv said: {said[-1].strip()}", flush=True)
     return done.returncode == 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 import structlog
 import uvloop
 
+from turnout_server import ends
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
 from turnout_server.engine.plane import EnginePlane
@@ -48,11 +51,16 @@ from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.store import DirectoryStore
-from turnout_server.telemetry import Telemetry, telemetry
+from turnout_server.telemetry import Telemetry, logs, telemetry
 from turnout_server.transport.status import name_of_reason
 from turnout_server.vocabulary.errors import TurnoutError
 
 _log = structlog.get_logger("turnout.app")
+Work = Callable[[], Coroutine[Any, Any, None]]
+_RESTART_AFTER_S = 1.0
+"""How long a task that has ended by an error rests before it is begun again, in seconds."""
+_MOST_LOOKING = 32
+"""How many threads look at the store, and do other things that may wait for a disk, at once."""
 
 
 class Started(NamedTuple):
@@ -114,6 +122,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             Latest(config.store.latest),
             routes_file=Path(config.store.routes) if config.store.routes else None,
             on_table=instruments.record_reload,
+            on_look=instruments.record_look,
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
         records = _recording(config.journal, boot, instruments, stack, native)
@@ -151,10 +160,12 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             )
         )
         if native is not None:
-            await stack.enter_async_context(_background(native.follow()))
+            await stack.enter_async_context(_background("native", native.follow, instruments))
         if copies is not None:
-            await stack.enter_async_context(_background(copies.follow()))
-        await stack.enter_async_context(_background(reconciler.poll(config.store.poll_s)))
+            await stack.enter_async_context(_background("copies", copies.follow, instruments))
+        await stack.enter_async_context(
+            _background("store", partial(reconciler.poll, config.store.poll_s), instruments)
+        )
         await _first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
             if native is not None:
@@ -171,27 +182,45 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
 def run(config: Config, started: Callable[[Started], None]) -> None:
     """Serve until SIGTERM or SIGINT; a second one does not wait for calls in progress.
 
+    Where a thread is stuck then, the process is left hard, with `ends.STUCK_CODE`: as soon as all else has ended, and
+    not later than `ends.LEAVING_S` after the grace period.
+
     Raises:
         TurnoutError: the gateway could not start; see `serve`.
     """
+    departure = ends.Departure(os._exit, logs.flush)
 
     async def main() -> None:
         stop = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
+        signals = itertools.count()
 
         def on_signal() -> None:
             if stop.is_set():
                 task.cancel()
             stop.set()
 
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        await serve(config, started, stop)
+        def told() -> None:  # in a thread
+            departure.begin(ends.LEAVING_S + (0.0 if next(signals) else config.grace_s))
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(on_signal)
 
-    with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(main())
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ends.Pool(_MOST_LOOKING, "asyncio"))
+        with ends.heeding(told, (signal.SIGTERM, signal.SIGINT)):
+            await serve(config, started, stop)
+
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(main())
+    except BaseException:
+        if ends.left_behind():  # what went wrong is said first
+            departure.begin(ends.PATIENCE_S)
+        raise
+    if ends.left_behind():
+        os._exit(ends.STUCK_CODE)
+    departure.over()
 
 
 def _engine_sessions() -> OpenSession:
@@ -286,14 +315,29 @@ def _log_change(status: VersionStatus, error: BaseException | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
+async def _background(name: str, work: Work, instruments: Instruments) -> AsyncIterator[None]:
+    task = asyncio.create_task(kept_going(name, work, instruments.record_restart))
     try:
         yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def kept_going(
+    name: str, work: Work, on_restart: Callable[[str], None], rest_s: float = _RESTART_AFTER_S
+) -> None:
+    """Do *work*, which should not end, until cancelled: what ends by an error shows, and is begun again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("a task ended by an error; it is started again", task=name)
+        else:
+            _log.error("a task ended; it is started again", task=name)
+        on_restart(name)
+        await asyncio.sleep(rest_s)
 
 
 async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:

@@ -308,6 +308,32 @@ async def test_polling_outlives_every_error_and_says_each_once(world: World, mon
     assert logged == ["cannot be read", "odd", "again", "cannot be read"]
 
 
+async def test_a_look_that_never_ends_is_an_error_that_shows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it for ever, nobody begins another one beside it, and the next one is as always."""
+    await labelled(world)
+    looks, go_on = [], threading.Event()
+    take = world.reconciler._take_look
+
+    def slowly() -> reconciler_module.Look:
+        looks.append(1)
+        go_on.wait()
+        return take()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.reconciler, "_take_look", slowly)
+        patched.setattr(reconciler_module, "LOOK_S", 0.01)
+        for _ in range(3):
+            with pytest.raises(StoreError, match="has taken more than"):
+                await world.reconciler.look()
+        assert len(looks) == 1
+        assert await world.version(unit="u") == 1
+        go_on.set()
+    world.publish("price", "champion")
+    await world.look()
+    await world.look()
+    assert await world.version(unit="u") == 2
+
+
 async def test_a_caller_who_gives_up_does_not_make_two_look_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

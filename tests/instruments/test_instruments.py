@@ -108,6 +108,8 @@ def test_every_series_has_a_value_for_every_label() -> None:
     instruments.record_rpc("a.B/C", "OK", 1)
     instruments.record_state(state(3, State.AVAILABLE))
     instruments.record_reload("ok")
+    instruments.record_look("ok")
+    instruments.record_restart("store")
     instruments.record_message("a.B/C", "OK")
     for each in instruments.families():
         assert each.points, each.name

@@ -233,5 +233,6 @@ def test_unreadable_labels_are_noticed_before_publishing(root: Path, add: Add, s
 
 def test_a_store_that_cannot_be_written_says_so_plainly(tmp_path: Path, draft: Drafts) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"cannot write to the store: .*/file"):
+    with pytest.raises(StoreError, match=r"cannot write to the store: ") as caught:
         publish(tmp_path / "file", draft())
+    assert caught.value.place.startswith(str(tmp_path / "file"))

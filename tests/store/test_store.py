@@ -122,8 +122,9 @@ def test_a_missing_root_is_said_plainly(tmp_path: Path) -> None:
         lambda: missing.write_routes("routes: {}"),
     ]
     for ask in asks:
-        with pytest.raises(StoreError, match=r"cannot read the store: .*/nowhere: No such file or directory"):
+        with pytest.raises(StoreError, match=r"^cannot read the store: No such file or directory$") as caught:
             ask()
+        assert caught.value.place == str(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -180,11 +180,13 @@ def test_without_a_collector_nothing_is_set_up_and_nothing_complains(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value.replace("COLLECTOR", collector.url))
-    threads, log = set(threading.enumerate()), io.StringIO()
-    with logging_to_stderr("debug", "json", log), exporting(config(), Instruments()) as spans:
-        assert not spans.enabled
-        assert set(threading.enumerate()) <= threads
-        call(spans, SAMPLED)
+    log = io.StringIO()
+    with logging_to_stderr("debug", "json", log):
+        threads = set(threading.enumerate())
+        with exporting(config(), Instruments()) as spans:
+            assert not spans.enabled
+            assert set(threading.enumerate()) <= threads
+            call(spans, SAMPLED)
     assert log.getvalue() == ""
     assert collector.traces == collector.exports == []
 

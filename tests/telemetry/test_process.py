@@ -39,9 +39,9 @@ def run(endpoint: str) -> tuple[dict[str, Any], str]:
     return json.loads(done.stdout), done.stderr
 
 
-def test_without_a_collector_a_process_is_quiet_and_has_one_thread_more() -> None:
+def test_without_a_collector_a_process_is_quiet_and_has_two_threads_more() -> None:
     said, log = run("")
-    assert said == {"threads": ["MainThread", "metrics"], "provider": "ProxyTracerProvider"}
+    assert said == {"threads": ["MainThread", "logs", "metrics"], "provider": "ProxyTracerProvider"}
     assert log == ""
 
 

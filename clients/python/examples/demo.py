@@ -160,6 +160,8 @@ def main() -> int:
         tally = asyncio.run(run(arguments.target, arguments.samples, arguments.seconds, arguments.concurrency, console))
     except KeyboardInterrupt:
         return 130
+    if not console.is_terminal:  # else the display has ended its last line itself
+        console.line()
     return 1 if tally.errors or not tally.answers else 0
 
 

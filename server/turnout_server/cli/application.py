@@ -22,7 +22,7 @@ from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
 from turnout_server.cli.serve import serve
 from turnout_server.cli.shadow import shadow
-from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.errors import StoreError, TurnoutError
 
 application = typer.Typer(
     name="turnout",
@@ -85,7 +85,8 @@ def run(arguments: Sequence[str]) -> int:
         output.error(error.message)
         return error.code
     except TurnoutError as error:
-        output.error(error.message)
+        place = error.place if isinstance(error, StoreError) else ""
+        output.error(f"{error.message} ({place})" if place else error.message)
         return exits.code_of(error)
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED

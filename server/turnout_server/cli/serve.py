@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import faulthandler
-import sys
+import os
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ import yaml
 from turnout_server import config
 from turnout_server.cli import options
 
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 _LIMITS = "Limits and permissions"
 _LOGS = "Logs, traces and metrics"
 
@@ -134,13 +136,19 @@ def serve(
 
     def started(gateway: app.Started) -> None:
         lines = greeting.as_json(gateway) if json else greeting.as_text(gateway, Path(settled.store.path))
-        # Whoever started the gateway may be gone, or its terminal closed: serving goes on.
-        try:
-            print(lines, flush=True)
-        except OSError:
-            sys.stdout = None
+        # In a thread that nobody waits for: whoever started the gateway may not read.
+        threading.Thread(target=_say, args=[lines], name="greeting", daemon=True).start()
 
     app.run(settled, started)
+
+
+def _say(lines: str) -> None:
+    """Write to stdout, past Python's own file: that is flushed at the end, which would wait for its lock."""
+    # Whoever started the gateway may be gone, or its terminal closed: serving goes on.
+    with contextlib.suppress(OSError):
+        left = memoryview(f"{lines}\n".encode(errors="backslashreplace"))
+        while left:
+            left = left[os.write(_STDOUT, left) :]
 
 
 def _yaml(text: str) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
+from turnout_server.ends import Pool
 from turnout_server.scheduling.shares import Divides, Shares
 
 THREADS_A_RUN = 4
@@ -35,7 +36,7 @@ class Workers:
 def working(
     runs: int = 0, alone: Callable[[], bool] = lambda: True, shares: Divides | None = None
 ) -> Iterator[Workers]:
-    """Start threads for the running event loop, and end them afterwards.
+    """Start threads for the running event loop, and end them afterwards, but for those that are stuck.
 
     Args:
         runs: how many runs of one version may be under way at once, if it alone has work; 0 for `most_runs`.
@@ -44,7 +45,7 @@ def working(
     """
     limit = most_runs(runs)
     threads = most_threads(limit)
-    with ThreadPoolExecutor(threads, "worker") as executor:
+    with Pool(threads, "worker") as executor:
         yield Workers(asyncio.get_running_loop(), executor, shares or Shares(usable_cores(), limit, threads), alone)
 
 

@@ -25,6 +25,8 @@ from turnout_server.serving.labels import effective_labels
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.serving.version_policy import VersionPolicy, aspired
+from turnout_server.store import files
+from turnout_server.store.blobs import MOST_BLOB_BYTES
 from turnout_server.store.store import ModelStore, StoreSnapshot
 from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError, TurnoutError
 from turnout_server.vocabulary.task import Task
@@ -36,6 +38,8 @@ _log = structlog.get_logger("turnout.reconciler")
 _SHARE = 0.01
 """How much of a core looking may take at most."""
 _FEW = 100
+LOOK_S = 30.0
+"""How long a look at the store may take, in seconds; what takes longer is waited for, but is an error that shows."""
 _REST_S = 1e-4
 """How much longer a change of what is served may wait for each model beyond a few, in seconds."""
 
@@ -76,6 +80,7 @@ class Reconciler:
         *,
         routes_file: Path | None = None,
         on_table: Callable[[str], None] = lambda outcome: None,
+        on_look: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         """Make a reconciler that has not looked yet.
 
@@ -86,6 +91,7 @@ class Reconciler:
             policy: which versions to load besides those that labels and routes name.
             routes_file: a route table to use in place of the store's.
             on_table: told `ok` or `refused` whenever a new table is.
+            on_look: told `ok` or `failed` of every look that `poll` takes.
         """
         self._store = store
         self._names = names
@@ -93,6 +99,7 @@ class Reconciler:
         self._policy = policy
         self._routes_file = routes_file
         self._on_table = on_table
+        self._on_look = on_look
         self._look: Look | None = None
         self._parsed: tuple[str, RouteTable | None, str] | None = None
         self._problems: Mapping[str, tuple[str, ...]] = {}
@@ -104,6 +111,8 @@ class Reconciler:
         """Whether a version that becomes available, or fails, may change what is served."""
         self._advance_due = False
         self._looking = asyncio.Lock()
+        self._late: asyncio.Task[None] | None = None
+        """A look that takes too long."""
         self.table_problem = ""
         """Why the table in the store is not the one being served; empty when it is."""
 
@@ -116,7 +125,15 @@ class Reconciler:
             StoreError: it cannot be read; everything stays as it is.
         """
         # A caller who gives up must not let the next one look at the same time: the store's eyes are not thread-safe.
-        await asyncio.shield(asyncio.ensure_future(self._look_and_act()))
+        task = self._late  # nothing is gained by more who wait for the same
+        if task is None or task.done():
+            task = asyncio.ensure_future(self._look_and_act())
+        done, _ = await asyncio.wait([task], timeout=LOOK_S)
+        if not done:
+            self._late = task
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise StoreError(f"a look at the store has taken more than {LOOK_S:g} s and is still under way")
+        task.result()
 
     async def _look_and_act(self) -> None:
         async with self._looking:
@@ -149,11 +166,16 @@ class Reconciler:
             await asyncio.sleep(max(every_s, took_s / _SHARE))
             try:
                 await self.look()
+                self._on_look("ok")
             except TurnoutError as error:
+                self._on_look("failed")
                 if error.message != self._store_problem:
                     self._store_problem = error.message
-                    _log.error("the store cannot be read; what is loaded goes on serving", problem=error.message)
+                    place = error.place if isinstance(error, StoreError) else ""
+                    problem = f"{error.message} ({place})" if place else error.message
+                    _log.error("the store cannot be read; what is loaded goes on serving", problem=problem)
             except Exception:
+                self._on_look("failed")
                 _log.exception("looking at the store failed; what is loaded goes on serving")
             else:
                 if self._store_problem:
@@ -329,11 +351,11 @@ def _check_task(store: ModelStore, key: VersionKey, task: str, place: str) -> No
 
 def _read_routes(file: Path) -> tuple[str | None, str]:
     try:
-        return file.read_text(encoding="utf-8"), ""
+        return files.read(file, MOST_BLOB_BYTES).decode(), ""
     except FileNotFoundError:
-        return None, f"{file} does not exist"
+        return None, f"{file.name} does not exist"
     except (OSError, UnicodeDecodeError) as error:
-        return None, f"{file} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+        return None, f"{file.name} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
 
 
 __all__ = ["Look", "Reconciler", "check_references", "digest_of"]

@@ -25,6 +25,7 @@ from turnout_server.instruments.families import (
     STATE,
     STATUS,
     TARGET,
+    TASK,
     VERSION,
     Counted,
     Family,
@@ -109,6 +110,8 @@ class Instruments:
         self._states: dict[VersionKey, State] = {}
         self._loads: dict[Labels, int] = {}
         self._reloads: dict[Labels, int] = {}
+        self._looks: dict[Labels, int] = {}
+        self._restarts: dict[Labels, int] = {}
         self._retired: deque[VersionKey] = deque()
         self._others: list[Readable] = []
 
@@ -211,6 +214,14 @@ class Instruments:
         """Count a route table that was looked at and found new: *outcome* is `ok` or `refused`."""
         self._reloads[(outcome,)] = self._reloads.get((outcome,), 0) + 1
 
+    def record_look(self, outcome: str) -> None:
+        """Count a look at the store: `ok` or `failed`."""
+        self._looks[(outcome,)] = self._looks.get((outcome,), 0) + 1
+
+    def record_restart(self, task: str) -> None:
+        """Count that a task which should not end has ended by an error."""
+        self._restarts[(task,)] = self._restarts.get((task,), 0) + 1
+
     def _retire(self, key: VersionKey) -> None:
         """Forget the series of the versions unloaded longest ago, so that years of publishing do not pile up."""
         if key in self._retired:
@@ -257,6 +268,8 @@ class Instruments:
             counter("turnout.mirrors", "{request}", _MIRRORS, (ROUTE, MODEL, VERSION, OUTCOME), _copy(self._mirrors)),
             gauge("turnout.model.state", "1", _STATE, (MODEL, VERSION, STATE), states),
             counter("turnout.model.loads", "{load}", _LOADS, (MODEL, OUTCOME), _copy(self._loads)),
+            counter("turnout.store.looks", "{look}", _LOOKS, (OUTCOME,), _copy(self._looks)),
+            counter("turnout.tasks.restarts", "{restart}", _RESTARTS, (TASK,), _copy(self._restarts)),
             counter("turnout.route_table.reloads", "{reload}", _RELOADS, (OUTCOME,), _copy(self._reloads)),
             histogram("rpc.server.call.duration", "s", "How long calls took.", (METHOD, STATUS), rpcs)._replace(
                 prometheus="turnout_rpc_duration_seconds", common=((RPC_SYSTEM, "grpc"),)
@@ -281,6 +294,8 @@ _LAG = "How much later than asked the event loop did something."
 _MIRRORS = "Copies of requests: sent, dropped because of other work, failed, or not sent as the same version answered."
 _STATE = "1 for the state that a version is in."
 _LOADS = "Attempts to load a version that have ended: ok or failed."
+_LOOKS = "Looks at the store: ok or failed."
+_RESTARTS = "Tasks of the gateway's own that ended by an error and were started again."
 _RELOADS = "New route tables: ok or refused."
 
 

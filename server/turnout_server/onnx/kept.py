@@ -34,6 +34,7 @@ _log = structlog.get_logger("turnout.loading")
 
 _BEFORE = "its trial"
 """The step before the first."""
+_LOOK_EVERY_S = 0.005
 _DYING_S = 5.0
 """How long a child that has hung up may take to end, and its keeper to see to that, in seconds."""
 _SAID_BYTES = 1 << 16
@@ -156,6 +157,7 @@ class KeptChild:
         with contextlib.suppress(OSError):
             os.killpg(self._keeper.pid, signal.SIGKILL)
         self._keeper.wait()
+        _reap_orphans(self._keeper.pid)
         self._line.close()
         self._pulse.close()
         os.close(self._said)
@@ -172,6 +174,20 @@ class KeptChild:
         except OSError:
             said = ""
         return LostError(step, _manner(code), said)
+
+
+def _reap_orphans(group: int) -> None:
+    """Wait for those of an ended keeper's group that have become this process's own children.
+
+    A container's first process gets all orphans, and whom it does not wait for stays a zombie. These have been killed,
+    so that they are gone in a moment; for any other process there are none.
+    """
+    ends = time.monotonic() + _DYING_S
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < ends:
+            ended, _ = os.waitpid(-group, os.WNOHANG)
+            if not ended:
+                time.sleep(_LOOK_EVERY_S)
 
 
 def _pair(unless_started: contextlib.ExitStack, its: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:

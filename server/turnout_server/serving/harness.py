@@ -54,6 +54,11 @@ class Harness(Generic[S]):
         self._servable: S | None = None
         self._on_drained: Callable[[], None] | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is being loaded or unloaded."""
+        return self.state in (State.LOADING, State.UNLOADING)
+
     def loading(self) -> None:
         """Loading has started."""
         self.state, self.detail = State.LOADING, ""

@@ -8,14 +8,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, Generic, TypeVar
 
+import structlog
+
+from turnout_server.ends import PATIENCE_S, Pool
 from turnout_server.serving.harness import Harness, Lease
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.transition_policy import Load, Snapshot, Unload, next_action
 from turnout_server.vocabulary.errors import TurnoutError, VersionUnavailableError
 from turnout_server.vocabulary.versions import VersionKey
+
+_log = structlog.get_logger("turnout.manager")
 
 S = TypeVar("S")
 
@@ -60,7 +65,7 @@ class Manager(Generic[S]):
         self._failed: set[VersionKey] = set()
         self._aspired: frozenset[VersionKey] = frozenset()
         self._in_use: frozenset[VersionKey] = frozenset()
-        self._executor = executor or ThreadPoolExecutor(loaders + 1, "loader", initializer=_lower_priority)
+        self._executor = executor or Pool(loaders + 1, "loader", _lower_priority)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -329,19 +334,28 @@ class Manager(Generic[S]):
         self._wake_waiters()  # it may be settled now
 
     async def close(self) -> None:
-        """Wait for what is under way, then unload everything; leases still held keep their version in memory."""
+        """Wait for what is under way, then unload everything; leases still held keep their version in memory.
+
+        Loads, and then unloads, are waited for `PATIENCE_S` seconds; those that take longer are left behind.
+        """
         self._closing = True
         self._aspired = self._in_use = frozenset()
         if self._timer is not None:
             self._timer.cancel()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._finish()
         for harness in [harness for harness in self._harnesses.values() if harness.state is State.AVAILABLE]:
             self._start_unload(harness)
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._finish()
         self._closed = True
-        self._executor.shutdown(wait=True)
+        if self._tasks:
+            unfinished = [harness.key for harness in self._harnesses.values() if harness.is_busy]
+            _log.warning("versions do not end loading or unloading", versions=[str(key) for key in unfinished])
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    async def _finish(self) -> None:
+        ends = time.monotonic() + PATIENCE_S
+        while self._tasks and (left := ends - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
 
 
 def _lower_priority() -> None:

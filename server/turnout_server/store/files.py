@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,9 +31,11 @@ def plain_errors(doing: str, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
         kind = StoreReadOnlyError if writing and error.errno in _READ_ONLY else StoreError
-        raise kind(f"cannot {doing}{place}: {error.strerror or error}") from error
+        # No path: callers see the message, and where the store is here is not theirs to know. Commands add it.
+        raised = kind(f"cannot {doing}: {error.strerror or type(error).__name__}")
+        raised.place = str(error.filename or "")
+        raise raised from error
 
 
 @contextlib.contextmanager
@@ -137,17 +140,35 @@ def make_dirs(path: Path) -> None:
     sync_dir(path.parent)
 
 
-def read(path: Path) -> bytes:
-    """Return what is in a plain file; a pipe would keep its reader waiting for ever.
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a plain file for reading, or one that a link leads to: a pipe would keep its reader waiting for ever.
 
     Raises:
-        OSError: it cannot be read, or is something else.
+        OSError: it cannot be opened, or is something else.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as reader:
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a plain file", str(path))
-        return reader.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as reader:
+            yield reader
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path, most: int) -> bytes:
+    """Return what is in a plain file of at most so many bytes.
+
+    Raises:
+        OSError: it cannot be read, is something else, or larger; one that grows meanwhile, too.
+    """
+    with opened(path) as reader:
+        size = os.fstat(reader.fileno()).st_size
+        content = b"" if size > most else reader.read(most + 1)
+        if max(size, len(content)) > most:
+            raise OSError(errno.EFBIG, f"has {max(size, len(content))} bytes; at most {most} are read", str(path))
+        return content
 
 
 def sync_dir(path: Path) -> None:

@@ -58,5 +58,5 @@ class LocalFiles:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._store.blobs.download(f"{folder}/{entry.path}", target)
             (place / MANIFEST_NAME).write_bytes(encode(manifest))
-            check_digests(walk(place), lambda path: measure(place / path), manifest)
+            check_digests(walk(place), lambda path, most: measure(place / path, most), manifest)
         return manifest, place

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from turnout_server.store.blobs import Blobs, Stamp
+from turnout_server.store.blobs import Blobs, Reading, Stamp
 from turnout_server.store.labels import decode_labels
 from turnout_server.store.layout import (
     LABELS_NAME,
@@ -22,6 +22,7 @@ from turnout_server.store.layout import (
     version_number,
 )
 from turnout_server.store.manifest import MANIFEST_NAME
+from turnout_server.store.patience import Patience
 from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
 _DISTRUST_EVERY = 512
@@ -72,9 +73,10 @@ class Models(NamedTuple):
 class Watcher:
     """Looks at all models, each time only at what may have changed since the last. Any thread."""
 
-    def __init__(self, blobs: Blobs) -> None:
-        """Watch the store in *blobs*; nothing is read yet."""
+    def __init__(self, blobs: Blobs, patience: Patience | None = None) -> None:
+        """Watch the store in *blobs*, each model with *patience*; nothing is read yet."""
         self._blobs = blobs
+        self._patience = patience or Patience()
         self._known: dict[str, _Known] = {}
         self._round = 0
         self._looked = 0
@@ -113,7 +115,7 @@ class Watcher:
             if trusted and before is not None and before.is_settled and before.mark == stamp.mark:
                 now = before
             else:
-                now = _look(self._blobs, stamp, before)
+                now = self._look_at(stamp, before)
             known[name] = now
             if now.state.versions:
                 models[name] = now.state
@@ -123,6 +125,13 @@ class Watcher:
                 unreadable.add(name)
         self._known = known
         return Models(MappingProxyType(models), MappingProxyType(problems), frozenset(unreadable))
+
+    def _look_at(self, stamp: Stamp, before: _Known | None) -> _Known:
+        """Look at one model; that its files hang is a problem of its own."""
+        try:
+            return self._patience.do(f"{MODELS}/{stamp.name}", lambda: _look(self._blobs, stamp, before))
+        except StoreError as error:
+            return _unreadable(stamp, error)
 
 
 def _refusal(stamp: Stamp) -> str:
@@ -159,14 +168,18 @@ def _look(blobs: Blobs, stamp: Stamp, before: _Known | None) -> _Known:
         if versions is None:
             raise StoreError(f"{model} {stamp.problem or 'went away'}")
     except StoreError as error:
-        problem = f"cannot read the versions: {error.message}"
-        return _Known(ModelState((), _NO_LABELS, (problem,)), False, stamp.mark, False)
+        return _unreadable(stamp, error)
     problems += [f"version {number} has no {MANIFEST_NAME} and is left out" for number in versions.incomplete]
     problems += _dangling(labels, versions.complete)
     state = ModelState(versions.complete, labels, tuple(problems), suspended)
     if before is not None and before.state == state:
         state = before.state
     return _Known(state, readable, stamp.mark, stamp.is_settled and readable and not versions.incomplete)
+
+
+def _unreadable(stamp: Stamp, error: StoreError) -> _Known:
+    problem = f"cannot read the versions: {error.message}"
+    return _Known(ModelState((), _NO_LABELS, (problem,)), False, stamp.mark, False)
 
 
 def _dangling(labels: Mapping[str, int], versions: tuple[int, ...]) -> Iterator[str]:
@@ -183,7 +196,7 @@ class Versions(NamedTuple):
     """Folders with a version's name and no manifest."""
 
 
-def list_versions(blobs: Blobs, model: str) -> Versions | None:
+def list_versions(blobs: Reading, model: str) -> Versions | None:
     """Return the versions of *model*; None where it has no folder."""
     entries = blobs.list(model_folder(model), MANIFEST_NAME)
     if entries is None:

@@ -23,6 +23,7 @@ from turnout_server.store.layout import (
     version_folder,
 )
 from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
+from turnout_server.store.patience import Patience, PatientBlobs
 from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
 from turnout_server.store.verify import check_digests
 from turnout_server.vocabulary.errors import (
@@ -115,7 +116,9 @@ class BlobStore:
     def __init__(self, blobs: Blobs) -> None:
         """Use the store in *blobs*; nothing is read yet."""
         self.blobs = blobs
-        self._watcher = Watcher(blobs)
+        patience = Patience()
+        self._reading = PatientBlobs(blobs, patience)
+        self._watcher = Watcher(blobs, patience)
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""
@@ -123,8 +126,8 @@ class BlobStore:
 
     def versions(self, model: str) -> tuple[int, ...]:
         """Return the complete versions of *model*, ascending."""
-        self.blobs.check()
-        versions = list_versions(self.blobs, model)
+        self._reading.check()
+        versions = list_versions(self._reading, model)
         if versions is None or not versions.complete:
             raise ModelNotFoundError(model)
         return versions.complete
@@ -134,7 +137,7 @@ class BlobStore:
         if version not in self.versions(model):
             raise VersionNotFoundError(model, version)
         place = f"{model} version {version}: {MANIFEST_NAME}"
-        blob = self.blobs.get(manifest_key(model, version))
+        blob = self._reading.get(manifest_key(model, version))
         if blob is None:
             raise VersionNotFoundError(model, version)
         manifest = decode(blob.content, place)
@@ -145,7 +148,7 @@ class BlobStore:
     def labels(self, model: str) -> dict[str, int]:
         """Return label -> version."""
         self.versions(model)
-        blob = self.blobs.get(labels_key(model))
+        blob = self._reading.get(labels_key(model))
         return decode_labels(None if blob is None else blob.content, model)
 
     def set_label(self, model: str, label: str, version: int | None, expected: int | UnsetType | None = UNSET) -> None:
@@ -173,7 +176,9 @@ class BlobStore:
         """Compare each file of a version with its manifest, which is returned."""
         manifest = self.manifest(model, version)
         folder = version_folder(model, version)
-        check_digests(self.blobs.walk(folder), lambda path: self.blobs.measure(f"{folder}/{path}"), manifest)
+        check_digests(
+            self.blobs.walk(folder), lambda path, most: self.blobs.measure(f"{folder}/{path}", most), manifest
+        )
         return manifest
 
     def suspend(self, model: str) -> bool:
@@ -186,17 +191,17 @@ class BlobStore:
         """Take `suspend` back; return whether *model* was suspended."""
         self.versions(model)
         key = suspended_key(model)
-        return self.blobs.get(key) is not None and self.blobs.delete(key)
+        return self._reading.get(key) is not None and self.blobs.delete(key)
 
     def routes_text(self) -> str | None:
         """Return the route table, None where there is none."""
-        self.blobs.check()
-        blob = self.blobs.get(ROUTES_KEY)
+        self._reading.check()
+        blob = self._reading.get(ROUTES_KEY)
         return None if blob is None else _text(blob.content)
 
     def write_routes(self, text: str, expected: str | UnsetType | None = UNSET) -> str:
         """Replace the route table, if it is as *expected*; return its SHA-256 (hex)."""
-        self.blobs.check()
+        self._reading.check()
         try:
             content = text.encode()
         except UnicodeEncodeError as error:
@@ -212,7 +217,7 @@ class BlobStore:
 
     def snapshot(self) -> StoreSnapshot:
         """Return everything at once, looking only at what may have changed since the last time."""
-        self.blobs.check()
+        self._reading.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
         return StoreSnapshot(models, problems, unreadable, text, digest, problem)
@@ -220,7 +225,7 @@ class BlobStore:
     def _change(self, key: str, changed: Callable[[bytes | None], bytes]) -> None:
         """Replace a blob by what *changed* makes of it, again where somebody else was faster."""
         for _ in range(ATTEMPTS):
-            blob = self.blobs.get(key)
+            blob = self._reading.get(key)
             content = changed(None if blob is None else blob.content)
             if (
                 self.blobs.put_if_absent(key, content)
@@ -233,7 +238,7 @@ class BlobStore:
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None
         try:
-            blob = self.blobs.get(ROUTES_KEY)
+            blob = self._reading.get(ROUTES_KEY)
             if blob is None:
                 return None, None, None
             digest = _digest(blob.content)

@@ -10,17 +10,17 @@ from turnout_server.store.manifest import MANIFEST_NAME, Manifest
 from turnout_server.vocabulary.errors import DigestMismatchError
 
 
-def check_digests(found: Mapping[str, Node], measure: Callable[[str], Size], manifest: Manifest) -> None:
+def check_digests(found: Mapping[str, Node], measure: Callable[[str, int], Size], manifest: Manifest) -> None:
     """Check that a version has the manifest's files, byte for byte, and but for the manifest nothing else.
 
-    *found* is what is there, by path, and *measure* reads the file of a path.
+    *found* is what is there, by path, and *measure* reads the file of a path, if it has no more bytes than that.
 
     Raises:
         DigestMismatchError: names a file that is missing, changed, a link, a device, or not in the manifest.
     """
     check_files_listed(found, manifest)
     for entry in manifest.files:
-        size, sha256 = measure(entry.path)
+        size, sha256 = measure(entry.path, entry.size)
         if size != entry.size:
             raise _wrong(manifest, entry.path, f"has {size} bytes, and the manifest says {entry.size}")
         if sha256 != entry.sha256:

@@ -37,7 +37,7 @@ def telemetry(config: TelemetryConfig, version: str = "") -> Iterator[Telemetry]
     """
     instruments = Instruments()
     with ExitStack() as stack:
-        stack.enter_context(logging_to_stderr(config.log_level, config.log_format))
+        instruments.include(stack.enter_context(logging_to_stderr(config.log_level, config.log_format)))
         spans = stack.enter_context(exporting(config, instruments, version))
         address = None
         if config.metrics is not None:

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal, TextIO
 
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from turnout_server.instruments.families import CAUSE, Family, counter
+from turnout_server.telemetry.log_writer import LogWriter
+from turnout_server.telemetry.repetitions import Repetitions
+
+_log = structlog.get_logger("turnout.logs")
+_STDERR = 2
+_LEFT_OUT = "Lines that the log does not have: too many waited for a reader, or they said the same as one before."
 LIBRARY_SILENCE_S = 60.0
 """An OpenTelemetry logger that has spoken keeps still for this long."""
+CLOSING_S = 1.0
+"""How long the last lines may take to be written."""
+
+
+class LeftOut:
+    """The lines that the log does not have, for who collects metrics."""
+
+    def __init__(self, writer: LogWriter, repetitions: Repetitions) -> None:
+        self._writer = writer
+        self._repetitions = repetitions
+
+    def families(self) -> Iterable[Family]:
+        """Return how many there were, by cause."""
+        points = [(("full",), self._writer.dropped), (("repeated",), self._repetitions.left_out)]
+        yield counter("turnout.log.lines_left_out", "{line}", _LEFT_OUT, (CAUSE,), points)
 
 
 @contextmanager
 def logging_to_stderr(
     level: str = "info", format: Literal["auto", "json", "console"] = "auto", stream: TextIO | None = None
-) -> Iterator[None]:
+) -> Iterator[LeftOut]:
     """Send all logs of the process to stderr, one event a line; on leaving, put everything back.
+
+    A thread of its own writes them, so that a pipe that nobody reads holds up nobody; on leaving it has `CLOSING_S`
+    seconds for what is left. Yield what counts the lines that were left out.
 
     Args:
         level: the lowest level that is shown.
@@ -40,13 +67,35 @@ def logging_to_stderr(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_trace_ids,
     ]
-    handler = logging.StreamHandler(stream)
-    handler.addFilter(_Seldom())
-    handler.addFilter(_not_a_client_that_left)
+    repetitions = Repetitions()
+    with ExitStack() as stack:
+        write, release = stack.enter_context(_writing(stream))
+        writer = LogWriter(write, lambda dropped: _catch_up(dropped, repetitions))
+        stack.callback(lambda: release() if writer.close(CLOSING_S) else None)
+        handler = _Queued(writer)
+        handler.addFilter(_Seldom())
+        handler.addFilter(_not_a_client_that_left)
+        handler.addFilter(repetitions)
+        stack.enter_context(_installed(handler, shared, level, _renderers(console, stream)))
+        stack.callback(_show, repetitions, all_of_them=True)
+        yield LeftOut(writer, repetitions)
+
+
+def flush(within_s: float) -> None:
+    """Wait until the log is written, *within_s* seconds at most."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Queued):
+            handler.writer.flush(within_s)
+
+
+@contextmanager
+def _installed(
+    handler: logging.Handler, shared: list[Processor], level: str, renderers: list[Processor]
+) -> Iterator[None]:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(console, stream)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -67,6 +116,78 @@ def logging_to_stderr(
         root.handlers = before[0]
         root.setLevel(before[1])
         structlog.configure(**before[2])
+
+
+class _Queued(logging.Handler):
+    """Hands lines to the writer."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self.writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.put(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
+
+
+def _catch_up(dropped: int, repetitions: Repetitions) -> None:
+    if dropped:
+        _log.warning("log lines were dropped, for nobody read them", count=dropped)
+    _show(repetitions, all_of_them=False)
+
+
+def _show(repetitions: Repetitions, *, all_of_them: bool) -> None:
+    # At info, which is never left out itself, and by the logger whose it is.
+    for each in repetitions.due(all_of_them=all_of_them):
+        told = {**each.fields, "what": each.event, "count": each.times}
+        structlog.get_logger(each.logger).info("logged again", **told)
+
+
+@contextmanager
+def _writing(stream: TextIO) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """Yield what writes to *stream*, and what to call when nobody will write any more.
+
+    Libraries write to stderr themselves. Where that is a pipe or a terminal, theirs is made one that never waits for
+    its reader meanwhile: what finds no room there is lost.
+    """
+    number = _descriptor(stream)
+    if number is None:
+        yield lambda text: _write_text(stream, text), lambda: None
+        return
+    own = os.dup(number)
+    mode = os.fstat(own).st_mode
+    with ExitStack() as stack:
+        if number == _STDERR and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+            # Another opening of the same, for who started this process has the first and did not ask for it.
+            with suppress(OSError):
+                hasty = os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                os.dup2(hasty, number)
+                os.close(hasty)
+                stack.callback(os.dup2, own, number)
+        released: list[bool] = []
+        yield lambda text: _write_bytes(own, text.encode(errors="backslashreplace")), lambda: released.append(True)
+    if released:  # a thread that is stuck in writing has it still
+        os.close(own)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):  # it is no file's
+        return None
+
+
+def _write_text(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+def _write_bytes(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def add_trace_ids(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

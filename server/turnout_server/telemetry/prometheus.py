@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from socket import AF_INET6
-from socketserver import TCPServer, ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -25,11 +22,14 @@ from prometheus_client.registry import Collector
 
 from turnout_server.config import format_address, parse_address
 from turnout_server.instruments.families import Buckets, Family, Kind, Readable
+from turnout_server.telemetry.http import Answer, HttpServer, Request
 from turnout_server.vocabulary.errors import ConfigurationError
 
-_log = structlog.get_logger("turnout.metrics")
-_PATIENCE_S = 10.0
-"""How long a client may take to send its request."""
+_BACKLOG = 16
+"""How many clients may wait to be let in."""
+_PATIENCE_S = 1.0
+"""How long an answer that is being made is waited for at the end."""
+_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
 @contextmanager
@@ -41,18 +41,20 @@ def serving_metrics(address: str, instruments: Readable, version: str = "") -> I
     """
     host, port = parse_address(address, "metrics")
     try:
-        server = _Server((host, port), registry(instruments, version))
+        listener = _listening((host, port))
     except OSError as error:
-        problem = error.strerror or str(error)
+        number = error.errno or 0  # below 0 for a host that does not exist
+        problem = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise ConfigurationError(f"metrics: cannot listen on {address}: {problem}") from error
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
+    port = listener.getsockname()[1]
+    server = HttpServer(listener, _answering(registry(instruments, version)))
+    thread = threading.Thread(target=server.run, name="metrics", daemon=True)
     thread.start()
     try:
-        yield format_address(host, server.server_port)
+        yield format_address(host, port)
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        server.stop()
+        thread.join(_PATIENCE_S)
 
 
 def registry(instruments: Readable, version: str = "") -> CollectorRegistry:
@@ -103,51 +105,36 @@ def _cumulated(buckets: Buckets) -> list[tuple[str, int]]:
     return list(zip(bounds, accumulate(buckets.counts), strict=True))
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """A small HTTP server, a thread a connection."""
-
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], metrics: CollectorRegistry) -> None:
-        if ":" in address[0]:
-            self.address_family = AF_INET6
-        super().__init__(address, _Handler)
-        self.set_app(_app(metrics))
-
-    def server_bind(self) -> None:
-        """Bind, without the lookup of the host's name that the base class makes, which can take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-        self.setup_environ()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what a client's hanging up raises, rather than print a traceback."""
-        _log.debug("a request for metrics failed", exc_info=True)
+def _listening(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=_BACKLOG)
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE_S
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: scrapes are no events."""
-
-
-Start = Callable[[str, list[tuple[str, str]]], object]
-
-
-def _app(metrics: CollectorRegistry) -> Callable[[dict[str, Any], Start], Iterable[bytes]]:
+def _answering(metrics: CollectorRegistry) -> Callable[[Request], Answer]:
     scrape = make_wsgi_app(metrics)
 
-    def app(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        match environ["PATH_INFO"]:
+    def answer(request: Request) -> Answer:
+        match request.path:
             case "/metrics":
-                answer: Iterable[bytes] = scrape(environ, start)
-                return answer
+                return _asked(scrape, request)
             case "/healthz":
-                status, body = "200 OK", b"ok\n"
+                return Answer("200 OK", _TEXT, b"ok\n")
             case _:
-                status, body = "404 Not Found", b"there are /metrics and /healthz\n"
-        start(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [body]
+                return Answer("404 Not Found", _TEXT, b"there are /metrics and /healthz\n")
 
-    return app
+    return answer
+
+
+def _asked(app: Callable[..., Iterable[bytes]], request: Request) -> Answer:
+    """Return what a WSGI application answers, which is how the Prometheus client has its exposition."""
+    begun: list[tuple[str, list[tuple[str, str]]]] = []
+    given = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": request.path,
+        "QUERY_STRING": request.query,
+        "HTTP_ACCEPT": request.headers.get("accept", ""),
+        "HTTP_ACCEPT_ENCODING": request.headers.get("accept-encoding", ""),
+    }
+    body = b"".join(app(given, lambda status, headers: begun.append((status, headers))))
+    status, headers = begun[0]
+    return Answer(status, tuple(headers), body)

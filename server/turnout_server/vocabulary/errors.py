@@ -310,6 +310,8 @@ class StoreError(TurnoutError):
 
     reason = "STORE_UNREADABLE"
     kind = Kind.UNAVAILABLE
+    place = ""
+    """The path on this machine, for who owns it; no caller gets to see it."""
 
 
 class StoreReadOnlyError(StoreError):

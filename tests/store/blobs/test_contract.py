@@ -98,14 +98,15 @@ def test_a_tree_appears_whole_and_once(blobs: Blobs, tmp_path: Path) -> None:
     assert put_tree(blobs, "m/1", last=b"l", weights=b"w" * 1000)
     assert not put_tree(blobs, "m/1", last=b"other", more=b"m")
     assert {path for path, node in blobs.walk("m/1").items() if node is Node.FILE} == {"last", "deep/weights"}
-    assert blobs.measure("m/1/deep/weights") == Size(1000, hashlib.sha256(b"w" * 1000).hexdigest())
+    assert blobs.measure("m/1/deep/weights", 999) == Size(1000, "")
+    assert blobs.measure("m/1/deep/weights", 1000) == Size(1000, hashlib.sha256(b"w" * 1000).hexdigest())
     blobs.download("m/1/deep/weights", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"w" * 1000
 
 
 def test_what_is_not_there_cannot_be_measured_or_downloaded(blobs: Blobs, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="a/b"):
-        blobs.measure("a/b")
+        blobs.measure("a/b", 1)
     with pytest.raises(StoreError, match="a/b"):
         blobs.download("a/b", tmp_path / "fetched")
 

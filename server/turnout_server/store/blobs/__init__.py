@@ -67,6 +67,17 @@ class Size(NamedTuple):
     """Hex."""
 
 
+MOST_BLOB_BYTES = 16 << 20
+"""How large a blob may be that is read whole: labels, a manifest, a route table."""
+
+
+class Reading(Protocol):
+    """The reading of small blobs; see `Blobs`."""
+
+    def get(self, key: str) -> Blob | None: ...  # noqa: D102
+    def list(self, folder: str, marker: str = "") -> tuple[Entry, ...] | None: ...  # noqa: D102
+
+
 class Blobs(Protocol):
     """A place for blobs. Every method may raise `StoreError`, those that write `StoreReadOnlyError`."""
 
@@ -75,7 +86,10 @@ class Blobs(Protocol):
         ...
 
     def get(self, key: str) -> Blob | None:
-        """Return the blob under *key* whole, None where there is none. For small blobs."""
+        """Return the blob under *key* whole, None where there is none.
+
+        For small blobs: one of more than `MOST_BLOB_BYTES` is a `StoreError`, before it is read.
+        """
         ...
 
     def list(self, folder: str, marker: str = "") -> tuple[Entry, ...] | None:
@@ -132,8 +146,8 @@ class Blobs(Protocol):
         """Return all that is in *folder* at any depth by its path in there, following no link."""
         ...
 
-    def measure(self, key: str) -> Size:
-        """Read the blob *key*, however large, and return its size and digest."""
+    def measure(self, key: str, most: int) -> Size:
+        """Read the blob *key*, and return its size and digest; of one with more than *most* bytes the size alone."""
         ...
 
     def download(self, key: str, target: Path) -> None:

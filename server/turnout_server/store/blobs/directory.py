@@ -14,13 +14,12 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from turnout_server.store import files
-from turnout_server.store.blobs import Blob, Entry, Node, Size, Stamp
+from turnout_server.store.blobs import MOST_BLOB_BYTES, Blob, Entry, Node, Size, Stamp
 from turnout_server.store.blobs.notices import Notices
-from turnout_server.vocabulary.errors import StoreError
 
 _SETTLED_S = 2.0
 """A directory touched more recently than this is not settled: its clock may be too coarse for the next change."""
@@ -42,7 +41,7 @@ class DirectoryBlobs:
         """Raise `StoreError` where *root* is no directory."""
         with files.plain_errors("read the store"):
             if not stat.S_ISDIR(self._root.stat().st_mode):
-                raise StoreError(f"cannot read the store: {self._root}: not a directory")
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(self._root))
 
     def get(self, key: str) -> Blob | None:
         """Return the file *key*."""
@@ -151,15 +150,16 @@ class DirectoryBlobs:
         with files.plain_errors(f"list {folder}"):
             return walk(self._root / folder)
 
-    def measure(self, key: str) -> Size:
+    def measure(self, key: str, most: int) -> Size:
         """Return size and digest of the file *key*."""
         with files.plain_errors(f"read {key}"):
-            return measure(self._root / key)
+            return measure(self._root / key, most)
 
     def download(self, key: str, target: Path) -> None:
         """Copy the file *key*."""
-        with files.plain_errors(f"copy {key}"):
-            shutil.copyfile(self._root / key, target)
+        with files.plain_errors(f"copy {key}"), ExitStack() as its:
+            reader = its.enter_context(files.opened(self._root / key))
+            shutil.copyfileobj(reader, its.enter_context(target.open("xb")), files.CHUNK_BYTES)
 
     def local(self, folder: str) -> Path | None:
         """Return the directory *folder*."""
@@ -167,7 +167,7 @@ class DirectoryBlobs:
 
     def _get(self, key: str) -> Blob | None:
         try:
-            content = files.read(self._root / key)
+            content = files.read(self._root / key, MOST_BLOB_BYTES)
         except _MISSING:
             return None
         return Blob(content, _tag(content))
@@ -188,9 +188,15 @@ def walk(directory: Path) -> dict[str, Node]:
     return dict(_walk(directory, ""))
 
 
-def measure(path: Path) -> Size:
-    """Return size and digest of what is in a local file now. Raise `OSError` where it cannot be read."""
-    with path.open("rb") as reader:
+def measure(path: Path, most: int) -> Size:
+    """Return size and digest of what is in a local file now; of more than *most* bytes the size alone.
+
+    Raise `OSError` where it cannot be read.
+    """
+    with files.opened(path) as reader:
+        size = os.fstat(reader.fileno()).st_size
+        if size > most:
+            return Size(size, "")
         sha256 = hashlib.file_digest(reader, "sha256").hexdigest()
         return Size(reader.tell(), sha256)
 

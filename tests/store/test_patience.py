@@ -1,0 +1,106 @@
+"""A disk that hangs costs who waits for it a bounded time, and others nothing."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from turnout_server.store.blobs import Blob
+from turnout_server.store.blobs.directory import DirectoryBlobs
+from turnout_server.store.patience import Patience
+from turnout_server.store.snapshot import Watcher
+from turnout_server.vocabulary.errors import StoreError
+
+PATIENCE_S = 30
+
+
+class Disk:
+    """Hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.read = 0
+
+    def hang(self) -> str:
+        self.read += 1
+        assert self.go.wait(PATIENCE_S)
+        return "late"
+
+
+def test_what_is_done_in_time_is_returned_and_what_it_raises_is_raised() -> None:
+    patience = Patience()
+    assert patience.do("a", lambda: 1) == 1
+
+    def wrong() -> NoReturn:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        patience.do("a", wrong)
+
+
+def test_one_thread_does_for_many_who_ask_one_after_the_other() -> None:
+    patience = Patience()
+    threads = {patience.do("a", threading.current_thread) for _ in range(100)}
+    assert len(threads) == 1
+
+
+def test_what_hangs_is_not_waited_for_again_and_holds_one_thread() -> None:
+    disk, patience = Disk(), Patience(within_s=0.01)
+    with pytest.raises(StoreError, match=r"^cannot read a: the disk has not answered for 0\.01 s$"):
+        patience.do("a", disk.hang)
+    for _ in range(100):
+        with pytest.raises(StoreError, match=r"^cannot read a: the disk does not answer$"):
+            patience.do("a", disk.hang)
+    assert disk.read == 1
+    assert Patience.do(Patience(), "b", lambda: 1) == 1
+    disk.go.set()
+
+
+def test_others_are_read_meanwhile_and_it_is_too_once_the_disk_answers() -> None:
+    disk, patience = Disk(), Patience(within_s=0.01)
+    with pytest.raises(StoreError):
+        patience.do("a", disk.hang)
+    patience._within_s = PATIENCE_S
+    assert patience.do("b", lambda: 2) == 2
+    disk.go.set()
+    answered = threading.Event()
+    while not answered.is_set():
+        try:
+            assert patience.do("a", lambda: 3) == 3
+            answered.set()
+        except StoreError:
+            continue
+
+
+def test_threads_that_hang_are_bounded() -> None:
+    disk, patience = Disk(), Patience(within_s=0.01, most_stuck=3)
+    for name in "abcdefgh":
+        with pytest.raises(StoreError):
+            patience.do(name, disk.hang)
+    assert disk.read == 3
+    disk.go.set()
+
+
+def test_a_model_whose_labels_hang_keeps_no_other_from_being_seen(tmp_path: Path) -> None:
+    """The watcher says what is wrong with that one, and what was known of it stays."""
+    disk = Disk()
+
+    class Hanging(DirectoryBlobs):
+        def get(self, key: str) -> Blob | None:
+            return disk.hang() if key == "models/bad/labels.json" else super().get(key)  # type: ignore[return-value]
+
+    for model in ("bad", "good"):
+        folder = tmp_path / "models" / model / "1"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    watcher = Watcher(Hanging(tmp_path), Patience(within_s=0.05))
+    for _ in range(3):
+        seen = watcher.look()
+        assert list(seen.models) == ["good"]
+        assert seen.unreadable == {"bad"}
+        assert "the disk" in seen.problems["bad"][0]
+    assert disk.read == 1
+    disk.go.set()

@@ -1,0 +1,125 @@
+"""Who logs never waits for who reads, and what is lost is counted."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+
+import structlog
+
+from turnout_server.telemetry import logs
+from turnout_server.telemetry.log_writer import LogWriter
+from turnout_server.telemetry.logs import logging_to_stderr
+
+PATIENCE_S = 30
+
+
+class Stuck:
+    """Something that is written to and waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> None:
+        self.began.set()
+        assert self.go.wait(PATIENCE_S)
+        self.taken += text.splitlines()
+
+
+def test_lines_are_written_in_order() -> None:
+    taken: list[str] = []
+    writer = LogWriter(taken.append)
+    for number in range(1000):
+        writer.put(f"{number}\n")
+    assert writer.flush(PATIENCE_S)
+    writer.close(PATIENCE_S)
+    assert "".join(taken).split() == [str(number) for number in range(1000)]
+
+
+def test_what_finds_no_room_is_dropped_and_counted_once_it_flows_again() -> None:
+    place, told = Stuck(), []
+    writer = LogWriter(place.write, lambda dropped: told.append(dropped) if dropped else None, most_lines=3)
+    writer.put("first\n")
+    assert place.began.wait(PATIENCE_S)
+    for number in range(5):
+        writer.put(f"{number}\n")
+    assert (writer.dropped, told) == (2, [])
+    assert not writer.flush(0)
+    place.go.set()
+    writer.close(PATIENCE_S)
+    assert (place.taken, told) == (["first", "0", "1", "2"], [2])
+
+
+def test_long_lines_are_bounded_together() -> None:
+    place = Stuck()
+    writer = LogWriter(place.write, most_characters=10)
+    writer.put("first\n")
+    assert place.began.wait(PATIENCE_S)
+    for line in ("1234\n", "5678\n", "9\n"):
+        writer.put(line)
+    place.go.set()
+    writer.close(PATIENCE_S)
+    assert (place.taken, writer.dropped) == (["first", "1234", "5678"], 1)
+
+
+def test_closing_does_not_wait_for_who_does_not_read() -> None:
+    place = Stuck()
+    writer = LogWriter(place.write)
+    writer.put("never read\n")
+    assert place.began.wait(PATIENCE_S)
+    writer.close(0.01)
+    assert place.taken == []
+    place.go.set()
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_thread() -> None:
+    taken: list[str] = []
+
+    def write(text: str) -> None:
+        if text == "full\n":
+            raise OSError("no space left")
+        taken.append(text)
+
+    writer = LogWriter(write)
+    writer.put("full\n")
+    assert writer.flush(PATIENCE_S)
+    writer.put("more\n")
+    writer.close(PATIENCE_S)
+    assert taken == ["more\n"]
+
+
+def test_logging_into_a_full_pipe_returns() -> None:
+    """It would wait for ever; and once somebody reads, the log says how much it does not have."""
+    reader, end = os.pipe()
+    most = os.fpathconf(end, "PC_PIPE_BUF")
+    os.set_blocking(end, False)
+    try:
+        while True:
+            os.write(end, b" " * most)
+    except BlockingIOError:
+        os.set_blocking(end, True)
+    with os.fdopen(end, "w") as stream, logging_to_stderr("debug", "json", stream) as left_out:
+        for number in range(20_000):
+            structlog.get_logger("t").debug("event", number=number)
+        (family,) = left_out.families()
+        assert dict(family.points)[("full",)] >= 20_000 - 2 * 10_000 - 1
+        assert dict(family.points)[("full",)] > 0
+        drained: list[bytes] = []
+        drain = threading.Thread(target=lambda: drained.extend(iter(lambda: os.read(reader, 1 << 16), b"")))
+        drain.start()
+        logs.flush(PATIENCE_S)
+    drain.join(PATIENCE_S)
+    os.close(reader)
+    lines = b"".join(drained).decode().strip().splitlines()
+    (said,) = [one for one in map(json.loads, lines) if one["event"].startswith("log lines were dropped")]
+    assert said["count"] > 0
+
+
+def test_the_last_lines_are_there_when_logging_ends() -> None:
+    log = io.StringIO()
+    with logging_to_stderr("info", "json", log):
+        structlog.get_logger("t").info("last")
+    assert json.loads(log.getvalue())["event"] == "last"
