@@ -26,6 +26,7 @@ from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Batching
+from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
@@ -133,7 +134,10 @@ class Loading:
         parallel = min(most_runs(self._scheduling.workers), usable_cores())
         batcher = Batcher(admission, costs, rules_of(manifest.batching, self._scheduling, parallel))
         runs = self._instruments.runs_of(key.model, key.version)
-        return Runner(predictor, batcher, costs, self._workers, runs, self._on_run, batched=independent)
+        signature = bounded(manifest.signature, limits.max_rows, limits.max_elements)
+        return Runner(
+            predictor, batcher, costs, self._workers, runs, self._on_run, batched=independent, signature=signature
+        )
 
 
 def rules_of(batching: Batching, scheduling: SchedulingConfig, parallel: int) -> Rules:

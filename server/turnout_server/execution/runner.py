@@ -50,6 +50,7 @@ class Runner:
         on_run: OnRun | None = None,
         *,
         batched: bool = True,
+        signature: Signature | None = None,
     ) -> None:
         """Make a runner with an empty queue.
 
@@ -61,9 +62,10 @@ class Runner:
             runs: the version's histograms.
             on_run: told of runs; None for nobody.
             batched: whether requests may run together, if the signature allows it.
+            signature: the manifest's, with bounds on what requests bring; None for the manifest's as it is.
         """
         self.manifest = predictor.manifest
-        self.signature: Signature = predictor.manifest.signature
+        self.signature: Signature = predictor.manifest.signature if signature is None else signature
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
         self._free_axes = tuple(
             (spec.name, axes)

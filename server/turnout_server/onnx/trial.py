@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +137,17 @@ def warm_up(servable: OnnxServable) -> dict[int, int]:
             times.append(time.perf_counter_ns() - started)
         best[rows] = min(times)
     return best
+
+
+def rows_within(measured: Mapping[int, int], run_s: float = 1.0) -> int | None:
+    """Return how many rows run for *run_s* seconds, in proportion to the largest number measured; a power of two.
+
+    None where only single rows were measured: what a run costs whatever its size would count as each row's.
+    """
+    rows = max(measured, default=1)
+    if rows < max(WARM_UP_ROWS):
+        return None
+    return 1 << max(int(run_s * 1e9 * rows / max(measured[rows], 1)), rows).bit_length() - 1
 
 
 def rows_are_independent(servable: OnnxServable) -> bool:

@@ -7,7 +7,7 @@ Nothing here knows a transport: `turnout_server.transport.status` turns a kind i
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -82,6 +82,15 @@ class InvalidInputError(InvalidRequestError):
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"input {name!r}: {problem}", input=name)
+
+
+class TooLargeError(InvalidRequestError):
+    """An input has more rows, or all of them have more elements, than the version takes in one request."""
+
+    reason = "REQUEST_TOO_LARGE"
+
+    def __init__(self, name: str, shape: Sequence[int], problem: str) -> None:
+        super().__init__(f"input {name!r} of shape {list(shape)}: {problem}", input=name)
 
 
 class UnknownOutputError(InvalidRequestError):
