@@ -43,6 +43,8 @@ class Opened(NamedTuple):
     """The best run time in nanoseconds, by number of rows."""
     independent: bool = True
     """Whether a row's answer is the same alone and in company."""
+    by_value: bool = False
+    """Whether values may decide what a run costs: then no run has shown what the next one takes."""
 
 
 Open = Callable[[VersionKey], Opened]
@@ -64,7 +66,8 @@ def opening(local: LocalFiles, children: Children, open_session: OpenSession) ->
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
         passed = children.try_out(directory, manifest)
-        return Opened(open_servable(directory, manifest, open_session), passed.measured, passed.independent)
+        servable = open_servable(directory, manifest, open_session)
+        return Opened(servable, passed.measured, passed.independent, passed.by_value)
 
     return open_version
 
@@ -123,7 +126,7 @@ class Loading:
         Raises:
             TurnoutError: what is wrong with it.
         """
-        predictor, measured, independent = self._open(key)
+        predictor, measured, independent, by_value = self._open(key)
         manifest, limits = predictor.manifest, self._limits
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
@@ -132,7 +135,10 @@ class Loading:
         own = self._room(Bounds(limits.queue_rows, limits.queue_bytes))
         admission = Admission(*key, own, self._total, wait_s=limits.queue_wait_ms / 1e3, patient=limits.queue_requests)
         parallel = min(most_runs(self._scheduling.workers), usable_cores())
-        batcher = Batcher(admission, costs, rules_of(manifest.batching, self._scheduling, parallel))
+        rules = rules_of(manifest.batching, self._scheduling, parallel)
+        if by_value:
+            rules = rules._replace(inline_below_ns=0.0)
+        batcher = Batcher(admission, costs, rules)
         runs = self._instruments.runs_of(key.model, key.version)
         signature = bounded(manifest.signature, limits.max_rows, limits.max_elements)
         return Runner(
