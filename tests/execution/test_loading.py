@@ -47,6 +47,18 @@ def test_the_manifest_goes_before_the_configuration(batching: Batching, rules: R
     assert rules_of(batching, SchedulingConfig(), 2) == rules
 
 
+@pytest.mark.parametrize("by_value", [False, True])
+async def test_runs_that_cost_what_values_say_never_take_place_on_the_loop(by_value: bool) -> None:
+    """However cheap the first ones were."""
+    with ThreadPoolExecutor(1) as executor:
+        workers = Workers(asyncio.get_running_loop(), executor, Shares(1, 1, 1))
+        opened = Opened(Predictor(manifest(1)), {1: 1, 64: 1}, by_value=by_value)
+        runner = Loading(lambda key: opened, workers, Instruments()).load(KEY)
+        for _ in range(100):
+            runner.costs.observe(1, 0)
+        assert runner.is_cheap(1) != by_value
+
+
 async def test_versions_share_the_room_of_the_process_and_each_begins_its_statistics_anew() -> None:
     instruments = Instruments()
     with ThreadPoolExecutor(1) as executor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ Open = Callable[[VersionKey], Opened]
 
 Raises a `TurnoutError` that says what is wrong with the version.
 """
+TimedOut = Callable[[VersionKey, float], None]
+"""Told of a run that was ended: whose it was, and how long it may have taken, in seconds."""
 
 
 def opening(local: LocalFiles, children: Children, open_session: OpenSession) -> Open:
@@ -98,6 +101,7 @@ class Loading:
         scheduling: SchedulingConfig | None = None,
         on_run: OnRun | None = None,
         rooms: Rooms | None = None,
+        on_timed_out: TimedOut | None = None,
     ) -> None:
         """Make what loads.
 
@@ -109,6 +113,7 @@ class Loading:
             scheduling: how requests are put together; None for the defaults.
             on_run: told of runs; None for nobody.
             rooms: count what waits; None where it waits for these runners only.
+            on_timed_out: told of each run that was ended since it took too long; None for nobody.
         """
         self._open = open_version
         self._workers = workers
@@ -116,6 +121,7 @@ class Loading:
         self._limits = limits = limits or LimitsConfig()
         self._scheduling = scheduling or SchedulingConfig()
         self._on_run = on_run
+        self._on_timed_out = on_timed_out
         self._room = Room if rooms is None else rooms.room
         total = Bounds(limits.queue_total_rows, limits.queue_total_bytes)
         self._total = Room(total) if rooms is None else rooms.total
@@ -141,8 +147,18 @@ class Loading:
         batcher = Batcher(admission, costs, rules)
         runs = self._instruments.runs_of(key.model, key.version)
         signature = bounded(manifest.signature, limits.max_rows, limits.max_elements)
+        timeout_s = manifest.runtime.run_timeout_s or limits.run_timeout_s
         return Runner(
-            predictor, batcher, costs, self._workers, runs, self._on_run, batched=independent, signature=signature
+            predictor,
+            batcher,
+            costs,
+            self._workers,
+            runs,
+            self._on_run,
+            batched=independent,
+            signature=signature,
+            run_timeout_s=timeout_s,
+            on_timed_out=None if self._on_timed_out is None else partial(self._on_timed_out, key, timeout_s),
         )
 
 

@@ -49,18 +49,43 @@ _PLAIN = ("", "ai.onnx", "ai.onnx.ml")
 """Domains whose operators are known here."""
 _KNOWN_ELSEWHERE = frozenset(
     (
-        "Attention BiasGelu DequantizeLinear DynamicQuantizeMatMul EmbedLayerNormalization FastGelu FusedConv "
-        "FusedGemm FusedMatMul Gelu LayerNormalization MatMulInteger16 MatMulIntegerToFloat MatMulNBits "
-        "MultiHeadAttention QAttention QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool "
-        "QLinearLeakyRelu QLinearMul QLinearSigmoid QuantizeLinear QuickGelu RotaryEmbedding "
-        "SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization"
-    ).split()
+        "Attention",
+        "BiasGelu",
+        "DequantizeLinear",
+        "DynamicQuantizeMatMul",
+        "EmbedLayerNormalization",
+        "FastGelu",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "Gelu",
+        "LayerNormalization",
+        "MatMulInteger16",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "MultiHeadAttention",
+        "QAttention",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearAveragePool",
+        "QLinearConcat",
+        "QLinearGlobalAveragePool",
+        "QLinearLeakyRelu",
+        "QLinearMul",
+        "QLinearSigmoid",
+        "QuantizeLinear",
+        "QuickGelu",
+        "RotaryEmbedding",
+        "SimplifiedLayerNormalization",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+    )
 )
 """Operators of other domains that are known to cost what their inputs' shapes say. Nobody knows of the rest."""
 
 
 def is_by_value(path: Path) -> bool:
-    """Say whether values may decide what a run of the graph in the file *path* costs; its external data are not read."""
+    """Say whether values may decide what a run of the graph in the file *path* costs; external data are not read."""
     model = onnx.load(path, load_external_data=False)
     own = {(function.domain, function.name) for function in model.functions}
     if _graph_is(model.graph, (), own):

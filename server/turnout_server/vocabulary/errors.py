@@ -215,6 +215,20 @@ class ModelFailedError(TurnoutError):
         super().__init__(f"{model} version {version} failed on this request", model=model, version=str(version))
 
 
+class RunTimedOutError(TurnoutError):
+    """A run of the model took longer than it may, and was ended."""
+
+    reason = "RUN_TIMED_OUT"
+    kind = Kind.INTERNAL
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"{model} version {version} ran for longer than it may (run_timeout_s), and was ended",
+            model=model,
+            version=str(version),
+        )
+
+
 class ModelRejectedInputError(InvalidRequestError):
     """The graph refused values that its signature allows (an index out of range, sizes that do not agree)."""
 
