@@ -331,6 +331,10 @@ class Servable:
     def holds(self) -> int:
         """How many requests and runs of it there are. What `Plane.ended` returns after this was 0 has all of them."""
 
+    @property
+    def timed_out(self) -> int:
+        """How many of its runs in threads were ended since they took longer than `run_timeout_ns`."""
+
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 
 class OnnxRuntimeError(Exception):

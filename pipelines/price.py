@@ -23,6 +23,7 @@ from pipelines.export import Array, Graph
 from pipelines.report import Result, Say, ignore, require_better
 from pipelines.sources import DIAMONDS, Floats, Ints, Strings, diamonds, distinct
 from turnout_server.store.manifest import Lineage
+from turnout_server.tasks.features import MAX_ROWS
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
 
@@ -349,6 +350,8 @@ def _signature(train: Diamonds) -> Signature:
             for name in FEATURES
         ),
         outputs=tuple(TensorSpec(name, DType.FP32, (-1,)) for name in ("price", "low", "high")),
+        max_rows=MAX_ROWS,
+        max_elements=MAX_ROWS * len(FEATURES),
     )
 
 

@@ -21,6 +21,7 @@ from pipelines.export import Array, Graph
 from pipelines.report import Result, Say, ignore, require_better
 from pipelines.sources import TA_FENG, Floats, ta_feng
 from turnout_server.store.manifest import Lineage
+from turnout_server.tasks.features import MAX_ROWS
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
 
@@ -44,6 +45,8 @@ SIGNATURE = Signature(
         ),
     ),
     outputs=(TensorSpec("score", DType.FP32, (-1,)),),
+    max_rows=MAX_ROWS,
+    max_elements=MAX_ROWS * len(FEATURES),
 )
 
 

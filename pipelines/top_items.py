@@ -25,6 +25,9 @@ SIGNATURE = Signature(
         TensorSpec("k", DType.INT64, (1,)),
     ),
     outputs=(TensorSpec("item_ids", DType.INT64, (-1, -1)), TensorSpec("scores", DType.FP32, (-1, -1))),
+    # A row is scored against all items, which takes more than 100 KB.
+    max_rows=256,
+    max_elements=65_536,
 )
 
 

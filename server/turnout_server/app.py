@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,7 @@ from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import READERS, services_of
 from turnout_server.serving.manager import Manager
+from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.store.local import LocalFiles
@@ -54,6 +56,7 @@ from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import Telemetry, logs, telemetry
 from turnout_server.transport.status import name_of_reason
 from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.app")
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -107,7 +110,18 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             trial_memory_bytes(config.store.load_memory_mb),
         )
         open_version = opening(local, children, open_session)
-        loading = Loading(open_version, workers, instruments, config.limits, config.scheduling, on_run, engine)
+        overruns = Overruns()
+
+        def timed_out(key: VersionKey, timeout_s: float) -> None:
+            count = overruns.note(key, timeout_s, time.monotonic())
+            where = {"model": key.model, "version": key.version}
+            if count == 1:
+                _log.error("a run took too long and was ended", **where, run_timeout_s=timeout_s)
+            elif count == MOST:
+                manager.withdraw(key, f"withdrawn: {count} runs took longer than {timeout_s:g} s (run_timeout_s)")
+
+        limits, scheduling = config.limits, config.scheduling
+        loading = Loading(open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out)
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
         stack.callback(children.close)  # before the manager, which waits for what is under way

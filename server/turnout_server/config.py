@@ -70,6 +70,12 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_compression_ratio: Positive = 256
     """How many times as large a compressed message may get, beyond 4 MiB. The engine holds to it; grpcio has no such
     bound. Neither deflate nor gzip can do more than 1,032."""
+    max_rows: Positive = 16_384
+    """Rows in one request, unless the version's manifest says otherwise (`signature.max_rows`)."""
+    max_elements: Positive = 8_388_608
+    """Elements of all inputs of one request together, likewise (`signature.max_elements`)."""
+    run_timeout_s: Period = 30.0
+    """How long one run may take, in seconds, unless the version's manifest says otherwise (`runtime.run_timeout_s`)."""
     queue_rows: Positive = 65_536
     """Rows that may wait for one version."""
     queue_bytes: Positive = 256 * 1024 * 1024

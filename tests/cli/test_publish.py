@@ -92,6 +92,20 @@ def test_labels_owner_description_and_extra_files_are_kept(run: Run, store: Path
     assert (ran.json["version"], ran.json["labels"]) == (2, ["new", "best"])
 
 
+def test_bounds_of_a_request_are_kept(run: Run, store: Path, echo: Path, tmp_path: Path) -> None:
+    """What the command line says goes before what the manifest does."""
+    partial = written({"signature": {"max_rows": 7, "max_elements": 9}}, tmp_path)
+    run("publish", echo, "--model", "m", "--store", store, "--manifest", partial, "--max-rows", "5")
+    kept = DirectoryStore(store).manifest("m", 1).signature
+    assert (kept.max_rows, kept.max_elements) == (5, 9)
+
+
+def test_rows_are_proposed_by_the_first_runs_where_none_are_given(run: Run, store: Path, echo: Path) -> None:
+    publish = ("publish", echo, "--model", "m", "--store", store)
+    assert "--max-rows" in run(*publish).err
+    assert "--max-rows" not in run(*publish, "--max-rows", "5").err
+
+
 def test_external_data_comes_along_and_the_version_stands_on_its_own(run: Run, store: Path, tmp_path: Path) -> None:
     path = with_external_data(tmp_path / "out")
     assert (path.parent / "big.bin").stat().st_size >= 4000

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import msgspec
 import onnx
 import yaml
 
@@ -91,21 +92,27 @@ def _models(random: Random) -> list[tuple[str, Task, Signature, list[onnx.ModelP
     )
     price = [graphs.price(1000.0), graphs.price(1100.0)]
     ranking = [graphs.ranking([-1, 1, 0]), graphs.ranking([-1, 2, 0.5])]
+    wished = msgspec.structs.replace(tiny_store.RECOMMENDATION, max_elements=6)
     recommendation = [graphs.recommendation(0.0), graphs.recommendation(100.0), graphs.recommendation(1.0)]
     return [
         *((f"echo-{d.lower()}", Task.TENSORS, tiny_store._echo([d]), [graphs.echo([d])]) for d in graphs.DTYPES),
         ("echo", Task.TENSORS, tiny_store._echo(tiny_store.ALL_AT_ONCE), [graphs.echo(tiny_store.ALL_AT_ONCE)]),
-        ("fixed", Task.TENSORS, _same(fixed, batched=True), [own.identity(fixed)]),
+        ("fixed", Task.TENSORS, msgspec.structs.replace(_same(fixed, batched=True), max_rows=2), [own.identity(fixed)]),
         ("still", Task.TENSORS, _same(still, batched=False), [own.identity(still)]),
-        ("free", Task.TENSORS, _same(free, batched=False), [own.identity(free)]),
+        (
+            "free",
+            Task.TENSORS,
+            msgspec.structs.replace(_same(free, batched=False), max_elements=12),
+            [own.identity(free)],
+        ),
         ("scalar", Task.TENSORS, _same(scalar, batched=False), [own.identity(scalar)]),
         ("total", Task.TENSORS, total, [own.total()]),
         ("picky", Task.TENSORS, picky, [own.picky()]),
         (WHO, Task.TENSORS, who, [own.who(version) for version in range(1, 6)]),
         ("ghost", Task.TENSORS, total, [own.total()]),
         ("price", Task.PRICE, tiny_store.PRICE, price),
-        ("ranking", Task.RANKING, tiny_store.RANKING, ranking),
-        ("recommendation", Task.RECOMMENDATION, tiny_store.RECOMMENDATION, recommendation),
+        ("ranking", Task.RANKING, msgspec.structs.replace(tiny_store.RANKING, max_rows=4), ranking),
+        ("recommendation", Task.RECOMMENDATION, wished, recommendation),
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -300,6 +301,18 @@ def test_only_so_many_elements_are_looked_at_one_by_one(count: int, typed: bool)
 def test_inputs_with_rows_have_the_same_number_of_them(rows: int) -> None:
     arrays = {"a": np.ones((rows, 2), np.float32), "b": np.ones(1, np.bool_)}
     assert check(request_of(arrays, datatypes_of(PAIR)).SerializeToString(), {}, PAIR) == (rows == 1)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "width", "taken"), [(3, 4, True), (4, 1, False), (1, 13, False), (0, 13, False), (3, 0, True)]
+)
+def test_a_request_is_taken_as_far_as_its_versions_bounds_go(rows: int, width: int, taken: bool, typed: bool) -> None:
+    signature = msgspec.structs.replace(identity(("x", "FP32", (-1, -1))), max_rows=3, max_elements=12)
+    request = request_of({"x": np.ones((rows, width), np.float32)}, {"x": "FP32"}, typed=typed)
+    if typed:
+        request.parameters["binary_data_output"].bool_param = True
+    assert check(request.SerializeToString(), {}, signature) == taken
 
 
 def flipped(wire: bytes, dice: random.Random) -> bytes:

@@ -71,6 +71,8 @@ def test_of_a_signature_tensors_and_features_are_told() -> None:
         ],
         "outputs": [],
         "batched": False,
+        "max_rows": None,
+        "max_elements": None,
         "features": [
             {
                 "rows": -1,

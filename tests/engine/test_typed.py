@@ -446,3 +446,26 @@ def test_a_matrix_in_the_models_own_order_is_taken_as_it_is_unless_something_is_
     )
     outputs = {"score": np.array([[float("nan")], [1.0], [2.0]], np.float32)}
     assert check(RANK, request.SerializeToString(), signature, outputs)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "taken"),
+    [({"max_rows": 3, "max_elements": 6}, True), ({"max_rows": 2}, False), ({"max_elements": 5}, False)],
+)
+def test_rows_of_features_are_taken_as_far_as_their_versions_bounds_go(bounds: dict[str, int], taken: bool) -> None:
+    matrix = TensorSpec("x", DType.FP32, (-1, 2), columns=(Column("a", 7.0), Column("b", 1.0)))
+    signature = Signature((matrix,), (TensorSpec("score", DType.FP32, (-1, 1)),), **bounds)
+    request = pb.RankRequest(selector=pb.Selector(name="r"), candidate_ids=["c", "d", "e"])
+    assert check(RANK, request.SerializeToString(), signature, {"score": np.ones((3, 1), np.float32)}) == taken
+
+
+@pytest.mark.parametrize(("history", "taken"), [(5, True), (6, False)])
+def test_ids_are_counted_as_they_were_given(history: int, taken: bool) -> None:
+    """Five are eight with their padding, and one that is no number is none."""
+    ids = (TensorSpec("history", DType.INT64, (-1, -1)), TensorSpec("exclude", DType.INT64, (-1, -1)))
+    outputs = (TensorSpec("item_ids", DType.INT64, (-1, -1)), TensorSpec("scores", DType.FP32, (-1, -1)))
+    signature = Signature((*ids, TensorSpec("k", DType.INT64, (1,))), outputs, max_elements=6)
+    given_ids = [*map(str, range(history - 1)), "no number"]
+    request = pb.RecommendRequest(selector=pb.Selector(name="r"), history_item_ids=given_ids)
+    answer = {"item_ids": np.array([[7]], np.int64), "scores": np.array([[1.0]], np.float32)}
+    assert check(RECOMMEND, request.SerializeToString(), signature, answer) == taken

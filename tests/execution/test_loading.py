@@ -28,6 +28,7 @@ from turnout_server.store.manifest import Batching, Manifest, RuntimeOptions
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import InvalidModelError, QueueFullError, TurnoutError
+from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -44,6 +45,18 @@ KEY = VersionKey("price", 1)
 )
 def test_the_manifest_goes_before_the_configuration(batching: Batching, rules: Rules) -> None:
     assert rules_of(batching, SchedulingConfig(), 2) == rules
+
+
+@pytest.mark.parametrize("by_value", [False, True])
+async def test_runs_that_cost_what_values_say_never_take_place_on_the_loop(by_value: bool) -> None:
+    """However cheap the first ones were."""
+    with ThreadPoolExecutor(1) as executor:
+        workers = Workers(asyncio.get_running_loop(), executor, Shares(1, 1, 1))
+        opened = Opened(Predictor(manifest(1)), {1: 1, 64: 1}, by_value=by_value)
+        runner = Loading(lambda key: opened, workers, Instruments()).load(KEY)
+        for _ in range(100):
+            runner.costs.observe(1, 0)
+        assert runner.is_cheap(1) != by_value
 
 
 async def test_versions_share_the_room_of_the_process_and_each_begins_its_statistics_anew() -> None:
@@ -66,7 +79,7 @@ async def test_versions_share_the_room_of_the_process_and_each_begins_its_statis
             two.submit(x, two.output_names, None, lambda *answer: None, rows=2)
         while len(told) < 3:
             await asyncio.sleep(0)
-        assert one.signature == SIGNATURE
+        assert one.signature == bounded(SIGNATURE, LimitsConfig().max_rows, LimitsConfig().max_elements)
         assert one.statistics.execution_count
         assert loading.load(KEY).statistics.execution_count == 0
 

@@ -460,6 +460,9 @@ async def test_outputs_are_all_or_those_wanted_and_an_unknown_one_is_told() -> N
 class Fussy(Predictor):
     """Refuses whole batches in which a row is negative."""
 
+    def ending(self) -> None:
+        return None
+
     def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
         if (inputs["x"] < 0).any():
             raise ValueError("negative")

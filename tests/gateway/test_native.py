@@ -31,6 +31,7 @@ METHOD = "turnout.v1.RankingService/Rank"
 
 class Inner:
     holds = 0
+    timed_out = 0
 
 
 class Keeper:

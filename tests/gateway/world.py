@@ -69,6 +69,9 @@ class Predictor:
         self.error: Exception | None = None
         self.closed = False
 
+    def ending(self) -> None:
+        return None
+
     def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
         assert not self.closed, "run after it was unloaded"
         self.runs += 1

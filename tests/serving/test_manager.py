@@ -457,3 +457,32 @@ async def test_what_the_end_makes_fail_is_not_reported(world: World) -> None:
     world.executor.release()
     await closing
     assert State.FAILED not in {status.state for status in world.events}
+
+
+async def test_a_version_that_is_withdrawn_is_drained_unloaded_and_has_failed_until_it_is_tried_again() -> None:
+    """Though it is wished for, and the only one of its model."""
+    now = 0.0
+    manager: Manager[str] = Manager(
+        str, lambda servable: None, clock=lambda: now, executor=ManualExecutor(lambda _: False)
+    )
+    manager.aspire(frozenset([ONE]))
+    await turns()
+    lease = manager.lease(ONE)
+    manager.withdraw(ONE, "it ran for too long")
+    await turns()
+    assert manager.available("price") == ()
+    with pytest.raises(VersionUnavailableError, match=r"UNLOADING \(it ran for too long\)"):
+        manager.lease(ONE)
+    lease.release()
+    await turns()
+    (status,) = manager.status()
+    assert (status.state, status.detail) == (State.FAILED, "it ran for too long")
+    now = LONGEST_RETRY_S - 1
+    manager.aspire(frozenset([ONE, TWO]))
+    await turns()
+    assert not manager.is_available(ONE)
+    now = LONGEST_RETRY_S
+    manager.aspire(frozenset([ONE]))
+    await turns()
+    assert manager.is_available(ONE)
+    await manager.close()

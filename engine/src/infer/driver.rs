@@ -279,10 +279,16 @@ impl Driver {
             self.audiences.gather(options, due.loads.iter().map(|load| load.number));
         }
         let (plane, shard, rows) = (self.plane.clone(), self.index, due.rows);
+        let (under_way, over) = oneshot::channel::<()>();
+        if let Some(options) = options.clone() {
+            tokio::task::spawn_local(end_in_time(servable.clone(), options, over));
+        }
         self.plane.threads.submit(move || {
+            let under_way = under_way;
             let hold = Some(servable.clone());
             let freed = Freed { plane: plane.clone(), shard, hold, rows, runs: RefCell::default() };
             let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
+            drop(under_way);
             let count = runs.len();
             freed.runs.replace(runs);
             // The thread first, the answers then: it need not be idle while they are written.
@@ -321,6 +327,16 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// Ends a run that takes longer than its version's may. It is `over` when the other end of that is dropped.
+async fn end_in_time(servable: Hold, options: Arc<RunOptions>, over: oneshot::Receiver<()>) {
+    let may_take = std::time::Duration::from_nanos(servable.settings.run_timeout_ns);
+    // One that nobody waits for has been ended already.
+    if tokio::time::timeout(may_take, over).await.is_err() && !options.terminated() {
+        servable.note_timed_out();
+        options.terminate();
     }
 }
 

@@ -172,6 +172,11 @@ impl Servable {
     fn holds(&self) -> usize {
         self.inner.holds()
     }
+
+    #[getter]
+    fn timed_out(&self) -> u64 {
+        self.inner.timed_out()
+    }
 }
 
 fn refused(error: serde_json::Error) -> PyErr {

@@ -195,11 +195,19 @@ fn perform<'a>(
 fn failure(servable: &Servable, error: RunError) -> Failure {
     let (model, version) = (&servable.settings.model, servable.settings.version);
     let details = vec![("model", model.clone()), ("version", version.to_string())];
-    let (kind, reason, message) = if error.kind == RunErrorKind::Rejected {
-        let text = format!("{model} version {version} rejected the input: values or sizes do not fit the graph");
-        (Kind::Invalid, "INPUT_REJECTED", text)
-    } else {
-        (Kind::Internal, "MODEL_FAILED", format!("{model} version {version} failed on this request"))
+    let (kind, reason, message) = match error.kind {
+        RunErrorKind::Rejected => {
+            let text = format!("{model} version {version} rejected the input: values or sizes do not fit the graph");
+            (Kind::Invalid, "INPUT_REJECTED", text)
+        }
+        // Whoever is told of it has waited, so it was not ended for want of somebody who does.
+        RunErrorKind::Terminated => {
+            let text = format!("{model} version {version} ran for longer than it may (run_timeout_s), and was ended");
+            (Kind::Internal, "RUN_TIMED_OUT", text)
+        }
+        RunErrorKind::Failed => {
+            (Kind::Internal, "MODEL_FAILED", format!("{model} version {version} failed on this request"))
+        }
     };
     Failure { error: Error { details, ..Error::new(kind, reason, message) }, problem: error.failure.text }
 }

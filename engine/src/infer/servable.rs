@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub parallel: u64,
     pub queue_wait_s: f64,
     pub queue_requests: u64,
+    /// How long a run in a thread may take.
+    pub run_timeout_ns: Ns,
 }
 
 /// One loaded version.
@@ -56,6 +58,7 @@ pub struct Servable {
     pub output_places: Vec<usize>,
     admission: Arc<Admission>,
     holds: AtomicUsize,
+    timed_out: AtomicU64,
 }
 
 impl Servable {
@@ -81,6 +84,7 @@ impl Servable {
             session,
             admission: Arc::new(admission),
             holds: AtomicUsize::new(0),
+            timed_out: AtomicU64::new(0),
             settings,
         })
     }
@@ -88,6 +92,16 @@ impl Servable {
     /// Returns how many requests and runs need it.
     pub fn holds(&self) -> usize {
         self.holds.load(Ordering::Acquire)
+    }
+
+    /// Returns how many runs were ended because they took too long.
+    pub fn timed_out(&self) -> u64 {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Notes that one was.
+    pub fn note_timed_out(&self) {
+        self.timed_out.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Makes the queue of one shard.

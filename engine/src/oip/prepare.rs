@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::dtypes::{name_of, width_of};
 use super::request::{InferRequest, Input};
-use super::signature::{Signature, Spec};
+use super::signature::{Extent, Signature, Spec};
 use super::{contents, texts};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -31,6 +31,7 @@ pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prep
         return None;
     }
     let outputs = wanted(request, signature)?;
+    let mut extent = Extent::default();
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
     for (guess, input) in request.inputs.iter().enumerate() {
         let index = signature.input(input.name, guess)?;
@@ -39,6 +40,7 @@ pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prep
         }
         let dtype = specs[index].dtype;
         let count = count(input, &specs[index])?;
+        extent.add(signature, &input.shape, specs[index].rowwise)?;
         let data = match request.raw.get(guess) {
             Some(raw) => elements(raw, dtype, count)?,
             // Only an empty tensor may have neither.

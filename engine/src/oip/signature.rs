@@ -39,8 +39,30 @@ pub struct Signature {
     pub varying: bool,
     /// Which features the inputs consist of; None where they are none.
     pub layout: Option<Layout>,
+    /// How many rows, and how many elements in all inputs, one request may have.
+    max_rows: u64,
+    max_elements: u64,
     input_places: Places,
     output_places: Places,
+}
+
+/// What a request's inputs come to: the twin of `vocabulary/extent.py`. Each is added before its tensor is made.
+#[derive(Default)]
+pub struct Extent(u64);
+
+impl Extent {
+    /// Counts one more input; None where there is more than the signature allows with it.
+    ///
+    /// An axis of size 0 counts as one of size 1: what a graph makes of an empty tensor may not be empty.
+    pub fn add(&mut self, signature: &Signature, shape: &[i64], rowwise: bool) -> Option<()> {
+        let size = |&size: &i64| u64::try_from(size).ok();
+        if rowwise && shape.first().and_then(size)? > signature.max_rows {
+            return None;
+        }
+        let count = shape.iter().try_fold(1u64, |count, one| count.checked_mul(size(one)?.max(1)))?;
+        self.0 = self.0.checked_add(count)?;
+        (self.0 <= signature.max_elements).then_some(())
+    }
 }
 
 /// What `turnout_server.engine.snapshot.signature` writes.
@@ -50,6 +72,10 @@ struct Document {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     batched: bool,
+    #[serde(default)]
+    max_rows: Option<u64>,
+    #[serde(default)]
+    max_elements: Option<u64>,
     #[serde(default)]
     features: Option<Vec<layout::Document>>,
 }
@@ -79,6 +105,8 @@ impl Signature {
             layout: document.features.map(|features| Layout::of(features, &inputs)).transpose()?,
             input_places: Places::of(&inputs)?,
             output_places: Places::of(&outputs)?,
+            max_rows: document.max_rows.unwrap_or(u64::MAX),
+            max_elements: document.max_elements.unwrap_or(u64::MAX),
             rowwise,
             inputs,
             outputs,

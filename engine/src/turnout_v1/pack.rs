@@ -10,7 +10,7 @@ use super::numbers::{fitted, float, floats};
 use crate::oip::Prepared;
 use crate::oip::dtypes::width_of;
 use crate::oip::prepare::size_of as grows_with;
-use crate::oip::signature::Signature;
+use crate::oip::signature::{Extent, Signature};
 use crate::tensor::{DType, Data, Tensor};
 
 /// Characters that single texts, which stand for all rows, may come to.
@@ -53,6 +53,11 @@ pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs
     let layout = signature.layout.as_ref()?;
     if rows > MAX_ROWS || (layout.has_text && rows > 1 && !may_be_repeated(features.columns, rows)) {
         return None;
+    }
+    let mut extent = Extent::default();
+    for (part, spec) in layout.parts.iter().zip(&signature.inputs) {
+        let shape = [rows as i64, part.defaults.len() as i64];
+        extent.add(signature, &shape, spec.rowwise)?;
     }
     let sources = sources(features, layout)?;
     let mut inputs = Vec::with_capacity(layout.parts.len());

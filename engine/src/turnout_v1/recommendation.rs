@@ -17,7 +17,7 @@ use crate::infer::question::{Answerer, Question};
 use crate::oip::dtypes::width_of;
 use crate::oip::prepare::size_of as grows_with;
 use crate::oip::response::MESSAGE_LIMIT;
-use crate::oip::signature::Spec;
+use crate::oip::signature::{Extent, Spec};
 use crate::oip::wire::{Fields, Odd, Value, field_len, put_head};
 use crate::oip::{Output, Prepared, Signature};
 use crate::tensor::{DType, Data, Elements, Tensor};
@@ -145,6 +145,10 @@ impl Question for RecommendRequest<'_> {
         let specs = &signature.inputs;
         if specs.len() != INPUTS.len() || INPUTS.iter().any(|name| signature.input(name, 0).is_none()) {
             return None;
+        }
+        let mut extent = Extent::default();
+        for ids in [&self.history, &self.excluded] {
+            extent.add(signature, &[1, ids.len() as i64], true)?;
         }
         let place = |(guess, name): (usize, &&str)| signature.output(name, guess);
         let outputs: Vec<usize> = OUTPUTS.iter().enumerate().map(place).collect::<Option<_>>()?;

@@ -18,7 +18,7 @@ from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import TurnoutError
-from turnout_server.vocabulary.signature import Signature
+from turnout_server.vocabulary.signature import MOST, Signature
 from turnout_server.vocabulary.task import Task
 
 _DECIDED_HERE = ("schema_version", "version", "created_at", "files")
@@ -28,6 +28,11 @@ _DECIDED_HERE = ("schema_version", "version", "created_at", "files")
 _DEPENDENT = (
     "note: rows of one batch change each other's answers, so the gateway runs requests one at a time;"
     " --no-batched says so in the manifest"
+)
+
+_PROPOSED = (
+    "note: requests of more than {rows} rows would run for more than a second, by the first runs;"
+    " --max-rows {rows} has them refused, else the gateway's limits.max_rows holds"
 )
 
 
@@ -68,6 +73,14 @@ def publish(
         bool | None,
         typer.Option("--batched/--no-batched", help="Whether rows are independent; guessed by default."),
     ] = None,
+    max_rows: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST, metavar="N", help="Rows of one request at most; by default the gateway's."),
+    ] = None,
+    max_elements: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST, metavar="N", help="Elements of one request's inputs together; likewise."),
+    ] = None,
     max_batch_rows: Annotated[
         int | None,
         typer.Option(min=1, max=1 << 20, metavar="N", help="Rows of a batch at most; by default the gateway's."),
@@ -99,7 +112,7 @@ def publish(
         raise CommandError(f"{file}: no such file", exits.NOT_FOUND)
 
     from turnout_server.onnx.files import files_of
-    from turnout_server.onnx.trial import inspect, load
+    from turnout_server.onnx.trial import inspect, load, rows_within
     from turnout_server.tasks.conventions import check_task
 
     given = {"max_rows": max_batch_rows, "max_delay_us": max_batch_delay_us}
@@ -109,10 +122,15 @@ def publish(
         if one.name in files:
             raise typer.BadParameter(f"--file: {one.name!r} is already among the version's files")
         files[one.name] = one
+    signature = _overlaid(inspect(file, batched), partial.signature, batched, manifest)
     draft = Draft(
         model=name,
         task=task or partial.task or Task.TENSORS,
-        signature=_overlaid(inspect(file, batched), partial.signature, batched, manifest),
+        signature=msgspec.structs.replace(
+            signature,
+            max_rows=signature.max_rows if max_rows is None else max_rows,
+            max_elements=signature.max_elements if max_elements is None else max_elements,
+        ),
         files=files,
         lineage=partial.lineage,
         runtime=partial.runtime,
@@ -127,6 +145,8 @@ def publish(
         loaded.servable.close()
         if staged.signature.has_batch_axis and not loaded.independent:
             output.note(_DEPENDENT)
+        if staged.signature.max_rows is None and (fitting := rows_within(loaded.measured)) is not None:
+            output.note(_PROPOSED.format(rows=fitting))
 
     before = _newest(store, name)
     total = sum(path.stat().st_size for path in files.values() if path.is_file())

@@ -45,6 +45,8 @@ class Terms(NamedTuple):
     room: Bounded
     """Counts what waits for it: one that `EnginePlane.room` has made."""
     task: Task = Task.TENSORS
+    run_timeout_s: float = 30.0
+    """How long a run may take."""
 
 
 class NativeServable(NamedTuple):
@@ -59,6 +61,11 @@ class NativeServable(NamedTuple):
     def holds(self) -> int:
         """How many requests and runs of it there are in the engine."""
         return self.inner.holds
+
+    @property
+    def timed_out(self) -> int:
+        """How many runs were ended since they took too long."""
+        return self.inner.timed_out
 
 
 class EnginePlane:
@@ -139,6 +146,7 @@ class EnginePlane:
             "parallel": rules.parallel,
             "queue_wait_s": _finite(limits.queue_wait_ms / 1e3),
             "queue_requests": limits.queue_requests,
+            "run_timeout_ns": round(terms.run_timeout_s * _NS),
         }
         signature = snapshot.signature(terms.signature)
         room: Any = terms.room

@@ -53,6 +53,8 @@ def signature(given: Signature) -> bytes:
             "inputs": [_tensor(spec) for spec in given.inputs],
             "outputs": [_tensor(spec) for spec in given.outputs],
             "batched": given.batched,
+            "max_rows": given.max_rows,
+            "max_elements": given.max_elements,
             "features": _features(given),
         }
     )

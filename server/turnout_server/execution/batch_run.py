@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from turnout_server.scheduling.item import Item
 from turnout_server.store.manifest import Manifest
 from turnout_server.vocabulary.tensors import Array, Arrays
+
+
+class Ending(Protocol):
+    """Ends the runs of one batch from outside."""
+
+    def end(self) -> None:
+        """End them, soon, and let none begin. From any thread."""
 
 
 class Predictor(Protocol):
@@ -27,8 +34,11 @@ class Predictor(Protocol):
     def native(self) -> object | None:
         """The engine's session, where it is one; else None, and only Python can run it."""
 
-    def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
-        """Run the graph once; may be called from several threads."""
+    def ending(self) -> Any:
+        """Return what ends runs, an `Ending`; None where nothing does."""
+
+    def run(self, inputs: Arrays, outputs: tuple[str, ...] = (), ending: Any = None) -> list[Array]:
+        """Run the graph once, to be ended by *ending*; may be called from several threads."""
 
     def close(self) -> None:
         """Give its memory back."""
@@ -52,7 +62,10 @@ class Execution(NamedTuple):
 
 
 def execute(
-    predictor: Predictor, items: Sequence[Item], clock: Callable[[], int] = time.monotonic_ns
+    predictor: Predictor,
+    items: Sequence[Item],
+    clock: Callable[[], int] = time.monotonic_ns,
+    ending: Ending | None = None,
 ) -> list[Execution]:
     """Run *items*, which fit together, at once; where that fails, one by one.
 
@@ -60,35 +73,42 @@ def execute(
         predictor: the loaded version.
         items: one, or several with equal keys: the same outputs wanted, and inputs that differ in the first axis only.
         clock: in nanoseconds.
+        ending: ends all of it, also what would run once more one by one; None where nobody will.
 
     Returns:
         The runs that count: one with all items, or as many as there are items. Answers are views into the outputs.
     """
     if len(items) == 1:
-        return [_alone(predictor, items[0], clock)]
-    together = _together(predictor, items, clock)
+        return [_alone(predictor, items[0], clock, ending)]
+    together = _together(predictor, items, clock, ending)
     if together is not None:
         return [together]
-    return [_alone(predictor, item, clock) for item in items]
+    return [_alone(predictor, item, clock, ending) for item in items]
 
 
-def _alone(predictor: Predictor, item: Item, clock: Callable[[], int]) -> Execution:
+def _run(predictor: Predictor, inputs: Arrays, outputs: tuple[str, ...], ending: Ending | None) -> list[Array]:
+    return predictor.run(inputs, outputs) if ending is None else predictor.run(inputs, outputs, ending)
+
+
+def _alone(predictor: Predictor, item: Item, clock: Callable[[], int], ending: Ending | None) -> Execution:
     started = clock()
     try:
-        outputs = predictor.run(item.inputs, item.outputs)
+        outputs = _run(predictor, item.inputs, item.outputs, ending)
     except Exception as error:
         return Execution((item,), started, 0, clock() - started, 0, (), error)
     return Execution((item,), started, 0, clock() - started, 0, (outputs,), None)
 
 
-def _together(predictor: Predictor, items: Sequence[Item], clock: Callable[[], int]) -> Execution | None:
+def _together(
+    predictor: Predictor, items: Sequence[Item], clock: Callable[[], int], ending: Ending | None
+) -> Execution | None:
     started = clock()
     try:
         inputs = dict(items[0].inputs)
         for name in predictor.manifest.signature.rowwise:
             inputs[name] = np.concatenate([item.inputs[name] for item in items])
         joined = clock()
-        outputs = predictor.run(inputs, items[0].outputs)
+        outputs = _run(predictor, inputs, items[0].outputs, ending)
         ran = clock()
     except Exception:  # whose fault it is shows when each runs alone
         return None

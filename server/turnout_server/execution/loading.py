@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Batching
+from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
@@ -42,6 +44,8 @@ class Opened(NamedTuple):
     """The best run time in nanoseconds, by number of rows."""
     independent: bool = True
     """Whether a row's answer is the same alone and in company."""
+    by_value: bool = False
+    """Whether values may decide what a run costs: then no run has shown what the next one takes."""
 
 
 Open = Callable[[VersionKey], Opened]
@@ -49,6 +53,8 @@ Open = Callable[[VersionKey], Opened]
 
 Raises a `TurnoutError` that says what is wrong with the version.
 """
+TimedOut = Callable[[VersionKey, float], None]
+"""Told of a run that was ended: whose it was, and how long it may have taken, in seconds."""
 
 
 def opening(local: LocalFiles, children: Children, open_session: OpenSession) -> Open:
@@ -63,7 +69,8 @@ def opening(local: LocalFiles, children: Children, open_session: OpenSession) ->
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
         passed = children.try_out(directory, manifest)
-        return Opened(open_servable(directory, manifest, open_session), passed.measured, passed.independent)
+        servable = open_servable(directory, manifest, open_session)
+        return Opened(servable, passed.measured, passed.independent, passed.by_value)
 
     return open_version
 
@@ -94,6 +101,7 @@ class Loading:
         scheduling: SchedulingConfig | None = None,
         on_run: OnRun | None = None,
         rooms: Rooms | None = None,
+        on_timed_out: TimedOut | None = None,
     ) -> None:
         """Make what loads.
 
@@ -105,6 +113,7 @@ class Loading:
             scheduling: how requests are put together; None for the defaults.
             on_run: told of runs; None for nobody.
             rooms: count what waits; None where it waits for these runners only.
+            on_timed_out: told of each run that was ended since it took too long; None for nobody.
         """
         self._open = open_version
         self._workers = workers
@@ -112,6 +121,7 @@ class Loading:
         self._limits = limits = limits or LimitsConfig()
         self._scheduling = scheduling or SchedulingConfig()
         self._on_run = on_run
+        self._on_timed_out = on_timed_out
         self._room = Room if rooms is None else rooms.room
         total = Bounds(limits.queue_total_rows, limits.queue_total_bytes)
         self._total = Room(total) if rooms is None else rooms.total
@@ -122,7 +132,7 @@ class Loading:
         Raises:
             TurnoutError: what is wrong with it.
         """
-        predictor, measured, independent = self._open(key)
+        predictor, measured, independent, by_value = self._open(key)
         manifest, limits = predictor.manifest, self._limits
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
@@ -131,9 +141,25 @@ class Loading:
         own = self._room(Bounds(limits.queue_rows, limits.queue_bytes))
         admission = Admission(*key, own, self._total, wait_s=limits.queue_wait_ms / 1e3, patient=limits.queue_requests)
         parallel = min(most_runs(self._scheduling.workers), usable_cores())
-        batcher = Batcher(admission, costs, rules_of(manifest.batching, self._scheduling, parallel))
+        rules = rules_of(manifest.batching, self._scheduling, parallel)
+        if by_value:
+            rules = rules._replace(inline_below_ns=0.0)
+        batcher = Batcher(admission, costs, rules)
         runs = self._instruments.runs_of(key.model, key.version)
-        return Runner(predictor, batcher, costs, self._workers, runs, self._on_run, batched=independent)
+        signature = bounded(manifest.signature, limits.max_rows, limits.max_elements)
+        timeout_s = manifest.runtime.run_timeout_s or limits.run_timeout_s
+        return Runner(
+            predictor,
+            batcher,
+            costs,
+            self._workers,
+            runs,
+            self._on_run,
+            batched=independent,
+            signature=signature,
+            run_timeout_s=timeout_s,
+            on_timed_out=None if self._on_timed_out is None else partial(self._on_timed_out, key, timeout_s),
+        )
 
 
 def rules_of(batching: Batching, scheduling: SchedulingConfig, parallel: int) -> Rules:

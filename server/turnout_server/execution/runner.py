@@ -10,8 +10,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import NamedTuple
 
-from turnout_server.execution.batch_run import Execution, Predictor, execute
+from turnout_server.execution.batch_run import Ending, Execution, Predictor, execute
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.instruments import Runs
 from turnout_server.instruments.statistics import RunsAlike, VersionStatistics
@@ -35,6 +36,16 @@ as that in a turn: what is run must keep up, or under overload most of the work 
 _NS = 1e9
 _SHARED_BYTES = 1024
 """What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves."""
+RUN_TIMEOUT_S = 30.0
+
+
+class _Due(NamedTuple):
+    """A batch that is to run in a worker."""
+
+    batch: Batch
+    ending: Ending | None
+    timer: asyncio.TimerHandle | None
+    """Ends it when its time is over."""
 
 
 class Runner:
@@ -50,6 +61,9 @@ class Runner:
         on_run: OnRun | None = None,
         *,
         batched: bool = True,
+        signature: Signature | None = None,
+        run_timeout_s: float = RUN_TIMEOUT_S,
+        on_timed_out: Callable[[], None] | None = None,
     ) -> None:
         """Make a runner with an empty queue.
 
@@ -61,9 +75,12 @@ class Runner:
             runs: the version's histograms.
             on_run: told of runs; None for nobody.
             batched: whether requests may run together, if the signature allows it.
+            signature: the manifest's, with bounds on what requests bring; None for the manifest's as it is.
+            run_timeout_s: how long a run in a worker may take, in seconds.
+            on_timed_out: told of each run that took longer, and was ended; None for nobody.
         """
         self.manifest = predictor.manifest
-        self.signature: Signature = predictor.manifest.signature
+        self.signature: Signature = predictor.manifest.signature if signature is None else signature
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
         self._free_axes = tuple(
             (spec.name, axes)
@@ -95,6 +112,9 @@ class Runner:
         # What is counted of a version outlives it, and must not keep it in memory: hence the room, and not the runner.
         self._runs.waiting_rows = lambda: room.rows
         self._on_run = on_run
+        self.run_timeout_s = run_timeout_s
+        """How long a run may take, in seconds."""
+        self._on_timed_out = on_timed_out
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -244,7 +264,11 @@ class Runner:
         self.pump()
 
     def _submit(self, batch: Batch) -> None:
-        handed_over = [batch]
+        ending = self.predictor.ending()
+        timer = None
+        if ending is not None:
+            timer = self._workers.loop.call_later(self.run_timeout_s, self._end, ending)
+        handed_over = [_Due(batch, ending, timer)]
         try:
             self._workers.executor.submit(self._run_in_worker, handed_over)
         except RuntimeError as error:  # it is being shut down, or no thread can be started
@@ -252,19 +276,36 @@ class Runner:
                 handed_over.pop()
             except IndexError:
                 return  # a thread that was there already has taken it
+            if timer is not None:
+                timer.cancel()
             self._workers.shares.finish(self)
             self._batcher.finish(batch, time.monotonic_ns() / _NS)
             self._answer([Execution(batch.items, time.monotonic_ns(), 0, 0, 0, (), error)])
 
-    def _run_in_worker(self, handed_over: list[Batch]) -> None:
+    def _end(self, ending: Ending) -> None:
+        ending.end()
+        self.note_timed_out()
+
+    def note_timed_out(self, count: int = 1) -> None:
+        """Note that runs took longer than they may, and were ended, here or in another data plane."""
+        self._runs.timed_out += count
+        if self._on_timed_out is not None:
+            for _ in range(count):
+                self._on_timed_out()
+
+    def _run_in_worker(self, handed_over: list[_Due]) -> None:
         try:
-            batch = handed_over.pop()
+            due = handed_over.pop()
         except IndexError:  # the executor had queued it, and then said that it could not
             return
-        executions = execute(self.predictor, batch.items)
-        self._workers.loop.call_soon_threadsafe(self._worker_finished, batch, executions)
+        executions = execute(self.predictor, due.batch.items, ending=due.ending)
+        self._workers.loop.call_soon_threadsafe(self._worker_finished, due.batch, executions, due.timer)
 
-    def _worker_finished(self, batch: Batch, executions: list[Execution]) -> None:
+    def _worker_finished(
+        self, batch: Batch, executions: list[Execution], timer: asyncio.TimerHandle | None = None
+    ) -> None:
+        if timer is not None:
+            timer.cancel()
         shares = self._workers.shares
         shares.finish(self)
         self._batcher.finish(batch, time.monotonic_ns() / _NS)

@@ -83,6 +83,8 @@ class NativePlane:
         """What the engine takes no new requests of."""
         self._runners: dict[int, Runner] = {}
         """Whose runs they are, by the servable's number."""
+        self._timed_out: dict[int, int] = {}
+        """How many of them are known to have been ended, likewise."""
         self._is_closed = False
         self._due: asyncio.TimerHandle | None = None
         self._took_s = 0.0
@@ -136,6 +138,7 @@ class NativePlane:
         task = runner.manifest.task
         learnt = runner.costs.learnt()
         terms = Terms(runner.number, key, runner.signature, runner.batched, learnt, runner.rules, runner.room, task)
+        terms = terms._replace(run_timeout_s=runner.run_timeout_s)
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:
@@ -143,6 +146,7 @@ class NativePlane:
             _log.exception("version is left to Python", model=key.model, version=key.version)
             return _Served(lease, None)
         self._runners[servable.id] = runner
+        self._timed_out[servable.id] = 0
         return _Served(lease, servable)
 
     def _idle(self) -> list[_Served]:
@@ -154,7 +158,7 @@ class NativePlane:
         for each in idle:
             self._leaving.remove(each)
             if each.native is not None:
-                del self._runners[each.native.id]
+                del self._runners[each.native.id], self._timed_out[each.native.id]
             each.lease.release()
 
     def close(self) -> None:
@@ -201,8 +205,15 @@ class NativePlane:
         idle = self._idle()
         try:
             self.show(self._counted(self.plane.ended()))
+            self._count_timed_out()
         finally:
             self._let_go(idle)
+
+    def _count_timed_out(self) -> None:
+        for each in (*self._served.values(), *self._leaving):
+            if each.native is not None and (more := each.native.timed_out - self._timed_out[each.native.id]):
+                self._timed_out[each.native.id] += more
+                self._runners[each.native.id].note_timed_out(more)
 
     def _counted(self, ended: Ended) -> Page | None:
         self._is_quiet = self._is_quiet and not any(ended)

@@ -63,7 +63,7 @@ RETIRED_KEPT = 50
 class Runs:
     """One version's runs."""
 
-    __slots__ = ("queue", "rows", "run", "statistics", "waiting_rows")
+    __slots__ = ("queue", "rows", "run", "statistics", "timed_out", "waiting_rows")
 
     def __init__(self) -> None:
         self.statistics = VersionStatistics()
@@ -75,6 +75,8 @@ class Runs:
         self.run = Histogram(RUN_BOUNDS_NS)
         """How long each run of the graph took."""
         self.rows = Histogram(ROWS_BOUNDS)
+        self.timed_out = 0
+        """Runs that took longer than they may, and were ended."""
         """How many rows each run had."""
 
 
@@ -249,6 +251,7 @@ class Instruments:
         run = [(key, each.run.read(NS_PER_S)) for key, each in runs]
         rows = [(key, each.rows.read()) for key, each in runs]
         waiting = [(key, each.waiting_rows()) for key, each in runs]
+        timed_out = [(key, each.timed_out) for key, each in runs]
         states = [((*key, state.value), 1) for key, state in _copy(self._states)]
         return (
             counter("turnout.requests", "{request}", _REQUESTS, (*served, REASON, CODE), self._requests()),
@@ -264,6 +267,7 @@ class Instruments:
             histogram("turnout.run.duration", "s", "How long runs of the model took.", version, run),
             histogram("turnout.batch.rows", "{row}", "How many rows runs had.", version, rows),
             gauge("turnout.queue.rows", "{row}", "Rows that wait for their run.", version, waiting),
+            counter("turnout.runs.timed_out", "{run}", _TIMED_OUT, version, timed_out),
             histogram("turnout.event_loop.lag", "s", _LAG, (), [((), self.loop_lag.read(NS_PER_S))]),
             counter("turnout.mirrors", "{request}", _MIRRORS, (ROUTE, MODEL, VERSION, OUTCOME), _copy(self._mirrors)),
             gauge("turnout.model.state", "1", _STATE, (MODEL, VERSION, STATE), states),
@@ -290,6 +294,7 @@ _MESSAGES = "Messages of streams that were answered, by how they would have ende
 _REQUESTS = "Requests, by who answered, why, and how they ended; without a target, those that were refused."
 _DURATION = "From a request's arrival to its end, for requests that got a target, however they ended."
 _IN_FLIGHT = "Calls in progress."
+_TIMED_OUT = "Runs that took longer than run_timeout_s, and were ended."
 _LAG = "How much later than asked the event loop did something."
 _MIRRORS = "Copies of requests: sent, dropped because of other work, failed, or not sent as the same version answered."
 _STATE = "1 for the state that a version is in."

@@ -40,6 +40,14 @@ class BindingSession(ort.InferenceSession):  # type: ignore[misc]
         made = self.run_with_ort_values(outputs, values, options)
         return [_bits(one) if one.data_type() == _BF16 else one.numpy() for one in made]
 
+    def run_options(self) -> ort.RunOptions:
+        """Return what runs can be ended by."""
+        return ort.RunOptions()
+
+    def terminate(self, options: ort.RunOptions) -> None:
+        """End the runs with these options, soon, and let none begin. From any thread."""
+        options.terminate = True
+
     def close(self) -> None:
         """Give its memory back to the system. No run may be under way."""
         self._sess = None

@@ -59,6 +59,8 @@ class Passed(msgspec.Struct, frozen=True, tag=True):
     """The best run time in nanoseconds, by number of rows."""
     independent: bool
     """Whether a row's answer is the same alone and in company."""
+    by_value: bool = False
+    """Whether values may decide what a run costs."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

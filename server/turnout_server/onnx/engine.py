@@ -57,6 +57,14 @@ class EngineSession:
         made = self.native.run(dict(inputs), tuple(outputs), options)
         return [np.asarray(one) if one.dtype != "BYTES" else _texts(one) for one in made]
 
+    def run_options(self) -> turnout_engine.RunOptions:
+        """Return what runs can be ended by."""
+        return turnout_engine.RunOptions()
+
+    def terminate(self, options: turnout_engine.RunOptions) -> None:
+        """End the runs with these options, soon, and let none begin. From any thread."""
+        options.terminate()
+
     def close(self) -> None:
         """Give its memory back to the system; other threads run meanwhile."""
         self.native.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from turnout_server.store.manifest import Manifest, RuntimeOptions
-from turnout_server.vocabulary.errors import ModelFailedError, ModelRejectedInputError
+from turnout_server.vocabulary.errors import ModelFailedError, ModelRejectedInputError, RunTimedOutError
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 
@@ -46,8 +46,17 @@ class Session(Protocol):
     def get_outputs(self) -> Sequence[Argument]:
         """Return what comes out, in the graph's order."""
 
-    def run(self, outputs: Sequence[str], inputs: Arrays, /) -> list[Array]:
-        """Run the graph once, on the calling thread, and return the outputs in the order wanted."""
+    def run(self, outputs: Sequence[str], inputs: Arrays, options: Any = None, /) -> list[Array]:
+        """Run the graph once, on the calling thread, and return the outputs in the order wanted.
+
+        With *options* of `run_options` it can be ended.
+        """
+
+    def run_options(self) -> Any:
+        """Return what runs can be ended by."""
+
+    def terminate(self, options: Any) -> None:
+        """End the runs with these options, soon, and let none begin. From any thread."""
 
     def close(self) -> None:
         """Give its memory back to the system. No run may be under way."""
@@ -55,6 +64,22 @@ class Session(Protocol):
 
 OpenSession = Callable[[Path, RuntimeOptions], Session]
 """Makes a session for the graph in a file; raises `InvalidModelError` where ONNX Runtime cannot load it."""
+
+
+class RunEnding:
+    """Ends one batch's runs from outside; see `turnout_server.execution.batch_run.Ending`."""
+
+    __slots__ = ("_session", "has_ended", "options")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.options = session.run_options()
+        self.has_ended = False
+
+    def end(self) -> None:
+        """End them, soon."""
+        self.has_ended = True
+        self._session.terminate(self.options)
 
 
 class OnnxServable:
@@ -74,33 +99,41 @@ class OnnxServable:
         """The engine's own session, which runs without Python; None where something else opened it, or once closed."""
         return None if self._session is None else self._session.native
 
-    def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
+    def ending(self) -> RunEnding | None:
+        """Return what ends runs; None once closed."""
+        return None if self._session is None else RunEnding(self._session)
+
+    def run(self, inputs: Arrays, outputs: tuple[str, ...] = (), ending: RunEnding | None = None) -> list[Array]:
         """Run the graph once, on the calling thread.
 
         Args:
             inputs: every input of the signature, with its dtype and shape.
             outputs: the outputs wanted; empty for all.
+            ending: of `ending`, to end the run by; None where nobody will.
 
         Returns:
             The outputs in the order wanted.
 
         Raises:
             ModelRejectedInputError: the graph refused the values.
+            RunTimedOutError: *ending* has ended it.
             ModelFailedError: it failed in another way; the cause is chained.
         """
         manifest, session = self.manifest, self._session
         if session is None:
             raise ModelFailedError(manifest.model, manifest.version)
         try:
-            return session.run(outputs or self.output_names, inputs)
-        except self._rejections as error:
+            return session.run(outputs or self.output_names, inputs, None if ending is None else ending.options)
+        except Exception as error:
+            if ending is not None and ending.has_ended:
+                raise RunTimedOutError(manifest.model, manifest.version) from error
+            if not isinstance(error, self._rejections):
+                raise ModelFailedError(manifest.model, manifest.version) from error
             # Values out of range, and sizes that don't fit each other; running out of memory is neither.
             # ONNX Runtime's text names nodes and files of the graph: it goes to the log through the chain, not out.
             raise ModelRejectedInputError(
                 manifest.model, manifest.version, "values or sizes do not fit the graph"
             ) from error
-        except Exception as error:
-            raise ModelFailedError(manifest.model, manifest.version) from error
 
     def close(self) -> None:
         """Give the session's memory back to the system. No run may be under way."""

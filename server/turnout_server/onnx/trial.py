@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
+from turnout_server.onnx.by_value import is_by_value
 from turnout_server.onnx.conversation import Step
 from turnout_server.onnx.loader import binding, open_servable
 from turnout_server.onnx.session import OnnxServable, OpenSession
@@ -46,6 +47,8 @@ class Loaded(NamedTuple):
     """The best run time in nanoseconds, by number of rows."""
     independent: bool
     """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
+    by_value: bool
+    """Whether values may decide what a run costs, and not shapes alone."""
 
 
 def load(
@@ -67,11 +70,12 @@ def load(
     """
     on_step(Step.CHECK)
     check_graph(directory / MODEL_FILE)
+    by_value = is_by_value(directory / MODEL_FILE)
     on_step(Step.OPEN)
     servable = open_servable(directory, manifest, open_session or binding())
     on_step(Step.RUN)
     measured = warm_up(servable)
-    return Loaded(servable, measured, rows_are_independent(servable))
+    return Loaded(servable, measured, rows_are_independent(servable), by_value)
 
 
 def check_graph(path: Path) -> None:
@@ -137,6 +141,17 @@ def warm_up(servable: OnnxServable) -> dict[int, int]:
             times.append(time.perf_counter_ns() - started)
         best[rows] = min(times)
     return best
+
+
+def rows_within(measured: Mapping[int, int], run_s: float = 1.0) -> int | None:
+    """Return how many rows run for *run_s* seconds, in proportion to the largest number measured; a power of two.
+
+    None where only single rows were measured: what a run costs whatever its size would count as each row's.
+    """
+    rows = max(measured, default=1)
+    if rows < max(WARM_UP_ROWS):
+        return None
+    return 1 << max(int(run_s * 1e9 * rows / max(measured[rows], 1)), rows).bit_length() - 1
 
 
 def rows_are_independent(servable: OnnxServable) -> bool:

@@ -74,6 +74,11 @@ class Harness(Generic[S]):
         self.state, self.detail, self.problem = State.FAILED, problem, problem
         self.retry_at = now + retry_delay(self.attempts)
 
+    def withdrawn(self, problem: str, now: float) -> None:
+        """It was unloaded for what it did while it served; try again after the longest while."""
+        self.failed(problem, now)
+        self.retry_at = now + LONGEST_RETRY_S
+
     def lease(self) -> Lease[S]:
         """Take hold of the servable.
 

@@ -107,6 +107,20 @@ class Manager(Generic[S]):
                 harness.retry_at = self._clock()
         self._reconcile((model,))
 
+    def withdraw(self, key: VersionKey, problem: str) -> None:
+        """Unload a version that is AVAILABLE, though it is wished for and though no other one is; then it has failed.
+
+        Args:
+            key: the version.
+            problem: why, which becomes its state's detail.
+        """
+        harness = self._harnesses.get(key)
+        if harness is None or harness.state is not State.AVAILABLE or self._closing:
+            return
+        harness.drain(then=lambda: self._spawn(self._perform_unload(harness, problem)))
+        harness.detail = problem
+        self._announce(harness)
+
     # ------------------------------------------------------------ the hot path
 
     def lease(self, key: VersionKey) -> Lease[S]:
@@ -259,7 +273,7 @@ class Manager(Generic[S]):
         harness.drain(then=lambda: self._spawn(self._perform_unload(harness)))
         self._announce(harness)
 
-    async def _perform_unload(self, harness: Harness[S]) -> None:
+    async def _perform_unload(self, harness: Harness[S], problem: str = "") -> None:
         servable = harness.take()
         if servable is not None and not self._closed:
             loop = asyncio.get_running_loop()
@@ -270,6 +284,12 @@ class Manager(Generic[S]):
                 await future
             except Exception as error:
                 loop.call_exception_handler({"message": f"unloading {harness.key} failed", "exception": error})
+        if problem and harness.key in self._aspired:
+            harness.withdrawn(problem, self._clock())
+            self._failed.add(harness.key)
+            self._announce(harness)
+            self._reconcile((harness.key.model,))
+            return
         self._remove(harness.key)
         if harness.key in self._aspired:
             self._add(harness.key)

@@ -46,6 +46,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     intra_op_threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     spinning: bool = False
     """Whether idle intra-op threads spin; faster alone, costly in company."""
+    run_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
+    """How long a run may take, in seconds; None is the gateway's to say (`limits.run_timeout_s`)."""
 
 
 class Batching(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

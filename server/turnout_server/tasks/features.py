@@ -20,6 +20,7 @@ from turnout_server.vocabulary.errors import (
     MissingFeatureError,
     UnknownFeatureError,
 )
+from turnout_server.vocabulary.extent import Extent
 from turnout_server.vocabulary.signature import DType, Scalar, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
@@ -75,11 +76,15 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         InvalidFeatureError: the values are of the wrong type or number, or do not fit the dtype.
         InvalidInputError: the model takes another number of rows.
         InvalidRequestError: there are more than `MAX_ROWS` rows.
+        TooLargeError: there are more rows or elements than the signature allows.
         InvalidModelError: the signature has an input that is no feature, or a default that does not fit.
     """
     taken = layout(signature)
     if rows > MAX_ROWS:
         raise InvalidRequestError(f"found {rows} rows; one request may have at most {MAX_ROWS}")
+    extent = Extent(signature)
+    for part in taken.inputs:
+        extent.add(part.name, (rows, *part.tail), rowwise=signature.batched and part.rows < 0)
     if not columns.keys() <= taken.known.keys():
         raise UnknownFeatureError(next(name for name in columns if name not in taken.known), tuple(taken.known))
     if taken.has_text and rows > 1:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from turnout_server.vocabulary.errors import InvalidModelError, InvalidRequestError
+from turnout_server.vocabulary.extent import Extent
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays
 
@@ -75,10 +76,14 @@ def arrays(signature: Signature, wished: Wish) -> Arrays:
 
     Raises:
         InvalidModelError: the signature's inputs are other ones, or ids are neither integers nor BYTES in it.
+        TooLargeError: there are more ids, as they were given, than the signature allows elements.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     if specs.keys() != {"history", "exclude", "k"}:
         raise InvalidModelError(f"a recommendation model takes history, exclude and k; this one {', '.join(specs)}")
+    extent = Extent(signature)
+    for name, ids in (("history", wished.history), ("exclude", wished.excluded)):
+        extent.add(name, (1, len(ids)), rowwise=True)
     return {
         "history": _ids(specs["history"], wished.history),
         "exclude": _ids(specs["exclude"], wished.excluded),

@@ -7,7 +7,7 @@ Nothing here knows a transport: `turnout_server.transport.status` turns a kind i
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -82,6 +82,15 @@ class InvalidInputError(InvalidRequestError):
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"input {name!r}: {problem}", input=name)
+
+
+class TooLargeError(InvalidRequestError):
+    """An input has more rows, or all of them have more elements, than the version takes in one request."""
+
+    reason = "REQUEST_TOO_LARGE"
+
+    def __init__(self, name: str, shape: Sequence[int], problem: str) -> None:
+        super().__init__(f"input {name!r} of shape {list(shape)}: {problem}", input=name)
 
 
 class UnknownOutputError(InvalidRequestError):
@@ -204,6 +213,20 @@ class ModelFailedError(TurnoutError):
 
     def __init__(self, model: str, version: int) -> None:
         super().__init__(f"{model} version {version} failed on this request", model=model, version=str(version))
+
+
+class RunTimedOutError(TurnoutError):
+    """A run of the model took longer than it may, and was ended."""
+
+    reason = "RUN_TIMED_OUT"
+    kind = Kind.INTERNAL
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"{model} version {version} ran for longer than it may (run_timeout_s), and was ended",
+            model=model,
+            version=str(version),
+        )
 
 
 class ModelRejectedInputError(InvalidRequestError):

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import msgspec
 
+MOST = 1 << 48
+"""No bound is larger."""
+
 
 class DType(StrEnum):
     """Element types, by the Open Inference Protocol's names."""
@@ -58,6 +61,10 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     outputs: tuple[TensorSpec, ...]
     batched: bool = True
     """Whether rows are independent: the first axis of every input marked -1 there may be concatenated."""
+    max_rows: Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None = None
+    """Rows that one request may have; None is the gateway's to say (`limits.max_rows`)."""
+    max_elements: Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None = None
+    """Elements that all inputs of one request may have together; likewise (`limits.max_elements`)."""
 
     @property
     def rowwise(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from struct import pack
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from turnout_server.rpc.open_inference import raw_tensors
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.vocabulary.decision import Decision, Reason
-from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
+from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError, TooLargeError
 from turnout_server.vocabulary.query import Query
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -523,3 +524,14 @@ def test_no_more_elements_are_decoded_one_by_one_than_others_can_wait_for(
     assert prepare(request(2), signature)["x"].tolist() == ["", ""]
     with pytest.raises(InvalidInputError, match="found 3 elements; at most 2 may be texts"):
         prepare(request(3), signature)
+
+
+@pytest.mark.parametrize(("bound", "shape"), [({"max_rows": 2}, [3, 1]), ({"max_elements": 5}, [2, 3])])
+def test_what_is_larger_than_the_version_takes_is_refused_before_its_tensor_is_made(
+    bound: dict[str, int], shape: list[int]
+) -> None:
+    """Its bytes are too few for the shape, which whoever makes the tensor would say."""
+    signature = msgspec.structs.replace(identity(("x", "FP32", (-1, -1))), **bound)
+    assert prepare(raw_request("FP32", [2, 1], bytes(8)), signature)["x"].shape == (2, 1)
+    with pytest.raises(TooLargeError, match=rf"input 'x' of shape \[{shape[0]}, {shape[1]}\]: .*{next(iter(bound))}"):
+        prepare(raw_request("FP32", shape, b""), signature)

@@ -22,6 +22,7 @@ from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
 from turnout_server.vocabulary.ask import NAME_LIMIT
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
+from turnout_server.vocabulary.extent import Extent
 from turnout_server.vocabulary.query import Prediction, Prepare, Query
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -91,6 +92,7 @@ def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signatur
     Raises:
         InvalidRequestError: `raw_input_contents` does not match the inputs.
         InvalidInputError: an input is unknown, missing, doubled, or of the wrong dtype, shape or size.
+        TooLargeError: the inputs have more rows or elements than the signature allows.
     """
     known = arrange(signature)
     raw = request.raw_input_contents
@@ -101,6 +103,7 @@ def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signatur
         )
     rest = iter(raw)
     arrays: dict[str, Array] = {}
+    extent = Extent(signature)
     for index, tensor in enumerate(inputs):
         name = tensor.name
         spec = known.inputs.get(name)
@@ -112,6 +115,7 @@ def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signatur
             raise InvalidInputError(name, f"expected datatype {spec.datatype}, found {_shown(tensor.datatype)!r}")
         shape = tuple(tensor.shape)
         count = _count(spec, shape)
+        extent.add(name, shape, rowwise=name in known.rowwise)
         data = shared[index] if index in shared else next(rest, None)
         if data is None:
             if count and not tensor.HasField("contents"):
