@@ -50,8 +50,7 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
         return Err(Refusal::NotGrpc);
     }
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let path = target.get(1..).unwrap_or("");
-    let Some(&streaming) = methods.get(path) else {
+    let Some((path, &streaming)) = target.strip_prefix('/').and_then(|path| Some((path, methods.get(path)?))) else {
         return Err(Refusal::Status(status::unknown_method()));
     };
     let encoding = match last(fields, "grpc-encoding") {
