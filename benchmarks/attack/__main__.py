@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -37,8 +36,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     gateway, address = start(arguments.data_plane)
     try:
-        print(f"{'attack':38}{'sent MB':>9}{'cut off':>8}{'calls':>7}{'errors':>7}{'p50 ms':>8}{'p99 ms':>8}"
-              f"{'health':>8}{'RSS MiB':>9}{'CPU s':>7}")
+        print(
+            f"{'attack':38}{'sent MB':>9}{'cut off':>8}{'calls':>7}{'errors':>7}{'p50 ms':>8}{'p99 ms':>8}"
+            f"{'health':>8}{'RSS MiB':>9}{'CPU s':>7}"
+        )
         shown("(nothing)", None, gateway, address, arguments.seconds)
         for name in arguments.names:
             shown(name, ATTACKS[name], gateway, address, arguments.seconds)
@@ -50,10 +51,23 @@ def main() -> None:
 def start(data_plane: str) -> tuple[subprocess.Popen[bytes], str]:
     """Start a gateway; return it with its address."""
     log = Path(f"/tmp/attack-{os.getpid()}.log")
-    command = [sys.executable, "-m", "turnout_server", "serve", "--store", str(ROOT / "model_store"), "--listen",
-               "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-plane", data_plane]
-    gateway = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT, cwd=ROOT,
-                               env={**os.environ, "TURNOUT_LOG": "json"})
+    command = [
+        sys.executable,
+        "-m",
+        "turnout_server",
+        "serve",
+        "--store",
+        str(ROOT / "model_store"),
+        "--listen",
+        "127.0.0.1:0",
+        "--metrics",
+        "127.0.0.1:0",
+        "--data-plane",
+        data_plane,
+    ]
+    gateway = subprocess.Popen(
+        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, "TURNOUT_LOG": "json"}
+    )
     ends = time.monotonic() + 120
     while time.monotonic() < ends:
         found = re.search(r"turnout serves .* on (127\.0\.0\.1:\d+)", log.read_text())
@@ -83,8 +97,11 @@ def shown(name: str, attack: Attack | None, gateway: subprocess.Popen[bytes], ad
         attacker.join(30)
     sent, cut = next((one[1:] for one in results if one[0] == "attack"), (0, 0))
     calls, errors, p50, p99, health = next(one[1:] for one in results if one[0] == "neighbour")
-    print(f"{name:38}{sent / 1e6:9.1f}{cut:8}{calls:7}{errors:>7}{p50:8.1f}{p99:8.1f}{health:>8}{rss:9.0f}"
-          f"{cpu_s(gateway.pid) - cpu:7.1f}", flush=True)
+    print(
+        f"{name:38}{sent / 1e6:9.1f}{cut:8}{calls:7}{errors:>7}{p50:8.1f}{p99:8.1f}{health:>8}{rss:9.0f}"
+        f"{cpu_s(gateway.pid) - cpu:7.1f}",
+        flush=True,
+    )
     time.sleep(0.5)
 
 

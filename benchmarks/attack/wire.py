@@ -69,9 +69,7 @@ NO_BODY = END_HEADERS | END_STREAM
 SILENT = b"".join(head(number, STREAM) for number in STREAMS[:250])
 ATTACKS = {
     "silent streams": Attack(41, SILENT),
-    "watches": Attack(
-        41, b"".join(head(number, WATCH) + frame(DATA, 1, number, bytes(5)) for number in STREAMS[:250])
-    ),
+    "watches": Attack(41, b"".join(head(number, WATCH) + frame(DATA, 1, number, bytes(5)) for number in STREAMS[:250])),
     "unfinished requests": Attack(400, head(1, INFER)),
     "half messages": Attack(400, head(1, INFER) + frame(DATA, 0, 1, b"\0\0\1\0\0" + bytes(60_000))),
     "unfinished header blocks": Attack(400, frame(HEADERS, 0, 1, block(INFER))),
@@ -93,12 +91,15 @@ ATTACKS = {
     "refused streams": Attack(
         40, b"".join(head(number, STREAM) for number in STREAMS), _each(_strm(head(1, STREAM)), 500), anew=True
     ),
-    "small DATA": Attack(40, head(1, INFER) + frame(DATA, 0, 1, b"\0\0\x80\0\0"), _each(frame(DATA, 0, 1, b"x"), 5_000)),
-    "rapid reset": Attack(
-        40, b"", _each(_strm(head(1, INFER)) + _strm(rst_stream(1, 8)), 200), anew=True
+    "small DATA": Attack(
+        40, head(1, INFER) + frame(DATA, 0, 1, b"\0\0\x80\0\0"), _each(frame(DATA, 0, 1, b"x"), 5_000)
     ),
+    "rapid reset": Attack(40, b"", _each(_strm(head(1, INFER)) + _strm(rst_stream(1, 8)), 200), anew=True),
     "rapid reset of whole calls": Attack(
-        40, b"", _each(_strm(head(1, WATCH)) + _strm(frame(DATA, 1, 1, bytes(5))) + _strm(rst_stream(1, 8)), 100), anew=True
+        40,
+        b"",
+        _each(_strm(head(1, WATCH)) + _strm(frame(DATA, 1, 1, bytes(5))) + _strm(rst_stream(1, 8)), 100),
+        anew=True,
     ),
     "continuations": Attack(40, frame(HEADERS, 0, 1, block(INFER)), _each(frame(CONTINUATION, 0, 1, b""), 5_000)),
 }

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn fields_are_counted_however_a_block_is_cut() {
-        for (flags, block, fields) in [(0, BLOCK, 13), (PADDED, BLOCK, BLOCK.len()), (0, &[0x20; 40][..], 40)] {
+        for (flags, block, fields) in [(0, BLOCK, 12), (PADDED, BLOCK, BLOCK.len()), (0, &[0x20; 40][..], 40)] {
             for piece in 1..=block.len() {
                 let mut authority = Authority::new();
                 authority.begin(flags);
