@@ -89,7 +89,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connection_calls: Positive = 256
     """Calls in progress of one connection, and never more than three quarters of all."""
     watches: Positive = 1_000
-    """Calls of `Health/Watch` at once; each lasts as long as its client likes."""
+    """Calls of `Health/Watch` at once, and never more than `concurrent_calls`; they last."""
     request_s: Period = 30.0
     """How long a request may take to come, in seconds, and a second more for each KiB of it. With the engine."""
     stream_silence_s: Period = 600.0

@@ -105,7 +105,7 @@ async def listening(
     door = Door(gate, (trace, count, Admit(gate), *checks))
     # Health answers while the server drains and while it is full, of calls and of those who watch. Watchers are not
     # waited for, and are bounded apart.
-    health_gate, watch_gate = Gate(limits.concurrent_calls), Gate(limits.watches)
+    health_gate, watch_gate = Gate(limits.concurrent_calls), Gate(min(limits.watches, limits.concurrent_calls))
     health_door = Door(health_gate, (trace, count, Admit(health_gate), *checks))
     watch_door = Door(watch_gate, (trace, count, Admit(watch_gate), *checks))
     reflection = Reflection((*everything, *_REFLECTIONS), (error_details_pb2.DESCRIPTOR,))
