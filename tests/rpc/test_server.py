@@ -73,6 +73,20 @@ async def test_those_who_watch_never_keep_a_check_from_its_answer(pricing: Prici
         first.cancel()
 
 
+async def test_one_connection_may_have_a_share_of_all_calls_and_never_all(pricing: Pricing) -> None:
+    async with serving(pricing, concurrent_calls=4) as toy:
+        pricing.act = asyncio.Event().wait
+        busy = [toy.call() for _ in range(3)]
+        await pricing.entered.wait()
+        assert await toy.call().code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        pricing.act = None
+        other = grpc.aio.insecure_channel(toy.listening.address, [("grpc.use_local_subchannel_pool", 1)])
+        async with other:
+            await other.unary_unary(f"/{METHOD}")(b"")
+        for call in busy:
+            call.cancel()
+
+
 async def test_a_stream_whose_client_says_nothing_for_too_long_is_ended(pricing: Pricing) -> None:
     async with serving(pricing, stream_silence_s=0.05) as toy:
         silent = toy.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")()

@@ -47,7 +47,7 @@ async def echoing(engine: Engine, behaviour: Behaviour) -> Engine:
 
 @pytest.fixture
 def few(engine: Engine) -> Engine:
-    """The engine with places for four calls, of which one connection, and the silent, may have three."""
+    """The engine with places for four calls, of which the silent may have three."""
     engine.limits = msgspec.structs.replace(engine.limits, concurrent_calls=4)
     return engine
 

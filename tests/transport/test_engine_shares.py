@@ -37,9 +37,10 @@ def status_in(block: bytes) -> int:
     return int(fields["grpc-status"])
 
 
-async def test_one_connection_may_have_a_share_of_all_calls_and_never_all(few: Engine) -> None:
-    await few.both(echo_each)
-    client = await few.greeted()
+async def test_a_connection_has_so_many_calls_at_once(engine: Engine) -> None:
+    engine.limits = LimitsConfig(connection_calls=3)
+    await engine.both(echo_each)
+    client = await engine.greeted()
     said = dict(frames.settings_in(client.of(frames.SETTINGS)[0].payload))
     assert said[frames.MAX_CONCURRENT_STREAMS] == 3
     await client.say(*(headers(stream, EACH) for stream in (1, 3, 5, 7)))

@@ -96,9 +96,7 @@ async def listening(
     inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
     # A stream is in the gate, and its handler gone while the engine answers the rest of it.
     elsewhere: Callable[[], int] = int if native is None else lambda: native.plane.inside + native.plane.messages
-    # The engine has a connection's own bound at the wire; grpcio's would refuse those who keep to it.
-    of_one = None if data_plane == "engine" else limits.most_of_one
-    gate = Gate(limits.concurrent_calls, None if native is None else native.plane, of_one)
+    gate = Gate(limits.concurrent_calls, None if native is None else native.plane, limits.most_of_one)
     health = Health(service.full_name for service in services)
     everything = {**services, HEALTH: health}
     trace, count = Trace(spans), Count(instruments)

@@ -80,7 +80,7 @@ class EngineTransport:
             max_message_values=limits.max_message_values,
             max_compression_ratio=limits.max_compression_ratio,
             max_connections=most_connections(),
-            connection_calls=limits.most_of_one,
+            connection_calls=limits.connection_calls,
             request_time_s=limits.request_s,
             stream_silence_s=limits.stream_silence_s,
             silent_streams=limits.most_silent,
