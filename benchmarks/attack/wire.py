@@ -107,11 +107,10 @@ ATTACKS = {
 
 def numbered(raw: bytes, first: int) -> tuple[bytes, int]:
     """Return `raw` with the next streams' numbers in it, and the number after them. A call's frames share one."""
-    pieces = raw.split(b"STRM")
-    out, stream, last = [pieces[0]], first - 2, b""
-    for piece in pieces[1:]:
-        if out[-1][-2:-1] == bytes((HEADERS,)) or last == b"":
+    begin, *rest = raw.split(b"STRM")
+    out, stream = [begin], first - 2
+    for piece in rest:
+        if out[-1][-2] == HEADERS:
             stream += 2
-        last = b"x"
         out.append(stream.to_bytes(4, "big") + piece)
     return b"".join(out), stream + 2
