@@ -124,8 +124,9 @@ impl State {
     }
 
     /// Counts a call that waits for its client as long as what is returned lives.
-    pub fn wait(self: &Rc<Self>) -> Counted {
-        Counted::new(self.clone(), 1, |state| &state.waiting)
+    pub fn wait(self: &Rc<Self>) -> Waiting {
+        self.waiting.set(self.waiting.get() + 1);
+        Waiting(self.clone())
     }
 
     /// Counts bytes that wait to be sent as long as what is returned lives.
@@ -144,6 +145,15 @@ impl State {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+}
+
+/// A call that waits for its client, which nobody has to hear of when it does no more.
+pub struct Waiting(Rc<State>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
     }
 }
 
