@@ -115,6 +115,10 @@ bench-hotpath: setup-bench ## Set up, then measure what a request costs in proce
 bench-overload: setup-bench ## Set up, then ask more of a model than it can do, and look at all callers
 	@$(BENCH) overload $(BENCH_ARGS)
 
+.PHONY: bench-attack
+bench-attack: setup-bench ## Set up, then attack a gateway by what HTTP/2 allows, and look at its neighbour
+	@$(BENCH).attack $(BENCH_ARGS)
+
 .PHONY: bench-reload
 bench-reload: setup-bench ## Set up, then reload a large model while another one is asked
 	@$(BENCH) reload $(BENCH_ARGS)

@@ -54,6 +54,10 @@ class Engine:
         max_message_values: int,
         max_compression_ratio: int,
         max_connections: int,
+        connection_calls: int,
+        request_time_s: float,
+        stream_silence_s: float,
+        silent_streams: int,
         shapes: Mapping[str, Sequence[Mapping[int, int]]] = ...,
         headers_first: bool = False,
         plane: Plane | None = None,
@@ -67,7 +71,11 @@ class Engine:
             max_message_values: how many values may be in one.
             max_compression_ratio: how many times as many bytes as were sent a message may be inflated to, if that is
                 more than 4 MiB.
-            max_connections: how many may be open at once; for one more, an idle one is closed.
+            max_connections: how many may be open at once; for one more, one that brings nothing is closed.
+            connection_calls: how many calls of one connection may be in progress at once.
+            request_time_s: how long a request may take to come, beyond a second for each KiB of it.
+            stream_silence_s: how long a stream's client may say nothing while nothing of its is under way.
+            silent_streams: how many may be at once; the one that is silent the longest makes room for the next.
             shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
@@ -81,6 +89,9 @@ class Engine:
     @property
     def connections(self) -> int:
         """How many connections are open."""
+
+    def counts(self) -> dict[str, int]:
+        """Return what has come of connections and calls, by names of `turnout_server/instruments/transport.py`."""
 
     def listen(self, fds: Sequence[int]) -> None:
         """Take connections on sockets that listen. They are duplicated: the caller closes its own.

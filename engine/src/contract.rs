@@ -40,7 +40,8 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         methods, *, shards, max_message_bytes, max_message_values, max_compression_ratio, max_connections,
-        shapes = HashMap::new(), headers_first = false, plane = None
+        connection_calls, request_time_s, stream_silence_s, silent_streams, shapes = HashMap::new(),
+        headers_first = false, plane = None
     ))]
     #[allow(clippy::too_many_arguments)] // they have names in Python
     fn new(
@@ -50,20 +51,34 @@ impl Engine {
         max_message_values: usize,
         max_compression_ratio: usize,
         max_connections: usize,
+        connection_calls: usize,
+        request_time_s: f64,
+        stream_silence_s: f64,
+        silent_streams: usize,
         shapes: HashMap<String, Fields>,
         headers_first: bool,
         plane: Option<&Plane>,
     ) -> PyResult<Self> {
-        if shards == 0 || max_connections == 0 || u32::try_from(max_message_bytes).is_err() {
+        if shards == 0 || max_connections == 0 || connection_calls == 0 || u32::try_from(max_message_bytes).is_err() {
             return Err(PyValueError::new_err(
-                "shards and max_connections are 1 or more, max_message_bytes below 2^32",
+                "shards, max_connections and connection_calls are 1 or more, max_message_bytes below 2^32",
             ));
         }
         let methods: Methods =
             methods.into_iter().map(|(path, (client, server))| (path.into(), Streaming { client, server })).collect();
         let shapes = shapes.into_iter().map(|(path, fields)| Ok((path, shape(&fields)?))).collect::<PyResult<_>>()?;
         let bounds = Arc::new(Bounds { ratio: max_compression_ratio, values: max_message_values, shapes });
-        let settings = Settings { shards, max_connections, max_message_bytes, bounds, headers_first };
+        let settings = Settings {
+            shards,
+            max_connections,
+            max_message_bytes,
+            bounds,
+            headers_first,
+            connection_calls,
+            request_time: time(request_time_s)?,
+            silence_time: time(stream_silence_s)?,
+            silent_streams,
+        };
         let server = match plane.map(|plane| plane.inner.clone()) {
             Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
             None => Server::start(settings, methods, |_| Nothing::default())?,
@@ -82,6 +97,10 @@ impl Engine {
     #[getter]
     fn connections(&self) -> usize {
         self.server.connections()
+    }
+
+    fn counts(&self) -> HashMap<&'static str, u64> {
+        self.server.tally().all().collect()
     }
 
     fn events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
@@ -129,10 +148,13 @@ impl Engine {
     }
 
     fn close(&self, timeout_s: f64) -> PyResult<()> {
-        let time = Duration::try_from_secs_f64(timeout_s).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        self.server.close(time);
+        self.server.close(time(timeout_s)?);
         Ok(())
     }
+}
+
+fn time(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 fn shape(fields: &Fields) -> PyResult<Shape> {

@@ -92,6 +92,28 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Copies that may be under way at once; more are dropped."""
     concurrent_calls: Positive = 10_000
     """Calls in progress at once; more are refused."""
+    connection_calls: Positive = 256
+    """Calls in progress of one connection, and never more than three quarters of all."""
+    watches: Positive = 1_000
+    """Calls of `Health/Watch` at once, and never more than `concurrent_calls`; they last."""
+    request_s: Period = 30.0
+    """How long a request may take to come, in seconds, and a second more for each KiB of it. With the engine."""
+    stream_silence_s: Period = 600.0
+    """How long a stream's client may say nothing while nothing of its is under way, in seconds."""
+
+    @property
+    def most_of_one(self) -> int:
+        """How many calls one connection may have in progress: a share, never all."""
+        return min(self.connection_calls, _share(self.concurrent_calls))
+
+    @property
+    def most_silent(self) -> int:
+        """How many streams may be silent at once: the rest is for calls that have something to say."""
+        return _share(self.concurrent_calls)
+
+
+def _share(places: int) -> int:
+    return places - places // 4
 
 
 class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -55,13 +55,45 @@ async def test_health_answers_while_the_server_is_full_and_while_it_drains(prici
 
 
 async def test_watchers_are_bounded_and_do_not_take_the_place_of_calls(pricing: Pricing) -> None:
-    async with serving(pricing, concurrent_calls=1) as toy:
+    async with serving(pricing, concurrent_calls=3, watches=1) as toy:
         watch = toy.channel.unary_stream(f"/{HEALTH}/Watch")
         first = watch(b"")
         assert status_in(await first.read()) == NOT_SERVING
         assert await watch(b"").code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert status_in(await toy.call(b"", f"{HEALTH}/Check")) == NOT_SERVING
         await toy.call()
         first.cancel()
+
+
+async def test_those_who_watch_never_keep_a_check_from_its_answer(pricing: Pricing) -> None:
+    async with serving(pricing, concurrent_calls=1) as toy:
+        first = toy.channel.unary_stream(f"/{HEALTH}/Watch")(b"")
+        assert status_in(await first.read()) == NOT_SERVING
+        assert status_in(await toy.call(b"", f"{HEALTH}/Check")) == NOT_SERVING
+        first.cancel()
+
+
+async def test_one_connection_may_have_a_share_of_all_calls_and_never_all(pricing: Pricing) -> None:
+    async with serving(pricing, concurrent_calls=4) as toy:
+        pricing.act = asyncio.Event().wait
+        busy = [toy.call() for _ in range(3)]
+        await pricing.entered.wait()
+        assert await toy.call().code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        pricing.act = None
+        other = grpc.aio.insecure_channel(toy.listening.address, [("grpc.use_local_subchannel_pool", 1)])
+        async with other:
+            await other.unary_unary(f"/{METHOD}")(b"")
+        for call in busy:
+            call.cancel()
+
+
+async def test_a_stream_whose_client_says_nothing_for_too_long_is_ended(pricing: Pricing) -> None:
+    async with serving(pricing, stream_silence_s=0.05) as toy:
+        silent = toy.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")()
+        assert await silent.code() is grpc.StatusCode.UNAVAILABLE
+        assert await silent.details() == "the stream was silent for too long"
+        refusals = {family.prometheus: dict(family.points) for family in toy.instruments.families()}
+        assert refusals["turnout_transport_refusals"]["silent",] == 1
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from tests.transport.engine import Engine
@@ -41,6 +42,13 @@ async def echoing(engine: Engine, behaviour: Behaviour) -> Engine:
     """The engine, serving a method of each kind."""
     engine.behaviour = behaviour
     await engine.start()
+    return engine
+
+
+@pytest.fixture
+def few(engine: Engine) -> Engine:
+    """The engine with places for four calls, of which the silent may have three."""
+    engine.limits = msgspec.structs.replace(engine.limits, concurrent_calls=4)
     return engine
 
 

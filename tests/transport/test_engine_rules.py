@@ -383,6 +383,10 @@ async def test_frames_are_no_larger_than_the_client_takes(echoing: Engine) -> No
 async def test_answers_that_wait_for_the_connection_take_turns(echoing: Engine) -> None:
     client = await echoing.greeted(window=2**20)
     await client.say(raw.request(1, b"x" * 100_000), raw.request(3, b"y" * 100_000))
+    # Both are answered as far as the connection's window goes, before there is more of that.
+    await client.until(lambda: client.of(frames.HEADERS, 1) and client.of(frames.HEADERS, 3))
+    await client.until(lambda: sum(len(one.payload) for one in client.of(frames.DATA)) == frames.DEFAULT_WINDOW)
+    await client.say(window_update(0, 16_384))
     while len({one.stream for one in client.of(frames.DATA)}) < 2:
         heard = len(client.of(frames.DATA))
         await client.until(lambda heard=heard: len(client.of(frames.DATA)) > heard)

@@ -22,6 +22,27 @@ async def test_no_more_calls_than_the_limit_and_room_again_when_one_leaves() -> 
     assert gate.inside == 2
 
 
+async def test_one_connection_has_a_share_and_the_others_the_rest() -> None:
+    gate = Gate(4, of_one=2)
+    gate.enter("a:1")
+    gate.enter("a:1")
+    with pytest.raises(TooManyCallsError, match="2 of this connection's calls"):
+        gate.enter("a:1")
+    gate.enter("b:1")
+    gate.leave("a:1")
+    gate.enter("a:1")
+    assert gate.inside == 3
+
+
+async def test_who_finds_no_room_is_not_counted_as_of_a_connection() -> None:
+    gate = Gate(1, of_one=1)
+    gate.enter("a:1")
+    with pytest.raises(TooManyCallsError, match="1 calls"):
+        gate.enter("b:1")
+    gate.leave("a:1")
+    gate.enter("b:1")
+
+
 class Everywhere:
     """Two calls may be in progress, by whichever way they come in."""
 

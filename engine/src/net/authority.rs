@@ -49,11 +49,12 @@ pub struct Authority {
     /// How much of a name is as `AUTHORITY` has it, while it is.
     matched: Option<usize>,
     left: u64,
+    fields: usize,
 }
 
 impl Authority {
     pub fn new() -> Self {
-        Self { padded: false, skip: 0, next: Next::Field, is_authority: false, matched: None, left: 0 }
+        Self { padded: false, skip: 0, next: Next::Field, is_authority: false, matched: None, left: 0, fields: 0 }
     }
 
     /// A HEADERS frame with these flags begins.
@@ -63,9 +64,15 @@ impl Authority {
         self.skip = if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
     }
 
+    /// Returns how many fields the block has, and updates of the table's size; of one with padding, how many there may be.
+    pub fn fields(&self) -> usize {
+        self.fields
+    }
+
     /// Takes the next bytes of the block.
     pub fn overwrite(&mut self, bytes: &mut [u8]) {
         if self.padded {
+            self.fields += bytes.len();
             return;
         }
         let skipped = self.skip.min(bytes.len());
@@ -120,6 +127,7 @@ impl Authority {
     }
 
     fn field(&mut self, byte: u8) -> Next {
+        self.fields += 1;
         self.is_authority = false;
         let (mask, literal) = match byte {
             0x80.. => (0x7f, false),
@@ -216,6 +224,18 @@ mod tests {
             block.extend(b"\x44\x02:/");
             expected.extend(b"\x44\x02:/");
             assert_eq!(overwritten(0, &block, 7), expected);
+        }
+    }
+
+    #[test]
+    fn fields_are_counted_however_a_block_is_cut() {
+        for (flags, block, fields) in [(0, BLOCK, 12), (PADDED, BLOCK, BLOCK.len()), (0, &[0x20; 40][..], 40)] {
+            for piece in 1..=block.len() {
+                let mut authority = Authority::new();
+                authority.begin(flags);
+                block.to_vec().chunks_mut(piece).for_each(|chunk| authority.overwrite(chunk));
+                assert_eq!(authority.fields(), fields, "{piece}");
+            }
         }
     }
 

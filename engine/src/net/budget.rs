@@ -19,15 +19,20 @@ impl Budget {
 
     /// Takes one token; returns false when there is none.
     pub fn spend(&mut self, now: Instant) -> bool {
+        self.spend_some(now, 1.0)
+    }
+
+    /// Takes so many tokens; returns false when there are not as many, and takes none.
+    pub fn spend_some(&mut self, now: Instant, count: f64) -> bool {
         if let Some(before) = self.filled_at {
             let passed = now.saturating_duration_since(before).as_secs_f64();
             self.tokens = (self.tokens + passed * self.rate).min(self.burst);
         }
         self.filled_at = Some(now);
-        if self.tokens < 1.0 {
+        if self.tokens < count {
             return false;
         }
-        self.tokens -= 1.0;
+        self.tokens -= count;
         true
     }
 
@@ -37,11 +42,14 @@ impl Budget {
         self.burst - self.tokens
     }
 
+    /// Puts so many tokens back, as far as there may be any.
+    pub fn earn_some(&mut self, count: f64) {
+        self.tokens = (self.tokens + count).min(self.burst);
+    }
+
     /// Puts one token back, for something useful that was done.
     pub fn earn(&mut self) {
-        if self.tokens < self.burst {
-            self.tokens += 1.0;
-        }
+        self.earn_some(1.0);
     }
 }
 

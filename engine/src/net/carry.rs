@@ -16,13 +16,14 @@ use crate::call::{Outcome, Present, Unary};
 use crate::net::answer::Answer;
 use crate::net::connection::{Counted, State};
 use crate::net::ends::{Ends, Over};
-use crate::net::head::{Opening, opening};
+use crate::net::head::{Opening, Refusal, opening};
 use crate::net::inflate::{Encoding, inflated};
 use crate::net::message::{Broken, Message, Reader};
 use crate::net::python;
 use crate::net::shard::Shard;
 use crate::net::status::{self, Status};
-use crate::net::{STREAMS, Settings, stream};
+use crate::net::tally::Told;
+use crate::net::{Settings, stream};
 
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
@@ -40,21 +41,33 @@ pub fn begin<U: Unary>(
 ) {
     let counted = connection.enter();
     let mut answer = Answer::new(respond, shard.settings.headers_first);
-    if connection.calls.get() + connection.lingering.get() > STREAMS {
+    if connection.calls.get() + connection.lingering.get() > shard.settings.connection_calls {
+        shard.tally.add(Told::ResetByServer);
         return answer.reset(Reason::REFUSED_STREAM);
     }
     let (parts, body) = request.into_parts();
     // Where a client has gone while it is refused, that is its own matter.
     let opening = match opening(&parts, &shard.methods, &connection.peer, Instant::now()) {
         Ok(opening) => opening,
-        Err(refusal) => return drop(answer.refuse(&refusal)),
+        Err(refusal) => {
+            if let Refusal::Status(Status { told: Some(told), .. }) = refusal {
+                shard.tally.add(told);
+            }
+            return drop(answer.refuse(&refusal));
+        }
     };
     if connection.crowded() {
+        shard.tally.add(Told::Unread);
         return drop(answer.status(&status::crowded()));
     }
     let call = Call {
         ends: Ends::new(shard.ending.clone(), opening.head.deadline),
-        reader: Reader::new(body, shard.settings.max_message_bytes, connection.room.clone()),
+        reader: Reader::new(
+            body,
+            shard.settings.max_message_bytes,
+            connection.room.clone(),
+            shard.settings.request_time,
+        ),
         encoding: opening.encoding,
         answer,
         connection: connection.clone(),
@@ -83,7 +96,12 @@ impl<U: Unary> Call<U> {
             match self.run(opening, present).await {
                 Ok(()) => self.connection.earn(),
                 Err(Over::Gone) => {}
-                Err(Over::Status(status)) => drop(self.answer.status(&status)),
+                Err(Over::Status(status)) => {
+                    if let Some(told) = status.told {
+                        self.shard.tally.add(told);
+                    }
+                    drop(self.answer.status(&status));
+                }
             }
         }
     }
@@ -99,8 +117,10 @@ impl<U: Unary> Call<U> {
                 Box::pin(python::conversation(self, head)).await
             };
         }
+        let waiting = self.connection.wait();
         let only = only(&mut self.reader, self.encoding, &self.shard.settings, &head.path);
         let message = self.ends.race(&mut self.answer, pin!(only)).await??;
+        drop(waiting);
         // Its head may have come long before, and the connection's other answers lie unread since.
         if self.connection.crowded() {
             return Err(Over::Status(status::crowded()));

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -18,10 +18,12 @@ use tokio::time::timeout;
 
 use crate::call::Unary;
 use crate::net::carry;
+use crate::net::lane::Lane;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
+use crate::net::tally::{Tally, Told};
 use crate::net::wire::{PREFACE, Watched, Wire};
-use crate::net::{STREAMS, Settings, WINDOW};
+use crate::net::{Settings, WINDOW};
 
 /// How long a client may take to say that it speaks HTTP/2.
 const PREFACE_TIME: Duration = Duration::from_secs(20);
@@ -60,6 +62,8 @@ pub struct State {
     pub room: Arc<Semaphore>,
     /// Calls in progress.
     pub calls: Cell<usize>,
+    /// Calls of those that wait for their client to say more.
+    waiting: Cell<usize>,
     /// Calls that still run in Python though their stream is gone (CVE-2023-44487).
     pub lingering: Cell<usize>,
     unsent: Cell<usize>,
@@ -69,15 +73,16 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(peer: Arc<str>, settings: &Settings) -> Rc<Self> {
+    pub fn new(peer: Arc<str>, settings: &Settings, tally: Arc<Tally>, lane: Rc<Lane>) -> Rc<Self> {
         let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
         Rc::new(Self {
             peer,
             room: Arc::new(Semaphore::new(room)),
             calls: Cell::new(0),
+            waiting: Cell::new(0),
             lingering: Cell::new(0),
             unsent: Cell::new(0),
-            watched: Watched::new(),
+            watched: Watched::new(lane, tally),
             ended: Cell::new(false),
             waker: RefCell::new(None),
         })
@@ -93,6 +98,16 @@ impl State {
         self.calls.get() == 0 && self.lingering.get() == 0
     }
 
+    /// Says whether nothing is done for this client: all its calls wait for it to say more.
+    pub fn waits(&self) -> bool {
+        self.calls.get() == self.waiting.get() && self.lingering.get() == 0
+    }
+
+    /// Returns when the client was last heard of.
+    pub fn heard_at(&self) -> Instant {
+        self.watched.heard_at()
+    }
+
     /// Says whether so much waits for this client's windows that it should not ask for more.
     pub fn crowded(&self) -> bool {
         self.unsent.get() > MOST_UNSENT
@@ -106,6 +121,12 @@ impl State {
     /// Counts a call as long as what is returned lives.
     pub fn enter(self: &Rc<Self>) -> Counted {
         Counted::new(self.clone(), 1, |state| &state.calls)
+    }
+
+    /// Counts a call that waits for its client as long as what is returned lives.
+    pub fn wait(self: &Rc<Self>) -> Waiting {
+        self.waiting.set(self.waiting.get() + 1);
+        Waiting(self.clone())
     }
 
     /// Counts bytes that wait to be sent as long as what is returned lives.
@@ -124,6 +145,15 @@ impl State {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+}
+
+/// A call that waits for its client, which nobody has to hear of when it does no more.
+pub struct Waiting(Rc<State>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
     }
 }
 
@@ -154,7 +184,7 @@ impl Drop for Counted {
 /// Serves one connection until it ends.
 pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shard<U>>) {
     tune(&stream);
-    let begun = timeout(PREFACE_TIME, begin(stream, &state));
+    let begun = timeout(PREFACE_TIME, begin(stream, &state, shard.settings.connection_calls));
     let first = poll_fn(|cx| {
         state.waker.replace(Some(cx.waker().clone()));
         if state.ended.get() || shard.ending.closing() { Poll::Ready(()) } else { Poll::Pending }
@@ -171,7 +201,7 @@ pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shar
 }
 
 /// Looks at the client's first bytes, and begins if they are HTTP/2's.
-async fn begin(mut stream: TcpStream, state: &State) -> Option<Connection<Wire, Bytes>> {
+async fn begin(mut stream: TcpStream, state: &State, most_streams: usize) -> Option<Connection<Wire, Bytes>> {
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() {
         let before = first.len();
@@ -187,7 +217,7 @@ async fn begin(mut stream: TcpStream, state: &State) -> Option<Connection<Wire, 
             return turn_away(stream, NOT_HTTP2).await;
         }
     }
-    builder().handshake(Wire::new(stream, first, state.watched.clone())).await.ok()
+    builder(most_streams).handshake(Wire::new(stream, first, state.watched.clone())).await.ok()
 }
 
 /// Says `words`, and reads on until the client has gone: what was left unread would take the words with it.
@@ -203,7 +233,7 @@ async fn turn_away<T>(mut stream: TcpStream, words: &[u8]) -> Option<T> {
     None
 }
 
-fn builder() -> Builder {
+fn builder(most_streams: usize) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(WINDOW as u32)
@@ -211,7 +241,7 @@ fn builder() -> Builder {
         // nobody reads stop the others.
         .initial_connection_window_size(MAX_WINDOW)
         .max_frame_size(FRAME)
-        .max_concurrent_streams(STREAMS as u32)
+        .max_concurrent_streams(u32::try_from(most_streams).unwrap_or(u32::MAX))
         .max_header_list_size(FIELDS)
         .max_concurrent_reset_streams(REMEMBERED)
         .max_pending_accept_reset_streams(RESET_UNSEEN)
@@ -239,15 +269,23 @@ async fn take_calls<U: Unary>(
     shard: &Rc<Shard<U>>,
 ) -> bool {
     let mut drained = false;
-    let mut slow = std::pin::pin!(tokio::time::sleep(PREFACE_TIME));
-    let mut slow_over = false;
+    let mut look = std::pin::pin!(tokio::time::sleep(PREFACE_TIME));
+    let mut unfinished = None;
     loop {
         let next = poll_fn(|cx| {
-            if !slow_over && slow.as_mut().poll(cx).is_ready() {
-                slow_over = true;
+            // Looked at now and then, so that nobody else pays for a timer: what has begun, and is as it was at the last
+            // look, is not going to end.
+            while look.as_mut().poll(cx).is_ready() {
                 if !state.begun() {
                     return Poll::Ready(Err(Turn::Over));
                 }
+                let now = state.watched.unfinished();
+                if now.is_some() && now == unfinished {
+                    return Poll::Ready(Err(Turn::End(Reason::ENHANCE_YOUR_CALM)));
+                }
+                unfinished = now;
+                let next = look.deadline() + shard.settings.request_time;
+                look.as_mut().reset(next);
             }
             poll_next(connection, state, shard, drained, cx)
         })
@@ -257,9 +295,14 @@ async fn take_calls<U: Unary>(
             Err(Turn::Over) => return true,
             Err(Turn::Drain) => {
                 drained = true;
+                state.watched.leave();
+                shard.tally.add(Told::Going);
                 connection.graceful_shutdown();
             }
             Err(Turn::End(reason)) => {
+                if !drained || reason != Reason::NO_ERROR {
+                    shard.tally.goaway(reason);
+                }
                 connection.abrupt_shutdown(reason);
                 return false;
             }
@@ -277,10 +320,15 @@ fn poll_next<U: Unary>(
     if !drained && shard.ending.draining() {
         return Poll::Ready(Err(Turn::Drain));
     }
-    state.watched.turn();
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Ok((request, respond))),
-        Poll::Ready(_) => return Poll::Ready(Err(Turn::Over)),
+        Poll::Ready(Some(Err(error))) => {
+            if let Some(reason) = error.reason().filter(|_| error.is_library()) {
+                shard.tally.goaway(reason);
+            }
+            return Poll::Ready(Err(Turn::Over));
+        }
+        Poll::Ready(None) => return Poll::Ready(Err(Turn::Over)),
         Poll::Pending => {}
     }
     if let Some(reason) = state.watched.fault() {
@@ -303,13 +351,10 @@ mod tests {
 
     use super::*;
     use crate::net::bridge::{Bridge, Events};
+    use crate::net::shard::Common;
     use crate::net::{Methods, Nothing};
 
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-
-    fn settings() -> Settings {
-        Settings { shards: 1, max_connections: 1, max_message_bytes: 1, bounds: Arc::default(), headers_first: false }
-    }
 
     /// Connects, says this and waits for so long; returns whether the server has hung up by then.
     async fn hung_up_on(said: &[u8], after: Duration) -> bool {
@@ -318,9 +363,17 @@ mod tests {
         let (stream, peer) = listener.accept().await.unwrap();
         let bridge = Bridge::new(Arc::new(Events::new().unwrap()), 0, 1);
         let open = Arc::new(AtomicUsize::new(1));
-        let shard = Rc::new(Shard::new(settings(), Arc::new(Methods::new()), Nothing::default(), bridge, open));
+        let settings = Settings::least();
+        let shard = Rc::new(Shard::new(
+            settings.clone(),
+            Arc::new(Methods::new()),
+            Nothing::default(),
+            bridge,
+            open,
+            Common::default(),
+        ));
         client.write_all(said).await.unwrap();
-        let state = State::new(peer.to_string().into(), &settings());
+        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default());
         tokio::select! {
             () = serve(stream, state, shard) => true,
             () = sleep(after) => false,
@@ -341,9 +394,33 @@ mod tests {
         assert!(!hung_up_on(&[PREFACE, SETTINGS].concat(), PREFACE_TIME * 100).await);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_block_or_a_frame_that_does_not_end_ends_the_connection() {
+        let time = Settings::least().request_time;
+        let block = &b"\0\0\x01\x01\0\0\0\0\x01\x82"[..];
+        let halves = [block, &[block, b"\0\0\0\x09\0\0\0\0\x01"].concat(), &block[..5], b"\0\0\x08\x06\0\0\0\0\0ping"];
+        for half in halves {
+            let said = [PREFACE, SETTINGS, half].concat();
+            assert!(!hung_up_on(&said, time).await);
+            assert!(hung_up_on(&said, PREFACE_TIME + time + LAST_WORDS + Duration::from_secs(1)).await);
+        }
+    }
+
+    #[test]
+    fn who_is_waited_for_has_nothing_done_for_it() {
+        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default());
+        assert!(state.waits() && state.idle());
+        let (_first, _second, waiting) = (state.enter(), state.enter(), state.wait());
+        assert!(!state.waits());
+        let other = state.wait();
+        assert!(state.waits() && !state.idle());
+        drop((waiting, other));
+        assert!(!state.waits());
+    }
+
     #[test]
     fn what_waits_to_be_read_is_counted_until_it_is_gone() {
-        let state = State::new("p:1".into(), &settings());
+        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default());
         let some = state.unsent(MOST_UNSENT);
         assert!(!state.crowded());
         let more = state.unsent(1);

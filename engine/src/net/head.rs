@@ -53,8 +53,8 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
         return Err(Refusal::NotGrpc);
     }
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let path = target.get(1..).unwrap_or("");
-    let Some((path, &streaming)) = methods.get_key_value(path) else {
+    let method = target.strip_prefix('/').and_then(|path| methods.get_key_value(path));
+    let Some((path, &streaming)) = method else {
         return Err(Refusal::Status(status::unknown_method()));
     };
     let encoding = match last(fields, "grpc-encoding") {

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
 
 use crate::net::WINDOW;
 use crate::net::status::{self, INTERNAL, Status};
@@ -13,6 +18,8 @@ use crate::net::status::{self, INTERNAL, Status};
 pub const PREFIX_SIZE: usize = 5;
 /// Bytes of a message that memory is taken for before they have come.
 const AHEAD: usize = 64 * 1024;
+/// Bytes of a message that have to come in each second beyond the time that every message has.
+const SLOWEST: usize = 1024;
 
 /// A whole message.
 #[derive(Debug, PartialEq)]
@@ -143,23 +150,27 @@ pub struct Reader {
     owed: usize,
     room: Arc<Semaphore>,
     reserved: Option<OwnedSemaphorePermit>,
+    /// How long a message may take, beyond what its bytes may.
+    time: Duration,
 }
 
 impl Reader {
     /// Begins with nothing read.
-    pub fn new(stream: RecvStream, limit: usize, room: Arc<Semaphore>) -> Self {
-        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None }
+    pub fn new(stream: RecvStream, limit: usize, room: Arc<Semaphore>, time: Duration) -> Self {
+        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None, time }
     }
 
     /// Returns the next message, or None after the last. May be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<Message>, Broken> {
-        let message = self.whole(true).await?;
+        let message = self.whole(true, false).await?;
         self.reserved = None;
         Ok(message)
     }
 
     /// Returns the next message, whose room is still taken. Where there should be none, a long one is not waited for.
-    async fn whole(&mut self, expected: bool) -> Result<Option<Message>, Broken> {
+    /// `hurried`: it may not even be waited for to begin for longer than a message may take.
+    async fn whole(&mut self, expected: bool, hurried: bool) -> Result<Option<Message>, Broken> {
+        let mut pace = Pace::new(self.time);
         loop {
             if let Some(message) = self.cutter.cut()? {
                 return Ok(Some(message));
@@ -171,11 +182,16 @@ impl Reader {
             if announced > WINDOW && self.reserved.is_none() {
                 let size = u32::try_from(announced).unwrap_or(u32::MAX);
                 self.reserved = self.room.clone().acquire_many_owned(size).await.ok();
+                pace.restart(); // it was others' that it could not come
             }
             self.give_back();
-            match self.stream.data().await {
+            let patient = !hurried && self.cutter.between();
+            let data = pin!(self.stream.data());
+            let data = if patient { data.await } else { pace.keep(data).await? };
+            match data {
                 Some(Ok(piece)) => {
                     self.owed += piece.len();
+                    pace.received += piece.len();
                     self.cutter.feed(piece);
                 }
                 Some(Err(_)) => return Err(Broken::Gone),
@@ -187,12 +203,12 @@ impl Reader {
 
     /// Returns the message of a client that has to send exactly one.
     pub async fn only(&mut self) -> Result<Message, Broken> {
-        let Some(message) = self.whole(true).await? else {
+        let Some(message) = self.whole(true, true).await? else {
             return Err(status::not_one_message().into());
         };
         // It is held until the client has ended its side, and so is its room: who never does so must not fill memory.
         let _held = self.reserved.take();
-        match self.whole(false).await? {
+        match self.whole(false, true).await? {
             None => Ok(message),
             Some(_) => Err(status::not_one_message().into()),
         }
@@ -203,6 +219,37 @@ impl Reader {
         if self.owed > 0 {
             let _ = self.stream.flow_control().release_capacity(self.owed); // it fails where the stream has ended
             self.owed = 0;
+        }
+    }
+}
+
+/// How fast a message has to come.
+struct Pace {
+    time: Duration,
+    received: usize,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    fn new(time: Duration) -> Self {
+        Self { time, received: 0, due: None }
+    }
+
+    fn restart(&mut self) {
+        self.due = None;
+    }
+
+    /// Waits for what comes next, as long as the message may take with what has come of it.
+    async fn keep<F: Future>(&mut self, next: std::pin::Pin<&mut F>) -> Result<F::Output, Status> {
+        let due = async {
+            // Only who has to wait looks at the clock.
+            let begun = *self.due.get_or_insert_with(Instant::now);
+            sleep_until(begun + self.time + Duration::from_secs((self.received / SLOWEST) as u64)).await;
+        };
+        tokio::select! {
+            biased;
+            output = next => Ok(output),
+            () = due => Err(status::unfinished()),
         }
     }
 }
@@ -273,5 +320,18 @@ mod tests {
         cutter.feed(Bytes::copy_from_slice(&[&prefix(4_000_000_000)[..], b"x"].concat()));
         assert_eq!(cutter.cut(), Ok(None));
         assert!(cutter.body.capacity() <= 2 * AHEAD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_has_so_long_and_its_bytes_a_second_a_kilobyte() {
+        let seconds = Duration::from_secs;
+        let mut pace = Pace::new(seconds(30));
+        for (kilobytes, comes_after, in_time) in [(0, 29, true), (0, 2, false), (5, 4, true), (0, 2, false)] {
+            pace.received += kilobytes * 1024;
+            let next = pin!(tokio::time::sleep(seconds(comes_after)));
+            assert_eq!(pace.keep(next).await.is_ok(), in_time, "{kilobytes} {comes_after}");
+        }
+        pace.restart();
+        assert!(pace.keep(pin!(tokio::time::sleep(seconds(29)))).await.is_ok());
     }
 }

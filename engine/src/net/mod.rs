@@ -12,25 +12,30 @@ mod connection;
 mod ends;
 mod head;
 mod inflate;
+mod lane;
 mod message;
 mod python;
 mod server;
 mod shard;
+mod silence;
 mod sockets;
 mod status;
 mod stream;
+mod tally;
 mod under_way;
 mod values;
 mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use bridge::{Event, Reply};
 pub use message::framed;
 pub use server::Server;
 pub use sockets::listener;
 pub use status::{Status, Value, status_of};
+pub use tally::Tally;
 pub use values::{Bounds, Shape};
 
 use crate::call::{Company, Head, Outcome, Unary};
@@ -38,9 +43,6 @@ use crate::spans::Parent;
 
 /// Bytes on a stream before any was taken. A client that has not heard of it yet goes by 65,535.
 pub const WINDOW: usize = 256 * 1024;
-/// Streams open at once on a connection, and calls that still run in Python though theirs was reset.
-pub const STREAMS: usize = 256;
-
 /// What a server is told once.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -54,6 +56,32 @@ pub struct Settings {
     pub bounds: Arc<Bounds>,
     /// Whether an error has headers of its own before its trailers: some proxies lose a status that comes in headers.
     pub headers_first: bool,
+    /// Streams open at once on a connection, and calls that still run in Python though theirs was reset.
+    pub connection_calls: usize,
+    /// How long a request may take to come, beyond a second for each KiB of it. A header block has as long, or twice.
+    pub request_time: Duration,
+    /// How long a stream's client may say nothing while nothing of its is under way.
+    pub silence_time: Duration,
+    /// How many streams may be silent at once, on all shards together.
+    pub silent_streams: usize,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// One of everything, for tests.
+    pub fn least() -> Self {
+        Self {
+            shards: 1,
+            max_connections: 1,
+            max_message_bytes: 1,
+            bounds: Arc::default(),
+            headers_first: false,
+            connection_calls: 1,
+            request_time: Duration::from_secs(30),
+            silence_time: Duration::from_secs(600),
+            silent_streams: 1,
+        }
+    }
 }
 
 /// Of a method, who may send more than one message.

@@ -9,7 +9,7 @@ use crate::net::bridge::{Handle, Reply};
 use crate::net::carry::{Call, plain};
 use crate::net::ends::Over;
 use crate::net::message::{Broken, Message};
-use crate::net::status::OK;
+use crate::net::status::{self, OK};
 
 /// Python hears of what was sent when it is so many bytes; it waits when twice as many have not been.
 pub const SENT_EVERY: usize = 32 * 1024;
@@ -49,11 +49,17 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     loop {
         let next = {
             let (reader, encoding) = (&mut call.reader, call.encoding);
+            let (connection, silences) = (&call.connection, &call.shard.silences);
+            let silence = async {
+                let _waiting = connection.wait();
+                silences.over().await;
+            };
             let work = async {
                 tokio::select! {
                     biased;
                     reply = handle.reply() => Next::Reply(reply),
                     message = reader.next(), if wanted => Next::Message(message),
+                    () = silence, if wanted => Next::Silent,
                 }
             };
             match call.ends.race(&mut call.answer, pin!(work)).await? {
@@ -81,6 +87,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                 handle.half_closed();
             }
             Next::Message(Err(broken)) => return Err(broken.into()),
+            Next::Silent => return Err(Over::Status(status::silent())),
         }
     }
 }
@@ -94,6 +101,7 @@ enum Next {
     Reply(Reply),
     Message(Result<Option<Message>, Broken>),
     Plain(Bytes),
+    Silent,
 }
 
 #[derive(PartialEq)]

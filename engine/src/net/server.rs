@@ -16,7 +16,8 @@ use tokio::task::LocalSet;
 
 use crate::call::Unary;
 use crate::net::bridge::{Bridge, Event, Events, Reply};
-use crate::net::shard::{Order, Shard};
+use crate::net::shard::{Common, Order, Shard};
+use crate::net::tally::Tally;
 use crate::net::{Methods, Settings};
 
 /// How long the acceptor waits where there are no file descriptors left.
@@ -34,6 +35,7 @@ struct Remote {
 pub struct Server {
     shards: Arc<[Remote]>,
     events: Arc<Events>,
+    tally: Arc<Tally>,
     listeners: UnboundedSender<TcpListener>,
     accepting: watch::Sender<bool>,
 }
@@ -48,6 +50,7 @@ impl Server {
         let events = Arc::new(Events::new()?);
         let methods = Arc::new(methods);
         let count = settings.shards.max(1);
+        let common = Common::default();
         let living = Arc::new(AtomicUsize::new(count));
         let mut shards = Vec::with_capacity(count);
         for index in 0..count {
@@ -55,12 +58,12 @@ impl Server {
             let open = Arc::new(AtomicUsize::new(0));
             shards.push(Remote { orders, open: open.clone() });
             let (make, settings, methods) = (make.clone(), settings.clone(), methods.clone());
-            let (events, living) = (events.clone(), living.clone());
+            let (events, living, common) = (events.clone(), living.clone(), common.clone());
             let runtime = runtime()?;
             thread::Builder::new().name(format!("turnout-{index}")).spawn(move || {
                 let _ended = Ended { living, events: events.clone() };
                 let bridge = Bridge::new(events, index, count);
-                run(runtime, inbox, || Shard::new(settings, methods, make(index), bridge, open));
+                run(runtime, inbox, || Shard::new(settings, methods, make(index), bridge, open, common));
             })?;
         }
         let shards: Arc<[Remote]> = shards.into();
@@ -70,7 +73,7 @@ impl Server {
         thread::Builder::new()
             .name("turnout-accept".to_owned())
             .spawn(move || runtime.block_on(LocalSet::new().run_until(accept_all(arriving, stopping, choice))))?;
-        Ok(Self { shards, events, listeners, accepting })
+        Ok(Self { shards, events, tally: common.tally, listeners, accepting })
     }
 
     /// Takes connections on a socket that listens; it is duplicated.
@@ -87,6 +90,11 @@ impl Server {
     /// Says something to a call; one that is over does not hear it.
     pub fn reply(&self, id: u64, reply: Reply) {
         self.tell(&self.shards[Bridge::shard_of(id, self.shards.len())], Order::Reply(id, reply));
+    }
+
+    /// What has come of connections and calls.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// How many connections are open.
@@ -197,13 +205,7 @@ mod tests {
 
     #[test]
     fn shards_that_panic_have_ended_too() {
-        let settings = Settings {
-            shards: 2,
-            max_connections: 1,
-            max_message_bytes: 1,
-            bounds: Arc::default(),
-            headers_first: false,
-        };
+        let settings = Settings { shards: 2, ..Settings::least() };
         let server = Server::start(settings, Methods::new(), |index| {
             assert!(index > 1, "of a test");
             Nothing::default()

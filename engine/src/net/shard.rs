@@ -16,6 +16,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::call::Unary;
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::connection::{State, serve};
+use crate::net::lane::Lane;
+use crate::net::silence::Silences;
+use crate::net::tally::{Tally, Told};
 use crate::net::{Methods, Settings};
 use crate::ort;
 
@@ -66,6 +69,14 @@ impl Ending {
     }
 }
 
+/// What the shards of a server have in common.
+#[derive(Clone, Default)]
+pub struct Common {
+    pub tally: Arc<Tally>,
+    /// How many streams are silent.
+    pub silent: Arc<AtomicUsize>,
+}
+
 /// One thread's share of a server.
 pub struct Shard<U: Unary> {
     pub settings: Settings,
@@ -73,6 +84,9 @@ pub struct Shard<U: Unary> {
     pub unary: U,
     pub bridge: Rc<Bridge>,
     pub ending: Rc<Ending>,
+    pub silences: Silences,
+    pub tally: Arc<Tally>,
+    lane: Rc<Lane>,
     /// The connections that are open, the oldest first.
     connections: RefCell<BTreeMap<u64, Rc<State>>>,
     next: Cell<u64>,
@@ -83,7 +97,15 @@ pub struct Shard<U: Unary> {
 }
 
 impl<U: Unary> Shard<U> {
-    pub fn new(settings: Settings, methods: Arc<Methods>, unary: U, bridge: Bridge, open: Arc<AtomicUsize>) -> Self {
+    pub fn new(
+        settings: Settings,
+        methods: Arc<Methods>,
+        unary: U,
+        bridge: Bridge,
+        open: Arc<AtomicUsize>,
+        common: Common,
+    ) -> Self {
+        let silences = Silences::new(settings.silence_time, settings.silent_streams, common.silent);
         let most = settings.max_connections.div_ceil(settings.shards.max(1)).max(1);
         Self {
             settings,
@@ -91,6 +113,9 @@ impl<U: Unary> Shard<U> {
             unary,
             bridge: Rc::new(bridge),
             ending: Rc::default(),
+            silences,
+            tally: common.tally,
+            lane: Rc::default(),
             connections: RefCell::default(),
             next: Cell::new(0),
             most,
@@ -101,6 +126,8 @@ impl<U: Unary> Shard<U> {
 
     /// Does what it is told until the server has ended.
     pub async fn run(self: Rc<Self>, mut orders: UnboundedReceiver<Order>) {
+        let lane = self.lane.clone();
+        tokio::task::spawn_local(async move { lane.run().await });
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -149,7 +176,8 @@ impl<U: Unary> Shard<U> {
     ///
     /// Each costs a file descriptor, and a server without any can do nothing at all. So when there are as many as may
     /// be, one that brings nothing makes room: one that never began, or else one without calls, whose client only has to
-    /// connect again. A client that opens connections in vain thereby ends its own.
+    /// connect again, or else the one that was not heard of for the longest of those whose calls all wait for their client. A
+    /// client that opens connections in vain thereby ends its own.
     fn take(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
         if self.ending.draining() {
             return self.left();
@@ -160,14 +188,25 @@ impl<U: Unary> Shard<U> {
                 .iter()
                 .find(|(_, state)| !state.begun())
                 .or_else(|| connections.iter().find(|(_, state)| state.idle()))
+                .or_else(|| {
+                    let waiting = connections.iter().filter(|(_, state)| state.waits());
+                    waiting.min_by_key(|(_, state)| state.heard_at())
+                })
                 .map(|(&number, _)| number);
             match dispensable.and_then(|number| connections.remove(&number)) {
-                Some(state) => state.end(),
-                None => return self.left(),
+                Some(state) => {
+                    self.tally.add(Told::Evicted);
+                    state.end();
+                }
+                None => {
+                    self.tally.add(Told::Refused);
+                    return self.left();
+                }
             }
         }
         let Ok(stream) = TcpStream::from_std(stream) else { return self.left() };
-        let state = State::new(peer.to_string().into(), &self.settings);
+        self.tally.add(Told::Accepted);
+        let state = State::new(peer.to_string().into(), &self.settings, self.tally.clone(), self.lane.clone());
         let number = self.next.get();
         self.next.set(number + 1);
         connections.insert(number, state.clone());

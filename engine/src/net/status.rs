@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Kind};
+use crate::net::tally::Told;
 
 const DOMAIN: &str = "turnout";
 const DETAILS_KEY: &str = "grpc-status-details-bin";
@@ -32,12 +33,18 @@ pub struct Status {
     pub code: u8,
     pub message: Cow<'static, str>,
     pub trailers: Vec<(Cow<'static, str>, Value)>,
+    /// What is counted where the transport says it.
+    pub told: Option<Told>,
 }
 
 impl Status {
     /// Returns a status without trailers.
     pub fn new(code: u8, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), trailers: Vec::new() }
+        Self { code, message: message.into(), trailers: Vec::new(), told: None }
+    }
+
+    fn telling(self, told: Told) -> Self {
+        Self { told: Some(told), ..self }
     }
 }
 
@@ -52,7 +59,7 @@ pub fn unknown_encoding() -> Status {
 }
 
 pub fn too_many_fields() -> Status {
-    Status::new(RESOURCE_EXHAUSTED, "the metadata is larger than allowed")
+    Status::new(RESOURCE_EXHAUSTED, "the metadata is larger than allowed").telling(Told::Fields)
 }
 
 pub fn bad_timeout() -> Status {
@@ -68,7 +75,7 @@ pub fn going() -> Status {
 }
 
 pub fn crowded() -> Status {
-    Status::new(RESOURCE_EXHAUSTED, "answers wait to be read; take them before asking for more")
+    Status::new(RESOURCE_EXHAUSTED, "answers wait to be read; take them before asking for more").telling(Told::Unread)
 }
 
 pub fn not_one_message() -> Status {
@@ -89,7 +96,7 @@ pub fn internal() -> Status {
 pub fn too_large(size: usize, limit: usize) -> Status {
     let mut status = Status::new(RESOURCE_EXHAUSTED, format!("Received message larger than max ({size} vs. {limit})"));
     status.trailers.push((PUSHBACK_KEY.into(), Value::Text("-1".into())));
-    status
+    status.telling(Told::TooLarge)
 }
 
 /// Of a compressed message, whose size is not known: `too_large` for what was sent.
@@ -97,7 +104,20 @@ pub fn too_dense(ratio: usize) -> Status {
     let text = format!("the message is compressed more than {ratio}:1; limits.max_compression_ratio is the bound");
     let mut status = Status::new(RESOURCE_EXHAUSTED, text);
     status.trailers.push((PUSHBACK_KEY.into(), Value::Text("-1".into())));
-    status
+    status.telling(Told::TooDense)
+}
+
+/// Of a message with more values than may be in one, as `error` says.
+pub fn too_many_values(error: &Error) -> Status {
+    status_of(error).telling(Told::TooManyValues)
+}
+
+pub fn unfinished() -> Status {
+    Status::new(DEADLINE_EXCEEDED, "the request was not finished in time").telling(Told::Unfinished)
+}
+
+pub fn silent() -> Status {
+    Status::new(UNAVAILABLE, "the stream was silent for too long").telling(Told::Silent)
 }
 
 /// Returns the code of a kind of error.
@@ -139,7 +159,7 @@ pub fn status_of(error: &Error) -> Status {
         trailers.push((PUSHBACK_KEY.into(), Value::Text(milliseconds.to_string())));
     }
     trailers.push((DETAILS_KEY.into(), Value::Binary(rich)));
-    Status { code, message: message.into(), trailers }
+    Status { code, message: message.into(), trailers, told: None }
 }
 
 /// google.rpc.ErrorInfo: reason 1, domain 2, metadata 3.

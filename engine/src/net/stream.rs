@@ -53,6 +53,7 @@ enum Next {
     Reply(Reply),
     Ended(u64, Option<Outcome>),
     Message(Result<Option<Message>, Broken>),
+    Silent,
 }
 
 impl<U: Unary> Stream<'_, U> {
@@ -75,19 +76,26 @@ impl<U: Unary> Stream<'_, U> {
                 Next::Message(Ok(Some(message))) => self.take(message).await?,
                 Next::Message(Ok(None)) => self.reading = false,
                 Next::Message(Err(broken)) => return Err(broken.into()),
+                Next::Silent => return Err(Over::Status(status::silent())),
             }
         }
     }
 
     async fn next(&mut self) -> Result<Next, Over> {
         let Self { call, handle, ended, under_way, reading, .. } = self;
-        let Call { ends, answer, reader, .. } = &mut **call;
+        let Call { ends, answer, reader, connection, shard, .. } = &mut **call;
+        let silence = async {
+            let _waiting = connection.wait();
+            shard.silences.over().await;
+        };
+        let is_silent = *reading && under_way.is_empty();
         let work = async {
             tokio::select! {
                 biased;
                 reply = handle.reply() => Next::Reply(reply),
                 Some((number, outcome)) = ended.recv() => Next::Ended(number, outcome),
                 message = reader.next(), if *reading && under_way.has_room() => Next::Message(message),
+                () = silence, if is_silent => Next::Silent,
             }
         };
         ends.race(answer, pin!(work)).await

@@ -124,6 +124,7 @@ impl UnderWay {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use super::*;
@@ -131,9 +132,7 @@ mod tests {
     use crate::net::connection::State;
 
     fn say(under_way: &mut UnderWay, number: u64, said: Said) {
-        let bounds = Arc::default();
-        let settings = Settings { shards: 1, max_connections: 1, max_message_bytes: 1, bounds, headers_first: false };
-        let unsent = State::new("p:1".into(), &settings).unsent(said.size());
+        let unsent = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default()).unsent(said.size());
         under_way.answer(number, said, unsent);
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Error, Kind as Fault};
-use crate::net::status::{Status, status_of};
+use crate::net::status::{Status, too_many_values};
 
 /// Messages of no more bytes are not counted: whatever is in them, it costs less than a few MiB.
 pub const UNCOUNTED: usize = 64 * 1024;
@@ -158,7 +158,9 @@ impl Bounds {
             return Ok(());
         }
         match self.shapes.get(path) {
-            Some(shape) if shape.count(message, self.values) > self.values => Err(status_of(&too_many(self.values))),
+            Some(shape) if shape.count(message, self.values) > self.values => {
+                Err(too_many_values(&too_many(self.values)))
+            }
             _ => Ok(()),
         }
     }

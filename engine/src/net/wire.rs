@@ -1,11 +1,13 @@
 //! A client's socket, with an eye on its frames: which come, and how often those that bring nothing.
 //!
-//! h2 bounds what frames make it hold. How many a client may send that only cost time is for us to say.
+//! h2 bounds what frames make it hold. How many a client may send that only cost time is for us to say, and what all of them
+//! cost is what `lane` shares the reactor by.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -15,6 +17,8 @@ use tokio::net::TcpStream;
 
 use crate::net::authority::Authority;
 use crate::net::budget::Budget;
+use crate::net::lane::{Lane, Turns};
+use crate::net::tally::{Tally, Told};
 
 /// What every client says first (RFC 9113, section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,17 +31,32 @@ const PUSH_PROMISE: u8 = 5;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// Bytes of trailers, compressed. gRPC's clients send none, and what stands there is kept as long as the call is.
 const TRAILERS: usize = 1024;
-/// Bytes read before other connections have their turn.
-const A_TURN: usize = 256 * 1024;
+/// Bytes that are read at once where it is not known that they belong to one frame: that many may be much work.
+const AT_ONCE: usize = 16 * 1024;
+/// What h2 and we take for what comes, in nanoseconds: for a frame, a call's head, a field of it, and so many bytes of any.
+const FRAME: u64 = 300;
+const HEAD: u64 = 3_000;
+const FIELD: u64 = 100;
+const BYTES: u64 = 4;
 /// Frames that bring nothing (PING, SETTINGS, empty DATA, PRIORITY, unknown ones) that a client may send at once.
 const IDLE_FRAMES: f64 = 10_000.0;
 const IDLE_FRAMES_PER_S: f64 = 200.0;
 /// Streams that may end before their time at once by the client's will, beyond one for each that ended well.
 const RESETS: f64 = 10_000.0;
 const RESETS_PER_S: f64 = 1_000.0;
+/// Fields of a header block that cost no more than themselves. There is room for fewer in what `head` takes.
+const FIELDS: usize = 768;
+/// Fields beyond that, in all blocks, and updates of the table's size among them.
+const MORE_FIELDS: f64 = 65_536.0;
+const MORE_FIELDS_PER_S: f64 = 2_000.0;
+/// WINDOW_UPDATE frames that a client may send at once, beyond two for each call and one for so many bytes sent to it.
+const WINDOWS: f64 = 10_000.0;
+const WINDOWS_PER_S: f64 = 200.0;
+const BYTES_A_WINDOW: f64 = 8.0;
 
 /// Finds the frames in what a client sends.
 pub struct Scanner {
@@ -52,6 +71,20 @@ pub struct Scanner {
     authority: Authority,
     idle_frames: Budget,
     resets: Budget,
+    windows: Budget,
+    fields: Budget,
+    /// Fields of this block that were counted.
+    counted: usize,
+    /// What has come has cost so much.
+    cost: u64,
+    /// Header blocks that have begun, and whether the last has not ended.
+    blocks: u64,
+    in_head: bool,
+    /// Bytes that have come.
+    bytes: u64,
+    /// Whether clients are told to go elsewhere with new calls.
+    leaving: bool,
+    client_resets: u64,
 }
 
 impl Scanner {
@@ -68,11 +101,22 @@ impl Scanner {
             authority: Authority::new(),
             idle_frames: Budget::new(IDLE_FRAMES_PER_S, IDLE_FRAMES),
             resets: Budget::new(RESETS_PER_S, RESETS),
+            windows: Budget::new(WINDOWS_PER_S, WINDOWS),
+            fields: Budget::new(MORE_FIELDS_PER_S, MORE_FIELDS),
+            counted: 0,
+            cost: 0,
+            blocks: 0,
+            in_head: false,
+            bytes: 0,
+            leaving: false,
+            client_resets: 0,
         }
     }
 
     /// Looks at what has come, and makes authorities harmless; returns why it is too much.
     fn scan(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
+        self.bytes += bytes.len() as u64;
+        self.cost += bytes.len() as u64 / BYTES;
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
         let mut bytes = &mut bytes[preface..];
@@ -82,6 +126,7 @@ impl Scanner {
                 self.skip -= payload.len();
                 if self.in_block {
                     self.authority.overwrite(payload);
+                    self.count_fields()?;
                 }
                 bytes = rest;
                 continue;
@@ -98,13 +143,42 @@ impl Scanner {
         Ok(())
     }
 
+    /// Counts the fields that have come of a block.
+    fn count_fields(&mut self) -> Result<(), Reason> {
+        let fields = self.authority.fields();
+        let more = fields - self.counted.min(fields);
+        self.cost += more as u64 * FIELD;
+        let beyond = fields.saturating_sub(FIELDS.max(self.counted));
+        self.counted = fields;
+        if beyond == 0 || self.fields.spend_some(Instant::now(), beyond as f64) {
+            return Ok(());
+        }
+        Err(Reason::ENHANCE_YOUR_CALM)
+    }
+
+    /// Returns what has begun and not ended, if anything has: a number that stays the same while it makes no progress. A
+    /// header block makes none until it ends.
+    fn unfinished(&self) -> Option<(u64, u64)> {
+        if self.in_head {
+            return Some((self.blocks, 0));
+        }
+        (self.have > 0 || self.skip > 0).then_some((self.blocks, self.bytes))
+    }
+
     fn frame(&mut self) -> Result<(), Reason> {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         let size = u32::from_be_bytes([0, a, b, c]) as usize;
         self.skip = size;
         self.in_block = matches!(kind, HEADERS | CONTINUATION);
+        self.cost += FRAME;
         if kind == HEADERS {
             self.authority.begin(flags);
+            self.counted = 0;
+            self.blocks += 1;
+            self.cost += HEAD;
+        }
+        if self.in_block {
+            self.in_head = flags & END_HEADERS == 0;
         }
         if !self.begun {
             self.begun = true;
@@ -115,12 +189,18 @@ impl Scanner {
                 let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
                 self.in_trailers = stream <= self.last_stream;
                 self.last_stream = self.last_stream.max(stream);
-                !self.in_trailers || size <= TRAILERS
+                self.windows.earn_some(2.0);
+                let welcome = self.in_trailers || !self.leaving || self.resets.spend(Instant::now());
+                welcome && (!self.in_trailers || size <= TRAILERS)
             }
             CONTINUATION => !self.in_trailers,
-            PUSH_PROMISE | WINDOW_UPDATE => true,
+            PUSH_PROMISE => true,
+            WINDOW_UPDATE => self.windows.spend(Instant::now()),
             DATA if size > 0 || flags & END_STREAM != 0 => true,
-            RST_STREAM => self.resets.spend(Instant::now()),
+            RST_STREAM => {
+                self.client_resets += 1;
+                self.resets.spend(Instant::now())
+            }
             _ => self.idle_frames.spend(Instant::now()),
         };
         if allowed { Ok(()) } else { Err(Reason::ENHANCE_YOUR_CALM) }
@@ -131,12 +211,20 @@ impl Scanner {
 pub struct Watched {
     scanner: RefCell<Scanner>,
     fault: Cell<Option<Reason>>,
-    read: Cell<usize>,
+    turns: Rc<Turns>,
+    heard_at: Cell<Instant>,
+    tally: Arc<Tally>,
 }
 
 impl Watched {
-    pub fn new() -> Rc<Self> {
-        Rc::new(Self { scanner: RefCell::new(Scanner::new()), fault: Cell::new(None), read: Cell::new(0) })
+    pub fn new(lane: Rc<Lane>, tally: Arc<Tally>) -> Rc<Self> {
+        Rc::new(Self {
+            scanner: RefCell::new(Scanner::new()),
+            fault: Cell::new(None),
+            turns: Turns::new(lane),
+            heard_at: Cell::new(Instant::now()),
+            tally,
+        })
     }
 
     /// Says whether the client's SETTINGS have come.
@@ -149,9 +237,19 @@ impl Watched {
         self.fault.get()
     }
 
-    /// The connection has its turn.
-    pub fn turn(&self) {
-        self.read.set(0);
+    /// Returns when the client was last heard of.
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at.get()
+    }
+
+    /// See `Scanner::unfinished`.
+    pub fn unfinished(&self) -> Option<(u64, u64)> {
+        self.scanner.borrow().unfinished()
+    }
+
+    /// The client is told to go elsewhere with new calls: many that it begins all the same are an offence.
+    pub fn leave(&self) {
+        self.scanner.borrow_mut().leaving = true;
     }
 
     /// A call has ended well.
@@ -159,10 +257,25 @@ impl Watched {
         self.scanner.borrow_mut().resets.earn();
     }
 
+    /// Returns how many bytes may be read at once: what is known to be one frame's, and some more.
+    fn at_once(&self) -> usize {
+        let scanner = self.scanner.borrow();
+        if scanner.in_block { AT_ONCE } else { scanner.skip.saturating_add(AT_ONCE) }
+    }
+
+    fn sent(&self, size: usize) {
+        self.scanner.borrow_mut().windows.earn_some(size as f64 / BYTES_A_WINDOW);
+    }
+
     fn scan(&self, bytes: &mut [u8]) {
+        let mut scanner = self.scanner.borrow_mut();
         if self.fault.get().is_none() {
-            self.fault.set(self.scanner.borrow_mut().scan(bytes).err());
+            self.fault.set(scanner.scan(bytes).err());
+            for _ in 0..std::mem::take(&mut scanner.client_resets) {
+                self.tally.add(Told::ResetByClient);
+            }
         }
+        self.turns.spend(std::mem::take(&mut scanner.cost));
     }
 }
 
@@ -179,6 +292,20 @@ impl Wire {
     pub fn new(stream: TcpStream, replay: Vec<u8>, watched: Rc<Watched>) -> Self {
         Self { stream, replay: Some(replay), watched }
     }
+
+    /// Reads some bytes, and says how many.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let (before, most) = (buffer.filled().len(), self.watched.at_once());
+        if buffer.remaining() <= most {
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            return Poll::Ready(Ok(buffer.filled().len() - before));
+        }
+        let mut some = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut some))?;
+        let size = some.filled().len();
+        buffer.advance(size);
+        Poll::Ready(Ok(size))
+    }
 }
 
 impl AsyncRead for Wire {
@@ -191,30 +318,34 @@ impl AsyncRead for Wire {
             self.replay = (!replay.is_empty()).then_some(replay);
         } else {
             loop {
-                if self.watched.read.get() >= A_TURN {
-                    cx.waker().wake_by_ref();
+                let now = Instant::now();
+                if !self.watched.turns.may_read(now, cx.waker()) {
                     return Poll::Pending;
                 }
-                std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-                let size = buffer.filled().len() - before;
+                let Poll::Ready(size) = self.poll_some(cx, buffer) else {
+                    self.watched.turns.end();
+                    return Poll::Pending;
+                };
+                let size = size?;
+                self.watched.heard_at.set(now);
                 if self.watched.fault.get().is_none() || size == 0 {
                     break;
                 }
                 // It is of no use any more. Left unread, it would take our last words with it when the socket is closed.
-                self.watched.read.set(self.watched.read.get() + size);
+                self.watched.turns.spend(FRAME + size as u64 / BYTES);
                 buffer.set_filled(before);
             }
         }
-        let came = &mut buffer.filled_mut()[before..];
-        self.watched.read.set(self.watched.read.get() + came.len());
-        self.watched.scan(came);
+        self.watched.scan(&mut buffer.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let size = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.watched.sent(size);
+        Poll::Ready(Ok(size))
     }
 
     fn poll_write_vectored(
@@ -222,7 +353,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let size = std::task::ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.watched.sent(size);
+        Poll::Ready(Ok(size))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -291,6 +424,92 @@ mod tests {
             let end = (0..20_000).find_map(|_| scanner.scan(&mut idle.clone()).err());
             assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
         }
+    }
+
+    fn head(stream: u32, block: &[u8], flags: u8) -> Vec<u8> {
+        let mut raw = frame(HEADERS, flags, block.len());
+        raw[5..9].copy_from_slice(&stream.to_be_bytes());
+        raw[HEADER_SIZE..].copy_from_slice(block);
+        raw
+    }
+
+    /// Returns how many calls with such a block come before the client is told to calm down.
+    fn calls_of(block: &[u8], flags: u8) -> Option<usize> {
+        let mut scanner = Scanner::new();
+        scanner.scan(&mut opened()).unwrap();
+        (0..10_000u32).position(|number| scanner.scan(&mut head(2 * number + 1, block, flags)).is_err())
+    }
+
+    #[test]
+    fn fields_that_no_call_can_have_are_no_use_for_long() {
+        assert_eq!(calls_of(&b"\0\x01a\0".repeat(FIELDS), END_HEADERS), None);
+        assert_eq!(calls_of(&[0x20; 768], END_HEADERS), None);
+        for block in [b"\0\x01a\0".repeat(3_300), vec![0x20; 16_000], vec![0x82; 16_000]] {
+            assert!(calls_of(&block, END_HEADERS).is_some_and(|calls| calls < 40));
+            assert!(calls_of(&[&[0][..], &block].concat(), END_HEADERS | 8).is_some_and(|calls| calls < 40));
+        }
+    }
+
+    #[test]
+    fn windows_are_for_answers() {
+        let update = frame(WINDOW_UPDATE, 0, 4);
+        let mut scanner = Scanner::new();
+        scanner.scan(&mut opened()).unwrap();
+        let end = (0..20_000).find_map(|_| scanner.scan(&mut update.clone()).err());
+        assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
+        let mut scanner = Scanner::new();
+        scanner.scan(&mut opened()).unwrap();
+        for _ in 0..50_000 {
+            scanner.windows.earn_some(16.0 / BYTES_A_WINDOW); // a frame of seven bytes
+            assert_eq!(scanner.scan(&mut [&update[..], &update].concat()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn calls_that_come_after_the_goodbye_are_counted() {
+        for (leaving, end) in [(false, None), (true, Some(Reason::ENHANCE_YOUR_CALM))] {
+            let mut scanner = Scanner::new();
+            scanner.scan(&mut opened()).unwrap();
+            scanner.leaving = leaving;
+            let calls = (0..20_000u32).find_map(|n| scanner.scan(&mut head(2 * n + 1, b"\x82", END_HEADERS)).err());
+            assert_eq!(calls, end);
+        }
+    }
+
+    #[test]
+    fn what_comes_is_priced_by_the_work_and_not_by_its_bytes() {
+        let cost = |mut bytes: Vec<u8>| {
+            let mut scanner = Scanner::new();
+            scanner.scan(&mut opened()).unwrap();
+            let before = scanner.cost;
+            scanner.scan(&mut bytes).unwrap();
+            scanner.cost - before
+        };
+        let bulk = cost(frame(DATA, 0, 16_000));
+        assert!(cost(frame(DATA, 0, 1).repeat(1_600)) > 50 * bulk);
+        assert!(cost(frame(WINDOW_UPDATE, 0, 4).repeat(1_200)) > 50 * bulk);
+        assert!(cost(head(1, &[0x20; 16_000], END_HEADERS)) > 50 * bulk);
+    }
+
+    #[test]
+    fn what_has_not_ended_is_known_until_it_has() {
+        let mut scanner = Scanner::new();
+        scanner.scan(&mut opened()).unwrap();
+        assert_eq!(scanner.unfinished(), None);
+        scanner.scan(&mut head(1, b"\x82", 0)).unwrap();
+        let block = scanner.unfinished();
+        scanner.scan(&mut frame(CONTINUATION, 0, 1)).unwrap();
+        assert!(block.is_some() && scanner.unfinished() == block); // no progress
+        scanner.scan(&mut frame(CONTINUATION, END_HEADERS, 1)).unwrap();
+        assert_eq!(scanner.unfinished(), None);
+        let mut data = frame(DATA, 0, 40);
+        let (begin, rest) = data.split_at_mut(20);
+        scanner.scan(begin).unwrap();
+        let half = scanner.unfinished();
+        scanner.scan(&mut rest[..5]).unwrap();
+        assert!(half.is_some() && scanner.unfinished() != half); // some
+        scanner.scan(&mut rest[5..]).unwrap();
+        assert_eq!(scanner.unfinished(), None);
     }
 
     #[test]

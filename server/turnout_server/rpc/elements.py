@@ -64,17 +64,19 @@ class Admit:
         """Ask *gate*."""
         self._gate = gate
 
-    def enter(self, method: str, call: Call) -> None:
-        """Let a call in.
+    def enter(self, method: str, call: Call) -> str:
+        """Let a call in, and return where it came from.
 
         Raises:
             ShuttingDownError, TooManyCallsError: see `Gate.enter`.
         """
-        self._gate.enter()
+        address = call.address if self._gate.looks_at_addresses else ""
+        self._gate.enter(address)
+        return address
 
-    def leave(self, entered: None, method: str, end: End) -> None:
+    def leave(self, entered: str, method: str, end: End) -> None:
         """Let it out."""
-        self._gate.leave()
+        self._gate.leave(entered)
 
 
 class Message:

@@ -19,6 +19,11 @@ from turnout_server.vocabulary.errors import Kind, TurnoutError
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
+CHECK = "grpc.health.v1.Health/Check"
+"""Whoever asks this may end the process if it is not answered: it always has a place, and goes before all others."""
+WATCH = "grpc.health.v1.Health/Watch"
+
+
 class ServiceUnknownError(TurnoutError):
     """Health was asked of a service that this server does not have."""
 

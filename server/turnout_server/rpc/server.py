@@ -16,10 +16,11 @@ from turnout_server.config import ErrorForm, LimitsConfig, format_address, parse
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.instruments.transport import TransportMetrics
 from turnout_server.rpc.chain import Element
 from turnout_server.rpc.door import Door, methods_of
 from turnout_server.rpc.elements import Admit, Count, Trace
-from turnout_server.rpc.health import Health
+from turnout_server.rpc.health import CHECK, WATCH, Health
 from turnout_server.rpc.reflection import Reflection
 from turnout_server.rpc.standard import HEALTH, REFLECTION, REFLECTION_ALPHA
 from turnout_server.transport.engine import EngineTransport
@@ -57,6 +58,9 @@ class Transport(Protocol):
             ConfigurationError: the address cannot be listened on.
         """
 
+    def counts(self) -> Mapping[str, int]:
+        """Return what is known of connections and refusals, on any thread; see `TransportMetrics`."""
+
     async def say_goodbye(self) -> None:
         """Send every client elsewhere, cancel what is left, and end."""
 
@@ -92,26 +96,31 @@ async def listening(
     inside: Callable[[], int] = int if native is None else lambda: native.plane.inside
     # A stream is in the gate, and its handler gone while the engine answers the rest of it.
     elsewhere: Callable[[], int] = int if native is None else lambda: native.plane.inside + native.plane.messages
-    gate = Gate(limits.concurrent_calls, None if native is None else native.plane)
+    gate = Gate(limits.concurrent_calls, None if native is None else native.plane, limits.most_of_one)
     health = Health(service.full_name for service in services)
     everything = {**services, HEALTH: health}
     trace, count = Trace(spans), Count(instruments)
     door = Door(gate, (trace, count, Admit(gate), *checks))
-    # Health answers while the server drains and while it is full; its watchers are not waited for, but are bounded.
-    health_gate = Gate(limits.concurrent_calls)
+    # Health answers while the server drains and while it is full, of calls and of those who watch. Watchers are not
+    # waited for, and are bounded apart.
+    health_gate, watch_gate = Gate(limits.concurrent_calls), Gate(min(limits.watches, limits.concurrent_calls))
     health_door = Door(health_gate, (trace, count, Admit(health_gate), *checks))
+    watch_door = Door(watch_gate, (trace, count, Admit(watch_gate), *checks))
     reflection = Reflection((*everything, *_REFLECTIONS), (error_details_pb2.DESCRIPTOR,))
     everything |= dict.fromkeys(_REFLECTIONS, reflection)
     methods: Methods = {}
     for service, servicer in everything.items():
-        methods |= methods_of(service, servicer, health_door if servicer is health else door)
+        methods |= methods_of(service, servicer, door)
+    methods |= methods_of(HEALTH, health, health_door)
+    methods[WATCH] = methods_of(HEALTH, health, watch_door)[WATCH]
     server: Transport
     if data_plane == "engine":
         answers = native is not None and not checks and (native.plane.traces or not spans.enabled)
         plane = native.plane.inner if native is not None and answers else None
-        server = EngineTransport(methods, limits, plane, errors=errors, span=spans.passed_on)
+        server = EngineTransport(methods, limits, plane, errors=errors, span=spans.passed_on, urgent={CHECK})
     else:
         server = GrpcioTransport(methods, limits, errors=errors)
+    instruments.include(TransportMetrics(server.counts))
     host, port = parse_address(address, "listen")
     port = await server.start(host, port)
     try:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +58,7 @@ class EngineTransport:
         *,
         errors: ErrorForm = "trailers_only",
         span: SpanOf = lambda: None,
+        urgent: Collection[str] = (),
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -67,6 +68,7 @@ class EngineTransport:
             plane: answers what it can of them by itself; None for nothing.
             errors: how they travel.
             span: for spans that the plane makes below it.
+            urgent: the paths of methods whose calls go before all others that wait for this event loop.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -78,12 +80,17 @@ class EngineTransport:
             max_message_values=limits.max_message_values,
             max_compression_ratio=limits.max_compression_ratio,
             max_connections=most_connections(),
+            connection_calls=limits.connection_calls,
+            request_time_s=limits.request_s,
+            stream_silence_s=limits.stream_silence_s,
+            silent_streams=limits.most_silent,
             shapes={path: method.shape for path, method in methods.items()},
             headers_first=errors == "headers_and_trailers",
             plane=plane,
         )
         self._methods = methods
         self._span = span
+        self._urgent = frozenset(urgent)
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, EngineCall] = {}
         self._events: deque[Event] = deque()
@@ -110,6 +117,10 @@ class EngineTransport:
         """How many are open."""
         return self._engine.connections
 
+    def counts(self) -> Mapping[str, int]:
+        """Return what came of connections and calls, by the names of `instruments.transport`."""
+        return {**self._engine.counts(), "connections": self._engine.connections}
+
     async def say_goodbye(self) -> None:
         """End a drained server: first tell every client to go elsewhere, and then end what is left.
 
@@ -127,24 +138,30 @@ class EngineTransport:
     # ------------------------------------------------------------ what the engine says
 
     def _take(self) -> None:
-        if self._events:
-            return  # those have their turn first, and then the engine is asked
-        self._events.extend(self._engine.events())
-        self._go_on()
+        goes_on = bool(self._events)  # then those have their turn first
+        for event in self._engine.events():
+            if event[0] == "call" and event[2] in self._urgent:
+                self._hear_safely(event)
+            else:
+                self._events.append(event)
+        if not goes_on:
+            self._go_on()
 
     def _go_on(self) -> None:
         events = self._events
         for _ in range(min(_EVENTS_A_TURN, len(events))):
-            event = events.popleft()
-            try:
-                self._hear(event)
-            except Exception:
-                _log.exception("event failed", event_kind=event[0])
-                if event[0] == "call":  # a call without a last word would count as running for ever
-                    self._calls.pop(event[1], None)
-                    self._engine.end(event[1], _code(INTERNAL), INTERNAL.message)
+            self._hear_safely(events.popleft())
         if events:
             self._loop.call_soon(self._go_on)
+
+    def _hear_safely(self, event: Event) -> None:
+        try:
+            self._hear(event)
+        except Exception:
+            _log.exception("event failed", event_kind=event[0])
+            if event[0] == "call":  # a call without a last word would count as running for ever
+                self._calls.pop(event[1], None)
+                self._engine.end(event[1], _code(INTERNAL), INTERNAL.message)
 
     def _hear(self, event: Event) -> None:
         if event[0] == "call":

@@ -16,7 +16,7 @@ from turnout_server.transport.gate import Gate
 from turnout_server.transport.method import CallFailed, Method, Methods
 from turnout_server.transport.status import status_of
 from turnout_server.transport.values import TooManyValuesError, Values
-from turnout_server.vocabulary.errors import ConfigurationError, ShuttingDownError
+from turnout_server.vocabulary.errors import ConfigurationError, Kind, ShuttingDownError, TurnoutError
 
 _LAST_WORDS_S = 0.2
 """What answers and refusals that are on their way get once the server stops, in seconds."""
@@ -30,6 +30,16 @@ _PREFACE_S = 20.0
 """How long a client may take to say that it speaks HTTP/2."""
 _VANISHED_S = 60.0
 """How long a client may be silent before it is asked whether it is there, and how long it may take to say so."""
+
+
+class SilentStreamError(TurnoutError):
+    """A stream's client has said nothing for too long."""
+
+    reason = "STREAM_SILENT"
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("the stream was silent for too long")
 
 
 class GrpcCall:
@@ -85,11 +95,14 @@ class GrpcioTransport:
         self._errors_may_go.set()
         self._server = grpc.aio.server(options=_options(limits))
         self._values = Values(limits.max_message_values)
+        self._refused = {"refusal.values": 0, "refusal.silent": 0}
         headers_first = errors == "headers_and_trailers"
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for path, method in methods.items():
             service, name = path.split("/")
-            carrier = _Carrier(method, self._values, self._errors_may_go, headers_first)
+            carrier = _Carrier(
+                method, self._values, self._errors_may_go, headers_first, limits.stream_silence_s, self._refused
+            )
             services.setdefault(service, {})[name] = carrier.handler()
         self._server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(service, those) for service, those in services.items())
@@ -111,6 +124,10 @@ class GrpcioTransport:
         await self._server.start()
         return port
 
+    def counts(self) -> Mapping[str, int]:
+        """Return what is known of refusals, by the names of `instruments.transport`: gRPC tells nothing of its own."""
+        return dict(self._refused)
+
     async def say_goodbye(self) -> None:
         """Stop a drained server without cancelling the calls that come in at that moment, as gRPC does on its own.
 
@@ -129,13 +146,23 @@ class GrpcioTransport:
 class _Carrier:
     """Carries the calls of one method."""
 
-    __slots__ = ("_errors_may_go", "_headers_first", "_method", "_values")
+    __slots__ = ("_errors_may_go", "_headers_first", "_method", "_refused", "_silence_s", "_values")
 
-    def __init__(self, method: Method, values: Values, errors_may_go: asyncio.Event, headers_first: bool) -> None:
+    def __init__(
+        self,
+        method: Method,
+        values: Values,
+        errors_may_go: asyncio.Event,
+        headers_first: bool,
+        silence_s: float,
+        refused: dict[str, int],
+    ) -> None:
         self._method = method
         self._values = values
         self._errors_may_go = errors_may_go
         self._headers_first = headers_first
+        self._silence_s = silence_s
+        self._refused = refused
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return what grpc registers. Messages stay bytes there, so that a malformed one gets a clean status."""
@@ -172,7 +199,7 @@ class _Carrier:
     ) -> AsyncIterator[bytes]:
         answered = False
         try:
-            requests = self._checked(_until_closing(raw, self._method.gate))
+            requests = self._checked(_until_closing(raw, self._method.gate, self._silence_s))
             async with contextlib.aclosing(self._method.stream(requests, GrpcCall(context))) as responses:
                 async for response in responses:
                     yield response
@@ -186,13 +213,21 @@ class _Carrier:
         try:
             await self._values.check(raw, self._method.shape)
         except TooManyValuesError as error:
+            self._refused["refusal.values"] += 1
             raise CallFailed(status_of(error)) from error
 
     async def _checked(self, messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         async with contextlib.aclosing(messages):
-            async for message in messages:
-                await self._values.check(message, self._method.shape)
-                yield message
+            try:
+                async for message in messages:
+                    await self._values.check(message, self._method.shape)
+                    yield message
+            except TooManyValuesError:
+                self._refused["refusal.values"] += 1
+                raise
+            except SilentStreamError:
+                self._refused["refusal.silent"] += 1
+                raise
 
     async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], failed: CallFailed, answered: bool) -> None:
         await self._errors_may_go.wait()
@@ -202,11 +237,12 @@ class _Carrier:
         await context.abort(status.code, status.message, status.trailers)
 
 
-async def _until_closing(raw: AsyncIterator[bytes], gate: Gate) -> AsyncGenerator[bytes, None]:
+async def _until_closing(raw: AsyncIterator[bytes], gate: Gate, silence_s: float) -> AsyncGenerator[bytes, None]:
     """Yield a client's messages until it has no more.
 
     Raises:
         ShuttingDownError: the server shuts down before the client has sent all; what was read is still answered.
+        SilentStreamError: the client has said nothing for so long.
     """
     closing = asyncio.ensure_future(gate.closing.wait())
     iterator = aiter(raw)
@@ -214,9 +250,9 @@ async def _until_closing(raw: AsyncIterator[bytes], gate: Gate) -> AsyncGenerato
     try:
         while True:
             reading = asyncio.ensure_future(anext(iterator))
-            await asyncio.wait((reading, closing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, closing), timeout=silence_s, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                raise ShuttingDownError
+                raise ShuttingDownError if closing.done() else SilentStreamError
             try:
                 message = reading.result()
             except StopAsyncIteration:

@@ -1,0 +1,219 @@
+"""What the engine's clients share: places, threads, connections. None may have all, nor keep what it does not use."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, cast
+
+import hpack
+import msgspec
+import pytest
+from h2.errors import ErrorCodes as ErrorCode
+
+from benchmarks import frames
+from benchmarks.frames import frame, window_update
+from tests.transport import raw
+from tests.transport.engine import EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
+from tests.transport.fakes import Behaviour, echo, echo_each
+from tests.transport.raw import Client, data, headers, literal
+from tests.transport.serving import soon
+from tests.transport.socket_wire import prefixed
+from turnout_server.config import LimitsConfig
+from turnout_server.transport import engine as module
+from turnout_server.transport.engine import EngineTransport
+
+EACH = raw.block("/test.Fake/Do")
+
+
+async def status_of(client: Client, stream: int) -> int:
+    """Wait for a call's end before any answer, and return its status."""
+    await client.until(lambda: client.of(frames.HEADERS, stream))
+    return status_in(client.of(frames.HEADERS, stream)[-1].payload)
+
+
+def status_in(block: bytes) -> int:
+    fields = dict(hpack.Decoder().decode(block))
+    return int(fields["grpc-status"])
+
+
+async def test_a_connection_has_so_many_calls_at_once(engine: Engine) -> None:
+    engine.limits = LimitsConfig(connection_calls=3)
+    await engine.both(echo_each)
+    client = await engine.greeted()
+    said = dict(frames.settings_in(client.of(frames.SETTINGS)[0].payload))
+    assert said[frames.MAX_CONCURRENT_STREAMS] == 3
+    await client.say(*(headers(stream, EACH) for stream in (1, 3, 5, 7)))
+    await client.until(lambda: client.resets)
+    assert client.resets == {7: ErrorCode.REFUSED_STREAM}
+
+
+async def test_the_stream_that_is_silent_the_longest_makes_room(few: Engine, one_shard: None) -> None:
+    method = few.behaviour.both_stream("Do", echo_each)
+    await few.start()
+    first = await few.client(raw.opening())
+    for stream in (1, 3):
+        await first.say(headers(stream, EACH))
+        await soon(lambda stream=stream: len(method.calls) == stream // 2 + 1)
+    second = await few.client(raw.opening())
+    for stream in (1, 3):
+        await second.say(headers(stream, EACH))
+        await soon(lambda stream=stream: len(method.calls) == 2 + stream // 2 + 1)
+    assert await status_of(first, 1) == UNAVAILABLE
+    await second.say(data(3, prefixed(b"still here"), end=True))
+    await second.until(lambda: second.of(frames.DATA, 3))
+    assert not first.of(frames.HEADERS, 3)
+    assert few.transport.counts()["refusal.silent"] == 1
+
+
+async def test_a_stream_is_not_silent_for_ever(engine: Engine) -> None:
+    engine.limits = msgspec.structs.replace(engine.limits, stream_silence_s=0.05)
+    method = engine.behaviour.both_stream("Do", echo_each)
+    await engine.start()
+    client = await engine.client(raw.opening() + headers(1, EACH))
+    assert await status_of(client, 1) == UNAVAILABLE
+    await method.all_cancelled.wait()
+
+
+@pytest.mark.parametrize("begun", [b"", b"\0\0\0\0\x05he", prefixed(b"whole, but the call is not")])
+async def test_a_request_that_does_not_come_is_not_waited_for(engine: Engine, begun: bytes) -> None:
+    engine.limits = msgspec.structs.replace(engine.limits, request_s=0.05)
+    _, method = await engine.unary(echo)
+    client = await engine.client(raw.opening() + headers(1, EACH) + (data(1, begun) if begun else b""))
+    assert await status_of(client, 1) == EXPIRED
+    assert engine.transport.counts()["refusal.unfinished"] == 1
+    assert not method.calls
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        headers(1, EACH),
+        headers(1, EACH) + data(1, b"\0\0\0\0\x05he"),
+        frame(frames.HEADERS, 0, 1, EACH),
+        frame(frames.HEADERS, 0, 1, EACH)[:20],
+    ],
+    ids=["no message", "half a message", "a block without end", "half a frame"],
+)
+async def test_who_is_waited_for_makes_room_for_who_comes(
+    engine: Engine, one_shard: None, monkeypatch: pytest.MonkeyPatch, waits: bytes
+) -> None:
+    monkeypatch.setattr(module, "most_connections", lambda: 2)
+    engine.behaviour.unary("Do", echo)
+    await engine.start()
+    for _ in range(2):
+        silent = await engine.client(raw.opening() + waits)
+        await silent.until(lambda silent=silent: silent.of(frames.SETTINGS))
+    for _ in range(2):
+        wire = await engine.wire()
+        assert (await wire.call("Do", b"x")).messages == [b"x"]
+    counts = engine.transport.counts()
+    assert (counts["accepted"], counts["evicted"], counts["refused"]) == (4, 2, 0)
+
+
+async def test_a_silent_stream_makes_room_for_a_connection(
+    engine: Engine, one_shard: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "most_connections", lambda: 1)
+    method = engine.behaviour.both_stream("Do", echo_each)
+    engine.behaviour.unary("Echo", echo)
+    await engine.start()
+    await engine.client(raw.opening() + headers(1, EACH))
+    await method.begun.wait()
+    for _ in range(50):  # until the engine has heard that Python waits for the client
+        wire = await engine.wire()
+        try:
+            assert (await wire.call("Echo", b"x")).messages == [b"x"]
+        except (ConnectionError, AssertionError):
+            continue
+        break
+    await method.all_cancelled.wait()
+    assert engine.transport.counts()["evicted"] == 1
+
+
+FLOODS = {
+    "WINDOW_UPDATE": window_update(0, 1) * 50_000,
+    "fields": b"".join(headers(n, raw.block() + literal(b"a", b"") * 3_300, end=True) for n in range(1, 200, 2)),
+    "fields, with padding": b"".join(
+        frame(frames.HEADERS, 0xD, n, b"\1" + raw.block() + literal(b"a", b"") * 3_300 + b"\0")
+        for n in range(1, 200, 2)
+    ),
+    "updates of the table's size": b"".join(
+        headers(n, b"\x20" * 16_000 + raw.block(), end=True) for n in range(1, 200, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_what_costs_and_brings_nothing_is_counted(engine: Engine, flood: bytes) -> None:
+    await engine.unary(echo)
+    client = await engine.client(raw.opening())
+    reading = asyncio.ensure_future(client.until(lambda: False))
+    await client.say(flood)
+    await reading
+    assert client.goodbye in (ErrorCode.ENHANCE_YOUR_CALM, None)  # its system may have dropped what we said
+    assert engine.transport.counts()["goaway.calm"] == 1
+
+
+@pytest.mark.parametrize("path", ["test.Fake/Do", "xtest.Fake/Do"])
+async def test_a_path_begins_with_a_slash(engine: Engine, path: str) -> None:
+    _, method = await engine.unary(echo)
+    client = await engine.client(raw.opening() + raw.request(1, b"x", path))
+    await client.until(lambda: client.of(frames.HEADERS, 1) or client.resets)
+    assert client.resets or await status_of(client, 1) == UNIMPLEMENTED
+    assert not method.calls
+
+
+async def test_resets_are_counted_by_whose_they_are(engine: Engine) -> None:
+    wire, method = await engine.both(echo_each)
+    stream = wire.headers("Do")
+    wire.flush()
+    await method.begun.wait()
+    wire.client.reset_stream(stream)
+    wire.flush()
+    await method.all_cancelled.wait()
+    counts = engine.transport.counts()
+    assert (counts["reset.client"], counts["reset.server"], counts["connections"]) == (1, 0, 1)
+
+
+class Scripted:
+    """An engine that says what it is told to."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self.said: list[Any] = []
+        self.answered: list[int] = []
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def events(self) -> list[Any]:
+        said, self.said = self.said, []
+        return said
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    def answer(self, number: int, message: bytes) -> None:
+        self.answered.append(number)
+
+
+async def test_an_urgent_call_goes_before_all_that_wait(behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_engine", lambda: Scripted)
+    behaviour.unary("Check", echo)
+    transport = EngineTransport(behaviour.as_methods, LimitsConfig(), urgent={"test.Fake/Check"})
+    scripted = cast("Scripted", transport._engine)
+
+    def call(number: int, name: str) -> tuple[Any, ...]:
+        return ("call", number, f"test.Fake/{name}", {}, "p:1", None, b"x")
+
+    scripted.said = [call(number, "Echo") for number in range(1_000)]
+    transport._take()
+    scripted.said = [call(1_000, "Echo"), call(1_001, "Check")]
+    transport._take()
+    assert 1_001 in scripted.answered
+    assert len(scripted.answered) < 100
+    await soon(lambda: len(scripted.answered) == 1_002)
+    asyncio.get_running_loop().remove_reader(scripted.fileno())
+    scripted.close()
