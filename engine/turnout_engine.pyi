@@ -19,6 +19,7 @@ nothing happens.
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Literal, final
 
 __version__: str
@@ -178,6 +179,26 @@ class Page:
         Raises:
             ValueError: the key is empty or has more than 64 bytes, or there are more than 2 GiB of texts in a column.
         """
+
+def write_segment(
+    path: str | PathLike[str],
+    columns: Sequence[tuple[str, str, int | str | None]],
+    batches: Sequence[Any],
+    pairs: dict[str, str],
+) -> None:
+    """Write a Parquet file, compressed by zstd. Other threads run meanwhile.
+
+    Args:
+        path: where; what is there is overwritten.
+        columns: of each its name, type in DuckDB's words, and what all rows have there: an INTEGER or a VARCHAR; None
+            where batches say it, or no row has a value.
+        batches: rows as `__arrow_c_array__` gives them, texts plain or by numbers of 32 bits.
+        pairs: what the file says of itself.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: batches have other columns, or one has more than 2 GiB in a batch.
+    """
 
 @final
 class Plane:

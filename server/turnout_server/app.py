@@ -293,7 +293,8 @@ def _recording(
         # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
         from turnout_server.journal.journal import opening as journaling
 
-        journal = opened = stack.enter_context(journaling(config, boot))
+        write = native.plane.write_segment if native is not None else None
+        journal = opened = stack.enter_context(journaling(config, boot, write=write))
         instruments.include(JournalInstruments(opened.counts))
         if native is not None:
             opened.counted_by(native.plane.count_in)

@@ -1,7 +1,9 @@
-//! Records as a journal keeps them: in columns, from the end of a request to Arrow, without one value each.
+//! Records as a journal keeps them: in columns, from the end of a request to Arrow and to a file, without one value each.
 
 mod arrow;
+mod foreign;
 mod page;
+pub mod parquet;
 pub mod python;
 mod units;
 

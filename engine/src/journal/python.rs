@@ -1,15 +1,21 @@
 //! Pages as Python sees them.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_data::ffi::FFI_ArrowArray;
 use arrow_schema::ffi::FFI_ArrowSchema;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use super::arrow;
+use super::foreign::Foreign;
 use super::page::{Page as Columns, Row};
+use super::parquet::{self, Field, Kind, Own};
 use crate::decide::{Decision, Reason};
 use crate::infer::record::{CANCELLED, OK};
 use crate::oip::python::unknown;
@@ -18,7 +24,8 @@ use crate::spans::trace_id;
 /// Adds what is in this file to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Page>()?;
-    module.add_function(wrap_pyfunction!(page, module)?)
+    module.add_function(wrap_pyfunction!(page, module)?)?;
+    module.add_function(wrap_pyfunction!(write_segment, module)?)
 }
 
 /// See `turnout_engine.pyi`.
@@ -75,6 +82,65 @@ impl Page {
         let (schema, array) = made.map_err(|error| PyValueError::new_err(error.to_string()))?;
         let schema = PyCapsule::new_with_value(py, schema, c"arrow_schema")?;
         Ok((schema, PyCapsule::new_with_value(py, array, c"arrow_array")?))
+    }
+}
+
+/// What all rows have, as Python says it.
+#[derive(FromPyObject)]
+enum Said {
+    Number(i32),
+    Text(String),
+}
+
+/// See `turnout_engine.pyi`.
+#[pyfunction]
+fn write_segment(
+    py: Python<'_>,
+    path: PathBuf,
+    columns: Vec<(String, String, Option<Said>)>,
+    batches: Vec<Bound<'_, PyAny>>,
+    pairs: BTreeMap<String, String>,
+) -> PyResult<()> {
+    let fields: PyResult<Vec<Field>> = columns.into_iter().map(field).collect();
+    let held: PyResult<Vec<Foreign>> = batches.iter().map(Foreign::of).collect();
+    let (fields, held) = (fields?, held?);
+    let pairs: Vec<(String, String)> = pairs.into_iter().collect();
+    py.detach(|| {
+        let batches: io::Result<Vec<_>> = held.iter().map(|one| one.batch(&fields)).collect();
+        parquet::write(BufWriter::new(File::create(&path)?), &fields, &batches?, &pairs)
+    })
+    .map_err(|error| failed(error, &path))
+}
+
+fn field((name, kind, own): (String, String, Option<Said>)) -> PyResult<Field> {
+    let kind = match &*kind {
+        "INTEGER" => Kind::Int32,
+        "BIGINT" => Kind::Int64,
+        "DOUBLE" => Kind::Double,
+        "BOOLEAN" => Kind::Boolean,
+        "VARCHAR" => Kind::Text,
+        "BLOB" => Kind::Bytes,
+        "TIMESTAMPTZ" => Kind::Timestamp,
+        _ => return Err(unknown(&kind)),
+    };
+    let own = match (own, kind) {
+        (None, _) => None,
+        (Some(Said::Number(number)), Kind::Int32) => Some(Own::Number(number)),
+        (Some(Said::Text(text)), Kind::Text) => Some(Own::Text(text)),
+        _ => return Err(PyValueError::new_err(format!("{name}: all rows have a value of another type"))),
+    };
+    Ok(Field { name, kind, own })
+}
+
+/// Returns an error as Python's own functions for files have it, the system's number included.
+fn failed(error: io::Error, path: &Path) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            PyOSError::new_err((number, text, path.to_path_buf()))
+        }
+        None => PyValueError::new_err(error.to_string()),
     }
 }
 

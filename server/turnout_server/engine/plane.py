@@ -113,6 +113,8 @@ class EnginePlane:
 
         self._make_servable = turnout_engine.Servable
         self._make_room: Callable[[int, int], Bounded] = turnout_engine.Room
+        self.write_segment = turnout_engine.write_segment
+        """Writes a journal's files; see `turnout_server.journal.segments.Write`."""
         self.inner = turnout_engine.Plane(msgspec.json.encode(settings))
         """What the transport hands calls to."""
         self.traces = tracing is not None

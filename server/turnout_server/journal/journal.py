@@ -16,6 +16,7 @@ from turnout_server.journal.boot import Boot
 from turnout_server.journal.counters import OFFERED, Cells
 from turnout_server.journal.keys import keys_in
 from turnout_server.journal.ring import Ring
+from turnout_server.journal.segments import Write
 from turnout_server.journal.writer import Writer
 from turnout_server.vocabulary.errors import ConfigurationError
 
@@ -80,8 +81,12 @@ class Journal:
 
 
 @contextlib.contextmanager
-def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> Iterator[Journal]:
+def opening(
+    config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S, write: Write | None = None
+) -> Iterator[Journal]:
     """Keep a journal while the context lasts. At its end what waits is written, for *close_s* seconds at most.
+
+    Files are written by *write*, or else by DuckDB.
 
     A disk that is full, forbidden or broken is no error: it is logged, and tried again.
 
@@ -94,7 +99,7 @@ def opening(config: JournalConfig, boot: Boot, *, close_s: float = CLOSE_S) -> I
     keys = keys_in(Path(config.key_file)) if config.key_file is not None else ()
     cells = Cells(boot.name)
     ring = Ring(config.ring_records, cells)
-    writer = Writer(config, boot, ring, keys)
+    writer = Writer(config, boot, ring, keys, write)
     stop, settled = threading.Event(), threading.Event()
     thread = threading.Thread(target=_write, args=(writer, stop), name="journal", daemon=True)
     counting = threading.Thread(target=_count, args=(writer, settled), name="journal-counts", daemon=True)

@@ -17,7 +17,7 @@ from turnout_server.journal.counters import CLOSED, DROPPED, SEGMENTS, WRITTEN, 
 from turnout_server.journal.keys import own_keys
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.schema import CAUSES
-from turnout_server.journal.segments import Footer, SegmentFiles, cause_of, discard, sweep
+from turnout_server.journal.segments import Footer, SegmentFiles, Write, cause_of, discard, sweep
 from turnout_server.vocabulary.errors import ConfigurationError
 from turnout_server.vocabulary.record import Page, Record
 
@@ -33,7 +33,9 @@ _log = structlog.get_logger("turnout.journal")
 class Writer:
     """One boot's writer. `turn` and `close` belong to one thread; `give_up` and `store` may come from others."""
 
-    def __init__(self, config: JournalConfig, boot: Boot, ring: Ring, keys: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self, config: JournalConfig, boot: Boot, ring: Ring, keys: Sequence[bytes] = (), write: Write | None = None
+    ) -> None:
         """Make a writer that has written nothing.
 
         Args:
@@ -41,12 +43,13 @@ class Writer:
             boot: whose records they are.
             ring: where they wait.
             keys: what units are hashed with, the first of them; none for the journal's own.
+            write: writes a segment's file; None for DuckDB.
         """
         self._config = config
         self._journal = Path(config.path or "").absolute()  # DuckDB has its own idea of a `~` in front
         self._boot = boot
         self._ring = ring
-        self._files = SegmentFiles(self._journal, boot)
+        self._files = SegmentFiles(self._journal, boot, write)
         self._encoder = Encoder(keys[0]) if keys else None
         self._is_own_key = not keys
         self._counters: CounterFile | None = None
