@@ -112,12 +112,11 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         open_version = opening(local, children, open_session)
         overruns = Overruns()
 
-        def timed_out(key: VersionKey, timeout_s: float) -> None:
-            count = overruns.note(key, timeout_s, time.monotonic())
+        def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:
+            count = overruns.note(key, timeout_s, time.monotonic(), well)
             where = {"model": key.model, "version": key.version}
-            if count == 1:
-                _log.error("a run took too long and was ended", **where, run_timeout_s=timeout_s)
-            elif count == MOST:
+            _log.error("a run took too long and was ended", **where, run_timeout_s=timeout_s)
+            if count == MOST:
                 manager.withdraw(key, f"withdrawn: {count} runs took longer than {timeout_s:g} s (run_timeout_s)")
 
         limits, scheduling = config.limits, config.scheduling

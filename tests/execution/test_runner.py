@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -608,3 +608,18 @@ async def test_thousands_of_interleaved_requests_get_what_a_direct_run_gives(
     assert wrong == []
     assert sum(runs) == 3000
     assert max(runs) > 1, "nothing was batched"
+
+
+def test_of_runs_one_after_the_other_each_has_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = 1_000_000_000
+    monkeypatch.setattr(runner.time, "monotonic_ns", lambda: now_ns)
+    due = runner._Due(cast("Any", None), None)
+    now_ns += 40_000_000_000
+    assert due.left_s(30.0) == 30.0, "no worker has got to it"
+    due.clock()
+    now_ns += 20_000_000_000
+    assert due.left_s(30.0) == 10.0
+    due.clock()
+    assert due.left_s(30.0) == 30.0
+    now_ns += 31_000_000_000
+    assert due.left_s(30.0) == -1.0

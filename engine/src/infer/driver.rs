@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
 use super::audience::Audiences;
 use super::due::{Due, Load, trace};
@@ -225,7 +226,7 @@ impl Driver {
         if queue.timer_due.replace(true) {
             return;
         }
-        let wait = std::time::Duration::from_nanos(due.saturating_sub(self.plane.now()));
+        let wait = Duration::from_nanos(due.saturating_sub(self.plane.now()));
         let (driver, queue) = (self.clone(), queue.clone());
         tokio::task::spawn_local(async move {
             tokio::time::sleep(wait).await;
@@ -331,12 +332,22 @@ impl Driver {
 }
 
 /// Ends a run that takes longer than its version's may. It is `over` when the other end of that is dropped.
-async fn end_in_time(servable: Hold, options: Arc<RunOptions>, over: oneshot::Receiver<()>) {
-    let may_take = std::time::Duration::from_nanos(servable.settings.run_timeout_ns);
-    // One that nobody waits for has been ended already.
-    if tokio::time::timeout(may_take, over).await.is_err() && !options.terminated() {
-        servable.note_timed_out();
-        options.terminate();
+///
+/// A batch that fails is run again one by one, and each of these runs has as long.
+async fn end_in_time(servable: Hold, options: Arc<RunOptions>, mut over: oneshot::Receiver<()>) {
+    let may_take = Duration::from_nanos(servable.settings.run_timeout_ns);
+    let mut until = Instant::now() + may_take;
+    while timeout_at(until.into(), &mut over).await.is_err() {
+        let now = Instant::now();
+        until = options.began().unwrap_or(now) + may_take; // it may wait for a thread
+        if until <= now {
+            // One that nobody waits for has been ended already.
+            if !options.terminated() {
+                servable.note_timed_out();
+                options.terminate();
+            }
+            return;
+        }
     }
 }
 

@@ -118,6 +118,7 @@ pub fn alone(
 ) -> (Ended, Run) {
     let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], input.data.elements()));
     let began = Instant::now();
+    begin(options, began);
     let result = perform(servable, inputs, prepared, options);
     let infer = began.elapsed().as_nanos() as Ns;
     let timing = Timing { infer, rows: prepared.rows, started: now(began).max(1), ..Timing::default() };
@@ -154,6 +155,7 @@ fn together<T: Runs>(
     let specs = servable.signature.inputs.iter().zip(&joined);
     let inputs = specs.map(|(spec, (shape, data))| (spec.dtype, &shape[..], data.elements()));
     let ready = Instant::now();
+    begin(options, ready);
     // Whose fault it is shows when each runs alone.
     let outputs = perform(servable, inputs, first, options).ok()?;
     let infer = ready.elapsed().as_nanos() as Ns;
@@ -175,6 +177,12 @@ fn together<T: Runs>(
         .collect();
     let size = items.iter().map(|item| item.prepared().size).sum();
     Some((ended, Run { servable: servable.settings.id, rows, size, input, infer, output: 0, failed: false }))
+}
+
+fn begin(options: Option<&RunOptions>, at: Instant) {
+    if let Some(options) = options {
+        options.begin(at);
+    }
 }
 
 /// Runs the graph once, for the outputs that `prepared` wants.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ort_sys::{OrtErrorCode, OrtRunOptions, OrtValue};
@@ -84,6 +86,11 @@ pub struct RunOptions {
     runtime: &'static Runtime,
     raw: Handle<OrtRunOptions>,
     terminated: AtomicBool,
+    /// Held by whoever changes that and ONNX Runtime's own flag, which are to be the same.
+    changing: Mutex<()>,
+    made: Instant,
+    /// Nanoseconds from then to when the last run began, and one more; 0 for none.
+    began: AtomicU64,
 }
 
 // SAFETY: all that is done with `&self` is to set a flag of one byte which runs look at; the API means it for that.
@@ -98,11 +105,13 @@ impl RunOptions {
         let api = runtime.api;
         // SAFETY: takes nothing, gives an object that is ours.
         let raw = unsafe { runtime.make(api.ReleaseRunOptions, |out| (api.CreateRunOptions)(out)) }?;
-        Ok(Self { runtime, raw, terminated: AtomicBool::new(false) })
+        let (terminated, began) = (AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { runtime, raw, terminated, changing: Mutex::new(()), made: Instant::now(), began })
     }
 
     /// Ends the runs that have these options, soon, and lets none begin.
     pub fn terminate(&self) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.terminated.store(true, Ordering::SeqCst);
         // SAFETY: the options are alive. It cannot fail.
         let _ = unsafe { self.runtime.check((self.runtime.api.RunOptionsSetTerminate)(self.raw.raw())) };
@@ -110,9 +119,21 @@ impl RunOptions {
 
     /// Lets runs go on again. No run with these options may be under way, or it might not end.
     pub fn reset(&self) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the options are alive. It cannot fail.
         let _ = unsafe { self.runtime.check((self.runtime.api.RunOptionsUnsetTerminate)(self.raw.raw())) };
         self.terminated.store(false, Ordering::SeqCst);
+    }
+
+    /// Notes that a run with these options begins.
+    pub fn begin(&self, at: Instant) {
+        self.began.store(at.saturating_duration_since(self.made).as_nanos() as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// Returns when the last run began; None before the first.
+    pub fn began(&self) -> Option<Instant> {
+        let after = self.began.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.made + Duration::from_nanos(after))
     }
 
     /// Says whether runs with these options are to end.

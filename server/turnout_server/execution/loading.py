@@ -53,8 +53,8 @@ Open = Callable[[VersionKey], Opened]
 
 Raises a `TurnoutError` that says what is wrong with the version.
 """
-TimedOut = Callable[[VersionKey, float], None]
-"""Told of a run that was ended: whose it was, and how long it may have taken, in seconds."""
+TimedOut = Callable[[VersionKey, float, int], None]
+"""Told of a run that was ended: whose it was, how long it may have taken, in seconds, and how many had gone well."""
 
 
 def opening(local: LocalFiles, children: Children, open_session: OpenSession) -> Open:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import NamedTuple
 
 from turnout_server.execution.batch_run import Ending, Execution, Predictor, execute
 from turnout_server.execution.workers import Workers
@@ -39,13 +38,29 @@ _SHARED_BYTES = 1024
 RUN_TIMEOUT_S = 30.0
 
 
-class _Due(NamedTuple):
-    """A batch that is to run in a worker."""
+class _Due:
+    """A batch that is to run in a worker, and what becomes of it there."""
 
-    batch: Batch
-    ending: Ending | None
-    timer: asyncio.TimerHandle | None
-    """Ends it when its time is over."""
+    def __init__(self, batch: Batch, ending: Ending | None) -> None:
+        self.batch = batch
+        self.ending = ending
+        self.timer: asyncio.TimerHandle | None = None
+        """Looks whether a run's time is over."""
+        self._stepped_ns = 0
+        """When a run last began or ended; 0 while no worker has got to it."""
+
+    def clock(self) -> int:
+        """Return what time it is for the runs, which ask whenever one begins or ends."""
+        self._stepped_ns = now = time.monotonic_ns()
+        return now
+
+    def left_s(self, timeout_s: float) -> float:
+        """Return how long the run that is under way may still take; each of several has as long."""
+        return timeout_s - (time.monotonic_ns() - self._stepped_ns) / _NS if self._stepped_ns else timeout_s
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class Runner:
@@ -63,7 +78,7 @@ class Runner:
         batched: bool = True,
         signature: Signature | None = None,
         run_timeout_s: float = RUN_TIMEOUT_S,
-        on_timed_out: Callable[[], None] | None = None,
+        on_timed_out: Callable[[int], None] | None = None,
     ) -> None:
         """Make a runner with an empty queue.
 
@@ -77,7 +92,8 @@ class Runner:
             batched: whether requests may run together, if the signature allows it.
             signature: the manifest's, with bounds on what requests bring; None for the manifest's as it is.
             run_timeout_s: how long a run in a worker may take, in seconds.
-            on_timed_out: told of each run that took longer, and was ended; None for nobody.
+            on_timed_out: told of each run that took longer, and was ended, and how many had gone well until then;
+                None for nobody.
         """
         self.manifest = predictor.manifest
         self.signature: Signature = predictor.manifest.signature if signature is None else signature
@@ -264,11 +280,10 @@ class Runner:
         self.pump()
 
     def _submit(self, batch: Batch) -> None:
-        ending = self.predictor.ending()
-        timer = None
-        if ending is not None:
-            timer = self._workers.loop.call_later(self.run_timeout_s, self._end, ending)
-        handed_over = [_Due(batch, ending, timer)]
+        due = _Due(batch, self.predictor.ending())
+        if due.ending is not None:
+            due.timer = self._workers.loop.call_later(self.run_timeout_s, self._end_in_time, due)
+        handed_over = [due]
         try:
             self._workers.executor.submit(self._run_in_worker, handed_over)
         except RuntimeError as error:  # it is being shut down, or no thread can be started
@@ -276,39 +291,39 @@ class Runner:
                 handed_over.pop()
             except IndexError:
                 return  # a thread that was there already has taken it
-            if timer is not None:
-                timer.cancel()
+            due.cancel()
             self._workers.shares.finish(self)
             self._batcher.finish(batch, time.monotonic_ns() / _NS)
             self._answer([Execution(batch.items, time.monotonic_ns(), 0, 0, 0, (), error)])
 
-    def _end(self, ending: Ending) -> None:
-        ending.end()
-        self.note_timed_out()
+    def _end_in_time(self, due: _Due) -> None:
+        left_s = due.left_s(self.run_timeout_s)
+        if left_s > 0:
+            due.timer = self._workers.loop.call_later(left_s, self._end_in_time, due)
+        elif due.ending is not None:
+            due.ending.end()
+            self.note_timed_out()
 
     def note_timed_out(self, count: int = 1) -> None:
         """Note that runs took longer than they may, and were ended, here or in another data plane."""
         self._runs.timed_out += count
         if self._on_timed_out is not None:
             for _ in range(count):
-                self._on_timed_out()
+                self._on_timed_out(self.statistics.execution_count)
 
     def _run_in_worker(self, handed_over: list[_Due]) -> None:
         try:
             due = handed_over.pop()
         except IndexError:  # the executor had queued it, and then said that it could not
             return
-        executions = execute(self.predictor, due.batch.items, ending=due.ending)
-        self._workers.loop.call_soon_threadsafe(self._worker_finished, due.batch, executions, due.timer)
+        executions = execute(self.predictor, due.batch.items, due.clock, due.ending)
+        self._workers.loop.call_soon_threadsafe(self._worker_finished, due, executions)
 
-    def _worker_finished(
-        self, batch: Batch, executions: list[Execution], timer: asyncio.TimerHandle | None = None
-    ) -> None:
-        if timer is not None:
-            timer.cancel()
+    def _worker_finished(self, due: _Due, executions: list[Execution]) -> None:
+        due.cancel()
         shares = self._workers.shares
         shares.finish(self)
-        self._batcher.finish(batch, time.monotonic_ns() / _NS)
+        self._batcher.finish(due.batch, time.monotonic_ns() / _NS)
         # The worker first, the answers then: it need not be idle while they are written.
         self.pump()
         start_chosen(shares)
