@@ -72,7 +72,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bound. Neither deflate nor gzip can do more than 1,032."""
     max_rows: Positive = 16_384
     """Rows in one request, unless the version's manifest says otherwise (`signature.max_rows`)."""
-    max_elements: Positive = 8_388_608
+    max_elements: Positive = 16_777_216
     """Elements of all inputs of one request together, likewise (`signature.max_elements`)."""
     run_timeout_s: Period = 30.0
     """How long one run may take, in seconds, unless the version's manifest says otherwise (`runtime.run_timeout_s`)."""

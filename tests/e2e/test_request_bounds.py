@@ -60,7 +60,8 @@ def test_unary_requests_are(narrow: Gateway) -> None:
         infer = unary(channel, INFER)
         assert infer(features(4).SerializeToString(), timeout=PATIENCE_S)
         assert refusal(infer, features(5).SerializeToString()) == (
-            "input 'features' of shape [5, 3]: found 5 rows; one request may have at most 4 (max_rows)"
+            "input 'features' of shape [5, 3]: found 5 rows; one request may have at most 4"
+            " (signature.max_rows of its manifest, or limits.max_rows)"
         )
 
 
@@ -73,7 +74,8 @@ def test_typed_requests_are(narrow: Gateway) -> None:
         text = refusal(unary(channel, RECOMMEND), recommend.SerializeToString())
     assert text == (
         "input 'exclude' of shape [1, 0]: found 31 elements with those before it; "
-        "one request may have at most 30 (max_elements)"
+        "one request may have at most 30"
+        " (signature.max_elements of its manifest, or limits.max_elements)"
     )
 
 

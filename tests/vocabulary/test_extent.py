@@ -18,7 +18,8 @@ def test_as_many_rows_as_allowed_pass_and_one_more_is_refused() -> None:
     with pytest.raises(TooLargeError) as refused:
         Extent(ROWS).add("x", (4, 1), rowwise=True)
     assert refused.value.message == (
-        "input 'x' of shape [4, 1]: found 4 rows; one request may have at most 3 (max_rows)"
+        "input 'x' of shape [4, 1]: found 4 rows; one request may have at most 3"
+        " (signature.max_rows of its manifest, or limits.max_rows)"
     )
     assert refused.value.details == {"input": "x"}
 
@@ -35,7 +36,8 @@ def test_elements_of_all_inputs_are_added_up_and_the_one_that_is_too_much_is_nam
     with pytest.raises(TooLargeError) as refused:
         extent.add("c", (), rowwise=False)
     assert refused.value.message == (
-        "input 'c' of shape []: found 13 elements with those before it; one request may have at most 12 (max_elements)"
+        "input 'c' of shape []: found 13 elements with those before it; one request may have at most 12"
+        " (signature.max_elements of its manifest, or limits.max_elements)"
     )
 
 

@@ -9,6 +9,8 @@ import msgspec
 from turnout_server.vocabulary.errors import TooLargeError
 from turnout_server.vocabulary.signature import Signature
 
+_AT_MOST = "one request may have at most"
+
 
 def bounded(signature: Signature, max_rows: int, max_elements: int) -> Signature:
     """Return *signature* with bounds: its own, and where it has none the ones given."""
@@ -44,7 +46,7 @@ class Extent:
         """
         signature = self._signature
         if rowwise and signature.max_rows is not None and shape[0] > signature.max_rows:
-            problem = f"found {shape[0]} rows; one request may have at most {signature.max_rows} (max_rows)"
+            problem = f"found {shape[0]} rows; {_AT_MOST} {signature.max_rows} ({_set_by('max_rows')})"
             raise TooLargeError(name, shape, problem)
         elements = self._elements
         count = 1
@@ -53,5 +55,9 @@ class Extent:
         self._elements = elements = elements + count
         if signature.max_elements is not None and elements > signature.max_elements:
             total = f"{elements} elements" if elements == count else f"{elements} elements with those before it"
-            problem = f"found {total}; one request may have at most {signature.max_elements} (max_elements)"
+            problem = f"found {total}; {_AT_MOST} {signature.max_elements} ({_set_by('max_elements')})"
             raise TooLargeError(name, shape, problem)
+
+
+def _set_by(bound: str) -> str:
+    return f"signature.{bound} of its manifest, or limits.{bound}"
