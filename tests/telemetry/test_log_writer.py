@@ -7,6 +7,7 @@ import json
 import os
 import threading
 
+import pytest
 import structlog
 
 from turnout_server.telemetry import logs
@@ -116,6 +117,28 @@ def test_logging_into_a_full_pipe_returns() -> None:
     lines = b"".join(drained).decode().strip().splitlines()
     (said,) = [one for one in map(json.loads, lines) if one["event"].startswith("log lines were dropped")]
     assert said["count"] > 0
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_whatever_is_shown_the_log_says_what_it_does_not_have(level: str) -> None:
+    class Slow(io.StringIO):
+        began, go = threading.Event(), threading.Event()
+
+        def write(self, text: str) -> int:
+            self.began.set()
+            assert self.go.wait(PATIENCE_S)
+            return super().write(text)
+
+    log = Slow()
+    with logging_to_stderr(level, "json", log):
+        structlog.get_logger("t").error("first")
+        assert log.began.wait(PATIENCE_S)
+        for _ in range(2):
+            structlog.get_logger("t").error("x" * (4 << 20))
+        log.go.set()
+        logs.flush(PATIENCE_S)
+    (said,) = [one for one in map(json.loads, log.getvalue().splitlines()) if "dropped" in one["event"]]
+    assert said["count"] == 1
 
 
 def test_the_last_lines_are_there_when_logging_ends() -> None:

@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from turnout_server.instruments.families import CAUSE, Family, counter
 from turnout_server.telemetry.log_writer import LogWriter
-from turnout_server.telemetry.repetitions import Repetitions
+from turnout_server.telemetry.repetitions import IS_COUNT, Repetitions
 
 _log = structlog.get_logger("turnout.logs")
 _STDERR = 2
@@ -95,7 +95,7 @@ def _installed(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_marks, *renderers],
         )
     )
     root = logging.getLogger()
@@ -134,15 +134,17 @@ class _Queued(logging.Handler):
 
 def _catch_up(dropped: int, repetitions: Repetitions) -> None:
     if dropped:
-        _log.warning("log lines were dropped, for nobody read them", count=dropped)
+        # However few levels are shown: it was those that are.
+        level = max(logging.WARNING, logging.getLogger().level)
+        _log.log(level, "log lines were dropped, for nobody read them", count=dropped, **{IS_COUNT: True})
     _show(repetitions, all_of_them=False)
 
 
 def _show(repetitions: Repetitions, *, all_of_them: bool) -> None:
-    # At info, which is never left out itself, and by the logger whose it is.
+    # At the level and by the logger whose it is, so that who is shown the one is shown the other.
     for each in repetitions.due(all_of_them=all_of_them):
-        told = {**each.fields, "what": each.event, "count": each.times}
-        structlog.get_logger(each.logger).info("logged again", **told)
+        told = {**each.fields, "what": each.event, "count": each.times, IS_COUNT: True}
+        structlog.get_logger(each.logger).log(each.level, "logged again", **told)
 
 
 @contextmanager
@@ -213,6 +215,11 @@ def _renderers(console: bool, stream: TextIO) -> list[Processor]:
         _lead_with_the_usual,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
+
+
+def _without_marks(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event.pop(IS_COUNT, None)
+    return event
 
 
 def _lead_with_the_usual(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
