@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from turnout_server.telemetry import http
-from turnout_server.telemetry.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, Answer, HttpServer, Request
+from turnout_server.telemetry.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, HttpServer
+from turnout_server.telemetry.http_text import Answer, Request
 
 PATIENCE_S = 30
 GET = b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n"

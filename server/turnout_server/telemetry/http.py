@@ -11,11 +11,12 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import NamedTuple
 
 import structlog
+
+from turnout_server.telemetry.http_text import NOTHING, Answer, Asked, Request, parsed, plain, text_of
 
 _log = structlog.get_logger("turnout.metrics")
 
@@ -36,38 +37,7 @@ _BREATH_S = 0.5
 """How long nobody is let in where the process has no file left."""
 
 
-class Request(NamedTuple):
-    """What somebody asks for."""
-
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    """By lower-case names."""
-
-
-class Answer(NamedTuple):
-    """What they get."""
-
-    status: str
-    """Such as `200 OK`."""
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
 Answerer = Callable[[Request], Answer]
-
-
-class _Asked(NamedTuple):
-    """A request's head, as it was read."""
-
-    request: Request | None
-    """None for what is no request."""
-    is_last: bool
-    """Whether its sender wants no other."""
-    method: str
-
-
-_NOTHING = _Asked(None, True, "")
 
 
 class _Connection:
@@ -77,7 +47,7 @@ class _Connection:
         self.socket = sock
         self.received = bytearray()
         self.to_send = memoryview(b"")
-        self.asked: _Asked = _NOTHING
+        self.asked: Asked = NOTHING
         """Its last complete request."""
         self.is_waiting = False
         """Whether it has asked, and waits for the answer to be made."""
@@ -227,7 +197,7 @@ class HttpServer:
         head, end, rest = bytes(connection.received).partition(b"\r\n\r\n")
         if end:
             connection.received = bytearray(rest)
-            connection.asked = _parsed(head)
+            connection.asked = parsed(head)
             if self._is_light(connection):
                 self._reply(connection)
                 return
@@ -237,7 +207,7 @@ class HttpServer:
             self._await(connection, 0)  # so that nobody can send more while it waits
         elif len(connection.received) >= MOST_REQUEST_BYTES:
             connection.received.clear()
-            self._tell(connection, _plain("431 Request Header Fields Too Large"), is_last=True)
+            self._tell(connection, plain("431 Request Header Fields Too Large"), is_last=True)
 
     def _is_light(self, connection: _Connection) -> bool:
         request, now = connection.asked.request, time.monotonic()
@@ -268,9 +238,9 @@ class HttpServer:
         """Make the answer to what a connection has asked, and begin to send it."""
         request, is_last, method = connection.asked
         if request is None:
-            self._tell(connection, _plain("400 Bad Request"), is_last=True)
+            self._tell(connection, plain("400 Bad Request"), is_last=True)
         elif method not in ("GET", "HEAD"):
-            self._tell(connection, _plain("405 Method Not Allowed"), is_last=True)
+            self._tell(connection, plain("405 Method Not Allowed"), is_last=True)
         else:
             self._tell(connection, self._made(request), is_last=is_last, head_only=method == "HEAD")
 
@@ -279,15 +249,10 @@ class HttpServer:
             return self._answer(request)
         except Exception:
             _log.exception("a request for metrics failed")
-            return _plain("500 Internal Server Error")
+            return plain("500 Internal Server Error")
 
     def _tell(self, connection: _Connection, answer: Answer, *, is_last: bool, head_only: bool = False) -> None:
-        fields = [*answer.headers, ("Content-Length", str(len(answer.body)))]
-        if is_last:
-            fields.append(("Connection", "close"))
-        lines = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in fields)]
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-        connection.to_send = memoryview(head if head_only else head + answer.body)
+        connection.to_send = memoryview(text_of(answer, is_last=is_last, head_only=head_only))
         connection.is_last = is_last
         self._begin(connection, REQUEST_S)
         self._await(connection, selectors.EVENT_WRITE)
@@ -318,20 +283,3 @@ class HttpServer:
         else:
             self._selector.modify(connection.socket, events)
         connection.awaited = events
-
-
-def _plain(status: str) -> Answer:
-    return Answer(status, (("Content-Type", "text/plain; charset=utf-8"),), f"{status}\n".encode())
-
-
-def _parsed(head: bytes) -> _Asked:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        return _NOTHING
-    method, target, version = words
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    path, _, query = target.partition("?")
-    wish = headers.get("connection", "").lower()
-    is_last = wish == "close" or (version == "HTTP/1.0" and wish != "keep-alive")
-    return _Asked(Request(path, query, headers), is_last, method)

@@ -22,7 +22,8 @@ from prometheus_client.registry import Collector
 
 from turnout_server.config import format_address, parse_address
 from turnout_server.instruments.families import Buckets, Family, Kind, Readable
-from turnout_server.telemetry.http import Answer, HttpServer, Request
+from turnout_server.telemetry.http import HttpServer
+from turnout_server.telemetry.http_text import Answer, Request
 from turnout_server.vocabulary.errors import ConfigurationError
 
 _BACKLOG = 16
