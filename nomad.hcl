@@ -128,7 +128,7 @@ job "turnout" {
           "--routes", "/local/routes.yaml",
           "--listen", "0.0.0.0:8001",
           "--metrics", "0.0.0.0:9464",
-          "--grace", "20",
+          "--grace", "5",
         ]
         cap_drop = ["all"]
       }
@@ -175,7 +175,8 @@ job "turnout" {
       }
 
       # Out of the catalogue, then five seconds for callers to notice, then SIGTERM, then --grace seconds to finish calls.
-      # Nomad's clients cap kill_timeout at max_kill_timeout, 30 seconds by default, so --grace stays below that.
+      # What is slow or stuck then has 25 seconds more. Nomad's clients cap kill_timeout at max_kill_timeout, 30 seconds by
+      # default: with a longer --grace both must grow, or the journal's last segment may be cut off.
       shutdown_delay = "5s"
       kill_signal    = "SIGTERM"
       kill_timeout   = "30s"

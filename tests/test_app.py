@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from turnout_server import app
 from turnout_server.app import _recording
 from turnout_server.config import Config, JournalConfig, StoreConfig
 from turnout_server.gateway.catalog import Catalog
+from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.reading import query as ask
+from turnout_server.vocabulary.errors import StoreError
 
 
 async def test_records_are_counted_and_kept_where_a_journal_is_asked_for(tmp_path: Path) -> None:
@@ -67,6 +70,34 @@ async def test_a_port_is_bound_when_the_names_of_the_store_are_known(
     with pytest.raises(OSError, match="enough seen"):
         await app.serve(Config(store=StoreConfig(path=str(tmp_path))), lambda started: None, asyncio.Event())
     assert "price" in bound
+
+
+async def test_a_gateway_is_stopped_while_its_first_look_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, stop, go_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slowly(reconciler: Reconciler) -> None:
+        loop.call_soon_threadsafe(looking.set)
+        go_on.wait(30)
+
+    monkeypatch.setattr(Reconciler, "_take_look", slowly)
+    make_store(tmp_path)
+    serving = asyncio.create_task(app.serve(Config(store=StoreConfig(path=str(tmp_path))), never, stop))
+    await looking.wait()
+    stop.set()
+    await serving
+    go_on.set()
+
+
+async def test_a_store_that_cannot_be_read_at_first_ends_the_process(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        await app.serve(Config(store=StoreConfig(path=str(tmp_path / "none"))), never, asyncio.Event())
+
+
+def never(started: app.Started) -> None:
+    raise AssertionError
 
 
 async def test_a_task_that_ends_by_an_error_shows_and_is_begun_again() -> None:

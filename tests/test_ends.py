@@ -13,6 +13,10 @@ from structlog.testing import capture_logs
 from tests.e2e.conftest import environment
 from turnout_server import ends
 from turnout_server.ends import STUCK_CODE, Departure, Pool
+from turnout_server.gateway import shadow
+from turnout_server.journal import journal
+from turnout_server.telemetry import logs, otlp, prometheus
+from turnout_server.transport import engine
 
 PATIENCE_S = 30
 
@@ -66,6 +70,30 @@ def test_a_departure_leaves_with_a_code_and_says_what_was_still_running() -> Non
         departure.over()
     assert (codes, len(flushed)) == ([STUCK_CODE], 1)
     assert logged[0]["event"] == "the process does not end; it leaves all the same"
+
+
+def test_what_nobody_misses_is_left_behind_without_an_error() -> None:
+    go = threading.Event()
+    with pytest.MonkeyPatch.context() as patched, capture_logs():
+        patched.setattr(ends, "PATIENCE_S", 0.0)
+        loads, runs = Pool(1, "loader", loses_nothing=True), Pool(1, "worker")
+        for pool in (loads, runs):
+            pool.submit(go.wait, PATIENCE_S)
+            pool.shutdown()
+    try:
+        assert ends.code_for(loads._crew) == 0
+        assert ends.code_for([*loads._crew, *runs._crew]) == STUCK_CODE
+    finally:
+        go.set()
+
+
+def test_whoever_is_waited_for_at_the_end_has_the_time() -> None:
+    """They wait one after the other: `app.serve` lets go of them in this order."""
+    answers = engine._ANSWERS_S + 2 * engine._IN_TRANSIT_S
+    comparing, keeping = shadow.PATIENCE_S, journal.CLOSE_S + journal.LAST_STORE_S
+    loads, unloads, pools = ends.PATIENCE_S, ends.PATIENCE_S, 3 * ends.PATIENCE_S
+    telling = prometheus._PATIENCE_S + otlp.CLOSING_S + otlp._ABORTING_S + logs.CLOSING_S
+    assert answers + comparing + keeping + loads + unloads + pools + telling <= ends.LEAVING_S
 
 
 def test_a_departure_that_is_over_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from turnout_server.cli.health import health
 from turnout_server.cli.serve import serve
+from turnout_server.ends import LEAVING_S
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -245,7 +246,7 @@ def test_the_jobs_route_table_is_the_one_that_its_template_writes(task: Any) -> 
 
 def test_the_job_gives_calls_their_grace_period(task: Any) -> None:
     (config,) = task["config"]
-    assert options(serve, config["args"][1:])["grace"] < seconds(task["kill_timeout"])
+    assert options(serve, config["args"][1:])["grace"] + LEAVING_S <= seconds(task["kill_timeout"])
     assert seconds(task["kill_timeout"]) <= 30, "Nomad's clients allow no more by default"
 
 

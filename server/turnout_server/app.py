@@ -153,7 +153,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
         # does not exist because nobody has looked yet.
-        await reconciler.look()
+        await _first_of(reconciler.first_look(), stop.wait())
+        if stop.is_set():
+            return
         if config.outdated:
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
@@ -195,8 +197,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
 def run(config: Config, started: Callable[[Started], None]) -> None:
     """Serve until SIGTERM or SIGINT; a second one does not wait for calls in progress.
 
-    Where a thread is stuck then, the process is left hard, with `ends.STUCK_CODE`: as soon as all else has ended, and
-    not later than `ends.LEAVING_S` after the grace period.
+    Where a thread is stuck then, the process is left hard: as soon as all else has ended, and not later than
+    `ends.LEAVING_S` after the grace period. It exits with `ends.STUCK_CODE`, or with 0 where only loads and looks at
+    the store are left behind.
 
     Raises:
         TurnoutError: the gateway could not start; see `serve`.
@@ -220,7 +223,7 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
                 loop.call_soon_threadsafe(on_signal)
 
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ends.Pool(_MOST_LOOKING, "asyncio"))
+        loop.set_default_executor(ends.Pool(_MOST_LOOKING, "asyncio", loses_nothing=True))
         with ends.heeding(told, (signal.SIGTERM, signal.SIGINT)):
             await serve(config, started, stop)
 
@@ -231,8 +234,8 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
         if ends.left_behind():  # what went wrong is said first
             departure.begin(ends.PATIENCE_S)
         raise
-    if ends.left_behind():
-        os._exit(ends.STUCK_CODE)
+    if left := ends.left_behind():
+        os._exit(ends.code_for(left))
     departure.over()
 
 
@@ -355,9 +358,12 @@ async def kept_going(
 
 
 async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them is done, and raise what it raised; end the others."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()

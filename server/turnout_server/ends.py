@@ -13,37 +13,59 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from weakref import WeakSet
 
 import structlog
 
 _log = structlog.get_logger("turnout.ends")
 
 STUCK_CODE = 70
-"""What the process exits with where something had to be left behind; sysexits.h calls it EX_SOFTWARE."""
+"""What the process exits with where something had to be left behind that somebody may miss; sysexits.h calls it
+EX_SOFTWARE."""
 PATIENCE_S = 1.0
 """How long each is waited for at the end, in seconds: loads, unloads, and a pool's threads."""
-LEAVING_S = 9.5
-"""How long after the grace period the process is gone, whatever it is at, in seconds: answers that are still being read
-have 5, telemetry 4."""
+LEAVING_S = 25.0
+"""How long after the grace period the process is gone, whatever it is at, in seconds.
+
+One after the other answers that are still being read have 5, comparing shadows 2, the journal 6, loads and unloads 3,
+runs 1, telemetry 6 and looks at the store 1. A test adds them up.
+"""
 _HARDER_S = 2.0
 """How much later it goes without a word, should Python's own lock not be had."""
+_losing_nothing: WeakSet[threading.Thread] = WeakSet()
 _OURS = f"{os.sep}turnout_server{os.sep}"
 
 
 class Pool(ThreadPoolExecutor):
     """An executor whose threads are left behind at the end where they are stuck."""
 
-    def __init__(self, most: int, name: str, initializer: Callable[[], None] = lambda: None) -> None:
-        """Make one of *most* threads, each of which calls *initializer* first."""
+    def __init__(
+        self,
+        most: int,
+        name: str,
+        initializer: Callable[[], None] = lambda: None,
+        *,
+        loses_nothing: bool = False,
+    ) -> None:
+        """Make one of *most* threads, each of which calls *initializer* first.
+
+        Args:
+            most: how many threads.
+            name: what theirs begin with.
+            initializer: called by each of them.
+            loses_nothing: nobody misses what one of them is at when the process ends.
+        """
         self._crew: list[threading.Thread] = []
 
         def begin() -> None:
             self._crew.append(threading.current_thread())
+            if loses_nothing:
+                _losing_nothing.add(threading.current_thread())
             initializer()
 
         super().__init__(most, name, begin)
@@ -70,6 +92,11 @@ def what_threads_do(threads: list[threading.Thread]) -> list[str]:
 def left_behind() -> list[threading.Thread]:
     """Return the threads, apart from this one, that Python would wait for before it leaves."""
     return [each for each in threading.enumerate() if not each.daemon and each is not threading.current_thread()]
+
+
+def code_for(left: Iterable[threading.Thread]) -> int:
+    """Return what the process exits with where it leaves those behind: 0 where nothing is lost by that."""
+    return 0 if all(each in _losing_nothing for each in left) else STUCK_CODE
 
 
 class Departure:

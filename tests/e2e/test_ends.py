@@ -59,7 +59,7 @@ def test_a_load_that_never_ends_does_not_keep_the_process(
     gateway = start_gateway(store, "--set", "store.poll_s=0.1", env={"PYTHONPATH": paths})
     add_version_9(store)
     eventually(lambda: 'version="9"' in state_of(gateway))
-    assert gateway.terminate(IN_TIME_S) == STUCK_CODE
+    assert gateway.terminate(IN_TIME_S) == 0, "nobody misses it"
     (said,) = events(gateway, "versions do not end loading or unloading")
     assert said["versions"] == ["price version 9"]
     (left,) = events(gateway, "what does not end is left behind")

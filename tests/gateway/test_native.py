@@ -245,6 +245,22 @@ async def test_a_model_that_fails_is_logged_with_its_callers_trace(tmp_path: Pat
     )
 
 
+async def test_what_a_model_said_is_logged_with_whose_calls_failed_meanwhile(tmp_path: Path) -> None:
+    """So that two models that say the same are no repetition of each other."""
+    plane, driver = native(World(tmp_path / "store"))
+    problem = Problem(METHOD, "MODEL_FAILED", "node x", None)
+    other = alike("MODEL_FAILED")
+    decision = DECISION._replace(model="rank", version=7)
+    other = other._replace(requests=other.requests._replace(decision=decision))
+    said = []
+    for ended in ([alike("MODEL_FAILED"), alike()], [other], [other, alike("MODEL_FAILED"), other], [alike()]):
+        plane.next = Ended(ended, [], [problem], None)
+        with capture_logs() as logs:
+            driver.catch_up()
+        said.append(logs[0]["failing"])
+    assert said == [["price version 3"], ["rank version 7"], ["price version 3", "rank version 7"], []]
+
+
 async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:
     """On the event loop's thread as on another, where metrics are scraped."""
     world = World(tmp_path / "store")

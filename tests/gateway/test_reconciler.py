@@ -334,6 +334,35 @@ async def test_a_look_that_never_ends_is_an_error_that_shows(world: World, monke
     assert await world.version(unit="u") == 2
 
 
+async def test_the_first_look_takes_as_long_as_it_takes_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish("price", "champion")
+    said, go_on = asyncio.Event(), threading.Event()
+    take = world.reconciler._take_look
+
+    def slowly() -> reconciler_module.Look:
+        assert go_on.wait(30)
+        return take()
+
+    class Log:
+        def warning(self, event: str, **fields: object) -> None:
+            said.set()
+
+        def info(self, event: str, **fields: object) -> None:
+            pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.reconciler, "_take_look", slowly)
+        patched.setattr(reconciler_module, "LOOK_S", 0.01)
+        patched.setattr(reconciler_module, "_log", Log())
+        looking = asyncio.create_task(world.reconciler.first_look())
+        await said.wait()
+        go_on.set()
+        await looking
+    assert "price" in world.names.models
+
+
 async def test_a_caller_who_gives_up_does_not_make_two_look_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +11,7 @@ import pytest
 
 from turnout_server.store.blobs import Blob
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.patience import Patience
+from turnout_server.store.patience import KEEP_S, Patience
 from turnout_server.store.snapshot import Watcher
 from turnout_server.vocabulary.errors import StoreError
 
@@ -69,10 +70,82 @@ def test_others_are_read_meanwhile_and_it_is_too_once_the_disk_answers() -> None
     answered = threading.Event()
     while not answered.is_set():
         try:
-            assert patience.do("a", lambda: 3) == 3
+            assert patience.do("a", lambda: 3) == "late"
             answered.set()
         except StoreError:
             continue
+    assert patience.do("a", lambda: 3) == 3
+
+
+def late(patience: Patience, work: Callable[[], object]) -> None:
+    """Have *work* done under the name `a`, too late for who has asked."""
+    go = threading.Event()
+
+    def slowly() -> object:
+        assert go.wait(PATIENCE_S)
+        return work()
+
+    patience._within_s = 0.01
+    with pytest.raises(StoreError):
+        patience.do("a", slowly)
+    patience._within_s = PATIENCE_S
+    go.set()
+    while patience._stuck:
+        pass
+
+
+def test_what_comes_late_is_kept_for_the_next_who_asks_for_the_same() -> None:
+    patience = Patience()
+    late(patience, lambda: "late")
+    assert patience.do("a", lambda: "other", ("list", "a")) == "other"
+    assert [patience.do("a", lambda: "new") for _ in range(2)] == ["late", "new"]
+
+
+def test_an_error_that_comes_late_is_told_too() -> None:
+    patience = Patience()
+    late(patience, {}.popitem)
+    with pytest.raises(KeyError):
+        patience.do("a", lambda: "new")
+    assert patience.do("a", lambda: "new") == "new"
+
+
+def test_what_came_long_ago_is_read_anew() -> None:
+    now = [0.0]
+    patience = Patience(clock=lambda: now[0])
+    late(patience, lambda: "late")
+    now[0] = KEEP_S
+    assert patience.do("a", lambda: "new") == "new"
+
+
+def test_each_who_waits_for_the_same_counts() -> None:
+    """And one of them who is done says nothing of the others."""
+    patience, disks = Patience(within_s=0.05, most_stuck=2), [Disk(), Disk()]
+    both = threading.Barrier(2)
+
+    def ask(disk: Disk) -> None:
+        def hang() -> str:
+            both.wait(PATIENCE_S)
+            return disk.hang()
+
+        with pytest.raises(StoreError, match="has not answered"):
+            patience.do("a", hang)
+
+    threads = [threading.Thread(target=ask, args=[disk]) for disk in disks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    patience._within_s = PATIENCE_S
+    with pytest.raises(StoreError, match="does not answer"):
+        patience.do("b", lambda: 1)
+    disks[0].go.set()
+    while len(patience._stuck) > 1:
+        pass
+    assert patience.do("b", lambda: 1) == 1
+    assert patience.do("a", lambda: 1) == "late"
+    with pytest.raises(StoreError, match="does not answer"):
+        patience.do("a", lambda: 1)
+    disks[1].go.set()
 
 
 def test_threads_that_hang_are_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from turnout_server.telemetry import http
-from turnout_server.telemetry.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, Answer, HttpServer, Request
+from turnout_server.telemetry.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, HttpServer
+from turnout_server.telemetry.http_text import Answer, Request
 
 PATIENCE_S = 30
 GET = b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -157,3 +159,92 @@ def test_a_process_without_files_lets_nobody_in_and_goes_on(monkeypatch: pytest.
         assert read_answer(client)[1] == b"/metrics a=b"
     server.stop()
     thread.join(PATIENCE_S)
+
+
+def serving(listener: socket.socket, light: tuple[str, ...] = ()) -> Iterator[HttpServer]:
+    server = HttpServer(listener, answer, light)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("said", [b"x" * MOST_REQUEST_BYTES, GET, b"GET /light HTTP/1.1\r\n\r\n", b"GET /met"])
+def test_who_is_gone_before_the_answer_takes_nobody_along(said: bytes) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    place = listener.getsockname()
+    with connect(place) as rude:
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        rude.sendall(said)
+    # It was reset before anybody has let it in: what it said is read all the same, and no answer can be sent.
+    with contextlib.contextmanager(serving)(listener, ("/light",)), connect(place) as client:
+        client.sendall(GET)
+        assert read_answer(client)[1] == b"/metrics a=b"
+
+
+def test_what_one_connection_raises_ends_that_one_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(socket.socket):
+        def recv(self, *given: int) -> bytes:
+            came = super().recv(*given)
+            if b"odd" in came:
+                raise RuntimeError("odd")
+            return came
+
+    class Listener(socket.socket):
+        def accept(self) -> tuple[socket.socket, object]:
+            taken, place = super().accept()
+            return Odd(fileno=taken.detach()), place
+
+    listener = Listener()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    place = listener.getsockname()
+    with contextlib.contextmanager(serving)(listener), connect(place) as odd, connect(place) as client:
+        odd.sendall(b"odd")
+        assert odd.recv(1) == b""
+        client.sendall(GET)
+        assert read_answer(client)[1] == b"/metrics a=b"
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\n\r\n"
+
+
+@pytest.fixture
+def resting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """A server that has made an answer, and rests for ever."""
+    monkeypatch.setattr(http, "REST", 1e9)
+    listener = socket.create_server(("127.0.0.1", 0))
+    place = listener.getsockname()
+    with contextlib.contextmanager(serving)(listener, ("/healthz",)), connect(place) as scraper:
+        scraper.sendall(GET)
+        read_answer(scraper)
+        yield place
+
+
+def is_told_nothing(client: socket.socket) -> bool:
+    client.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    return True
+
+
+def test_a_light_answer_waits_for_no_rest(resting: tuple[str, int]) -> None:
+    with connect(resting) as other, connect(resting) as probe:
+        other.sendall(GET)
+        probe.sendall(HEALTH)
+        assert read_answer(probe)[1] == b"/healthz "
+        assert is_told_nothing(other)
+
+
+def test_who_asks_for_light_answers_without_end_waits_like_others(
+    monkeypatch: pytest.MonkeyPatch, resting: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(http, "LIGHT_EVERY_S", 1e9)
+    with connect(resting) as greedy, connect(resting) as probe:
+        greedy.sendall(HEALTH * 500)
+        assert read_answer(greedy)[1] == b"/healthz "
+        probe.sendall(HEALTH)
+        assert read_answer(probe)[1] == b"/healthz "
+        assert is_told_nothing(greedy)

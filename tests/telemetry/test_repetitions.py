@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+import pytest
 import structlog
 
 from turnout_server.telemetry.logs import logging_to_stderr
@@ -21,8 +22,9 @@ class Clock:
         return self.now
 
 
-def record(level: int = logging.ERROR, **fields: Any) -> logging.LogRecord:
-    return logging.LogRecord("t", level, "", 0, {"event": "call failed", **fields}, (), None)  # type: ignore[arg-type]
+def record(level: int = logging.ERROR, logger: str = "t", **fields: Any) -> logging.LogRecord:
+    event = {"event": "call failed", **fields}
+    return logging.LogRecord(logger, level, "", 0, event, (), None)  # type: ignore[arg-type]
 
 
 def failed(model: str, version: int) -> ModelFailedError:
@@ -38,8 +40,8 @@ def test_the_first_is_shown_and_the_others_are_counted() -> None:
     shown = [seldom.filter(record(trace_id=str(number), model="a")) for number in range(100)]
     assert (shown.count(True), seldom.left_out, seldom.due()) == (1, 99, [])
     clock.now = EVERY_S
-    ((logger, event, count, fields),) = seldom.due()
-    assert (logger, event, count, fields["model"]) == ("t", "call failed", 99, "a")
+    ((logger, level, event, count, fields),) = seldom.due()
+    assert (logger, level, event, count, fields["model"]) == ("t", logging.ERROR, "call failed", 99, "a")
     assert seldom.filter(record(model="a"))
 
 
@@ -75,10 +77,36 @@ def test_what_an_error_says_makes_no_other_of_it_unless_it_is_ours() -> None:
 
 
 def test_different_ones_are_bounded() -> None:
-    seldom = Repetitions(Clock(), most_kinds=10)
+    seldom = Repetitions(Clock(), most_kinds=160)
     shown = [seldom.filter(record(path=str(number))) for number in range(1000)]
     assert shown.count(True) == 11
-    assert sum(one.times for one in seldom.due(all_of_them=True)) == 989
+    (others,) = seldom.due(all_of_them=True)
+    assert (others.event, others.times) == ("call failed", 989)
+    assert seldom.filter(record(path="2"))
+
+
+def test_all_events_together_are_bounded() -> None:
+    seldom = Repetitions(Clock(), most_kinds=160)
+    shown = [seldom.filter(record(event=str(number), logger=str(number))) for number in range(1000)]
+    assert shown.count(True) == 161
+    assert sum(one.times for one in seldom.due(all_of_them=True)) == 839
+
+
+def test_a_flood_hides_nothing_new_of_others() -> None:
+    seldom = Repetitions(Clock(), most_kinds=160)
+    for number in range(1000):
+        seldom.filter(record(path=str(number)))
+    assert seldom.filter(record(event="something else"))
+    for number in range(1000):
+        seldom.filter(record(event=str(number)))
+    assert seldom.filter(record(event="of another", logger="u"))
+
+
+def test_what_was_a_warning_and_an_error_is_counted_as_an_error() -> None:
+    seldom = Repetitions(Clock(), most_kinds=16)
+    for number, level in enumerate((logging.WARNING, logging.WARNING, logging.ERROR, logging.WARNING)):
+        seldom.filter(record(level, path=str(number)))
+    assert [one.level for one in seldom.due(all_of_them=True)] == [logging.ERROR]
 
 
 def test_what_is_no_warning_is_always_shown() -> None:
@@ -107,3 +135,16 @@ def test_the_log_has_one_traceback_and_a_count() -> None:
         499,
         "a.B/C",
     )
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_who_is_shown_an_event_is_shown_its_count(level: str) -> None:
+    log = io.StringIO()
+    with logging_to_stderr(level, "json", log):  # type: ignore[arg-type]
+        for _ in range(3):
+            structlog.get_logger("t").error("lost")
+            structlog.get_logger("t").warning("slow")
+    counts = [json.loads(line) for line in log.getvalue().splitlines() if "logged again" in line]
+    shown = [("error", "lost", 2), ("warning", "slow", 2)][: 1 if level == "error" else 2]
+    assert [(one["level"], one["what"], one["count"]) for one in counts] == shown
+    assert not [key for one in counts for key in one if key[0] == "_"]

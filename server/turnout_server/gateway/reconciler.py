@@ -135,6 +135,19 @@ class Reconciler:
             raise StoreError(f"a look at the store has taken more than {LOOK_S:g} s and is still under way")
         task.result()
 
+    async def first_look(self) -> None:
+        """Look at the store for as long as it takes: a gateway that has none yet has nothing to go on serving.
+
+        That it has not ended yet is logged again and again.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        task, began = asyncio.ensure_future(self._look_and_act()), time.monotonic()
+        while not (await asyncio.wait([task], timeout=LOOK_S))[0]:
+            _log.warning("the store is still being looked at", for_s=round(time.monotonic() - began))
+        task.result()
+
     async def _look_and_act(self) -> None:
         async with self._looking:
             look = await asyncio.to_thread(self._timed_look)

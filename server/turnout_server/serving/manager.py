@@ -65,7 +65,7 @@ class Manager(Generic[S]):
         self._failed: set[VersionKey] = set()
         self._aspired: frozenset[VersionKey] = frozenset()
         self._in_use: frozenset[VersionKey] = frozenset()
-        self._executor = executor or Pool(loaders + 1, "loader", _lower_priority)
+        self._executor = executor or Pool(loaders + 1, "loader", _lower_priority, loses_nothing=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()

@@ -1,9 +1,14 @@
-"""Reading a disk that may hang: in threads of its own, which are waited for so long only, and left behind then."""
+"""Reading a disk that may hang: in threads of its own, which are waited for so long only, and left behind then.
+
+What a slow disk brings after that is kept for a while for whoever asks for the same again: one that always takes longer
+than somebody waits is read all the same.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -16,44 +21,77 @@ READ_S = 5.0
 """How long a small read may take, in seconds."""
 MOST_STUCK = 8
 """How many threads may be stuck at once; while they are, nothing else that needs one is read."""
+KEEP_S = 60.0
+"""How long what came too late is kept for the next who asks, in seconds: a look may wait for many others first."""
 
 
 class _Task:
     """Something to be done, and what came of it."""
 
-    __slots__ = ("done", "error", "result", "what", "work")
+    __slots__ = ("done", "ended", "error", "key", "result", "work")
 
-    def __init__(self, what: Hashable, work: Callable[[], Any]) -> None:
-        self.what = what
-        self.work = work
+    def __init__(self, key: Hashable, work: Callable[[], Any]) -> None:
+        self.key = key
+        self.work: Callable[[], Any] | None = work
+        self.ended = 0.0
         self.done = threading.Event()
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def perform(self) -> None:
+        assert self.work is not None
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        self.work = None  # what it holds is not kept
+
+    def outcome(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
 
 
 class Patience:
     """Threads that wait for a disk in the place of others. Any thread."""
 
-    def __init__(self, within_s: float = READ_S, most_stuck: int = MOST_STUCK) -> None:
+    def __init__(
+        self,
+        within_s: float = READ_S,
+        most_stuck: int = MOST_STUCK,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Make one that has no thread yet."""
         self._within_s = within_s
         self._most_stuck = most_stuck
         self._lock = threading.Lock()
         self._free: list[queue.SimpleQueue[_Task]] = []
-        self._stuck: set[Hashable] = set()
+        self._clock = clock
+        self._stuck: set[_Task] = set()
+        self._late: dict[Hashable, _Task] = {}
 
-    def do(self, what: Hashable, work: Callable[[], T]) -> T:
-        """Return what *work* returns, or raise what it raises.
+    def do(self, what: str, work: Callable[[], T], key: Hashable = None) -> T:
+        """Return what *work* returns, or raise what it raises; or what it did when it took too long the last time.
+
+        Args:
+            what: what is read, for people.
+            work: reads it.
+            key: by which the same work is known again; *what* itself unless given.
 
         Raises:
             StoreError: it took too long; or the same is still being waited for, or too much else, since an earlier
-                time. What it returns later is lost.
+                time. What it returns within `KEEP_S` after that, the next one gets who asks for it.
         """
+        task = _Task(what if key is None else key, work)
         with self._lock:
-            if what in self._stuck or len(self._stuck) >= self._most_stuck:
+            late = self._late_one(task.key)
+            is_awaited = any(one.key == task.key for one in self._stuck)
+            if late is None and (is_awaited or len(self._stuck) >= self._most_stuck):
                 raise StoreError(f"cannot read {what}: the disk does not answer")
-            hands = self._free.pop() if self._free else None
-        task = _Task(what, work)
+            hands = self._free.pop() if self._free and late is None else None
+        if late is not None:
+            known: T = late.outcome()
+            return known
         if hands is None:
             hands = queue.SimpleQueue()
             threading.Thread(target=self._help, args=[hands], name="disk", daemon=True).start()
@@ -61,25 +99,29 @@ class Patience:
         if not task.done.wait(self._within_s):
             with self._lock:
                 if not task.done.is_set():
-                    self._stuck.add(what)
+                    self._stuck.add(task)
                     raise StoreError(f"cannot read {what}: the disk has not answered for {self._within_s:g} s")
-        if task.error is not None:
-            raise task.error
-        result: T = task.result
+        result: T = task.outcome()
         return result
+
+    def _late_one(self, key: Hashable) -> _Task | None:
+        """Return what came too late for who has asked, if that is not too long ago."""
+        oldest = self._clock() - KEEP_S
+        self._late = {key: one for key, one in self._late.items() if one.ended > oldest}
+        return self._late.pop(key, None)
 
     def _help(self, hands: queue.SimpleQueue[_Task]) -> None:
         while True:
             task = hands.get()
-            try:
-                task.result = task.work()
-            except BaseException as error:
-                task.error = error
+            task.perform()
             with self._lock:
-                self._stuck.discard(task.what)
+                if task in self._stuck:
+                    self._stuck.remove(task)
+                    task.ended = self._clock()
+                    self._late[task.key] = task
                 self._free.append(hands)
                 task.done.set()
-            del task  # what it holds is not kept until the next one
+            del task  # what it brought is not kept until the next one
 
 
 class PatientBlobs:
@@ -96,8 +138,8 @@ class PatientBlobs:
 
     def get(self, key: str) -> Blob | None:
         """Return the blob under *key* whole, None where there is none."""
-        return self._patience.do(key, lambda: self._blobs.get(key))
+        return self._patience.do(key, lambda: self._blobs.get(key), ("get", key))
 
     def list(self, folder: str, marker: str = "") -> tuple[Entry, ...] | None:
         """Return what is directly in *folder*."""
-        return self._patience.do(folder, lambda: self._blobs.list(folder, marker))
+        return self._patience.do(folder, lambda: self._blobs.list(folder, marker), ("list", folder, marker))

@@ -129,7 +129,8 @@ class Watcher:
     def _look_at(self, stamp: Stamp, before: _Known | None) -> _Known:
         """Look at one model; that its files hang is a problem of its own."""
         try:
-            return self._patience.do(f"{MODELS}/{stamp.name}", lambda: _look(self._blobs, stamp, before))
+            what = f"{MODELS}/{stamp.name}"
+            return self._patience.do(what, lambda: _look(self._blobs, stamp, before), ("look", what))
         except StoreError as error:
             return _unreadable(stamp, error)
 

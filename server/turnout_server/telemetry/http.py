@@ -2,7 +2,7 @@
 
 One thread has all connections, and of those there are `MOST_CONNECTIONS`: who comes beyond takes the place of whoever
 has been idle, or slow, the longest. So nobody can take the process's files or threads by scraping, and nobody can keep
-others from it for long.
+others from it for long. And nothing that one of them does ends the others' connections, or the thread.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import NamedTuple
 
 import structlog
+
+from turnout_server.telemetry.http_text import NOTHING, Answer, Asked, Request, parsed, plain, text_of
 
 _log = structlog.get_logger("turnout.metrics")
 
 MOST_CONNECTIONS = 16
-"""How many there are at once: so many files more than without, and one for each of listening, waking and waiting."""
+"""How many clients there are at once. Each takes a file of the process, and the server itself takes four more."""
 MOST_REQUEST_BYTES = 16 * 1024
 """How long a request's head may be."""
 REQUEST_S = 10.0
@@ -29,27 +30,11 @@ IDLE_S = 120.0
 """How long a connection is kept for the next request, in seconds."""
 REST = 3.0
 """How many times as long as making an answer took the next one waits: they take a quarter of a core at most."""
+LIGHT_EVERY_S = 0.05
+"""How often one connection gets a light answer at once, in seconds; asked sooner, it waits among the others."""
 _CHUNK_BYTES = 64 * 1024
 _BREATH_S = 0.5
 """How long nobody is let in where the process has no file left."""
-
-
-class Request(NamedTuple):
-    """What somebody asks for."""
-
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    """By lower-case names."""
-
-
-class Answer(NamedTuple):
-    """What they get."""
-
-    status: str
-    """Such as `200 OK`."""
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
 
 
 Answerer = Callable[[Request], Answer]
@@ -62,8 +47,12 @@ class _Connection:
         self.socket = sock
         self.received = bytearray()
         self.to_send = memoryview(b"")
+        self.asked: Asked = NOTHING
+        """Its last complete request."""
         self.is_waiting = False
         """Whether it has asked, and waits for the answer to be made."""
+        self.light_from = now
+        """When it may have the next light answer at once."""
         self.is_idle = False
         self.is_last = False
         """Whether it is to be closed when all is sent."""
@@ -77,16 +66,19 @@ class _Connection:
 class HttpServer:
     """Serves from the thread that calls `run`."""
 
-    def __init__(self, listener: socket.socket, answer: Answerer) -> None:
+    def __init__(self, listener: socket.socket, answer: Answerer, light: Collection[str] = ()) -> None:
         """Serve on *listener*, which is this object's from now on.
 
         Args:
             listener: listens already.
             answer: makes the answers; what it raises becomes a 500.
+            light: the paths whose answers cost next to nothing. They wait for no other's answer, apart from one that
+                is just being made, and for no rest: who asks whether the process lives may ask for a second only.
         """
         listener.setblocking(False)
         self._listener = listener
         self._answer = answer
+        self._light = frozenset(light)
         self._waker, self._woken = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
@@ -156,16 +148,24 @@ class HttpServer:
             self._close(min(self._connections.values(), key=lambda one: (not one.is_idle, one.since)))
         sock.setblocking(False)
         self._connections[sock] = connection = _Connection(sock, now)
-        self._await(connection, selectors.EVENT_READ)
+        try:
+            self._await(connection, selectors.EVENT_READ)
+        except OSError:  # the kernel watches no more
+            self._close(connection)
 
     def _close(self, connection: _Connection) -> None:
+        """Let go of a connection; of one that is gone already, nothing is left to do."""
+        if self._connections.pop(connection.socket, None) is None:
+            return
         if connection.is_waiting:
+            connection.is_waiting = False
             self._waiting.remove(connection)
-        del self._connections[connection.socket]
+        connection.to_send = memoryview(b"")  # who has called this may be about to send more
         self._await(connection, 0)
         connection.socket.close()
 
     def _serve(self, connection: _Connection, events: int) -> None:
+        """Go on with a connection; whatever that raises ends this one only."""
         try:
             if events & selectors.EVENT_READ and not self._receive(connection):
                 self._close(connection)
@@ -175,6 +175,9 @@ class HttpServer:
         except BlockingIOError:
             pass
         except OSError:
+            self._close(connection)
+        except Exception:
+            _log.exception("a reader of metrics is hung up on")
             self._close(connection)
 
     def _receive(self, connection: _Connection) -> bool:
@@ -191,14 +194,27 @@ class HttpServer:
 
     def _look(self, connection: _Connection) -> None:
         """See whether a request is complete."""
-        if b"\r\n\r\n" in connection.received:
+        head, end, rest = bytes(connection.received).partition(b"\r\n\r\n")
+        if end:
+            connection.received = bytearray(rest)
+            connection.asked = parsed(head)
+            if self._is_light(connection):
+                self._reply(connection)
+                return
             connection.is_waiting = True
             self._begin(connection, REQUEST_S)
             self._waiting.append(connection)
             self._await(connection, 0)  # so that nobody can send more while it waits
         elif len(connection.received) >= MOST_REQUEST_BYTES:
             connection.received.clear()
-            self._tell(connection, _plain("431 Request Header Fields Too Large"), is_last=True)
+            self._tell(connection, plain("431 Request Header Fields Too Large"), is_last=True)
+
+    def _is_light(self, connection: _Connection) -> bool:
+        request, now = connection.asked.request, time.monotonic()
+        if request is None or request.path not in self._light or now < connection.light_from:
+            return False
+        connection.light_from = now + LIGHT_EVERY_S
+        return True
 
     def _begin(self, connection: _Connection, within_s: float) -> None:
         connection.since = time.monotonic()
@@ -209,34 +225,34 @@ class HttpServer:
     def _make_next(self) -> None:
         connection = self._waiting.popleft()
         connection.is_waiting = False
-        head, _, rest = bytes(connection.received).partition(b"\r\n\r\n")
-        connection.received = bytearray(rest)
-        request, is_last, method = _parsed(head)
+        began = time.monotonic()
+        try:
+            self._reply(connection)
+        except Exception:
+            _log.exception("a reader of metrics is hung up on")
+            self._close(connection)
+        now = time.monotonic()
+        self._rests_until = now + REST * (now - began)
+
+    def _reply(self, connection: _Connection) -> None:
+        """Make the answer to what a connection has asked, and begin to send it."""
+        request, is_last, method = connection.asked
         if request is None:
-            self._tell(connection, _plain("400 Bad Request"), is_last=True)
+            self._tell(connection, plain("400 Bad Request"), is_last=True)
         elif method not in ("GET", "HEAD"):
-            self._tell(connection, _plain("405 Method Not Allowed"), is_last=True)
+            self._tell(connection, plain("405 Method Not Allowed"), is_last=True)
         else:
-            began = time.monotonic()
-            answer = self._made(request)
-            now = time.monotonic()
-            self._rests_until = now + REST * (now - began)
-            self._tell(connection, answer, is_last=is_last, head_only=method == "HEAD")
+            self._tell(connection, self._made(request), is_last=is_last, head_only=method == "HEAD")
 
     def _made(self, request: Request) -> Answer:
         try:
             return self._answer(request)
         except Exception:
             _log.exception("a request for metrics failed")
-            return _plain("500 Internal Server Error")
+            return plain("500 Internal Server Error")
 
     def _tell(self, connection: _Connection, answer: Answer, *, is_last: bool, head_only: bool = False) -> None:
-        fields = [*answer.headers, ("Content-Length", str(len(answer.body)))]
-        if is_last:
-            fields.append(("Connection", "close"))
-        lines = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in fields)]
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-        connection.to_send = memoryview(head if head_only else head + answer.body)
+        connection.to_send = memoryview(text_of(answer, is_last=is_last, head_only=head_only))
         connection.is_last = is_last
         self._begin(connection, REQUEST_S)
         self._await(connection, selectors.EVENT_WRITE)
@@ -267,21 +283,3 @@ class HttpServer:
         else:
             self._selector.modify(connection.socket, events)
         connection.awaited = events
-
-
-def _plain(status: str) -> Answer:
-    return Answer(status, (("Content-Type", "text/plain; charset=utf-8"),), f"{status}\n".encode())
-
-
-def _parsed(head: bytes) -> tuple[Request | None, bool, str]:
-    """Return the request, whether its sender wants no other, and its method; None for what is no request."""
-    first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        return None, True, ""
-    method, target, version = words
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    path, _, query = target.partition("?")
-    wish = headers.get("connection", "").lower()
-    is_last = wish == "close" or (version == "HTTP/1.0" and wish != "keep-alive")
-    return Request(path, query, headers), is_last, method

@@ -1,7 +1,7 @@
 """Writes log lines in a thread of its own: nobody who logs waits for who reads.
 
 What waits to be written is bounded. Where nobody reads, as with a full pipe, further lines are dropped and counted, and
-once it flows again the log says how many.
+once it flows again the log says how many. So are lines that cannot be written, as where the disk is full.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ LOOK_EVERY_S = 1.0
 """How often the thread looks at what else is to be said, in seconds, where nobody logs."""
 
 
+class UnwrittenError(Exception):
+    """Of what was to be written the last so many lines were not."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(f"{lines} lines cannot be written")
+        self.lines = lines
+
+
 class LogWriter:
     """A bounded queue of lines and the thread that empties it. Any thread."""
 
@@ -34,8 +42,9 @@ class LogWriter:
         """Start the thread.
 
         Args:
-            write: writes whole lines, and may wait for as long as it likes; what it raises is passed over.
-            on_idle: called by the thread whenever all is written, and once a second, with how many lines were dropped
+            write: writes whole lines, and may wait for as long as it likes. Where it raises, those that
+                `UnwrittenError` says are lost, and with any other error all.
+            on_idle: called by the thread whenever all is written, and once a second, with how many lines were lost
                 since the last time; what it logs is written next.
             most_lines: how many lines may wait.
             most_characters: how long they may be together.
@@ -52,6 +61,9 @@ class LogWriter:
         self._told = 0
         self.dropped = 0
         """How many lines were dropped until now."""
+        self.unwritten = 0
+        """How many could not be written."""
+        self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
@@ -94,7 +106,7 @@ class LogWriter:
                     self._changed.wait(LOOK_EVERY_S)
                 text = self._take()
             if text:
-                self._safely(lambda text=text: self._write(text))  # type: ignore[misc]
+                self._try_to_write(text)
             self._tell()
             with self._changed:
                 self._is_writing = False
@@ -109,12 +121,22 @@ class LogWriter:
         self._is_writing = bool(text)
         return text
 
-    def _tell(self) -> None:
-        with self._changed:
-            dropped, self._told = self.dropped - self._told, self.dropped
-        self._safely(lambda: self._on_idle(dropped))
+    def _try_to_write(self, text: str) -> None:
+        lost = 0
+        try:
+            self._write(text)
+        except UnwrittenError as error:
+            lost = error.lines
+        except Exception:  # where else should one say that the log cannot be written?
+            lost = text.count("\n")
+        self.unwritten += lost
+        self._is_failing = lost > 0
 
-    @staticmethod
-    def _safely(work: Callable[[], None]) -> None:
-        with contextlib.suppress(Exception):  # where else should one say that the log cannot be written?
-            work()
+    def _tell(self) -> None:
+        lost = 0
+        if not self._is_failing:  # else what says so would be lost as well
+            with self._changed:
+                known, self._told = self._told, self.dropped + self.unwritten
+                lost = self._told - known
+        with contextlib.suppress(Exception):
+            self._on_idle(lost)

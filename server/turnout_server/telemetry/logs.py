@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import stat
 import sys
 import time
@@ -16,12 +17,15 @@ from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from turnout_server.instruments.families import CAUSE, Family, counter
-from turnout_server.telemetry.log_writer import LogWriter
-from turnout_server.telemetry.repetitions import Repetitions
+from turnout_server.telemetry.log_writer import LogWriter, UnwrittenError
+from turnout_server.telemetry.repetitions import IS_COUNT, Repetitions
 
 _log = structlog.get_logger("turnout.logs")
 _STDERR = 2
-_LEFT_OUT = "Lines that the log does not have: too many waited for a reader, or they said the same as one before."
+_LEFT_OUT = (
+    "Lines that the log does not have: too many waited for a reader, they could not be written, "
+    "or they said the same as one before."
+)
 LIBRARY_SILENCE_S = 60.0
 """An OpenTelemetry logger that has spoken keeps still for this long."""
 CLOSING_S = 1.0
@@ -37,7 +41,8 @@ class LeftOut:
 
     def families(self) -> Iterable[Family]:
         """Return how many there were, by cause."""
-        points = [(("full",), self._writer.dropped), (("repeated",), self._repetitions.left_out)]
+        writer, repeated = self._writer, self._repetitions.left_out
+        points = [(("full",), writer.dropped), (("unwritten",), writer.unwritten), (("repeated",), repeated)]
         yield counter("turnout.log.lines_left_out", "{line}", _LEFT_OUT, (CAUSE,), points)
 
 
@@ -70,7 +75,7 @@ def logging_to_stderr(
     repetitions = Repetitions()
     with ExitStack() as stack:
         write, release = stack.enter_context(_writing(stream))
-        writer = LogWriter(write, lambda dropped: _catch_up(dropped, repetitions))
+        writer = LogWriter(write, lambda lost: _catch_up(lost, repetitions))
         stack.callback(lambda: release() if writer.close(CLOSING_S) else None)
         handler = _Queued(writer)
         handler.addFilter(_Seldom())
@@ -95,7 +100,7 @@ def _installed(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_marks, *renderers],
         )
     )
     root = logging.getLogger()
@@ -132,17 +137,24 @@ class _Queued(logging.Handler):
             self.handleError(record)
 
 
-def _catch_up(dropped: int, repetitions: Repetitions) -> None:
-    if dropped:
-        _log.warning("log lines were dropped, for nobody read them", count=dropped)
+def _catch_up(lost: int, repetitions: Repetitions) -> None:
+    if lost:
+        # However few levels are shown: it was those that are.
+        level = max(logging.WARNING, logging.getLogger().level)
+        _log.log(
+            level,
+            "log lines were dropped: nobody read them, or they could not be written",
+            count=lost,
+            **{IS_COUNT: True},
+        )
     _show(repetitions, all_of_them=False)
 
 
 def _show(repetitions: Repetitions, *, all_of_them: bool) -> None:
-    # At info, which is never left out itself, and by the logger whose it is.
+    # At the level and by the logger whose it is, so that who is shown the one is shown the other.
     for each in repetitions.due(all_of_them=all_of_them):
-        told = {**each.fields, "what": each.event, "count": each.times}
-        structlog.get_logger(each.logger).info("logged again", **told)
+        told = {**each.fields, "what": each.event, "count": each.times, IS_COUNT: True}
+        structlog.get_logger(each.logger).log(each.level, "logged again", **told)
 
 
 @contextmanager
@@ -185,9 +197,21 @@ def _write_text(stream: TextIO, text: str) -> None:
 
 
 def _write_bytes(descriptor: int, content: bytes) -> None:
+    """Write all of it, and wait for room where who started this process has made it a file that does not.
+
+    Raises:
+        UnwrittenError: it cannot be written.
+    """
     left = memoryview(content)
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
     while left:
-        left = left[os.write(descriptor, left) :]
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            room.poll()
+        except OSError as error:
+            raise UnwrittenError(bytes(left).count(b"\n")) from error
 
 
 def add_trace_ids(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -213,6 +237,11 @@ def _renderers(console: bool, stream: TextIO) -> list[Processor]:
         _lead_with_the_usual,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
+
+
+def _without_marks(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event.pop(IS_COUNT, None)
+    return event
 
 
 def _lead_with_the_usual(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -22,13 +22,15 @@ from prometheus_client.registry import Collector
 
 from turnout_server.config import format_address, parse_address
 from turnout_server.instruments.families import Buckets, Family, Kind, Readable
-from turnout_server.telemetry.http import Answer, HttpServer, Request
+from turnout_server.telemetry.http import HttpServer
+from turnout_server.telemetry.http_text import Answer, Request
 from turnout_server.vocabulary.errors import ConfigurationError
 
 _BACKLOG = 16
 """How many clients may wait to be let in."""
 _PATIENCE_S = 1.0
 """How long an answer that is being made is waited for at the end."""
+_HEALTH = "/healthz"
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
@@ -47,7 +49,7 @@ def serving_metrics(address: str, instruments: Readable, version: str = "") -> I
         problem = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise ConfigurationError(f"metrics: cannot listen on {address}: {problem}") from error
     port = listener.getsockname()[1]
-    server = HttpServer(listener, _answering(registry(instruments, version)))
+    server = HttpServer(listener, _answering(registry(instruments, version)), light=[_HEALTH])
     thread = threading.Thread(target=server.run, name="metrics", daemon=True)
     thread.start()
     try:
@@ -117,7 +119,7 @@ def _answering(metrics: CollectorRegistry) -> Callable[[Request], Answer]:
         match request.path:
             case "/metrics":
                 return _asked(scrape, request)
-            case "/healthz":
+            case _ if request.path == _HEALTH:
                 return Answer("200 OK", _TEXT, b"ok\n")
             case _:
                 return Answer("404 Not Found", _TEXT, b"there are /metrics and /healthz\n")

@@ -2,7 +2,7 @@
 
 Two warnings or errors are the same where their logger, event and fields are, apart from trace ids, and where their
 exceptions were raised in the same place. The first is shown; those that follow within a minute are counted, and the
-count is shown when the minute is over.
+count is shown when the minute is over, at the same level: who has no lower ones shown should have it too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,17 +20,25 @@ EVERY_S = 60.0
 """How long the same is counted before it is shown again."""
 MOST_KINDS = 4096
 """How many different ones are shown within that time; all beyond count as one."""
+_OF_A_LOGGER = 4
+"""A logger has this part of them: what floods one does not hide what others say for the first time."""
+_OF_AN_EVENT = 16
+"""And one event of a logger has this part."""
+IS_COUNT = "_is_count"
+"""A field of what is itself about lines that were left out, and is therefore shown always."""
 _LONGEST = 200
 """How much of a field tells it from another, in characters."""
 _PASSING = frozenset({"timestamp", "level", "logger", "trace_id", "span_id", "exc_info", "stack_info", "event"})
 """Fields that differ though all else is the same, or that are looked at otherwise."""
-_OTHERS: Hashable = "others"
+_TOO_MANY = "too many different events"
 
 
 class Repeated(NamedTuple):
     """What was logged again and not shown."""
 
     logger: str
+    level: int
+    """The highest, where several were counted as one."""
     event: str
     times: int
     fields: Mapping[str, Any]
@@ -37,13 +46,15 @@ class Repeated(NamedTuple):
 
 
 class _Seen:
-    __slots__ = ("count", "event", "fields", "logger", "since")
+    __slots__ = ("count", "event", "fields", "groups", "level", "logger", "since")
 
-    def __init__(self, since: float, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+    def __init__(self, since: float, record: logging.LogRecord, event: str, fields: Mapping[str, Any]) -> None:
         self.since = since
-        self.logger = logger
+        self.logger = record.name
+        self.level = record.levelno
         self.event = event
-        self.fields = fields
+        self.fields = {key: value for key, value in fields.items() if key[0] != "_"}
+        self.groups: tuple[Hashable, ...] = ()
         self.count = 0
 
 
@@ -54,6 +65,8 @@ class Repetitions(logging.Filter):
         super().__init__()
         self._clock = clock
         self._most_kinds = most_kinds
+        self._kinds: Counter[Hashable] = Counter()
+        """How many there are of each logger, and of each of its events."""
         self._seen: dict[Hashable, _Seen] = {}
         self._lock = threading.Lock()
         self.left_out = 0
@@ -61,25 +74,33 @@ class Repetitions(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether *record* is shown."""
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or (isinstance(record.msg, Mapping) and IS_COUNT in record.msg):
             return True
         event, fields = _told(record)
         kind = (record.name, record.levelno, type(record.msg), event)
         key: Hashable = (*kind, tuple(sorted(_short(fields).items())), _place(record, fields))
+        groups: tuple[Hashable, ...] = ((record.name, event), record.name)
         now = self._clock()
         with self._lock:
+            if key not in self._seen:
+                if self._kinds[groups[0]] >= max(self._most_kinds // _OF_AN_EVENT, 1):
+                    key, fields, groups = ("others", groups[0]), {}, ()
+                elif self._kinds[groups[1]] >= max(self._most_kinds // _OF_A_LOGGER, 1):
+                    key, event, fields, groups = ("others", groups[1]), _TOO_MANY, {}, ()
+                elif len(self._seen) >= self._most_kinds:
+                    key, event, fields, groups = "others", _TOO_MANY, {}, ()
             seen = self._seen.get(key)
-            if seen is None and len(self._seen) >= self._most_kinds:
-                key, event, fields = _OTHERS, "too many different events", {}
-                seen = self._seen.get(key)
             if seen is not None and now - seen.since < EVERY_S:
+                seen.level = max(seen.level, record.levelno)
                 seen.count += 1
                 self.left_out += 1
                 return False
-            # A count that nobody has asked for until now goes on.
-            self._seen[key] = new = _Seen(now, record.name, event, {k: v for k, v in fields.items() if k[0] != "_"})
-            if seen is not None:
-                new.count = seen.count
+            self._seen[key] = new = _Seen(now, record, event, fields)
+            if seen is not None:  # a count that nobody has asked for until now goes on
+                new.count, new.level, new.groups = seen.count, max(seen.level, new.level), seen.groups
+            else:
+                new.groups = groups
+                self._kinds.update(groups)
         return True
 
     def due(self, *, all_of_them: bool = False) -> list[Repeated]:
@@ -88,7 +109,10 @@ class Repetitions(logging.Filter):
         with self._lock:
             over = [key for key, seen in self._seen.items() if all_of_them or now - seen.since >= EVERY_S]
             ended = [self._seen.pop(key) for key in over]
-        return [Repeated(one.logger, one.event, one.count, one.fields) for one in ended if one.count]
+            for seen in ended:
+                self._kinds.subtract(seen.groups)
+            self._kinds = +self._kinds  # without those that have none
+        return [Repeated(one.logger, one.level, one.event, one.count, one.fields) for one in ended if one.count]
 
 
 def _told(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
