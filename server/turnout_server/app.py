@@ -123,7 +123,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         loading = Loading(open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out)
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
-        stack.callback(children.close)  # before the manager, which waits for what is under way
+        # Before the manager, which waits for what is under way.
+        stack.callback(children.close)
+        stack.callback(workers.end_runs)
         names = LiveNames(manager)
         native = None if engine is None else NativePlane(engine, names, manager, instruments, name_of_reason)
         if native is not None and (sender := spans.native) is not None:

@@ -58,10 +58,6 @@ class _Due:
         """Return how long the run that is under way may still take; each of several has as long."""
         return timeout_s - (time.monotonic_ns() - self._stepped_ns) / _NS if self._stepped_ns else timeout_s
 
-    def cancel(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-
 
 class Runner:
     """One loaded version with its queue. The event loop's thread only, apart from the constructor and `close`."""
@@ -282,6 +278,7 @@ class Runner:
     def _submit(self, batch: Batch) -> None:
         due = _Due(batch, self.predictor.ending())
         if due.ending is not None:
+            self._workers.endings.add(due.ending)
             due.timer = self._workers.loop.call_later(self.run_timeout_s, self._end_in_time, due)
         handed_over = [due]
         try:
@@ -291,10 +288,17 @@ class Runner:
                 handed_over.pop()
             except IndexError:
                 return  # a thread that was there already has taken it
-            due.cancel()
+            self._forget(due)
             self._workers.shares.finish(self)
             self._batcher.finish(batch, time.monotonic_ns() / _NS)
             self._answer([Execution(batch.items, time.monotonic_ns(), 0, 0, 0, (), error)])
+
+    def _forget(self, due: _Due) -> None:
+        """Its runs are over."""
+        if due.ending is not None:
+            self._workers.endings.discard(due.ending)
+        if due.timer is not None:
+            due.timer.cancel()
 
     def _end_in_time(self, due: _Due) -> None:
         left_s = due.left_s(self.run_timeout_s)
@@ -320,7 +324,7 @@ class Runner:
         self._workers.loop.call_soon_threadsafe(self._worker_finished, due, executions)
 
     def _worker_finished(self, due: _Due, executions: list[Execution]) -> None:
-        due.cancel()
+        self._forget(due)
         shares = self._workers.shares
         shares.finish(self)
         self._batcher.finish(due.batch, time.monotonic_ns() / _NS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from turnout_server.ends import Pool
+from turnout_server.execution.batch_run import Ending
 from turnout_server.scheduling.shares import Divides, Shares
 
 THREADS_A_RUN = 4
@@ -30,6 +31,13 @@ class Workers:
     """Whether the request that is being handled is the only one in the process: then nobody's company is waited for."""
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     """The runners' own."""
+    endings: set[Ending] = field(default_factory=set)
+    """What would end the runs that are under way in threads, of those that anything can end."""
+
+    def end_runs(self) -> None:
+        """End all runs in threads, soon: nobody waits for them any more."""
+        for ending in tuple(self.endings):
+            ending.end()
 
 
 @contextmanager
