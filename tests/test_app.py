@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.e2e.tiny_store import make_store
 from tests.gateway.world import query
 from tests.records import DECISION
-from turnout_server import app
+from turnout_server import app, ends
 from turnout_server.app import _recording
 from turnout_server.config import Config, JournalConfig, StoreConfig
 from turnout_server.gateway.catalog import Catalog
@@ -77,8 +77,10 @@ async def test_a_gateway_is_stopped_while_its_first_look_takes_long(
 ) -> None:
     looking, stop, go_on = asyncio.Event(), asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
+    lookers: list[threading.Thread] = []
 
     def slowly(reconciler: Reconciler) -> None:
+        lookers.append(threading.current_thread())
         loop.call_soon_threadsafe(looking.set)
         go_on.wait(30)
 
@@ -86,6 +88,7 @@ async def test_a_gateway_is_stopped_while_its_first_look_takes_long(
     make_store(tmp_path)
     serving = asyncio.create_task(app.serve(Config(store=StoreConfig(path=str(tmp_path))), never, stop))
     await looking.wait()
+    assert ends.code_for(lookers) == 0, "nobody misses a look"
     stop.set()
     await serving
     go_on.set()

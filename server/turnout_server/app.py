@@ -225,7 +225,7 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
                 loop.call_soon_threadsafe(on_signal)
 
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ends.Pool(_MOST_LOOKING, "asyncio", loses_nothing=True))
+        loop.set_default_executor(ends.Pool(_MOST_LOOKING, "asyncio"))
         with ends.heeding(told, (signal.SIGTERM, signal.SIGINT)):
             await serve(config, started, stop)
 

@@ -94,6 +94,17 @@ def left_behind() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if not each.daemon and each is not threading.current_thread()]
 
 
+@contextmanager
+def losing_nothing() -> Iterator[None]:
+    """Say that nobody misses what this thread is at, should the process end meanwhile."""
+    thread = threading.current_thread()
+    _losing_nothing.add(thread)
+    try:
+        yield
+    finally:
+        _losing_nothing.discard(thread)
+
+
 def code_for(left: Iterable[threading.Thread]) -> int:
     """Return what the process exits with where it leaves those behind: 0 where nothing is lost by that."""
     return 0 if all(each in _losing_nothing for each in left) else STUCK_CODE

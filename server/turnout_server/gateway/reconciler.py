@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
+from turnout_server.ends import losing_nothing
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
 from turnout_server.routing.route import Target
@@ -197,7 +198,8 @@ class Reconciler:
 
     def _timed_look(self) -> Look:
         began = time.thread_time()
-        look = self._take_look()
+        with losing_nothing():
+            look = self._take_look()
         return look._replace(took_s=time.thread_time() - began)
 
     def _take_look(self) -> Look:
