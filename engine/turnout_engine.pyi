@@ -76,7 +76,8 @@ class Engine:
             connection_calls: how many calls of one connection may be in progress at once.
             request_time_s: how long a request may take to come, beyond a second for each KiB of it.
             stream_silence_s: how long a stream's client may say nothing while nothing of its is under way.
-            silent_streams: how many may be at once; the one that is silent the longest makes room for the next.
+            silent_streams: how many may be at once; the one of a thread that is silent the longest makes room for the
+                next.
             shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
