@@ -152,12 +152,19 @@ pub struct Reader {
     reserved: Option<OwnedSemaphorePermit>,
     /// How long a message may take, beyond what its bytes may.
     time: Duration,
+    /// When the first message was whole.
+    whole_at: Option<Instant>,
 }
 
 impl Reader {
     /// Begins with nothing read.
     pub fn new(stream: RecvStream, limit: usize, room: Arc<Semaphore>, time: Duration) -> Self {
-        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None, time }
+        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None, time, whole_at: None }
+    }
+
+    /// Returns how long ago the first message was whole, if one ever was.
+    pub fn whole_for(&self) -> Option<Duration> {
+        self.whole_at.map(|at| at.elapsed())
     }
 
     /// Returns the next message, or None after the last. May be dropped and called again without losing anything.
@@ -173,6 +180,7 @@ impl Reader {
         let mut pace = Pace::new(self.time);
         loop {
             if let Some(message) = self.cutter.cut()? {
+                self.whole_at.get_or_insert_with(Instant::now);
                 return Ok(Some(message));
             }
             let announced = self.cutter.announced();

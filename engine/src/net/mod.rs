@@ -7,6 +7,7 @@ mod answer;
 mod authority;
 mod bridge;
 mod budget;
+mod budgets;
 mod carry;
 mod connection;
 mod ends;
