@@ -12,7 +12,7 @@ import pytest
 from h2.errors import ErrorCodes as ErrorCode
 
 from benchmarks import frames
-from benchmarks.frames import frame, window_update
+from benchmarks.frames import frame, rst_stream, window_update
 from tests.transport import raw
 from tests.transport.engine import EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
 from tests.transport.fakes import Behaviour, echo, echo_each
@@ -21,6 +21,7 @@ from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
 from turnout_server.config import LimitsConfig
 from turnout_server.transport import engine as module
+from turnout_server.transport.call import Call
 from turnout_server.transport.engine import EngineTransport
 
 EACH = raw.block("/test.Fake/Do")
@@ -46,6 +47,30 @@ async def test_a_connection_has_so_many_calls_at_once(engine: Engine) -> None:
     await client.say(*(headers(stream, EACH) for stream in (1, 3, 5, 7)))
     await client.until(lambda: client.resets)
     assert client.resets == {7: ErrorCode.REFUSED_STREAM}
+
+
+async def test_who_resets_calls_may_ask_anew_at_once_but_not_for_ever(engine: Engine) -> None:
+    engine.limits = LimitsConfig(connection_calls=3)
+    may_end = asyncio.Event()
+
+    async def reluctant(request: bytes, call: Call) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+        return b""
+
+    _, method = await engine.unary(reluctant)
+    client = await engine.greeted()
+    for first in (1, 7):
+        streams = range(first, first + 6, 2)
+        await client.say(*(raw.request(stream, b"x", "/test.Fake/Do") for stream in streams))
+        await soon(lambda first=first: len(method.calls) == first // 2 + 3)
+        await client.say(*(rst_stream(stream, ErrorCode.CANCEL) for stream in streams))
+    await client.say(raw.request(13, b"x", "/test.Fake/Do"))
+    await client.until(lambda: client.resets)
+    assert client.resets == {13: ErrorCode.REFUSED_STREAM}
+    may_end.set()
 
 
 async def test_the_stream_that_is_silent_the_longest_makes_room(few: Engine, one_shard: None) -> None:
@@ -121,8 +146,8 @@ async def test_a_silent_stream_makes_room_for_a_connection(
     await engine.client(raw.opening() + headers(1, EACH))
     await method.begun.wait()
     for _ in range(50):  # until the engine has heard that Python waits for the client
-        wire = await engine.wire()
         try:
+            wire = await engine.wire()
             assert (await wire.call("Echo", b"x")).messages == [b"x"]
         except (ConnectionError, AssertionError):
             continue

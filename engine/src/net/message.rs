@@ -20,6 +20,8 @@ pub const PREFIX_SIZE: usize = 5;
 const AHEAD: usize = 64 * 1024;
 /// Bytes of a message that have to come in each second beyond the time that every message has.
 const SLOWEST: usize = 1024;
+/// The same of one that has room which others of its connection may wait for.
+const SLOWEST_WITH_ROOM: usize = 64 * 1024;
 
 /// A whole message.
 #[derive(Debug, PartialEq)]
@@ -190,7 +192,7 @@ impl Reader {
             if announced > WINDOW && self.reserved.is_none() {
                 let size = u32::try_from(announced).unwrap_or(u32::MAX);
                 self.reserved = self.room.clone().acquire_many_owned(size).await.ok();
-                pace.restart(); // it was others' that it could not come
+                pace.have_room();
             }
             self.give_back();
             let patient = !hurried && self.cutter.between();
@@ -234,17 +236,19 @@ impl Reader {
 /// How fast a message has to come.
 struct Pace {
     time: Duration,
+    slowest: usize,
     received: usize,
     due: Option<Instant>,
 }
 
 impl Pace {
     fn new(time: Duration) -> Self {
-        Self { time, received: 0, due: None }
+        Self { time, slowest: SLOWEST, received: 0, due: None }
     }
 
-    fn restart(&mut self) {
-        self.due = None;
+    /// Begins anew, as it was others' that the message could not come; now it is others that wait for it.
+    fn have_room(&mut self) {
+        *self = Self { slowest: SLOWEST_WITH_ROOM, ..Self::new(self.time) };
     }
 
     /// Waits for what comes next, as long as the message may take with what has come of it.
@@ -252,7 +256,7 @@ impl Pace {
         let due = async {
             // Only who has to wait looks at the clock.
             let begun = *self.due.get_or_insert_with(Instant::now);
-            sleep_until(begun + self.time + Duration::from_secs((self.received / SLOWEST) as u64)).await;
+            sleep_until(begun + self.time + Duration::from_secs((self.received / self.slowest) as u64)).await;
         };
         tokio::select! {
             biased;
@@ -339,7 +343,11 @@ mod tests {
             let next = pin!(tokio::time::sleep(seconds(comes_after)));
             assert_eq!(pace.keep(next).await.is_ok(), in_time, "{kilobytes} {comes_after}");
         }
-        pace.restart();
-        assert!(pace.keep(pin!(tokio::time::sleep(seconds(29)))).await.is_ok());
+        pace.have_room();
+        for (kilobytes, comes_after, in_time) in [(0, 29, true), (63, 2, false), (65, 1, true), (63, 2, false)] {
+            pace.received += kilobytes * 1024;
+            let next = pin!(tokio::time::sleep(seconds(comes_after)));
+            assert_eq!(pace.keep(next).await.is_ok(), in_time, "{kilobytes} {comes_after} with room");
+        }
     }
 }
