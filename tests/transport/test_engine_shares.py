@@ -15,7 +15,7 @@ from benchmarks import frames
 from benchmarks.frames import frame, rst_stream, window_update
 from tests.transport import raw
 from tests.transport.engine import EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
-from tests.transport.fakes import Behaviour, echo, echo_each
+from tests.transport.fakes import Behaviour, echo, echo_each, slow_each
 from tests.transport.raw import Client, data, headers, literal
 from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
@@ -98,6 +98,16 @@ async def test_a_stream_is_not_silent_for_ever(engine: Engine) -> None:
     client = await engine.client(raw.opening() + headers(1, EACH))
     assert await status_of(client, 1) == UNAVAILABLE
     await method.all_cancelled.wait()
+
+
+async def test_a_stream_is_not_silent_while_its_message_is_worked_on(engine: Engine) -> None:
+    engine.limits = msgspec.structs.replace(engine.limits, stream_silence_s=0.05)
+    engine.behaviour.both_stream("Do", slow_each)
+    await engine.start()
+    client = await engine.client(raw.opening() + headers(1, EACH) + data(1, prefixed(b"x")))
+    await client.until(lambda: len(client.of(frames.HEADERS, 1)) == 2)
+    assert [answer.payload for answer in client.of(frames.DATA, 1)] == [prefixed(b"x")]
+    assert status_in(client.of(frames.HEADERS, 1)[-1].payload) == UNAVAILABLE
 
 
 @pytest.mark.parametrize("begun", [b"", b"\0\0\0\0\x05he", prefixed(b"whole, but the call is not")])

@@ -200,11 +200,13 @@ class _Carrier:
     ) -> AsyncIterator[bytes]:
         answered = False
         try:
-            requests = self._checked(_until_closing(raw, self._method.gate, self._silence_s))
+            silence = _Silence(self._silence_s)
+            requests = self._checked(_until_closing(raw, self._method.gate, silence))
             async with contextlib.aclosing(self._method.stream(requests, GrpcCall(context))) as responses:
                 async for response in responses:
                     yield response
                     answered = True
+                    silence.answered()
             return
         except CallFailed as failure:
             failed = failure
@@ -238,12 +240,44 @@ class _Carrier:
         await context.abort(status.code, status.message, status.trailers)
 
 
-async def _until_closing(raw: AsyncIterator[bytes], gate: Gate, silence_s: float) -> AsyncGenerator[bytes, None]:
+class _Silence:
+    """How long a stream's client may yet say nothing.
+
+    All such methods have one answer for each message: until it has come, the client's silence is none.
+    """
+
+    __slots__ = ("_most_s", "_since", "_under_way")
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s
+        self._since = 0.0
+        self._under_way = 0
+
+    def begin(self) -> None:
+        """The client's next message is waited for."""
+        self._since = time.monotonic()
+
+    def end(self) -> None:
+        """The message has come."""
+        self._under_way += 1
+
+    def answered(self) -> None:
+        """One message was answered."""
+        self._under_way = max(0, self._under_way - 1)
+        self._since = time.monotonic()
+
+    @property
+    def left_s(self) -> float:
+        """For so many seconds more, at least."""
+        return self._most_s if self._under_way else self._since + self._most_s - time.monotonic()
+
+
+async def _until_closing(raw: AsyncIterator[bytes], gate: Gate, silence: _Silence) -> AsyncGenerator[bytes, None]:
     """Yield a client's messages until it has no more.
 
     Raises:
         ShuttingDownError: the server shuts down before the client has sent all; what was read is still answered.
-        SilentStreamError: the client has said nothing for so long.
+        SilentStreamError: the client has said nothing for too long.
     """
     closing = asyncio.ensure_future(gate.closing.wait())
     iterator = aiter(raw)
@@ -251,13 +285,18 @@ async def _until_closing(raw: AsyncIterator[bytes], gate: Gate, silence_s: float
     try:
         while True:
             reading = asyncio.ensure_future(anext(iterator))
-            await asyncio.wait((reading, closing), timeout=silence_s, return_when=asyncio.FIRST_COMPLETED)
+            silence.begin()
+            while not (reading.done() or closing.done()):
+                if (left_s := silence.left_s) <= 0:
+                    raise SilentStreamError
+                await asyncio.wait((reading, closing), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                raise ShuttingDownError if closing.done() else SilentStreamError
+                raise ShuttingDownError
             try:
                 message = reading.result()
             except StopAsyncIteration:
                 return
+            silence.end()
             yield message
     finally:
         closing.cancel()
