@@ -73,10 +73,13 @@ class Engine:
             max_compression_ratio: how many times as many bytes as were sent a message may be inflated to, if that is
                 more than 4 MiB.
             max_connections: how many may be open at once; for one more, one that brings nothing is closed.
-            connection_calls: how many calls of one connection may be in progress at once.
-            request_time_s: how long a request may take to come, beyond a second for each KiB of it.
+            connection_calls: how many calls of one connection may be in progress at once; twice as many with those that
+                still run in Python after their client's reset.
+            request_time_s: how long a request may take to come, beyond a second for each KiB of it; for each 64 KiB if
+                it is longer than 256 KiB.
             stream_silence_s: how long a stream's client may say nothing while nothing of its is under way.
-            silent_streams: how many may be at once; the one that is silent the longest makes room for the next.
+            silent_streams: how many may be at once; the one of a thread that is silent the longest makes room for the
+                next.
             shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.

@@ -97,7 +97,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watches: Positive = 1_000
     """Calls of `Health/Watch` at once, and never more than `concurrent_calls`; they last."""
     request_s: Period = 30.0
-    """How long a request may take to come, in seconds, and a second more for each KiB of it. With the engine."""
+    """How long a request may take to come, in seconds, and a second more for each KiB of it, or for each 64 KiB of
+    one of more than 256 KiB. With the engine."""
     stream_silence_s: Period = 600.0
     """How long a stream's client may say nothing while nothing of its is under way, in seconds."""
 

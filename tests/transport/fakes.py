@@ -117,6 +117,21 @@ async def echo_each(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncG
         yield request
 
 
+async def slow_each(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
+    """Answer each message with itself, after a while in which the next is waited for already."""
+    coming = asyncio.ensure_future(anext(requests))
+    try:
+        while True:
+            request = await coming
+            coming = asyncio.ensure_future(anext(requests))
+            await asyncio.wait((coming,), timeout=0.2)
+            if coming.done():
+                coming.result()  # or what has ended the stream
+            yield request
+    finally:
+        coming.cancel()
+
+
 def failing(code: grpc.StatusCode, message: str = "", trailers: tuple[tuple[str, str | bytes], ...] = ()) -> CallFailed:
     """Return what a handler raises to end a call with a status."""
     return CallFailed(Status(code, message, trailers))

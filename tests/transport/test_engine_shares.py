@@ -12,15 +12,16 @@ import pytest
 from h2.errors import ErrorCodes as ErrorCode
 
 from benchmarks import frames
-from benchmarks.frames import frame, window_update
+from benchmarks.frames import frame, rst_stream, window_update
 from tests.transport import raw
 from tests.transport.engine import EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
-from tests.transport.fakes import Behaviour, echo, echo_each
+from tests.transport.fakes import Behaviour, echo, echo_each, slow_each
 from tests.transport.raw import Client, data, headers, literal
 from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
 from turnout_server.config import LimitsConfig
 from turnout_server.transport import engine as module
+from turnout_server.transport.call import Call
 from turnout_server.transport.engine import EngineTransport
 
 EACH = raw.block("/test.Fake/Do")
@@ -48,6 +49,30 @@ async def test_a_connection_has_so_many_calls_at_once(engine: Engine) -> None:
     assert client.resets == {7: ErrorCode.REFUSED_STREAM}
 
 
+async def test_who_resets_calls_may_ask_anew_at_once_but_not_for_ever(engine: Engine) -> None:
+    engine.limits = LimitsConfig(connection_calls=3)
+    may_end = asyncio.Event()
+
+    async def reluctant(request: bytes, call: Call) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+        return b""
+
+    _, method = await engine.unary(reluctant)
+    client = await engine.greeted()
+    for first in (1, 7):
+        streams = range(first, first + 6, 2)
+        await client.say(*(raw.request(stream, b"x", "/test.Fake/Do") for stream in streams))
+        await soon(lambda first=first: len(method.calls) == first // 2 + 3)
+        await client.say(*(rst_stream(stream, ErrorCode.CANCEL) for stream in streams))
+    await client.say(raw.request(13, b"x", "/test.Fake/Do"))
+    await client.until(lambda: client.resets)
+    assert client.resets == {13: ErrorCode.REFUSED_STREAM}
+    may_end.set()
+
+
 async def test_the_stream_that_is_silent_the_longest_makes_room(few: Engine, one_shard: None) -> None:
     method = few.behaviour.both_stream("Do", echo_each)
     await few.start()
@@ -73,6 +98,16 @@ async def test_a_stream_is_not_silent_for_ever(engine: Engine) -> None:
     client = await engine.client(raw.opening() + headers(1, EACH))
     assert await status_of(client, 1) == UNAVAILABLE
     await method.all_cancelled.wait()
+
+
+async def test_a_stream_is_not_silent_while_its_message_is_worked_on(engine: Engine) -> None:
+    engine.limits = msgspec.structs.replace(engine.limits, stream_silence_s=0.05)
+    engine.behaviour.both_stream("Do", slow_each)
+    await engine.start()
+    client = await engine.client(raw.opening() + headers(1, EACH) + data(1, prefixed(b"x")))
+    await client.until(lambda: len(client.of(frames.HEADERS, 1)) == 2)
+    assert [answer.payload for answer in client.of(frames.DATA, 1)] == [prefixed(b"x")]
+    assert status_in(client.of(frames.HEADERS, 1)[-1].payload) == UNAVAILABLE
 
 
 @pytest.mark.parametrize("begun", [b"", b"\0\0\0\0\x05he", prefixed(b"whole, but the call is not")])
@@ -121,8 +156,8 @@ async def test_a_silent_stream_makes_room_for_a_connection(
     await engine.client(raw.opening() + headers(1, EACH))
     await method.begun.wait()
     for _ in range(50):  # until the engine has heard that Python waits for the client
-        wire = await engine.wire()
         try:
+            wire = await engine.wire()
             assert (await wire.call("Echo", b"x")).messages == [b"x"]
         except (ConnectionError, AssertionError):
             continue

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from benchmarks import frames
-from tests.transport.fakes import Behaviour, count, echo, echo_each, failing
+from tests.transport.fakes import Behaviour, count, echo, echo_each, failing, slow_each
 from tests.transport.serving import PATIENCE_S
 from turnout_server.config import LimitsConfig
 from turnout_server.transport import grpcio as module
@@ -20,9 +20,9 @@ from turnout_server.vocabulary.errors import ConfigurationError
 
 
 @contextlib.asynccontextmanager
-async def served(behaviour: Behaviour) -> AsyncIterator[grpc.aio.Channel]:
+async def served(behaviour: Behaviour, stream_silence_s: float = 600.0) -> AsyncIterator[grpc.aio.Channel]:
     """Serve *behaviour* on a free port of loopback."""
-    transport = GrpcioTransport(behaviour.as_methods, LimitsConfig())
+    transport = GrpcioTransport(behaviour.as_methods, LimitsConfig(stream_silence_s=stream_silence_s))
     port = await transport.start("127.0.0.1", 0)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -46,6 +46,16 @@ async def test_bytes_go_both_ways_with_their_metadata_and_deadline() -> None:
     assert call.metadata["x-a"] == "2"
     assert "x-b-bin" not in call.metadata
     assert call.deadline is not None
+
+
+async def test_a_stream_is_not_silent_while_its_message_is_worked_on() -> None:
+    behaviour = Behaviour()
+    behaviour.both_stream("Do", slow_each)
+    async with served(behaviour, stream_silence_s=0.05) as channel:
+        call = channel.stream_stream("/test.Fake/Do")()
+        await call.write(b"x")
+        assert await call.read() == b"x"
+        assert await call.code() is grpc.StatusCode.UNKNOWN  # of a method that lets the error through
 
 
 async def test_a_call_that_fails_has_its_status_and_trailers() -> None:

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -25,6 +25,8 @@ use crate::net::status::{self, Status};
 use crate::net::tally::Told;
 use crate::net::{Settings, stream};
 
+/// A call that its client resets earlier, as counted from its message on, was no work.
+const WORK_TIME: Duration = Duration::from_millis(10);
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
 /// Messages may be inflated to so many bytes however few were sent: zeros, of which tensors have many, shrink to a
@@ -41,7 +43,9 @@ pub fn begin<U: Unary>(
 ) {
     let counted = connection.enter();
     let mut answer = Answer::new(respond, shard.settings.headers_first);
-    if connection.calls.get() + connection.lingering.get() > shard.settings.connection_calls {
+    // h2 sees to the streams. Calls that are reset linger for a moment even where all is well, and a client that asks anew
+    // at once is not to blame for that; so there may be as many of those again.
+    if connection.calls.get() + connection.lingering.get() > 2 * shard.settings.connection_calls {
         shard.tally.add(Told::ResetByServer);
         return answer.reset(Reason::REFUSED_STREAM);
     }
@@ -93,9 +97,12 @@ impl<U: Unary> Call<U> {
     fn carry(mut self, opening: Opening, present: Option<Present>, counted: Counted) -> impl Future<Output = ()> {
         async move {
             let _counted = counted;
-            match self.run(opening, present).await {
-                Ok(()) => self.connection.earn(),
-                Err(Over::Gone) => {}
+            let end = self.run(opening, present).await;
+            if was_work(&end, || self.reader.whole_for()) {
+                self.connection.worked();
+            }
+            match end {
+                Ok(()) | Err(Over::Gone) => {}
                 Err(Over::Status(status)) => {
                     if let Some(told) = status.told {
                         self.shard.tally.add(told);
@@ -150,6 +157,17 @@ impl<U: Unary> Call<U> {
     }
 }
 
+/// Says whether a call was more than something to reset: it was answered, or refused after its message had come; or it
+/// was reset when we had worked on that for a while. Then who resets calls as fast as they can has no more of them than
+/// that time allows with so many at once, however many calls are whole; and a server that is late ends no connection.
+fn was_work(end: &Result<(), Over>, whole_for: impl Fn() -> Option<Duration>) -> bool {
+    match end {
+        Ok(()) => true,
+        Err(Over::Status(_)) => whole_for().is_some(),
+        Err(Over::Gone) => whole_for().is_some_and(|time| time >= WORK_TIME),
+    }
+}
+
 /// Returns the message of a client that has to send exactly one, as `plain` does.
 async fn only(reader: &mut Reader, encoding: Encoding, settings: &Settings, path: &str) -> Result<Bytes, Broken> {
     plain(reader.only().await?, encoding, settings, path).await
@@ -193,4 +211,25 @@ pub async fn unpanicked(mut answering: Pin<&mut impl Future<Output = Outcome>>) 
         Err(_) => Poll::Ready(None),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_was_work_if_it_was_answered_or_took_a_while() {
+        let expired = || Err(Over::Status(status::expired()));
+        let (gone, short) = (|| Err(Over::Gone), WORK_TIME / 2);
+        for (end, whole_for, work) in [
+            (Ok(()), None, true),
+            (expired(), Some(short), true),
+            (expired(), None, false),
+            (gone(), Some(WORK_TIME), true),
+            (gone(), Some(short), false),
+            (gone(), None, false),
+        ] {
+            assert_eq!(was_work(&end, || whole_for), work, "{end:?} {whole_for:?}");
+        }
+    }
 }

@@ -113,9 +113,9 @@ impl State {
         self.unsent.get() > MOST_UNSENT
     }
 
-    /// A call has ended well.
-    pub fn earn(&self) {
-        self.watched.earn();
+    /// We had work with a call, and it is over.
+    pub fn worked(&self) {
+        self.watched.worked();
     }
 
     /// Counts a call as long as what is returned lives.

@@ -20,6 +20,8 @@ pub const PREFIX_SIZE: usize = 5;
 const AHEAD: usize = 64 * 1024;
 /// Bytes of a message that have to come in each second beyond the time that every message has.
 const SLOWEST: usize = 1024;
+/// The same of one that has room which others of its connection may wait for.
+const SLOWEST_WITH_ROOM: usize = 64 * 1024;
 
 /// A whole message.
 #[derive(Debug, PartialEq)]
@@ -152,12 +154,19 @@ pub struct Reader {
     reserved: Option<OwnedSemaphorePermit>,
     /// How long a message may take, beyond what its bytes may.
     time: Duration,
+    /// When the first message was whole.
+    whole_at: Option<Instant>,
 }
 
 impl Reader {
     /// Begins with nothing read.
     pub fn new(stream: RecvStream, limit: usize, room: Arc<Semaphore>, time: Duration) -> Self {
-        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None, time }
+        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None, time, whole_at: None }
+    }
+
+    /// Returns how long ago the first message was whole, if one ever was.
+    pub fn whole_for(&self) -> Option<Duration> {
+        self.whole_at.map(|at| at.elapsed())
     }
 
     /// Returns the next message, or None after the last. May be dropped and called again without losing anything.
@@ -173,6 +182,7 @@ impl Reader {
         let mut pace = Pace::new(self.time);
         loop {
             if let Some(message) = self.cutter.cut()? {
+                self.whole_at.get_or_insert_with(Instant::now);
                 return Ok(Some(message));
             }
             let announced = self.cutter.announced();
@@ -182,7 +192,7 @@ impl Reader {
             if announced > WINDOW && self.reserved.is_none() {
                 let size = u32::try_from(announced).unwrap_or(u32::MAX);
                 self.reserved = self.room.clone().acquire_many_owned(size).await.ok();
-                pace.restart(); // it was others' that it could not come
+                pace.have_room();
             }
             self.give_back();
             let patient = !hurried && self.cutter.between();
@@ -226,17 +236,19 @@ impl Reader {
 /// How fast a message has to come.
 struct Pace {
     time: Duration,
+    slowest: usize,
     received: usize,
     due: Option<Instant>,
 }
 
 impl Pace {
     fn new(time: Duration) -> Self {
-        Self { time, received: 0, due: None }
+        Self { time, slowest: SLOWEST, received: 0, due: None }
     }
 
-    fn restart(&mut self) {
-        self.due = None;
+    /// Begins anew, as it was others' that the message could not come; now it is others that wait for it.
+    fn have_room(&mut self) {
+        *self = Self { slowest: SLOWEST_WITH_ROOM, ..Self::new(self.time) };
     }
 
     /// Waits for what comes next, as long as the message may take with what has come of it.
@@ -244,7 +256,7 @@ impl Pace {
         let due = async {
             // Only who has to wait looks at the clock.
             let begun = *self.due.get_or_insert_with(Instant::now);
-            sleep_until(begun + self.time + Duration::from_secs((self.received / SLOWEST) as u64)).await;
+            sleep_until(begun + self.time + Duration::from_secs((self.received / self.slowest) as u64)).await;
         };
         tokio::select! {
             biased;
@@ -331,7 +343,11 @@ mod tests {
             let next = pin!(tokio::time::sleep(seconds(comes_after)));
             assert_eq!(pace.keep(next).await.is_ok(), in_time, "{kilobytes} {comes_after}");
         }
-        pace.restart();
-        assert!(pace.keep(pin!(tokio::time::sleep(seconds(29)))).await.is_ok());
+        pace.have_room();
+        for (kilobytes, comes_after, in_time) in [(0, 29, true), (63, 2, false), (65, 1, true), (63, 2, false)] {
+            pace.received += kilobytes * 1024;
+            let next = pin!(tokio::time::sleep(seconds(comes_after)));
+            assert_eq!(pace.keep(next).await.is_ok(), in_time, "{kilobytes} {comes_after} with room");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod authority;
 mod bridge;
 mod budget;
+mod budgets;
 mod carry;
 mod connection;
 mod ends;
@@ -56,9 +57,10 @@ pub struct Settings {
     pub bounds: Arc<Bounds>,
     /// Whether an error has headers of its own before its trailers: some proxies lose a status that comes in headers.
     pub headers_first: bool,
-    /// Streams open at once on a connection, and calls that still run in Python though theirs was reset.
+    /// Streams open at once on a connection; twice as many with calls that still run in Python though theirs was reset.
     pub connection_calls: usize,
-    /// How long a request may take to come, beyond a second for each KiB of it. A header block has as long, or twice.
+    /// How long a request may take to come, beyond a second for each KiB of it, or for each 64 KiB if it is longer than a
+    /// window. A header block has as long, or twice.
     pub request_time: Duration,
     /// How long a stream's client may say nothing while nothing of its is under way.
     pub silence_time: Duration,

@@ -41,11 +41,12 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -
     }
 }
 
-/// Any number of messages each way. The next message is read when it is asked for.
+/// Any number of messages each way, with one answer for each as all such methods have it: until it has come, the client's
+/// silence is none. The next message is read when it is asked for.
 pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
     let path = head.path.clone();
     let mut handle = begin(call, head, None);
-    let (mut sent, mut wanted) = (0, false);
+    let (mut sent, mut wanted, mut under_way) = (0, false, 0_usize);
     loop {
         let next = {
             let (reader, encoding) = (&mut call.reader, call.encoding);
@@ -59,7 +60,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                     biased;
                     reply = handle.reply() => Next::Reply(reply),
                     message = reader.next(), if wanted => Next::Message(message),
-                    () = silence, if wanted => Next::Silent,
+                    () = silence, if wanted && under_way == 0 => Next::Silent,
                 }
             };
             match call.ends.race(&mut call.answer, pin!(work)).await? {
@@ -74,12 +75,16 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
         match next {
             Next::Reply(Reply::More(_)) => wanted = true,
             Next::Reply(reply) => {
+                if let Reply::Send(_) = reply {
+                    under_way = under_way.saturating_sub(1);
+                }
                 if said(call, &handle, reply, &mut sent).await? == Said::All {
                     return Ok(());
                 }
             }
             Next::Plain(message) => {
                 wanted = false;
+                under_way += 1;
                 handle.message(message);
             }
             Next::Message(Ok(_)) => {

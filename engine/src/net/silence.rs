@@ -37,12 +37,14 @@ impl Silences {
         let number = self.next.get();
         self.next.set(number + 1);
         let told = Rc::new(Notify::new());
-        self.here.borrow_mut().insert(number, told.clone());
+        let mut here = self.here.borrow_mut();
+        // Never the one that has just fallen silent: where it is the only one here, all are one too many for a while.
         if self.everywhere.fetch_add(1, Ordering::Relaxed) >= self.most
-            && let Some((_, first)) = self.here.borrow_mut().pop_first()
+            && let Some((_, first)) = here.pop_first()
         {
             first.notify_one();
         }
+        here.insert(number, told.clone());
         Silence { all: self, number, told }
     }
 }
@@ -73,6 +75,19 @@ mod tests {
         let begun = tokio::time::Instant::now();
         silences.over().await;
         assert_eq!(begun.elapsed().as_secs(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_fallen_silent_makes_no_room() {
+        let everywhere = Arc::new(AtomicUsize::new(2)); // on other shards
+        let silences = Silences::new(Duration::from_secs(9), 2, everywhere);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut all = [(); 2].map(|()| Box::pin(silences.over()));
+        for _ in 0..2 {
+            assert!(all[0].as_mut().poll(&mut context).is_pending());
+        }
+        assert!(all[1].as_mut().poll(&mut context).is_pending());
+        assert!(all[0].as_mut().poll(&mut context).is_ready());
     }
 
     #[tokio::test(start_paused = true)]

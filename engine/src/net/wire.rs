@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::net::authority::Authority;
-use crate::net::budget::Budget;
+use crate::net::budgets::Budgets;
 use crate::net::lane::{Lane, Turns};
 use crate::net::tally::{Tally, Told};
 
@@ -28,9 +28,11 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// Bytes of trailers, compressed. gRPC's clients send none, and what stands there is kept as long as the call is.
@@ -38,25 +40,10 @@ const TRAILERS: usize = 1024;
 /// Bytes that are read at once where it is not known that they belong to one frame: that many may be much work.
 const AT_ONCE: usize = 16 * 1024;
 /// What h2 and we take for what comes, in nanoseconds: for a frame, a call's head, a field of it, and so many bytes of any.
-const FRAME: u64 = 300;
-const HEAD: u64 = 3_000;
-const FIELD: u64 = 100;
-const BYTES: u64 = 4;
-/// Frames that bring nothing (PING, SETTINGS, empty DATA, PRIORITY, unknown ones) that a client may send at once.
-const IDLE_FRAMES: f64 = 10_000.0;
-const IDLE_FRAMES_PER_S: f64 = 200.0;
-/// Streams that may end before their time at once by the client's will, beyond one for each that ended well.
-const RESETS: f64 = 10_000.0;
-const RESETS_PER_S: f64 = 1_000.0;
-/// Fields of a header block that cost no more than themselves. There is room for fewer in what `head` takes.
-const FIELDS: usize = 768;
-/// Fields beyond that, in all blocks, and updates of the table's size among them.
-const MORE_FIELDS: f64 = 65_536.0;
-const MORE_FIELDS_PER_S: f64 = 2_000.0;
-/// WINDOW_UPDATE frames that a client may send at once, beyond two for each call and one for so many bytes sent to it.
-const WINDOWS: f64 = 10_000.0;
-const WINDOWS_PER_S: f64 = 200.0;
-const BYTES_A_WINDOW: f64 = 8.0;
+const FRAME_COST: u64 = 300;
+const HEAD_COST: u64 = 3_000;
+const FIELD_COST: u64 = 100;
+const BYTES_A_NANOSECOND: u64 = 4;
 
 /// Finds the frames in what a client sends.
 pub struct Scanner {
@@ -69,10 +56,7 @@ pub struct Scanner {
     in_trailers: bool,
     in_block: bool,
     authority: Authority,
-    idle_frames: Budget,
-    resets: Budget,
-    windows: Budget,
-    fields: Budget,
+    budgets: Budgets,
     /// Fields of this block that were counted.
     counted: usize,
     /// What has come has cost so much.
@@ -99,10 +83,7 @@ impl Scanner {
             in_trailers: false,
             in_block: false,
             authority: Authority::new(),
-            idle_frames: Budget::new(IDLE_FRAMES_PER_S, IDLE_FRAMES),
-            resets: Budget::new(RESETS_PER_S, RESETS),
-            windows: Budget::new(WINDOWS_PER_S, WINDOWS),
-            fields: Budget::new(MORE_FIELDS_PER_S, MORE_FIELDS),
+            budgets: Budgets::new(),
             counted: 0,
             cost: 0,
             blocks: 0,
@@ -116,7 +97,7 @@ impl Scanner {
     /// Looks at what has come, and makes authorities harmless; returns why it is too much.
     fn scan(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
         self.bytes += bytes.len() as u64;
-        self.cost += bytes.len() as u64 / BYTES;
+        self.cost += bytes.len() as u64 / BYTES_A_NANOSECOND;
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
         let mut bytes = &mut bytes[preface..];
@@ -147,13 +128,9 @@ impl Scanner {
     fn count_fields(&mut self) -> Result<(), Reason> {
         let fields = self.authority.fields();
         let more = fields - self.counted.min(fields);
-        self.cost += more as u64 * FIELD;
-        let beyond = fields.saturating_sub(FIELDS.max(self.counted));
-        self.counted = fields;
-        if beyond == 0 || self.fields.spend_some(Instant::now(), beyond as f64) {
-            return Ok(());
-        }
-        Err(Reason::ENHANCE_YOUR_CALM)
+        self.cost += more as u64 * FIELD_COST;
+        let counted = std::mem::replace(&mut self.counted, fields);
+        if self.budgets.fields(fields, counted) { Ok(()) } else { Err(Reason::ENHANCE_YOUR_CALM) }
     }
 
     /// Returns what has begun and not ended, if anything has: a number that stays the same while it makes no progress. A
@@ -170,12 +147,12 @@ impl Scanner {
         let size = u32::from_be_bytes([0, a, b, c]) as usize;
         self.skip = size;
         self.in_block = matches!(kind, HEADERS | CONTINUATION);
-        self.cost += FRAME;
+        self.cost += FRAME_COST;
         if kind == HEADERS {
             self.authority.begin(flags);
             self.counted = 0;
             self.blocks += 1;
-            self.cost += HEAD;
+            self.cost += HEAD_COST;
         }
         if self.in_block {
             self.in_head = flags & END_HEADERS == 0;
@@ -189,19 +166,26 @@ impl Scanner {
                 let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
                 self.in_trailers = stream <= self.last_stream;
                 self.last_stream = self.last_stream.max(stream);
-                self.windows.earn_some(2.0);
-                let welcome = self.in_trailers || !self.leaving || self.resets.spend(Instant::now());
+                if !self.in_trailers {
+                    self.budgets.call();
+                }
+                let welcome = self.in_trailers || !self.leaving || self.budgets.reset(Instant::now());
                 welcome && (!self.in_trailers || size <= TRAILERS)
             }
             CONTINUATION => !self.in_trailers,
             PUSH_PROMISE => true,
-            WINDOW_UPDATE => self.windows.spend(Instant::now()),
+            WINDOW_UPDATE => self.budgets.window(Instant::now()),
             DATA if size > 0 || flags & END_STREAM != 0 => true,
             RST_STREAM => {
                 self.client_resets += 1;
-                self.resets.spend(Instant::now())
+                self.budgets.reset(Instant::now())
             }
-            _ => self.idle_frames.spend(Instant::now()),
+            _ => {
+                if matches!(kind, PING | SETTINGS) && flags & ACK == 0 {
+                    self.budgets.acknowledge(HEADER_SIZE + if kind == PING { size } else { 0 });
+                }
+                self.budgets.idle_frame(Instant::now())
+            }
         };
         if allowed { Ok(()) } else { Err(Reason::ENHANCE_YOUR_CALM) }
     }
@@ -252,9 +236,9 @@ impl Watched {
         self.scanner.borrow_mut().leaving = true;
     }
 
-    /// A call has ended well.
-    pub fn earn(&self) {
-        self.scanner.borrow_mut().resets.earn();
+    /// We had work with a call, and it is over.
+    pub fn worked(&self) {
+        self.scanner.borrow_mut().budgets.worked();
     }
 
     /// Returns how many bytes may be read at once: what is known to be one frame's, and some more.
@@ -264,7 +248,7 @@ impl Watched {
     }
 
     fn sent(&self, size: usize) {
-        self.scanner.borrow_mut().windows.earn_some(size as f64 / BYTES_A_WINDOW);
+        self.scanner.borrow_mut().budgets.sent(size);
     }
 
     fn scan(&self, bytes: &mut [u8]) {
@@ -332,7 +316,7 @@ impl AsyncRead for Wire {
                     break;
                 }
                 // It is of no use any more. Left unread, it would take our last words with it when the socket is closed.
-                self.watched.turns.spend(FRAME + size as u64 / BYTES);
+                self.watched.turns.spend(FRAME_COST + size as u64 / BYTES_A_NANOSECOND);
                 buffer.set_filled(before);
             }
         }
@@ -374,6 +358,7 @@ impl AsyncWrite for Wire {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::budgets::FREE_FIELDS;
 
     fn frame(kind: u8, flags: u8, size: usize) -> Vec<u8> {
         let mut raw = (size as u32).to_be_bytes()[1..].to_vec();
@@ -393,7 +378,7 @@ mod tests {
             let mut scanner = Scanner::new();
             assert_eq!(all.clone().chunks_mut(size).try_for_each(|chunk| scanner.scan(chunk)), Ok(()));
             assert!(scanner.begun && scanner.skip == 0 && scanner.have == 0);
-            assert_eq!((scanner.resets.spent(), scanner.idle_frames.spent()), (1.0, 1.0));
+            assert_eq!(scanner.budgets.spent(), (1.0, 1.0));
         }
     }
 
@@ -418,10 +403,25 @@ mod tests {
 
     #[test]
     fn a_flood_of_what_brings_nothing_is_told_to_calm_down() {
-        for idle in [frame(6, 0, 8), frame(SETTINGS, 0, 0), frame(DATA, 0, 0), frame(2, 0, 5), frame(77, 0, 1)] {
+        // Some of it is acknowledged.
+        let idle = [
+            (frame(PING, 0, 8), 17),
+            (frame(SETTINGS, 0, 0), 9),
+            (frame(SETTINGS, 0, 6), 9),
+            (frame(PING, ACK, 8), 0),
+            (frame(DATA, 0, 0), 0),
+            (frame(2, 0, 5), 0),
+            (frame(77, 0, 1), 0),
+            (frame(RST_STREAM, 0, 4), 0),
+            (frame(WINDOW_UPDATE, 0, 4), 0),
+        ];
+        for (idle, acknowledgement) in idle {
             let mut scanner = Scanner::new();
             scanner.scan(&mut opened()).unwrap();
-            let end = (0..20_000).find_map(|_| scanner.scan(&mut idle.clone()).err());
+            let end = (0..12_000).find_map(|_| {
+                scanner.budgets.sent(acknowledgement);
+                scanner.scan(&mut idle.clone()).err()
+            });
             assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
         }
     }
@@ -442,26 +442,11 @@ mod tests {
 
     #[test]
     fn fields_that_no_call_can_have_are_no_use_for_long() {
-        assert_eq!(calls_of(&b"\0\x01a\0".repeat(FIELDS), END_HEADERS), None);
+        assert_eq!(calls_of(&b"\0\x01a\0".repeat(FREE_FIELDS), END_HEADERS), None);
         assert_eq!(calls_of(&[0x20; 768], END_HEADERS), None);
         for block in [b"\0\x01a\0".repeat(3_300), vec![0x20; 16_000], vec![0x82; 16_000]] {
             assert!(calls_of(&block, END_HEADERS).is_some_and(|calls| calls < 40));
             assert!(calls_of(&[&[0][..], &block].concat(), END_HEADERS | 8).is_some_and(|calls| calls < 40));
-        }
-    }
-
-    #[test]
-    fn windows_are_for_answers() {
-        let update = frame(WINDOW_UPDATE, 0, 4);
-        let mut scanner = Scanner::new();
-        scanner.scan(&mut opened()).unwrap();
-        let end = (0..20_000).find_map(|_| scanner.scan(&mut update.clone()).err());
-        assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
-        let mut scanner = Scanner::new();
-        scanner.scan(&mut opened()).unwrap();
-        for _ in 0..50_000 {
-            scanner.windows.earn_some(16.0 / BYTES_A_WINDOW); // a frame of seven bytes
-            assert_eq!(scanner.scan(&mut [&update[..], &update].concat()), Ok(()));
         }
     }
 
@@ -513,26 +498,16 @@ mod tests {
     }
 
     #[test]
-    fn resets_are_free_as_far_as_calls_end_well() {
-        let mut scanner = Scanner::new();
-        scanner.scan(&mut opened()).unwrap();
-        for _ in 0..50_000 {
-            scanner.resets.earn();
-            assert_eq!(scanner.scan(&mut frame(RST_STREAM, 0, 4)), Ok(()));
-        }
-        let end = (0..200_000).find_map(|_| scanner.scan(&mut frame(RST_STREAM, 0, 4)).err());
-        assert_eq!(end, Some(Reason::ENHANCE_YOUR_CALM));
-    }
-
-    #[test]
     fn work_is_no_offence() {
         let mut scanner = Scanner::new();
         scanner.scan(&mut opened()).unwrap();
         for number in 0..50_000u32 {
             let mut head = frame(HEADERS, 4, 2_000);
             head[5..9].copy_from_slice(&(2 * number + 1).to_be_bytes());
-            let mut call = [head, frame(DATA, END_STREAM, 0), frame(WINDOW_UPDATE, 0, 4)].concat();
+            let ping = frame(PING, 0, 8);
+            let mut call = [&head[..], &frame(DATA, END_STREAM, 0), &ping, &frame(WINDOW_UPDATE, 0, 4), &ping].concat();
             assert_eq!(scanner.scan(&mut call), Ok(()));
+            scanner.budgets.sent(2 * ping.len());
         }
     }
 }
