@@ -15,6 +15,8 @@ SLACK = timedelta(seconds=10)
 ERRORS = ("error", "critical")
 _AWAY = "the store cannot be read; what is loaded goes on serving"
 _FAILED = "version cannot be served"
+_AGAIN = "logged again"
+"""How often one of these was, since it was shown."""
 
 
 def check(log: str, shelf: Shelf, outages: Iterable[Outage]) -> list[str]:
@@ -41,9 +43,10 @@ def unloaded(log: str) -> list[tuple[str, int]]:
 def _expected(record: dict[str, Any], shelf: Shelf, outages: list[Outage]) -> bool:
     if "exception" in record:
         return False
-    if record["event"] == _FAILED and record["version"] in shelf.broken[record["model"]]:
+    event = record["what"] if record["event"] == _AGAIN else record["event"]
+    if event == _FAILED and record["version"] in shelf.broken[record["model"]]:
         return True
-    if record["event"] not in (_AWAY, _FAILED):
+    if event not in (_AWAY, _FAILED):
         return False
     at = datetime.fromisoformat(record["timestamp"])
     return any(outage.began <= at <= outage.ended + SLACK for outage in outages)

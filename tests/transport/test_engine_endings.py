@@ -138,7 +138,7 @@ async def test_streams_that_are_reset_count_as_long_as_their_handlers_run(engine
     release = asyncio.Event()
     wire, method = await engine.unary(stubborn(release), quick)
     resets = 0
-    for _ in range(STREAMS + 20):
+    for _ in range(2 * STREAMS + 20):
         stream = wire.ask("Do")
         begun = len(method.calls)
         await wire_or(wire, stream, lambda begun=begun: len(method.calls) > begun)
@@ -147,7 +147,7 @@ async def test_streams_that_are_reset_count_as_long_as_their_handlers_run(engine
             wire.flush()
         else:
             resets += wire.answers[stream].reset == ErrorCode.REFUSED_STREAM
-    assert (len(method.calls), resets) == (STREAMS, 20)
+    assert (len(method.calls), resets) == (2 * STREAMS, 20)
     release.set()
     await method.all_cancelled.wait()
     engine.behaviour.methods["test.Fake/Do"]._act = echo
