@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.soak.keeper import Outage
 from tests.soak.shelf import Shelf
+from turnout_server.telemetry import repetitions
 
 SLACK = timedelta(seconds=10)
 """How long after an outage it may still be spoken of: a load that began then goes on for a while on a busy machine."""
@@ -17,6 +18,7 @@ _AWAY = "the store cannot be read; what is loaded goes on serving"
 _FAILED = "version cannot be served"
 _AGAIN = "logged again"
 """How often one of these was, since it was shown."""
+_AGAIN_WITHIN = timedelta(seconds=repetitions.EVERY_S)
 
 
 def check(log: str, shelf: Shelf, outages: Iterable[Outage]) -> list[str]:
@@ -43,10 +45,12 @@ def unloaded(log: str) -> list[tuple[str, int]]:
 def _expected(record: dict[str, Any], shelf: Shelf, outages: list[Outage]) -> bool:
     if "exception" in record:
         return False
-    event = record["what"] if record["event"] == _AGAIN else record["event"]
+    is_again = record["event"] == _AGAIN
+    event = record["what"] if is_again else record["event"]
     if event == _FAILED and record["version"] in shelf.broken[record["model"]]:
         return True
     if event not in (_AWAY, _FAILED):
         return False
     at = datetime.fromisoformat(record["timestamp"])
-    return any(outage.began <= at <= outage.ended + SLACK for outage in outages)
+    slack = SLACK + _AGAIN_WITHIN if is_again else SLACK
+    return any(outage.began <= at <= outage.ended + slack for outage in outages)

@@ -40,6 +40,7 @@ def line(event: str, level: str = "error", after_s: float = 0.5, **fields: Any) 
         line(FAILED, model="table", version=2, after_s=1e6),
         line(FAILED, model="table", version=1),
         line("logged again", what=FAILED, count=3, model="table", version=2, after_s=1e6),
+        line("logged again", what=AWAY, count=1, after_s=70),
     ],
 )
 def test_what_is_the_keeper_s_doing_is_no_problem(log: str, shelf: Shelf) -> None:
@@ -57,6 +58,7 @@ def test_what_is_the_keeper_s_doing_is_no_problem(log: str, shelf: Shelf) -> Non
         line(FAILED, model="table", version=1, after_s=60),
         line(FAILED, model="wide", version=2, after_s=60),
         line("logged again", what="call failed", count=3),
+        line("logged again", what=AWAY, count=1, after_s=80),
         line(FAILED, model="table", version=2, exception=[{"exc_type": "KeyError"}]),
         line("odd", "info", exception=[{"exc_type": "KeyError"}]),
     ],
