@@ -9,7 +9,8 @@ from tests.tables import check_all
 from turnout_server.transport.status import CODES
 from turnout_server.vocabulary.errors import Kind, TurnoutError
 
-for module in ("transport.gate", "rpc.health", "rpc.open_inference.shared_memory", "transport.values"):
+RAISING = ("transport.gate", "transport.grpcio", "rpc.health", "rpc.open_inference.shared_memory", "transport.values")
+for module in RAISING:
     importlib.import_module(f"turnout_server.{module}")
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
