@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -79,15 +80,20 @@ def state_of(gateway: Gateway) -> str:
     return ", ".join(f'{name}="{value}"' for labels in loading for name, value in labels)
 
 
-def test_a_log_that_nobody_reads_holds_up_neither_serving_nor_the_end(tiny_store: Path, tmp_path: Path) -> None:
-    """Its pipe is full from the start."""
+def full_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe that has no room left: the one to read from first."""
     reader, end = os.pipe()
     os.set_blocking(end, False)
-    try:
+    with contextlib.suppress(BlockingIOError):
         while True:
             os.write(end, b" " * 4096)
-    except BlockingIOError:
-        os.set_blocking(end, True)
+    os.set_blocking(end, True)
+    return reader, end
+
+
+def test_a_log_that_nobody_reads_holds_up_neither_serving_nor_the_end(tiny_store: Path, tmp_path: Path) -> None:
+    """Its pipe is full from the start."""
+    reader, end = full_pipe()
     process = subprocess.Popen(
         serve_command(tiny_store, "--log-level", "debug"),
         stdin=subprocess.DEVNULL,
@@ -115,13 +121,7 @@ def test_a_log_that_nobody_reads_holds_up_neither_serving_nor_the_end(tiny_store
 
 
 def test_the_greeting_that_nobody_reads_holds_up_nothing(tiny_store: Path) -> None:
-    reader, end = os.pipe()
-    os.set_blocking(end, False)
-    try:
-        while True:
-            os.write(end, b" " * 4096)
-    except BlockingIOError:
-        os.set_blocking(end, True)
+    reader, end = full_pipe()
     process = subprocess.Popen(
         serve_command(tiny_store), stdin=subprocess.DEVNULL, stdout=end, stderr=subprocess.PIPE, env=environment()
     )

@@ -75,9 +75,9 @@ class Runs:
         self.run = Histogram(RUN_BOUNDS_NS)
         """How long each run of the graph took."""
         self.rows = Histogram(ROWS_BOUNDS)
+        """How many rows each run had."""
         self.timed_out = 0
         """Runs that took longer than they may, and were ended."""
-        """How many rows each run had."""
 
 
 class _Answers:
