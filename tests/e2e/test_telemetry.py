@@ -64,6 +64,16 @@ def whole(collector: Collector, trace_id: str, count: int) -> dict[str, Span]:
     return {span.name: span for span in spans}
 
 
+def of_stream(collector: Collector, trace_id: str, messages: int, runs_of: int) -> dict[str, list[Span]] | None:
+    """Return a stream's spans by name once it and its *messages* have ended, *runs_of* of which have run."""
+    named: dict[str, list[Span]] = collections.defaultdict(list)
+    for span in collector.of_trace(trace_id):
+        named[span.name].append(span)
+    linked = sum(len(run.links) for run in named["turnout.run"])
+    found = (len(named[STREAM]), len(named["turnout.message"]), len(named["turnout.queue"]), linked)
+    return named if found == (1, messages, runs_of, runs_of) else None
+
+
 # ---------------------------------------------------------------- traces
 
 
@@ -143,11 +153,12 @@ def test_a_call_of_the_open_inference_protocol_is_traced_alike(traced: Gateway, 
         call = stream(channel, "inference.GRPCInferenceService/ModelStreamInfer")
         asked = [fp32(1.0).SerializeToString() for _ in range(3)]
         assert len(list(call(iter(asked), metadata=list(caller.metadata.items()), timeout=30))) == 3
-    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 10 and found)
-    names = collections.Counter(span.name for span in spans)
-    assert names == {STREAM: 1, "turnout.message": 3, "turnout.queue": 3, "turnout.run": 3}
-    messages = {span.span_id for span in spans if span.name == "turnout.message"}
-    assert {span.parent_span_id for span in spans if span.name == "turnout.queue"} == messages
+    spans = eventually(lambda: of_stream(collector, caller.trace_id, messages=3, runs_of=3))
+    messages = {span.span_id for span in spans["turnout.message"]}
+    assert collections.Counter(span.parent_span_id for span in spans["turnout.queue"]) == dict.fromkeys(messages, 1)
+    # Messages that come at once may share a run: its span links to each of them.
+    linked = collections.Counter(link.span_id for span in spans["turnout.run"] for link in span.links)
+    assert linked == dict.fromkeys(messages, 1)
 
 
 def test_a_message_of_a_stream_that_fails_shows_in_a_span_and_in_a_number(
@@ -161,10 +172,10 @@ def test_a_message_of_a_stream_that_fails_shows_in_a_span_and_in_a_number(
         call = stream(channel, STREAM)
         sent = iter([one.SerializeToString() for one in asked])
         assert len(list(call(sent, metadata=list(caller.metadata.items()), timeout=30))) == 4
-    spans = eventually(lambda: len(found := collector.of_trace(caller.trace_id)) >= 9 and found)
-    (server,) = (span for span in spans if span.name == STREAM)
+    spans = eventually(lambda: of_stream(collector, caller.trace_id, messages=4, runs_of=2))
+    (server,) = spans[STREAM]
     assert server.status.code == Status.STATUS_CODE_UNSET
-    messages = [span for span in spans if span.name == "turnout.message"]
+    messages = spans["turnout.message"]
     assert {span.parent_span_id for span in messages} == {server.span_id}
     told = collections.Counter(
         (span.status.code, attributes(span)["rpc.response.status_code"], attributes(span).get("turnout.error.reason"))
