@@ -61,6 +61,7 @@ class Engine:
         silent_streams: int,
         shapes: Mapping[str, Sequence[Mapping[int, int]]] = ...,
         headers_first: bool = False,
+        urgent: Sequence[str] = (),
         plane: Plane | None = None,
     ) -> None:
         """Start the threads.
@@ -83,6 +84,7 @@ class Engine:
             shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
+            urgent: paths of methods whose calls are every other event, where such and others wait.
             plane: answers what it can by itself; None for nothing.
 
         Raises:
@@ -107,8 +109,12 @@ class Engine:
     def fileno(self) -> int:
         """Return the file descriptor that is readable while there are events."""
 
-    def events(self) -> list[Event]:
-        """Take all events, in the order in which they came."""
+    def events(self, most: int) -> list[Event]:
+        """Take *most* events or fewer; where it is none, nothing is readable any more.
+
+        Those of calls that are over come first, and then those of the connections that have had the fewest. Each
+        connection's come in their order, but for urgent calls'; a call that is over before it was told of never comes.
+        """
 
     def answer(self, id: int, message: bytes) -> None:
         """Answer a call with one message and OK: its last word."""

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(ATTACKS))
     parser.add_argument("--data-plane", default="engine")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--connections", type=int, help="for every attack, in place of its own number")
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
@@ -42,7 +43,8 @@ def main() -> None:
         )
         shown("(nothing)", None, gateway, address, arguments.seconds)
         for name in arguments.names:
-            shown(name, ATTACKS[name], gateway, address, arguments.seconds)
+            attack = ATTACKS[name]._replace(connections=arguments.connections or ATTACKS[name].connections)
+            shown(name, attack, gateway, address, arguments.seconds)
     finally:
         gateway.terminate()
         gateway.wait(60)

@@ -41,7 +41,7 @@ impl Engine {
     #[pyo3(signature = (
         methods, *, shards, max_message_bytes, max_message_values, max_compression_ratio, max_connections,
         connection_calls, request_time_s, stream_silence_s, silent_streams, shapes = HashMap::new(),
-        headers_first = false, plane = None
+        headers_first = false, urgent = Vec::new(), plane = None
     ))]
     #[allow(clippy::too_many_arguments)] // they have names in Python
     fn new(
@@ -57,6 +57,7 @@ impl Engine {
         silent_streams: usize,
         shapes: HashMap<String, Fields>,
         headers_first: bool,
+        urgent: Vec<String>,
         plane: Option<&Plane>,
     ) -> PyResult<Self> {
         if shards == 0 || max_connections == 0 || connection_calls == 0 || u32::try_from(max_message_bytes).is_err() {
@@ -74,6 +75,7 @@ impl Engine {
             max_message_bytes,
             bounds,
             headers_first,
+            urgent: urgent.into_iter().map(String::into_boxed_str).collect(),
             connection_calls,
             request_time: time(request_time_s)?,
             silence_time: time(stream_silence_s)?,
@@ -103,8 +105,8 @@ impl Engine {
         self.server.tally().all().collect()
     }
 
-    fn events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let events = self.server.events().take();
+    fn events<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let events = self.server.events().take(most);
         let mut clock = None;
         events.into_iter().map(|event| told(py, event, &mut clock)).collect()
     }

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+mod bell;
 pub mod call;
 mod contract;
 pub mod decide;
@@ -21,6 +22,10 @@ pub mod tensor;
 pub mod turnout_v1;
 
 use pyo3::prelude::*;
+
+/// Not the C library's: to give memory back to the system that has to lock the heaps of all threads for long (`malloc_trim`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[pymodule]
 fn turnout_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -132,9 +133,9 @@ class Client:
 
     async def goes_on(self) -> bool:
         """Ask whether the server listens still, and wait for its word or its end."""
-        asked = len(self.of(frames.PING))
-        await self.say(frames.frame(frames.PING, 0, 0, b"anybody?"))
-        await self.until(lambda: len(self.of(frames.PING)) > asked)
+        question = secrets.token_bytes(8)
+        await self.say(frames.frame(frames.PING, 0, 0, question))
+        await self.until(lambda: any(one.payload == question for one in self.of(frames.PING)))
         return not self.closed
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 //! What a server says to a call: headers, messages as the client's windows allow, and a status at the end.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -42,6 +42,11 @@ impl Answer {
             None => self.respond.poll_reset(cx),
         };
         reset.map(|_| ())
+    }
+
+    /// Says whether it has done so by now.
+    pub fn is_gone(&mut self) -> bool {
+        self.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     /// Sends `message`, which has no prefix, and OK.

@@ -1,4 +1,4 @@
-//! The way to Python and back: events that its event loop takes, and what it replies.
+//! The calls that Python answers: what it is told of them, and what it replies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,26 +9,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::call::Head;
-use crate::mailbox::Mailbox;
 use crate::net::connection::State;
+use crate::net::events::{Event, Events, Shares};
 use crate::net::status::Status;
 use crate::spans::Parent;
-
-/// What happens to a call that Python answers.
-pub enum Event {
-    /// It begins; with its message, or None where the client streams.
-    Call(u64, Head, Option<Bytes>),
-    /// The message that was asked for.
-    Message(u64, Bytes),
-    /// There is no message any more.
-    HalfClosed(u64),
-    /// So many bytes of messages that were to be sent have been.
-    Sent(u64, usize),
-    /// It is over: the client has gone, the deadline has passed, or the server ends.
-    Gone(u64),
-    /// Of the server: the last connection has ended.
-    Closed,
-}
 
 /// What Python says to a call.
 pub enum Reply {
@@ -47,9 +31,6 @@ impl Reply {
         matches!(self, Self::Answer(_) | Self::End(_))
     }
 }
-
-/// The events that Python has not taken yet, of all shards.
-pub type Events = Mailbox<Event>;
 
 struct Entry {
     replies: UnboundedSender<Reply>,
@@ -76,15 +57,22 @@ impl Bridge {
         (id % shards as u64) as usize
     }
 
-    /// Hands a call to Python.
-    pub fn begin(self: &Rc<Self>, head: Head, message: Option<Bytes>, connection: &Rc<State>) -> Handle {
+    /// Adds a connection.
+    pub fn join(&self) -> Shares {
+        self.events.join()
+    }
+
+    /// Hands a call to Python; None where too many wait to be heard of.
+    pub fn begin(self: &Rc<Self>, head: Head, message: Option<Bytes>, connection: &Rc<State>) -> Option<Handle> {
         let id = self.next.get();
         self.next.set(id + self.step);
+        if !self.events.begin(id, head, message, &connection.of_python) {
+            return None;
+        }
         let (sender, replies) = unbounded_channel();
         let entry = Entry { replies: sender, connection: connection.clone(), lingers: false };
         self.calls.borrow_mut().insert(id, entry);
-        self.events.push(Event::Call(id, head, message));
-        Handle { id, replies, bridge: self.clone() }
+        Some(Handle { id, replies, connection: connection.clone(), bridge: self.clone() })
     }
 
     /// Takes what Python says. For a call that is over, only the last word matters: its handler has ended.
@@ -103,10 +91,12 @@ impl Bridge {
     }
 }
 
-/// A call that Python answers. Where this is dropped before Python has said its last word, Python is told.
+/// A call that Python answers. Where this is dropped before Python has said its last word, Python is told, if it has heard
+/// of the call.
 pub struct Handle {
     id: u64,
     replies: UnboundedReceiver<Reply>,
+    connection: Rc<State>,
     bridge: Rc<Bridge>,
 }
 
@@ -124,25 +114,33 @@ impl Handle {
         !self.bridge.calls.borrow().contains_key(&self.id)
     }
 
+    fn tell(&self, event: Event) {
+        self.bridge.events.push(event, &self.connection.of_python);
+    }
+
     pub fn message(&self, message: Bytes) {
-        self.bridge.events.push(Event::Message(self.id, message));
+        self.tell(Event::Message(self.id, message));
     }
 
     pub fn half_closed(&self) {
-        self.bridge.events.push(Event::HalfClosed(self.id));
+        self.tell(Event::HalfClosed(self.id));
     }
 
     pub fn sent(&self, size: usize) {
-        self.bridge.events.push(Event::Sent(self.id, size));
+        self.tell(Event::Sent(self.id, size));
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(entry) = self.bridge.calls.borrow_mut().get_mut(&self.id) {
-            entry.lingers = true;
-            entry.connection.lingering.set(entry.connection.lingering.get() + 1);
-            self.bridge.events.push(Event::Gone(self.id));
+        let mut calls = self.bridge.calls.borrow_mut();
+        let Some(entry) = calls.get_mut(&self.id) else { return };
+        if self.bridge.events.withdraw(self.id) {
+            calls.remove(&self.id);
+            return;
         }
+        entry.lingers = true;
+        self.connection.lingering.set(self.connection.lingering.get() + 1);
+        self.tell(Event::Gone(self.id));
     }
 }

@@ -45,7 +45,7 @@ pub fn begin<U: Unary>(
     let mut answer = Answer::new(respond, shard.settings.headers_first);
     // h2 sees to the streams. Calls that are reset linger for a moment even where all is well, and a client that asks anew
     // at once is not to blame for that; so there may be as many of those again.
-    if connection.calls.get() + connection.lingering.get() > 2 * shard.settings.connection_calls {
+    if connection.calls() + connection.lingering.get() > 2 * shard.settings.connection_calls {
         shard.tally.add(Told::ResetByServer);
         return answer.reset(Reason::REFUSED_STREAM);
     }

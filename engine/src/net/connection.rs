@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::call::Unary;
 use crate::net::carry;
+use crate::net::events::Shares;
 use crate::net::lane::Lane;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
@@ -60,12 +61,11 @@ const NOT_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\
 pub struct State {
     pub peer: Arc<str>,
     pub room: Arc<Semaphore>,
-    /// Calls in progress.
-    pub calls: Cell<usize>,
     /// Calls of those that wait for their client to say more.
     waiting: Cell<usize>,
     /// Calls that still run in Python though their stream is gone (CVE-2023-44487).
     pub lingering: Cell<usize>,
+    pub of_python: Shares,
     unsent: Cell<usize>,
     watched: Rc<Watched>,
     ended: Cell<bool>,
@@ -73,14 +73,14 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(peer: Arc<str>, settings: &Settings, tally: Arc<Tally>, lane: Rc<Lane>) -> Rc<Self> {
+    pub fn new(peer: Arc<str>, settings: &Settings, tally: Arc<Tally>, lane: Rc<Lane>, of_python: Shares) -> Rc<Self> {
         let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
         Rc::new(Self {
             peer,
             room: Arc::new(Semaphore::new(room)),
-            calls: Cell::new(0),
             waiting: Cell::new(0),
             lingering: Cell::new(0),
+            of_python,
             unsent: Cell::new(0),
             watched: Watched::new(lane, tally),
             ended: Cell::new(false),
@@ -93,14 +93,19 @@ impl State {
         self.watched.begun()
     }
 
+    /// Returns how many calls are in progress.
+    pub fn calls(&self) -> usize {
+        self.watched.calls.get()
+    }
+
     /// Says whether the client has no call in progress.
     pub fn idle(&self) -> bool {
-        self.calls.get() == 0 && self.lingering.get() == 0
+        self.calls() == 0 && self.lingering.get() == 0
     }
 
     /// Says whether nothing is done for this client: all its calls wait for it to say more.
     pub fn waits(&self) -> bool {
-        self.calls.get() == self.waiting.get() && self.lingering.get() == 0
+        self.calls() == self.waiting.get() && self.lingering.get() == 0
     }
 
     /// Returns when the client was last heard of.
@@ -120,7 +125,7 @@ impl State {
 
     /// Counts a call as long as what is returned lives.
     pub fn enter(self: &Rc<Self>) -> Counted {
-        Counted::new(self.clone(), 1, |state| &state.calls)
+        Counted::new(self.clone(), 1, |state| &state.watched.calls)
     }
 
     /// Counts a call that waits for its client as long as what is returned lives.
@@ -334,12 +339,21 @@ fn poll_next<U: Unary>(
     if let Some(reason) = state.watched.fault() {
         return Poll::Ready(Err(Turn::End(reason)));
     }
-    let all_said = || state.calls.get() == 0 && !connection.has_streams();
+    let all_said = || state.calls() == 0 && !connection.has_streams();
     if state.ended.get() || shard.ending.over() || (shard.ending.closing() && all_said()) {
         return Poll::Ready(Err(Turn::End(Reason::NO_ERROR)));
     }
     state.waker.replace(Some(cx.waker().clone()));
     Poll::Pending
+}
+
+#[cfg(test)]
+impl State {
+    /// Of a connection that is nobody's in particular.
+    pub fn anybody() -> Rc<Self> {
+        let of_python = crate::net::events::Events::new(Default::default()).unwrap().join();
+        Self::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), of_python)
+    }
 }
 
 #[cfg(test)]
@@ -350,7 +364,8 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::net::bridge::{Bridge, Events};
+    use crate::net::bridge::Bridge;
+    use crate::net::events::Events;
     use crate::net::shard::Common;
     use crate::net::{Methods, Nothing};
 
@@ -361,7 +376,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let bridge = Bridge::new(Arc::new(Events::new().unwrap()), 0, 1);
+        let bridge = Bridge::new(Arc::new(Events::new(Default::default()).unwrap()), 0, 1);
         let open = Arc::new(AtomicUsize::new(1));
         let settings = Settings::least();
         let shard = Rc::new(Shard::new(
@@ -373,7 +388,8 @@ mod tests {
             Common::default(),
         ));
         client.write_all(said).await.unwrap();
-        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default());
+        let of_python = shard.bridge.join();
+        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default(), of_python);
         tokio::select! {
             () = serve(stream, state, shard) => true,
             () = sleep(after) => false,
@@ -408,7 +424,7 @@ mod tests {
 
     #[test]
     fn who_is_waited_for_has_nothing_done_for_it() {
-        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default());
+        let state = State::anybody();
         assert!(state.waits() && state.idle());
         let (_first, _second, waiting) = (state.enter(), state.enter(), state.wait());
         assert!(!state.waits());
@@ -420,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_read_is_counted_until_it_is_gone() {
-        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default());
+        let state = State::anybody();
         let some = state.unsent(MOST_UNSENT);
         assert!(!state.crowded());
         let more = state.unsent(1);

@@ -1,46 +1,47 @@
-//! How connections share a reactor: those that cost much take turns, and the others never wait for more than one of them.
+//! How connections share a reactor: what there is to do is divided fairly, and who wants little of it never waits for more
+//! than one other.
 //!
 //! What a client sends is priced by its frames as they come (`wire`), not by its bytes: a kilobyte may be one message or a
-//! hundred calls. Each connection has a credit that fills steadily. One with credit is read whenever there is something
-//! to be read. One without waits here, and one of those that wait has a turn each time the reactor has looked at everybody.
+//! hundred calls. As long as all of them together want no more than a reactor can do, nobody waits. Beyond that, all wait
+//! here, and each time that the reactor has looked at everybody some have a turn: those that have had the least, as many
+//! as fit into one turn of somebody who wants much.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::net::fair::{Fair, Share};
+
 /// What a turn may cost, in nanoseconds as estimated. Beyond it, the connection is read no more until its next turn.
 pub const A_TURN: u64 = 200_000;
-/// What a connection may cost at once, likewise, before it has to wait for its turns.
-const BURST: i64 = 400_000;
-/// What it may cost in a second and never wait.
-const A_SECOND: i64 = 2_000_000;
-/// The same of all together that have no credit of their own, while none of them waits: who is alone has all of it.
-const TOGETHER: i64 = 300_000_000;
-/// What a connection can owe, at most: so soon it is forgiven.
+/// What all connections may cost in a second before anybody waits; and at once.
+const A_SECOND: i64 = 600_000_000;
+const AT_ONCE: i64 = 2_000_000;
+/// What they can owe at most: so soon it is forgiven.
 const DEBT: i64 = 20_000_000;
+/// What one may be owed or owe, likewise: a few turns.
+const MOST: u64 = 2_000_000;
+/// Who has taken less than this part of the time that passed is owed some when others want more than there is.
+const LITTLE: u64 = 20;
+/// What it costs to begin one, and what its first turn is expected to cost.
+const BEGINNING: u64 = 25_000;
 
-/// A credit that fills steadily.
+/// What all connections may cost: a credit that fills steadily.
 struct Credit {
-    rate: i64,
     left: i64,
     filled_at: Option<Instant>,
 }
 
 impl Credit {
-    fn new(rate: i64) -> Self {
-        Self { rate, left: BURST, filled_at: None }
-    }
-
-    /// Says whether there is any.
-    fn is_there(&mut self, now: Instant) -> bool {
+    /// Fills it, and returns the nanoseconds that have passed since the last time.
+    fn fill(&mut self, now: Instant) -> u64 {
         let passed = self.filled_at.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
-        let microseconds = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX).min(1_000_000);
-        self.left = (self.left + microseconds * (self.rate / 1_000_000)).min(BURST);
-        self.left > 0
+        let passed = passed.min(Duration::from_secs(1));
+        self.left = (self.left + passed.as_micros() as i64 * (A_SECOND / 1_000_000)).min(AT_ONCE);
+        passed.as_nanos() as u64
     }
 
     fn spend(&mut self, cost: u64) {
@@ -48,37 +49,66 @@ impl Credit {
     }
 }
 
-/// The connections of one shard that wait for a turn, the first come first.
+/// The connections of one shard, and those of them that wait for a turn.
 pub struct Lane {
     together: RefCell<Credit>,
-    waiting: RefCell<VecDeque<Rc<Turns>>>,
+    waiting: RefCell<Fair<Rc<Turns>>>,
     came: Notify,
 }
 
 impl Default for Lane {
     fn default() -> Self {
-        Self { together: Credit::new(TOGETHER).into(), waiting: RefCell::default(), came: Notify::new() }
+        let together = Credit { left: AT_ONCE, filled_at: None };
+        Self { together: together.into(), waiting: Fair::new(MOST).into(), came: Notify::new() }
     }
 }
 
 impl Lane {
-    /// Says whether one without a credit of its own need not wait.
-    fn is_free(&self, now: Instant) -> bool {
-        self.waiting.borrow().is_empty() && self.together.borrow_mut().is_there(now)
-    }
-
-    /// Gives those that wait their turns, one each time all tasks have been looked at.
+    /// Gives those that wait their turns, some each time all tasks have been looked at.
     pub async fn run(&self) {
         loop {
-            let first = self.waiting.borrow_mut().pop_front();
-            match first {
-                Some(turns) => {
-                    turns.begin();
-                    tokio::task::yield_now().await;
-                }
-                None => self.came.notified().await,
+            if self.waiting.borrow().is_empty() {
+                self.came.notified().await;
             }
+            self.begin_some();
+            tokio::task::yield_now().await;
         }
+    }
+
+    /// Gives turns to those that are next.
+    fn begin_some(&self) {
+        let mut cost = 0;
+        while cost < A_TURN
+            && let Some(turns) = self.pop()
+        {
+            cost += turns.usual.get();
+            turns.begin();
+        }
+    }
+
+    fn pop(&self) -> Option<Rc<Turns>> {
+        self.waiting.borrow_mut().pop()
+    }
+
+    /// Says whether there is enough for all.
+    fn is_free(&self, now: Instant) -> bool {
+        let (mut waiting, mut together) = (self.waiting.borrow_mut(), self.together.borrow_mut());
+        let passed = together.fill(now);
+        if waiting.is_empty() {
+            waiting.rest(passed / LITTLE);
+        }
+        waiting.is_empty() && together.left > 0
+    }
+
+    fn spend(&self, share: &Share, cost: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() {
+            waiting.serve(share);
+        } else {
+            waiting.pass(cost);
+        }
+        waiting.charge(share, cost);
+        self.together.borrow_mut().spend(cost);
     }
 }
 
@@ -99,24 +129,19 @@ pub struct Turns {
     waker: RefCell<Option<Waker>>,
     /// What this turn has cost.
     cost: Cell<u64>,
-    credit: RefCell<Credit>,
-    /// Whether it lives on what all may spend together.
-    on_trust: Cell<bool>,
-    /// How often it had to wait.
-    waited: Cell<u64>,
+    /// What one is expected to cost: as much as the dearest of late.
+    usual: Cell<u64>,
+    /// What all have.
+    share: Share,
 }
 
 impl Turns {
     pub fn new(lane: Rc<Lane>) -> Rc<Self> {
-        Rc::new(Self {
-            lane,
-            place: Cell::default(),
-            waker: RefCell::default(),
-            cost: Cell::new(0),
-            credit: Credit::new(A_SECOND).into(),
-            on_trust: Cell::new(false),
-            waited: Cell::new(0),
-        })
+        // Whoever comes late waits for nobody who was early; and who begins anew all the time pays for that.
+        let share = lane.waiting.borrow().join(MOST);
+        lane.spend(&share, BEGINNING);
+        let (cost, usual) = (Cell::new(0), Cell::new(BEGINNING));
+        Rc::new(Self { lane, place: Cell::default(), waker: RefCell::default(), cost, usual, share })
     }
 
     /// Says whether the connection may be read now. If not, the waker is woken when it may.
@@ -125,19 +150,18 @@ impl Turns {
             self.waker.replace(Some(waker.clone()));
             return false;
         }
-        if self.cost.get() < A_TURN {
-            if self.place.get() == Place::Inside || self.credit.borrow_mut().is_there(now) {
-                return true;
-            }
-            if self.lane.is_free(now) {
-                self.on_trust.set(true);
-                return true;
-            }
+        let goes_on = match self.place.get() {
+            // Whoever was let in for little does not do much.
+            Place::Inside => self.cost.get() < A_TURN.min(2 * self.usual.get()),
+            _ => self.cost.get() < A_TURN && self.lane.is_free(now),
+        };
+        if goes_on {
+            return true;
         }
+        self.learn();
         self.place.set(Place::Waiting);
-        self.waited.set(self.waited.get() + 1);
         self.waker.replace(Some(waker.clone()));
-        self.lane.waiting.borrow_mut().push_back(self.clone());
+        self.lane.waiting.borrow_mut().push(&self.share, self.usual.get(), self.clone());
         self.lane.came.notify_one();
         false
     }
@@ -145,17 +169,22 @@ impl Turns {
     /// Notes what was read has cost.
     pub fn spend(&self, cost: u64) {
         self.cost.set(self.cost.get() + cost);
-        self.credit.borrow_mut().spend(cost);
-        if self.on_trust.take() {
-            self.lane.together.borrow_mut().spend(cost);
-        }
+        self.lane.spend(&self.share, cost);
     }
 
     /// All that there was has been read: what comes next is another turn.
     pub fn end(&self) {
         if self.place.get() != Place::Waiting {
+            self.learn();
             self.place.set(Place::Outside);
             self.cost.set(0);
+        }
+    }
+
+    fn learn(&self) {
+        if self.cost.get() > 0 {
+            let usual = self.usual.get();
+            self.usual.set(self.cost.get().max(usual - usual / 8).min(A_TURN));
         }
     }
 
@@ -177,17 +206,62 @@ mod tests {
     }
 
     #[test]
-    fn who_costs_little_never_waits() {
+    fn nobody_waits_as_long_as_all_together_want_no_more_than_there_is() {
         let (lane, mut now) = (Rc::new(Lane::default()), Instant::now());
-        lane.together.borrow_mut().left = i64::MIN / 2;
-        let turns = Turns::new(lane);
-        for _ in 0..10_000 {
-            assert!(may_read(&turns, now));
-            turns.spend(1_500);
-            turns.end();
+        let all: Vec<_> = (0..100).map(|_| Turns::new(lane.clone())).collect();
+        lane.together.borrow_mut().left = AT_ONCE;
+        for _ in 0..1_000 {
+            for turns in &all {
+                assert!(may_read(turns, now));
+                turns.spend(5_000);
+                turns.end();
+            }
             now += Duration::from_millis(1);
         }
-        assert_eq!(turns.waited.get(), 0);
+    }
+
+    /// How often the others have turns before the one that wants little may read, each time that it wants to.
+    fn waits_of_one_that_wants_little(others: usize) -> Vec<usize> {
+        let (lane, mut now) = (Rc::new(Lane::default()), Instant::now());
+        let turns = || Turns::new(lane.clone());
+        let (little, others): (_, Vec<_>) = (turns(), (0..others).map(|_| turns()).collect());
+        let all_read = |now| {
+            for other in &others {
+                while may_read(other, now) {
+                    other.spend(A_TURN / 4);
+                }
+            }
+        };
+        let mut waits = Vec::new();
+        for turn in 0..20_000 {
+            if turn > 2_000 {
+                all_read(now);
+            }
+            if turn % 50 == 0 {
+                let mut passed = 0;
+                while !may_read(&little, now) {
+                    lane.begin_some();
+                    passed += 1;
+                    if !may_read(&little, now) {
+                        all_read(now);
+                    }
+                }
+                waits.push(passed);
+                little.spend(5_000);
+                little.end();
+            }
+            lane.begin_some();
+            now += Duration::from_micros(200);
+        }
+        waits
+    }
+
+    #[test]
+    fn who_wants_little_is_next_whatever_the_others_want() {
+        for others in [1, 40, 400] {
+            let waits = waits_of_one_that_wants_little(others);
+            assert!(waits.iter().all(|&waited| waited <= 1), "{others}: {waits:?}");
+        }
     }
 
     #[test]
@@ -197,7 +271,7 @@ mod tests {
         assert!(may_read(&turns, now));
         turns.spend(A_TURN);
         assert!(!may_read(&turns, now) && !may_read(&turns, now));
-        assert_eq!((turns.lane.waiting.borrow().len(), turns.waited.get()), (1, 1));
+        assert_eq!(turns.lane.waiting.borrow().len(), 1);
         turns.end(); // it waits all the same
         assert!(!may_read(&turns, now));
         turns.begin();

@@ -11,6 +11,8 @@ mod budgets;
 mod carry;
 mod connection;
 mod ends;
+mod events;
+mod fair;
 mod head;
 mod inflate;
 mod lane;
@@ -27,11 +29,12 @@ mod under_way;
 mod values;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use bridge::{Event, Reply};
+pub use bridge::Reply;
+pub use events::Event;
 pub use message::framed;
 pub use server::Server;
 pub use sockets::listener;
@@ -57,6 +60,8 @@ pub struct Settings {
     pub bounds: Arc<Bounds>,
     /// Whether an error has headers of its own before its trailers: some proxies lose a status that comes in headers.
     pub headers_first: bool,
+    /// Methods whose calls are every other event that Python hears of, if there are any.
+    pub urgent: HashSet<Box<str>>,
     /// Streams open at once on a connection; twice as many with calls that still run in Python though theirs was reset.
     pub connection_calls: usize,
     /// How long a request may take to come, beyond a second for each KiB of it, or for each 64 KiB if it is longer than a
@@ -78,6 +83,7 @@ impl Settings {
             max_message_bytes: 1,
             bounds: Arc::default(),
             headers_first: false,
+            urgent: HashSet::new(),
             connection_calls: 1,
             request_time: Duration::from_secs(30),
             silence_time: Duration::from_secs(600),

@@ -16,7 +16,7 @@ pub const SENT_EVERY: usize = 32 * 1024;
 
 /// One message each way.
 pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
-    let mut handle = begin(call, head, Some(message));
+    let mut handle = begin(call, head, Some(message))?;
     loop {
         match call.ends.race(&mut call.answer, pin!(handle.reply())).await? {
             Reply::Answer(data) => {
@@ -31,7 +31,7 @@ pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> 
 
 /// One message in, any number out.
 pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
-    let mut handle = begin(call, head, Some(message));
+    let mut handle = begin(call, head, Some(message))?;
     let mut sent = 0;
     loop {
         let reply = call.ends.race(&mut call.answer, pin!(handle.reply())).await?;
@@ -45,7 +45,7 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -
 /// silence is none. The next message is read when it is asked for.
 pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
     let path = head.path.clone();
-    let mut handle = begin(call, head, None);
+    let mut handle = begin(call, head, None)?;
     let (mut sent, mut wanted, mut under_way) = (0, false, 0_usize);
     loop {
         let next = {
@@ -97,9 +97,13 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     }
 }
 
-/// Tells Python of a call.
-pub fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> Handle {
-    call.shard.bridge.begin(head, message, &call.connection)
+/// Tells Python of a call. Of one that its client has reset already it never hears.
+pub fn begin<U: Unary>(call: &mut Call<U>, head: Head, message: Option<Bytes>) -> Result<Handle, Over> {
+    if call.answer.is_gone() {
+        return Err(Over::Gone);
+    }
+    let begun = call.shard.bridge.begin(head, message, &call.connection);
+    begun.ok_or_else(|| Over::Status(status::too_many_calls()))
 }
 
 enum Next {

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::call::Unary;
-use crate::net::bridge::{Bridge, Event, Events, Reply};
+use crate::net::bridge::{Bridge, Reply};
+use crate::net::events::Events;
 use crate::net::shard::{Common, Order, Shard};
 use crate::net::tally::Tally;
 use crate::net::{Methods, Settings};
@@ -47,7 +48,7 @@ impl Server {
         methods: Methods,
         make: impl Fn(usize) -> U + Send + Clone + 'static,
     ) -> io::Result<Self> {
-        let events = Arc::new(Events::new()?);
+        let events = Arc::new(Events::new(settings.urgent.clone())?);
         let methods = Arc::new(methods);
         let count = settings.shards.max(1);
         let common = Common::default();
@@ -139,7 +140,7 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         if self.living.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.events.push(Event::Closed);
+            self.events.close();
         }
     }
 }
@@ -201,7 +202,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::net::Nothing;
+    use crate::net::{Event, Nothing};
 
     #[test]
     fn shards_that_panic_have_ended_too() {
@@ -213,7 +214,7 @@ mod tests {
         let (server, begun) = (server.unwrap(), Instant::now());
         let mut events = Vec::new();
         while events.is_empty() && begun.elapsed() < Duration::from_secs(20) {
-            events.extend(server.events().take());
+            events.extend(server.events().take(9));
             thread::yield_now();
         }
         assert!(matches!(events[..], [Event::Closed]));

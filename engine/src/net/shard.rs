@@ -206,7 +206,8 @@ impl<U: Unary> Shard<U> {
         }
         let Ok(stream) = TcpStream::from_std(stream) else { return self.left() };
         self.tally.add(Told::Accepted);
-        let state = State::new(peer.to_string().into(), &self.settings, self.tally.clone(), self.lane.clone());
+        let (peer, of_python) = (peer.to_string().into(), self.bridge.join());
+        let state = State::new(peer, &self.settings, self.tally.clone(), self.lane.clone(), of_python);
         let number = self.next.get();
         self.next.set(number + 1);
         connections.insert(number, state.clone());

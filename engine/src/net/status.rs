@@ -1,6 +1,7 @@
 //! Errors as gRPC statuses: the twin of `transport/status.py`, to the byte.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::error::{Error, Kind};
 use crate::net::tally::Told;
@@ -110,6 +111,17 @@ pub fn too_dense(ratio: usize) -> Status {
 /// Of a message with more values than may be in one, as `error` says.
 pub fn too_many_values(error: &Error) -> Status {
     status_of(error).telling(Told::TooManyValues)
+}
+
+/// As Python's gate says it, for calls that it would not hear of for long.
+pub fn too_many_calls() -> Status {
+    let error = Error::new(
+        Kind::Overloaded,
+        "TOO_MANY_CALLS",
+        "calls wait to be looked at already, some of this connection's too",
+    );
+    let retry_after = Some(Duration::from_millis(500));
+    status_of(&Error { retry_after, ..error }).telling(Told::Unheard)
 }
 
 pub fn unfinished() -> Status {

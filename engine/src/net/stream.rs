@@ -24,7 +24,7 @@ use crate::spans::Parent;
 
 /// Answers a stream.
 pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
-    let mut handle = begin(call, head.clone(), None);
+    let mut handle = begin(call, head.clone(), None)?;
     let parent = match call.ends.race(&mut call.answer, pin!(handle.reply())).await? {
         Reply::More(parent) => parent,
         Reply::End(status) if status.code != OK => return Err(Over::Status(status)),

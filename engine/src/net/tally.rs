@@ -28,13 +28,15 @@ pub enum Told {
     TooManyValues,
     /// There is too much that the client has not read.
     Unread,
+    /// Too many calls wait for Python to hear of them.
+    Unheard,
     /// A request was not finished in time.
     Unfinished,
     /// A stream was silent for too long, or the longest where others wanted a place.
     Silent,
 }
 
-const NAMES: [(Told, &str); 15] = [
+const NAMES: [(Told, &str); 16] = [
     (Told::Accepted, "accepted"),
     (Told::Refused, "refused"),
     (Told::Evicted, "evicted"),
@@ -48,6 +50,7 @@ const NAMES: [(Told, &str); 15] = [
     (Told::TooDense, "refusal.ratio"),
     (Told::TooManyValues, "refusal.values"),
     (Told::Unread, "refusal.unread"),
+    (Told::Unheard, "refusal.unheard"),
     (Told::Unfinished, "refusal.unfinished"),
     (Told::Silent, "refusal.silent"),
 ];

@@ -124,15 +124,12 @@ impl UnderWay {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-    use std::sync::Arc;
 
     use super::*;
-    use crate::net::Settings;
     use crate::net::connection::State;
 
     fn say(under_way: &mut UnderWay, number: u64, said: Said) {
-        let unsent = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default()).unsent(said.size());
+        let unsent = State::anybody().unsent(said.size());
         under_way.answer(number, said, unsent);
     }
 

@@ -40,8 +40,8 @@ const TRAILERS: usize = 1024;
 /// Bytes that are read at once where it is not known that they belong to one frame: that many may be much work.
 const AT_ONCE: usize = 16 * 1024;
 /// What h2 and we take for what comes, in nanoseconds: for a frame, a call's head, a field of it, and so many bytes of any.
-const FRAME_COST: u64 = 300;
-const HEAD_COST: u64 = 3_000;
+const FRAME_COST: u64 = 600;
+const HEAD_COST: u64 = 10_000;
 const FIELD_COST: u64 = 100;
 const BYTES_A_NANOSECOND: u64 = 4;
 
@@ -197,6 +197,8 @@ pub struct Watched {
     fault: Cell<Option<Reason>>,
     turns: Rc<Turns>,
     heard_at: Cell<Instant>,
+    /// Calls in progress.
+    pub calls: Cell<usize>,
     tally: Arc<Tally>,
 }
 
@@ -207,6 +209,7 @@ impl Watched {
             fault: Cell::new(None),
             turns: Turns::new(lane),
             heard_at: Cell::new(Instant::now()),
+            calls: Cell::new(0),
             tally,
         })
     }
@@ -310,6 +313,10 @@ impl AsyncRead for Wire {
                     self.watched.turns.end();
                     return Poll::Pending;
                 };
+                if !matches!(size, Ok(1..)) {
+                    // All its calls hear of it now.
+                    self.watched.turns.spend(self.watched.calls.get() as u64 * HEAD_COST);
+                }
                 let size = size?;
                 self.watched.heard_at.set(now);
                 if self.watched.fault.get().is_none() || size == 0 {

@@ -23,7 +23,8 @@ _COUNTERS: tuple[tuple[str, str, str, Label, tuple[str, ...]], ...] = (
         _REFUSALS,
         CAUSE,
         tuple(
-            f"refusal.{cause}" for cause in ("metadata", "size", "ratio", "values", "unread", "unfinished", "silent")
+            f"refusal.{cause}"
+            for cause in ("metadata", "size", "ratio", "values", "unread", "unheard", "unfinished", "silent")
         ),
     ),
 )

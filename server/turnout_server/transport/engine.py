@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
@@ -68,7 +67,7 @@ class EngineTransport:
             plane: answers what it can of them by itself; None for nothing.
             errors: how they travel.
             span: for spans that the plane makes below it.
-            urgent: the paths of methods whose calls go before all others that wait for this event loop.
+            urgent: the paths of methods whose calls wait for this event loop only behind each other.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -86,14 +85,13 @@ class EngineTransport:
             silent_streams=limits.most_silent,
             shapes={path: method.shape for path, method in methods.items()},
             headers_first=errors == "headers_and_trailers",
+            urgent=list(urgent),
             plane=plane,
         )
         self._methods = methods
         self._span = span
-        self._urgent = frozenset(urgent)
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, EngineCall] = {}
-        self._events: deque[Event] = deque()
         self._closed = asyncio.Event()
         self._loop.add_reader(self._engine.fileno(), self._take)
 
@@ -138,21 +136,8 @@ class EngineTransport:
     # ------------------------------------------------------------ what the engine says
 
     def _take(self) -> None:
-        goes_on = bool(self._events)  # then those have their turn first
-        for event in self._engine.events():
-            if event[0] == "call" and event[2] in self._urgent:
-                self._hear_safely(event)
-            else:
-                self._events.append(event)
-        if not goes_on:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        events = self._events
-        for _ in range(min(_EVENTS_A_TURN, len(events))):
-            self._hear_safely(events.popleft())
-        if events:
-            self._loop.call_soon(self._go_on)
+        for event in self._engine.events(_EVENTS_A_TURN):
+            self._hear_safely(event)
 
     def _hear_safely(self, event: Event) -> None:
         try:

@@ -1,0 +1,317 @@
+//! What Python's event loop has not heard yet of calls.
+//!
+//! It takes a hundred times as long over a call as a shard does. So whose calls it hears of next matters: those of the
+//! connection that has had the least of it. What is over before it was heard of is never told; and where many calls wait,
+//! connections that have some of them can have no more.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::bell::Bell;
+use crate::call::Head;
+use crate::net::fair::{Fair, Place, Share};
+
+/// What happens to a call that Python answers.
+#[derive(Debug)]
+pub enum Event {
+    /// It begins; with its message, or None where the client streams.
+    Call(u64, Head, Option<Bytes>),
+    /// The message that was asked for.
+    Message(u64, Bytes),
+    /// There is no message any more.
+    HalfClosed(u64),
+    /// So many bytes of messages that were to be sent have been.
+    Sent(u64, usize),
+    /// It is over: the client has gone, the deadline has passed, or the server ends.
+    Gone(u64),
+    /// Of the server: the last connection has ended.
+    Closed,
+}
+
+impl Event {
+    /// What Python takes over it, by and large, in nanoseconds.
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Call(..) | Self::Message(..) => 100_000,
+            Self::HalfClosed(_) | Self::Sent(..) | Self::Gone(_) | Self::Closed => 20_000,
+        }
+    }
+}
+
+/// What a connection may be owed of Python's time, or owe: a few calls.
+const MOST: u64 = 1_000_000;
+
+/// Calls that may wait to be heard of: Python takes half a second over so many. Beyond it, so many of each connection.
+const CALLS: usize = 4_096;
+const CALLS_OF_ONE: usize = 8;
+
+/// A connection's share of Python.
+pub struct Shares {
+    urgent: Share,
+    others: Share,
+    /// Its calls that wait to be heard of.
+    calls: Arc<AtomicUsize>,
+}
+
+/// A call that waits to be heard of.
+struct Unheard {
+    urgent: bool,
+    place: Place,
+    of_connection: Arc<AtomicUsize>,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        self.of_connection.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The events of all shards that wait to be taken.
+pub struct Events {
+    urgent: HashSet<Box<str>>,
+    waiting: Mutex<Waiting>,
+    bell: Bell,
+}
+
+struct Waiting {
+    /// Ends make room.
+    gone: Vec<Event>,
+    urgent: Fair<Event>,
+    others: Fair<Event>,
+    calls: HashMap<u64, Unheard>,
+    closed: bool,
+    /// Whether it is an urgent one's turn, where others wait as well.
+    urgent_next: bool,
+    rung: bool,
+}
+
+impl Events {
+    /// Begins with none. Calls of methods with these paths are urgent: every other event is one of theirs, if there are any.
+    pub fn new(urgent: HashSet<Box<str>>) -> io::Result<Self> {
+        let waiting = Waiting {
+            gone: Vec::new(),
+            urgent: Fair::new(MOST),
+            others: Fair::new(MOST),
+            calls: HashMap::new(),
+            closed: false,
+            urgent_next: false,
+            rung: false,
+        };
+        Ok(Self { urgent, waiting: waiting.into(), bell: Bell::new()? })
+    }
+
+    /// Adds a connection.
+    pub fn join(&self) -> Shares {
+        let waiting = self.lock();
+        Shares { urgent: waiting.urgent.join(0), others: waiting.others.join(0), calls: Arc::default() }
+    }
+
+    /// Adds a call of a connection that has these shares, and returns true; or false where too many wait.
+    pub fn begin(&self, id: u64, head: Head, message: Option<Bytes>, shares: &Shares) -> bool {
+        let mut waiting = self.lock();
+        if waiting.calls.len() >= CALLS && shares.calls.load(Relaxed) >= CALLS_OF_ONE {
+            return false;
+        }
+        shares.calls.fetch_add(1, Relaxed);
+        let urgent = self.urgent.contains(&*head.path);
+        let place = waiting.add(Event::Call(id, head, message), shares, urgent);
+        waiting.calls.insert(id, Unheard { urgent, place, of_connection: shares.calls.clone() });
+        self.ring(waiting);
+        true
+    }
+
+    /// Adds another event, of such a connection.
+    pub fn push(&self, event: Event, shares: &Shares) {
+        let mut waiting = self.lock();
+        match event {
+            Event::Gone(_) => waiting.gone.push(event),
+            event => drop(waiting.add(event, shares, false)),
+        }
+        self.ring(waiting);
+    }
+
+    /// Says that the last connection has ended, after all else.
+    pub fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        self.ring(waiting);
+    }
+
+    fn ring(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let first = !std::mem::replace(&mut waiting.rung, true);
+        drop(waiting);
+        if first {
+            self.bell.ring();
+        }
+    }
+
+    /// Takes a call back, and returns true; or false where Python has heard of it.
+    pub fn withdraw(&self, id: u64) -> bool {
+        let mut waiting = self.lock();
+        let Some(call) = waiting.calls.remove(&id) else { return false };
+        let queue = if call.urgent { &mut waiting.urgent } else { &mut waiting.others };
+        let event = queue.remove(call.place);
+        drop(waiting); // what it has may be large
+        event.is_some()
+    }
+
+    /// Takes the next ones, `most` at the most.
+    pub fn take(&self, most: usize) -> Vec<Event> {
+        let mut waiting = self.lock();
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            let Some(event) = waiting.next() else {
+                waiting.rung = false;
+                self.bell.hush();
+                break;
+            };
+            if let Event::Call(id, ..) = event {
+                waiting.calls.remove(&id);
+            }
+            taken.push(event);
+        }
+        taken
+    }
+
+    /// Returns what is readable while there may be some.
+    pub fn fileno(&self) -> RawFd {
+        self.bell.fileno()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, event: Event, shares: &Shares, urgent: bool) -> Place {
+        let (queue, share) =
+            if urgent { (&mut self.urgent, &shares.urgent) } else { (&mut self.others, &shares.others) };
+        let cost = event.cost();
+        let place = queue.push(share, cost, event);
+        queue.charge(share, cost);
+        place
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.gone.pop() {
+            return Some(event);
+        }
+        self.urgent_next = !self.urgent_next && !self.urgent.is_empty() || self.others.is_empty();
+        let queue = if self.urgent_next { &mut self.urgent } else { &mut self.others };
+        let next = queue.pop();
+        if let Some(event) = &next {
+            queue.pass(event.cost());
+        }
+        next.or_else(|| std::mem::take(&mut self.closed).then_some(Event::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Metadata;
+
+    fn events() -> Events {
+        Events::new(HashSet::from(["Check".into()])).unwrap()
+    }
+
+    fn begin(events: &Events, id: u64, path: &str, shares: &Shares) -> bool {
+        let head =
+            Head { path: path.into(), metadata: Metadata::with_capacity(0, 0), peer: "p:1".into(), deadline: None };
+        events.begin(id, head, None, shares)
+    }
+
+    fn ids(events: Vec<Event>) -> Vec<u64> {
+        events
+            .into_iter()
+            .map(|event| match event {
+                Event::Call(id, ..) | Event::Message(id, _) | Event::HalfClosed(id) | Event::Sent(id, _) => id,
+                Event::Gone(id) => id + 1_000,
+                Event::Closed => u64::MAX,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn connections_take_turns_whatever_each_has_waiting() {
+        let events = events();
+        let (many, few) = (events.join(), events.join());
+        (0..100).for_each(|id| _ = begin(&events, id, "Do", &many));
+        (100..103).for_each(|id| _ = begin(&events, id, "Do", &few));
+        assert_eq!(ids(events.take(7)), [0, 100, 1, 101, 2, 102, 3]);
+    }
+
+    #[test]
+    fn every_other_event_is_urgent_where_there_are_both() {
+        let events = events();
+        let (many, few) = (events.join(), events.join());
+        (0..4).for_each(|id| _ = begin(&events, id, "Do", &many));
+        (10..16).for_each(|id| _ = begin(&events, id, "Check", &many));
+        begin(&events, 20, "Check", &few);
+        assert_eq!(ids(events.take(100)), [10, 0, 20, 1, 11, 2, 12, 3, 13, 14, 15]);
+    }
+
+    #[test]
+    fn ends_come_first_and_the_servers_last() {
+        let events = events();
+        let shares = events.join();
+        events.close();
+        begin(&events, 1, "Do", &shares);
+        events.push(Event::Gone(0), &shares);
+        assert_eq!(ids(events.take(100)), [1_000, 1, u64::MAX]);
+        assert!(events.take(100).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_heard_of_can_be_taken_back_once() {
+        let events = events();
+        let shares = events.join();
+        (0..3).for_each(|id| _ = begin(&events, id, "Do", &shares));
+        begin(&events, 3, "Check", &shares);
+        assert_eq!(
+            [events.withdraw(1), events.withdraw(1), events.withdraw(3), events.withdraw(9)],
+            [true, false, true, false]
+        );
+        assert_eq!(ids(events.take(1)), [0]);
+        assert!(!events.withdraw(0));
+        assert_eq!(ids(events.take(9)), [2]);
+    }
+
+    #[test]
+    fn where_many_wait_those_that_have_some_can_have_no_more() {
+        let events = events();
+        let all: Vec<_> = (0..CALLS / 100 + 1).map(|_| events.join()).collect();
+        let taken = (0..).take(CALLS).filter(|&id| begin(&events, id, "Do", &all[id as usize / 100])).count();
+        assert_eq!(taken, CALLS);
+        let (first, new) = (CALLS as u64, events.join());
+        assert!(!begin(&events, first, "Do", &all[0]));
+        let more = (0..20).filter(|number| begin(&events, first + number, "Do", &new)).count();
+        assert_eq!(more, CALLS_OF_ONE);
+        events.withdraw(first);
+        assert!(begin(&events, first + 100, "Do", &new) && !begin(&events, first + 101, "Do", &new));
+        events.take(100); // the new one's are among the first
+        assert!(begin(&events, first + 102, "Do", &new));
+    }
+
+    #[test]
+    fn the_bell_is_heard_as_long_as_something_waits() {
+        let events = events();
+        let shares = events.join();
+        let heard = || events.bell.is_rung();
+        assert!(!heard());
+        (0..3).for_each(|id| _ = begin(&events, id, "Do", &shares));
+        assert!(heard());
+        events.take(3);
+        assert!(heard()); // nobody has seen yet that there is no more
+        events.take(1);
+        assert!(!heard());
+        begin(&events, 4, "Do", &shares);
+        assert!(heard());
+    }
+}
