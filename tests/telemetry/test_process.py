@@ -22,7 +22,8 @@ for _ in range(2):
         if endpoint:
             with trace.get_tracer("somebody.else").start_as_current_span("theirs"):
                 structlog.get_logger("turnout").info("inside")
-print(json.dumps({"threads": threads, "provider": type(trace.get_tracer_provider()).__name__}))
+sdk = sorted(name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")))
+print(json.dumps({"threads": threads, "provider": type(trace.get_tracer_provider()).__name__, "sdk": sdk}))
 """
 
 
@@ -39,9 +40,9 @@ def run(endpoint: str) -> tuple[dict[str, Any], str]:
     return json.loads(done.stdout), done.stderr
 
 
-def test_without_a_collector_a_process_is_quiet_and_has_two_threads_more() -> None:
+def test_without_a_collector_a_process_is_quiet_and_has_two_threads_more_and_no_sdk() -> None:
     said, log = run("")
-    assert said == {"threads": ["MainThread", "logs", "metrics"], "provider": "ProxyTracerProvider"}
+    assert said == {"threads": ["MainThread", "logs", "metrics"], "provider": "ProxyTracerProvider", "sdk": []}
     assert log == ""
 
 

@@ -12,6 +12,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from turnout_server.cli.importing import importing
+
 MISSING = "the turnout command needs the server's dependencies: pip install 'turnout[server]'"
 MISSING_EXIT = 69
 """`exits.UNAVAILABLE`, which cannot be imported where its package's dependencies are missing."""
@@ -26,7 +28,8 @@ def main() -> NoReturn:
         # starts would wait until their patience ends. A gateway that serves has a handler of its own.
         signal.signal(signal.SIGTERM, _end)
     try:
-        from turnout_server.cli.application import run
+        with importing():
+            from turnout_server.cli.application import run
     except ModuleNotFoundError as error:
         if is_ours(error):
             raise

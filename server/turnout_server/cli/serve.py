@@ -15,6 +15,7 @@ import yaml
 
 from turnout_server import config
 from turnout_server.cli import options
+from turnout_server.cli.importing import importing
 
 _STDOUT, _STDERR = 1, 2
 _LIMITS = "Limits and permissions"
@@ -131,8 +132,9 @@ def serve(
     faulthandler.enable(_STDERR)  # a crash in native code says what each thread was doing
 
     # ONNX Runtime, gRPC and OpenTelemetry: after the arguments were found to be in order.
-    from turnout_server import app
-    from turnout_server.cli import greeting
+    with importing():
+        from turnout_server import app
+        from turnout_server.cli import greeting
 
     def started(gateway: app.Started) -> None:
         lines = greeting.as_json(gateway) if json else greeting.as_text(gateway, Path(settled.store.path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -26,6 +25,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, ParentBasedTraceIdRati
 from turnout_server.config import TelemetryConfig
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.families import Readable
+from turnout_server.telemetry.collector import wanted
 from turnout_server.telemetry.native_spans import NativeSpans, WrittenSpanExporter
 from turnout_server.telemetry.otlp_metrics import WithInstruments, observe_process
 from turnout_server.telemetry.past_spans import PastSpans
@@ -39,7 +39,6 @@ _DELAY_MS = 5000
 _ABORTING_S = 1.0
 """How long an export that was broken off may take to notice."""
 _EXPORTER_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
-_GENERAL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 _log = structlog.get_logger("turnout.telemetry")
 
@@ -78,20 +77,6 @@ def exporting(config: TelemetryConfig, instruments: Readable, version: str = "")
         yield spans
     finally:
         _close(pipelines)
-
-
-def wanted(signal: str, config: TelemetryConfig) -> bool:
-    """Say whether *signal* (`TRACES` or `METRICS`) is to be exported: a collector is named, and nothing forbids it."""
-    if _variable("OTEL_SDK_DISABLED").lower() == "true":
-        return False
-    exporters = {name.strip() for name in _variable(f"OTEL_{signal}_EXPORTER").split(",")} - {""}
-    endpoint = (
-        config.otlp_endpoint or _variable(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or _variable(_GENERAL_ENDPOINT)
-    )
-    # To ask for `otlp` by name is to mean the standard's own default endpoint.
-    if exporters:
-        return "otlp" in exporters
-    return bool(endpoint)
 
 
 def resource_of(version: str) -> Resource:
@@ -133,11 +118,6 @@ def _metrics(config: TelemetryConfig, resource: Resource, instruments: Readable)
     provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     observe_process(provider)
     return _Pipeline(provider.shutdown, exporter)
-
-
-def _variable(name: str) -> str:
-    """Return a variable of the environment; an empty one counts as unset, as the standard says."""
-    return os.environ.get(name, "").strip()
 
 
 def _close(pipelines: list[_Pipeline]) -> None:
