@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "corpus"
 
 
 def inputs(target: str) -> list[bytes]:
-    """Return the inputs for *target*; those for what is made of any bytes, one that is long enough to make something."""
+    """Return the inputs for *target*: where there are none, one that is long enough to make something of."""
     found = []
     lines = FOLDER / f"{target}.txt"
     if lines.exists():

@@ -89,7 +89,9 @@ def _with_server(seeds: range | list[int], seconds: float, folder: Path) -> Repo
         except (FaultError, ServerFailedError) as error:
             problem = str(error)
         said = "".join(file.read_text("utf-8", "replace") for file in Path(place).glob("*.log"))
-    if not problem and ("Traceback" in said or "panicked" in said):
+    if problem:
+        (folder / "log").write_text(said, "utf-8")
+    elif "Traceback" in said or "panicked" in said:
         problem = "the server has complained: " + said[max(said.find("Traceback"), said.find("panicked")) :][:500]
     crash = None
     if problem:

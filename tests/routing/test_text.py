@@ -35,6 +35,7 @@ def test_a_table_is_read_and_has_a_digest_of_its_text() -> None:
         ("routes: " + "1:" * 200 + "1.5", "line 1, column 9.*this is no float"),
         (r'"\UFFFFFFFF": 1', "not YAML"),
         (r'"\U00110000": 1', "not YAML"),
+        (GOOD.replace("salt: s", r'salt: "\ud800"'), r"\$.routes.r.salt: found '\\ud800', with half a surrogate pair"),
     ],
 )
 def test_what_is_no_table_is_refused_with_its_place(text: str, problem: str) -> None:

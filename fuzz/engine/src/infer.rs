@@ -62,7 +62,9 @@ pub fn check(message: &[u8], signature: &Signature) {
     if let Ok(oracle) = &oracle {
         same(&request, oracle);
     } else {
-        assert!(!sound || message.len() > 64 * 1024, "taken, and prost cannot read it");
+        // Of a field in the wrong wire type prost makes an error; Google's protobuf, and so we, one that is not known.
+        let is_typed = request.inputs.iter().any(|input| input.contents.is_some());
+        assert!(is_typed || !sound, "taken, and prost cannot read it");
     }
     let prepared = bounded(message.len(), TIMES, || oip::prepare(&request, signature));
     if let (Some(prepared), Ok(oracle)) = (&prepared, &oracle) {
