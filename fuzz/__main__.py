@@ -78,7 +78,11 @@ def main() -> int:
     if asked.check:
         return crate.check(ROOT)
     targets = asked.targets or ALL
-    program = crate.built(ROOT) if any(target in ENGINE for target in targets) else None
+    try:
+        program = crate.built(ROOT) if any(target in ENGINE for target in targets) else None
+    except subprocess.CalledProcessError:
+        print("the engine's targets did not build; cargo says why above", file=sys.stderr)
+        return 1
     if asked.input is not None:
         return again(targets[0], asked.input, program)
     print(f"{'target':16}{'inputs':>12}{'a second':>10}  coverage", flush=True)
@@ -91,16 +95,23 @@ def main() -> int:
         print(f"{target:16}{told.runs:12,}{told.per_s:10,.0f}  {told.covered}", flush=True)
         if told.crash is not None:
             crashed.append(target)
-            print(f"    crashed; again: {Path(sys.executable).name} -m fuzz {target} --input {told.crash}", flush=True)
+            print(
+                f"    crashed; again: {shown(sys.executable)} -m fuzz {target} --input {shown(told.crash)}", flush=True
+            )
     print(f"crashed: {', '.join(crashed)}" if crashed else "no crash")
     return 1 if crashed else 0
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as people write it who are at the repository's top."""
+    return str(path).removeprefix(f"{ROOT}/")
 
 
 def tried(target: str, seconds: int, program: Path | None) -> Told | str:
     """Try one target; return how it fared, or why it was left out."""
     if target == HTTP2:
         report = http2.tried(seconds, KEPT / target)
-        return Told(report.frames, report.frames / max(report.took_s, 0.001), str(report), report.crash)
+        return Told(report.conversations, report.conversations / max(report.took_s, 0.001), str(report), report.crash)
     if target in ENGINE and program is None:
         return "left out: no cargo here"
     if target in DOCUMENTS and importlib.util.find_spec("atheris") is None:

@@ -42,7 +42,7 @@ class Report(NamedTuple):
     crash: Path | None
 
     def __str__(self) -> str:
-        text = f"{self.conversations:,} connections, {self.checks:,} neighbour's answers checked"
+        text = f"none is counted; {self.frames:,} frames, {self.checks:,} times the neighbour was answered rightly"
         return f"{text}; {self.problem}" if self.problem else text
 
 
@@ -86,7 +86,7 @@ def _with_server(seeds: range | list[int], seconds: float, folder: Path) -> Repo
                 checks += 1
                 if server.rss() > before + GROWTH:
                     raise FaultError(f"the server has grown from {before >> 20} to {server.rss() >> 20} MiB")
-        except (FaultError, ServerFailedError) as error:
+        except (FaultError, ServerFailedError, grpc.RpcError) as error:
             problem = str(error)
         said = "".join(file.read_text("utf-8", "replace") for file in Path(place).glob("*.log"))
     if problem:
@@ -95,7 +95,7 @@ def _with_server(seeds: range | list[int], seconds: float, folder: Path) -> Repo
         problem = "the server has complained: " + said[max(said.find("Traceback"), said.find("panicked")) :][:500]
     crash = None
     if problem:
-        crash = folder / f"crash-{last[-1] if last else 0}"
+        crash = folder / f"crash-{last[-1] if last else 'at-the-start'}"
         crash.write_text("".join(f"{seed}\n" for seed in last), "utf-8")
     return Report(talked, sent, checks, time.monotonic() - began, problem, crash)
 
