@@ -12,6 +12,8 @@ MODELS_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_ARGS ?=
 
 export ORT_DISABLE_TELEMETRY := 1
 
@@ -59,6 +61,13 @@ test-loadgen: ## Check and test the load generator of the benchmarks, with cargo
 .PHONY: soak
 soak: setup-dev ## Set up, then try a server with everything at once, for a minute (SOAK_ARGS="--seconds 600")
 	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+# Nobody else needs atheris, nor a build of the engine that counts what is reached.
+.PHONY: fuzz
+fuzz: setup-dev ## Set up, then try every parser with what nobody would send, a minute each (FUZZ_SECONDS, FUZZ_ARGS="infer")
+	@$(PYTHON) requirements/install.py fuzz
+	@$(BIN)/python -m fuzz --check
+	@$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 # Every check runs, also after one has failed; what failed is listed at the end.
 CHECKS := ruff format types imports protos breaking stubs docker rust
@@ -150,6 +159,7 @@ lock: setup-dev ## Lock the requirements again, after a change in pyproject.toml
 	$(COMPILE) requirements/engine.in -c requirements/build.txt -o requirements/engine.txt
 	$(COMPILE) pyproject.toml --extra pipelines --no-emit-package torch requirements/build.in requirements/dev.in \
 	    -c requirements/server.txt -c requirements/build.txt -o requirements/dev.txt
+	$(COMPILE) requirements/fuzz.in -c requirements/dev.txt -o requirements/fuzz.txt
 	$(COMPILE) requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
 	$(COMPILE) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	$(COMPILE) pyproject.toml --extra pipelines -c requirements/dev.txt --no-emit-package torch \

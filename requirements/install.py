@@ -4,6 +4,7 @@
     python3.11 requirements/install.py dev               that, and what tests and checks need
     python3.11 requirements/install.py pipelines         that, and what training needs
     python3.11 requirements/install.py dev bench         what benchmarks need
+    python3.11 requirements/install.py fuzz              what fuzzing needs, on top of dev
     python3.11 requirements/install.py engine            what builds the engine; engine/build.py asks for it
 
 Needs only the standard library. What was installed is remembered in `.venv/turnout-setup.json`, by the content of the
@@ -33,6 +34,7 @@ SETS = {
     "pipelines": ["build.txt", "pipelines.txt"],
     "bench": ["bench.txt"],
     "engine": ["engine.txt"],
+    "fuzz": ["fuzz.txt"],
 }
 UV = "uv.txt"
 """What installs the sets that developers need, in a tenth of the time that pip takes."""

@@ -27,6 +27,10 @@ def test_what_is_typed_wins_over_the_file_and_the_file_over_the_defaults(tmp_pat
     [
         ("[1]", {}, "expected a mapping at the top"),
         ("a: b: c", {}, "not YAML"),
+        ("listen: !!bool x", {}, "not YAML"),
+        ("listen: !!timestamp x", {}, "not YAML"),
+        ("grace_s: " + "9" * 5_000, {}, "not YAML"),
+        ("grace_s: " + "1:" * 200 + "1.5", {}, "not YAML"),
         ("limits: 3", {"limits.queue_rows": 1}, r"\$.limits: expected a mapping"),
         ("limits: {queue_rows: 0}", {}, r"\$.limits.queue_rows"),
         ("limits: {queue_rows: 1000000000000000000000000}", {}, r"\$.limits.queue_rows"),
@@ -39,6 +43,7 @@ def test_what_is_typed_wins_over_the_file_and_the_file_over_the_defaults(tmp_pat
         ("store: {load_memory_mb: 100000000000000}", {}, r"\$.store.load_memory_mb"),
         ("grace_s: .inf", {}, r"\$.grace_s"),
         ("nonsense: 1", {}, "nonsense"),
+        (r'data_plane: "\ud800"', {}, "surrogates not allowed"),
         ("data_plane: rust", {}, r"Invalid enum value 'rust' - at `\$.data_plane`"),
         ("", {"listen": "nowhere"}, "listen: found 'nowhere'; expected HOST:PORT"),
         ("", {"telemetry.metrics": "x:y"}, "metrics: found"),

@@ -17,6 +17,9 @@ MOST_S = 1e6
 """No time is longer, in seconds: some eleven days. Sockets wait 24 at most, and none for ever."""
 LONGEST_MESSAGE = (1 << 31) - 1
 """What protobuf and gRPC can carry, in bytes."""
+NOT_YAML = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What PyYAML raises where a text cannot be read: what it makes values with does not look first (`!!bool x`,
+`!!map [a]`, 2026-13-45, a number of too many digits)."""
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=MOST_S)]
@@ -208,7 +211,7 @@ def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Confi
             document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         except OSError as error:
             raise ConfigurationError(f"{file}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        except NOT_YAML as error:
             raise ConfigurationError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(document, dict):
             raise ConfigurationError(f"{file}: expected a mapping at the top")
@@ -222,7 +225,7 @@ def load(file: Path | None, overrides: Mapping[str, Any] | None = None) -> Confi
         section[last] = value
     try:
         config = msgspec.convert(document, Config)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a surrogate pair
         raise ConfigurationError(f"{file or 'command line'}: {error}") from error
     if config.transport is not None:
         config = msgspec.structs.replace(config, data_plane=_data_plane(config, str(file or "command line")))

@@ -33,7 +33,13 @@ def test_metadata_is_text_that_headers_can_hold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("[1]", "expected a JSON object"), ("{", "not JSON"), ('{"nope": 1}', "unknown key 'nope'")]
+    ("text", "problem"),
+    [
+        ("[1]", "expected a JSON object"),
+        ("{", "not JSON"),
+        ("!!bool x", "not JSON"),
+        ('{"nope": 1}', "unknown key 'nope'"),
+    ],
 )
 def test_data_that_is_no_request_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "data.json"

@@ -22,7 +22,18 @@ def test_no_file_is_no_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[]", b'{"champion": 0}', b'{"champion": "3"}', b'{"7": 3}', b'{"..": 3}', b"\xff", b"[" * 100_000]
+    "raw",
+    [
+        b"",
+        b"[]",
+        b'{"champion": 0}',
+        b'{"champion": 9223372036854775808}',
+        b'{"champion": "3"}',
+        b'{"7": 3}',
+        b'{"..": 3}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
 )
 def test_anything_else_names_the_file_and_says_how_it_should_look(raw: bytes) -> None:
     with pytest.raises(StoreError, match=r'price/labels\.json: .*it should look like \{"champion": 3\}'):

@@ -131,6 +131,7 @@ def test_the_plain_manifest_is_one() -> None:
         ("schema_version", 2, "schema_version is 2; this release reads 1"),
         ("schema_version", True, r"\$.schema_version"),
         ("version", 0, r"\$.version"),
+        ("version", 1 << 63, r"\$.version"),
         ("model", "Price", r"\$.model"),
         ("model", "price\n", r"\$.model"),
         ("task", "guessing", r"\$.task"),
@@ -149,6 +150,7 @@ def test_the_plain_manifest_is_one() -> None:
         ("files.0.sha256", "0" * 63, "sha256"),
         ("files.0.sha256", "A" * 64, "sha256"),
         ("signature.inputs.0.shape", [-2], "shape"),
+        ("signature.inputs.0.shape", [1 << 63], "shape"),
         ("signature.inputs.0.dtype", "FP31", "dtype"),
         ("signature.inputs.0.default", "many", "'many' is no FP32"),
         ("signature.inputs.0.default", True, "True is no FP32"),
@@ -166,6 +168,11 @@ def test_a_default_has_to_fit_its_dtype(dtype: str, default: object) -> None:
     spec = {"name": "x", "dtype": dtype, "shape": [-1], "default": default}
     with pytest.raises(InvalidManifestError, match=rf"\$.signature.inputs\[0\].default: .* is no {dtype}"):
         decode(changed("signature.inputs.0", spec))
+
+
+def test_a_whole_default_may_have_any_number_of_digits() -> None:
+    spec = {"name": "x", "dtype": "INT64", "shape": [-1], "default": 10**400}
+    assert decode(changed("signature.inputs.0", spec)).signature.inputs[0].default == 10**400
 
 
 def test_many_threads_may_read_the_first_ones() -> None:

@@ -42,6 +42,17 @@ pub use status::{Status, Value, status_of};
 pub use tally::Tally;
 pub use values::{Bounds, Shape};
 
+/// The parsers of what comes from a socket, for `fuzz/engine`.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::authority::Authority;
+    pub use super::head::{Opening, Refusal, opening};
+    pub use super::inflate::{Encoding, inflated};
+    pub use super::message::{Cutter, Message};
+    pub use super::wire::{PREFACE, Scanner};
+}
+
 use crate::call::{Company, Head, Outcome, Unary};
 use crate::spans::Parent;
 

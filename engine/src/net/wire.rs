@@ -72,7 +72,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             preface: PREFACE.len(),
             header: [0; HEADER_SIZE],
@@ -95,7 +95,7 @@ impl Scanner {
     }
 
     /// Looks at what has come, and makes authorities harmless; returns why it is too much.
-    fn scan(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
+    pub fn scan(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
         self.bytes += bytes.len() as u64;
         self.cost += bytes.len() as u64 / BYTES_A_NANOSECOND;
         let preface = self.preface.min(bytes.len());
@@ -135,7 +135,7 @@ impl Scanner {
 
     /// Returns what has begun and not ended, if anything has: a number that stays the same while it makes no progress. A
     /// header block makes none until it ends.
-    fn unfinished(&self) -> Option<(u64, u64)> {
+    pub fn unfinished(&self) -> Option<(u64, u64)> {
         if self.in_head {
             return Some((self.blocks, 0));
         }

@@ -10,6 +10,9 @@ mod sampler;
 mod span;
 
 pub use buffer::Batch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use context::state as trace_state;
 pub use context::{Context, Parent, SpanId, TraceId, trace_id};
 pub use sampler::Settings;
 pub use span::{End, Span, Spans, Start};

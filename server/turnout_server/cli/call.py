@@ -15,6 +15,7 @@ import yaml
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.complete import routes
 from turnout_server.cli.exits import CommandError
+from turnout_server.config import NOT_YAML
 
 if TYPE_CHECKING:
     import turnout
@@ -225,7 +226,7 @@ def _read_data(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         document = yaml.safe_load(options.read_text(file))
-    except (yaml.YAMLError, RecursionError) as error:
+    except NOT_YAML as error:
         raise CommandError(f"{file}: not JSON: {error}", exits.INVALID) from error
     if not isinstance(document, dict):
         raise CommandError(f"{file}: expected a JSON object", exits.INVALID)

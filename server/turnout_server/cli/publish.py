@@ -13,6 +13,7 @@ import yaml
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.complete import models
 from turnout_server.cli.exits import CommandError
+from turnout_server.config import NOT_YAML
 from turnout_server.store.manifest import Batching, Lineage, Manifest, RuntimeOptions
 from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
@@ -186,7 +187,7 @@ def _read_partial(file: Path) -> _Partial:
         if isinstance(document, dict):
             document = {key: value for key, value in document.items() if key not in _DECIDED_HERE}
         return msgspec.convert(document, _Partial)
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+    except (*NOT_YAML, msgspec.ValidationError) as error:
         raise CommandError(f"{file}: {error}", exits.INVALID) from error
 
 

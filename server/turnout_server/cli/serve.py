@@ -156,5 +156,5 @@ def _say(lines: str) -> None:
 def _yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except config.NOT_YAML:
         return text

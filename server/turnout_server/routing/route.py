@@ -83,11 +83,14 @@ def check_route(route: Route, place: str) -> None:
     """Check what types cannot say.
 
     Raises:
-        InvalidRouteTableError: at *place* or below it: an unknown task, two targets of one name, an override or a
-            fallback that names no target, an override without a condition, weights that are all zero or not finite.
+        InvalidRouteTableError: at *place* or below it: an unknown task, a salt that is no text, two targets of one
+            name, an override or a fallback that names no target, an override without a condition, weights that are
+            all zero or not finite.
     """
     if route.task not in TASKS:
         raise InvalidRouteTableError(f"{place}.task", f"found {route.task!r}; allowed are {', '.join(TASKS)}")
+    if not _is_text(route.salt):
+        raise InvalidRouteTableError(f"{place}.salt", f"found {route.salt!r}, with half a surrogate pair")
     names = [target.name for target in route.targets]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -112,3 +115,12 @@ def check_route(route: Route, place: str) -> None:
             raise InvalidRouteTableError(f"{place}.mirrors[{index}].fraction", "must be a number from 0 to 1")
     if route.fallback is not None and route.fallback not in names:
         raise InvalidRouteTableError(f"{place}.fallback", f"no target named {route.fallback!r}; the route has {known}")
+
+
+def _is_text(found: str) -> bool:
+    """Say whether *found* can be written as UTF-8; YAML's escapes can make what cannot."""
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,8 +9,9 @@ import msgspec
 
 from turnout_server.store.layout import LABELS_NAME, check_label
 from turnout_server.vocabulary.errors import InvalidNameError, StoreError
+from turnout_server.vocabulary.versions import LARGEST_VERSION
 
-_Labels = dict[str, Annotated[int, msgspec.Meta(ge=1)]]
+_Labels = dict[str, Annotated[int, msgspec.Meta(ge=1, le=LARGEST_VERSION)]]
 
 
 def decode_labels(raw: bytes | None, model: str) -> dict[str, int]:

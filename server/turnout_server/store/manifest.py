@@ -10,6 +10,7 @@ from turnout_server.vocabulary.errors import InvalidManifestError
 from turnout_server.vocabulary.names import Name
 from turnout_server.vocabulary.signature import DType, Scalar, Signature
 from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.versions import LARGEST_VERSION
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -64,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     schema_version: int
     model: Name
-    version: Annotated[int, msgspec.Meta(ge=1)]
+    version: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_VERSION)]
     task: Task
     created_at: str
     """RFC 3339, UTC."""
@@ -129,7 +130,7 @@ def _fits(default: Scalar, dtype: DType) -> bool:
         return isinstance(default, bool)
     if isinstance(default, bool | str):
         return False
-    return dtype.startswith(("FP", "BF")) or float(default).is_integer()
+    return dtype.startswith(("FP", "BF")) or isinstance(default, int) or default.is_integer()
 
 
 def _check_paths(manifest: Manifest, place: str) -> None:

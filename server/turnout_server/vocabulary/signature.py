@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 MOST = 1 << 48
-"""No bound is larger."""
+"""No bound is larger, nor is an axis."""
 
 
 class DType(StrEnum):
@@ -46,7 +46,7 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     name: str
     dtype: DType
-    shape: tuple[Annotated[int, msgspec.Meta(ge=-1)], ...]
+    shape: tuple[Annotated[int, msgspec.Meta(ge=-1, le=MOST)], ...]
     """Row-major; -1 is any size. A leading -1 is the batch axis where `Signature.batched` is set."""
     default: Scalar | None = None
     """For a one-feature input (shape [-1] or [-1, 1]): used where a typed request leaves the feature out."""

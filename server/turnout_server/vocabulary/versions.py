@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+LARGEST_VERSION = (1 << 63) - 1
+"""No version has a larger number: the engine, like the wire, has 64 bits for it."""
+
 
 class VersionKey(NamedTuple):
     """One version of one model."""
