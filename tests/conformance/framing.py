@@ -185,14 +185,6 @@ async def last_taken(visit: Visit) -> str:
     return f"the last is {client.of(frames.GOAWAY)[-1].number}" if client.goodbye else ending(client) or GOES_ON
 
 
-async def calls_end_with_it(visit: Visit) -> str:
-    client = await visit.listening()
-    await client.say(NO_BLOCK)
-    await visit.end(client, PROBE)
-    await visit.quiet()
-    return f"{ending(client)}, and their handlers are cancelled"
-
-
 AFTER_RESET = rst_stream(1, CANCEL)
 STREAMS = [
     *connection(
@@ -242,12 +234,6 @@ STREAMS = [
     Case("5.1.1", "streams that skip numbers", OK, request(99, b"hello"), stream=99),
     Case("5.1.2", "more streams than the server says", reset("REFUSED_STREAM"), past_the_limit),
     Case("5.4.1", "what GOAWAY names as the last stream", "the last is 9", last_taken),
-    Case(
-        "5.4.1",
-        "calls of a connection that ends by an error",
-        f"{goaway(PROTOCOL)}, and their handlers are cancelled",
-        calls_end_with_it,
-    ),
     Case(
         "5.5",
         "an unknown frame within a block",

@@ -99,7 +99,6 @@ GRPCIO = {
     ("5.1.1", "HEADERS on a stream that was passed over"): "goes on",
     ("5.1.2", "more streams than the server says"): "takes them, as it names no limit",
     ("5.4.1", "what GOAWAY names as the last stream"): "hangs up",
-    ("5.4.1", "calls of a connection that ends by an error"): "hangs up, and their handlers are cancelled",
     ("5.5", "an unknown frame within a block"): "hangs up",
     ("6.1", "DATA on stream 0"): "goes on",
     ("6.1", "padding as long as its frame"): "RST_STREAM PROTOCOL_ERROR",

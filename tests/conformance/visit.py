@@ -142,9 +142,9 @@ class Visit:
 
     async def greeted(self, *said: bytes, window: int = 65_535) -> Client:
         """Connect, wait for what the server says first, and say this."""
-        client = await self.client(raw.opening(window), frames.frame(frames.SETTINGS, frames.ACK, 0))
+        client = await self.client(raw.opening(window))
         await client.until(lambda: client.of(frames.SETTINGS))
-        await client.say(*said)
+        await client.say(frames.frame(frames.SETTINGS, frames.ACK, 0), *said)
         return client
 
     def running(self, method: str) -> int:
