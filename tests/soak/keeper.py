@@ -311,10 +311,12 @@ class Keeper:
         """Have a version vanish again and again, at times between the server's list of versions and its look."""
         model, version = self._broken_number()
         place = self._root / "models" / model / str(version)
+        copied = self._copied(model)  # its manifest is another version's
         for _ in range(20):
-            self._copied(model).rename(place)  # its manifest is another version's
+            copied.rename(place)
             sleep(self._random.uniform(0.0, 0.02))
-            shutil.rmtree(place)
+            place.rename(copied)
+        shutil.rmtree(copied)
 
     def _broken_number(self) -> tuple[str, int]:
         """Return a model and the number that its next version, which must never answer, has without a publisher."""
@@ -374,7 +376,7 @@ class Keeper:
         """The journal cannot be written for a while, which nobody else may notice."""
         assert self._disk is not None
         with self._disk.lying(Lie.FULL):
-            sleep(self._random.uniform(0.2, 1.0))
+            sleep(self._random.uniform(1.1, 1.5))  # no segment is kept longer than a second
 
     def _lie(self, lie: Lie, for_s: float, takes_s: float = 0.0) -> None:
         """Lie as long as it is an outage, which lasts until the last look has ended."""

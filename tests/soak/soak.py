@@ -40,8 +40,10 @@ _OIP = "inference.GRPCInferenceService"
 CALLERS, STREAMS, VANDALS, ATTACKERS = 6, 2, 2, 1
 ATTACKS_TRIED = 5
 """How many different attacks have to have been tried."""
-ROTATE_S = 2.0
+ROTATE_S = 1.0
 """How old a segment of the journal gets: what is written seldom is seldom refused."""
+NO_ROOM = "the journal cannot be written"
+"""What the server says then."""
 LONG_S = 60.0
 """From how long on a run has time for deeds that take many seconds."""
 POLL_S = 0.1
@@ -137,7 +139,7 @@ class Soak:
         for problem in grown(before, after, GROWTH_MIB, THREADS):
             self.ledger.problem("holdings", problem)
         await self._check_books(gateway)
-        self._check_coverage()
+        self._check_coverage(gateway)
         await self._serves_well(gateway)
         await self._end(gateway)
 
@@ -268,7 +270,7 @@ class Soak:
         for problem in accounts.check(books, self.ledger):
             self.ledger.problem("counts", problem)
 
-    def _check_coverage(self) -> None:
+    def _check_coverage(self, gateway: Gateway) -> None:
         """A run in which something never came up proves nothing of it."""
         ends = self.ledger.ends
         answered = {what for (what, code), _ in ends.items() if code == "OK"}
@@ -279,6 +281,8 @@ class Soak:
             missing.append("a full queue")
         if len(self.ledger.attacks) < ATTACKS_TRIED:
             missing.append("attacks")
+        if self.disk.lies and NO_ROOM not in gateway.log():
+            missing.append("a journal without room")
         missing += [f"the deed: {deed}" for deed in self.keeper.undone]
         if missing:
             self.ledger.problem("too short", f"these never came up: {', '.join(missing)}")

@@ -123,6 +123,17 @@ async def test_streams_past_the_limit_are_refused_and_their_headers_count_all_th
     assert method.calls[-1].metadata == {"x-kept": "in the table"}
 
 
+async def test_a_window_is_acknowledged_before_use_is_made_of_it(echoing: Engine) -> None:
+    client = await echoing.client(raw.opening(window=0) + raw.request(1, b"hello"))
+    await client.until(lambda: client.of(frames.HEADERS))
+    await client.say(frames.settings([(frames.INITIAL_WINDOW_SIZE, 4)]))
+    assert await client.goes_on()
+    settings = [number for number, one in enumerate(client.heard) if one.kind == frames.SETTINGS and one.flags]
+    first_data = next(number for number, one in enumerate(client.heard) if one.kind == frames.DATA)
+    assert len(settings) == 2
+    assert settings[-1] < first_data
+
+
 async def test_answers_that_wait_for_the_connection_take_turns(echoing: Engine) -> None:
     client = await echoing.greeted(window=2**20)
     await client.say(raw.request(1, b"x" * 100_000), raw.request(3, b"y" * 100_000))
