@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -29,10 +30,10 @@ class Disk:
     """What one process is told of the store and the journal."""
 
     def __init__(self, workshop: Path, store: Path, journal: Path) -> None:
-        """Compile what stands between the process and libc; where there is no compiler, `lies` is False."""
+        """Compile what stands between the process and libc; without a compiler, or Linux, it cannot lie."""
         self.environment: dict[str, str] = {}
         """What the process has to be started with."""
-        compiler = shutil.which("cc")
+        compiler = shutil.which("cc") if sys.platform == "linux" else None
         self.lies = compiler is not None
         """Whether it can lie."""
         if compiler is None:
