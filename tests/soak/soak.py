@@ -334,4 +334,5 @@ class Soak:
     def _progress(self) -> str:
         ends = self.ledger.ends
         answers = sum(count for (_, code), count in ends.items() if code == "OK")
-        return f"{ends.total():,} requests, {answers:,} answers, {self.keeper.deeds.total()} deeds"
+        deeds, attacks = self.keeper.deeds.total(), self.ledger.attacks.total()
+        return f"{ends.total():,} requests, {answers:,} answers, {deeds} deeds, {attacks} attacks"
