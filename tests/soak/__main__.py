@@ -1,16 +1,17 @@
 """The soak: everything that can happen to a gateway, all at once, for as long as you like. `make soak` runs it.
 
 A real server, in a process of its own, serves a store of its own while clients call in every way, right and wrong, give
-up, vanish and come in floods, and while versions, labels and routes change and the store has accidents. Every answer is
-compared with what NumPy says that the version which answered should answer. In the end nothing may be lost, mixed up,
-leaked, miscounted or complained of, and SIGTERM has to end the server in order.
+up, vanish, attack and come in floods, while versions, labels and routes change, and while the store has accidents and
+the disk lies. Every answer is compared with what NumPy says that the version which answered should answer. In the end
+nothing may be lost, mixed up, leaked, miscounted or complained of, and SIGTERM has to end the server in order.
 
 | module | what it is |
 |---|---|
 | `models` | the models, with their oracles |
 | `shelf` | what is in the store: who may answer; route tables, good and broken |
 | `asks` | random requests, and how they may end |
-| `callers`, `vandals`, `keeper` | those who call, those who vanish, and the one who changes the store |
+| `callers`, `vandals`, `attackers` | those who call, those who vanish, those who mean harm |
+| `keeper`, `disk` | the one who changes the store, and the disk that lies to the server |
 | `judge`, `ledger`, `accounts`, `logs` | whether an answer, all ends, the server's counts and its log are right |
 | `soak` | a whole run |
 

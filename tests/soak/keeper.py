@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from time import sleep
@@ -15,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from tests.soak.asks import deck
+from tests.soak.disk import Disk, Lie
 from tests.soak.models import MODELS, Model
 from tests.soak.shelf import LABELS, Shelf, broken_table, table
 from turnout_server.store.manifest import Manifest
@@ -22,6 +26,10 @@ from turnout_server.store.publish import Draft, Verify, publish
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
+HANGS_S = 6.0
+"""How long a disk that hangs does: longer than the server waits for it."""
+HUGE_BYTES = 3 << 30
+"""How large a file is that nobody should read."""
 KEPT = 4
 """How many versions a model may have before old ones are removed."""
 Log = Callable[[str], None]
@@ -38,8 +46,29 @@ class Outage(NamedTuple):
 class Keeper:
     """The only one who writes to the store. Its work blocks: `keep` does it in a thread, one deed after the other."""
 
-    def __init__(self, root: Path, workshop: Path, random: Random, shelf: Shelf, log: Log = lambda text: None) -> None:
-        """Make a keeper of the store at *root*, with *workshop* for files on their way there."""
+    def __init__(
+        self,
+        root: Path,
+        workshop: Path,
+        random: Random,
+        shelf: Shelf,
+        disk: Disk | None = None,
+        has_time: bool = False,
+        log: Log = lambda text: None,
+    ) -> None:
+        """Make a keeper of the store at *root*.
+
+        Args:
+            root: the store.
+            workshop: for files on their way there.
+            random: for what to do.
+            shelf: is told what the store has.
+            disk: the server's, which can be made to lie; None for one that cannot.
+            has_time: whether there is time for what takes many seconds.
+            log: is told of each deed.
+        """
+        self._disk = disk if disk is not None and disk.lies else None
+        self._has_time = has_time
         self.shelf = shelf
         self.outages: list[Outage] = []
         self.deeds: Counter[str] = Counter()
@@ -92,7 +121,7 @@ class Keeper:
             self._log(name)
             await asyncio.to_thread(deed)
             self.deeds[name] += 1
-            await asyncio.sleep(self._random.uniform(0.0, 0.3))
+            await asyncio.sleep(self._random.uniform(0.0, 0.3 if self._has_time else 0.1))
 
     def _everything(self) -> list[Deed]:
         return [
@@ -100,6 +129,10 @@ class Keeper:
             *(self.remove_old, self.publish_garbage, self.publish_damaged, self.publish_lie, self.remove_broken),
             *(self.rewrite_table, self.rewrite_table_badly, self.rewrite_table_slowly),
             *(self.lose_store, self.lose_models, self.store_becomes_a_file),
+            *(self.publish_pipe, self.publish_huge, self.version_comes_and_goes),
+            *(self.labels_become_a_pipe, self.labels_become_huge, self.table_becomes_a_pipe),
+            *((self.disk_fails, self.disk_is_slow, self.journal_has_no_room) if self._disk else ()),
+            *((self.disk_hangs,) if self._disk and self._has_time else ()),
         ]
 
     # ------------------------------------------------------------ versions and labels
@@ -250,3 +283,110 @@ class Keeper:
             place.unlink()
         away.rename(place)
         self.outages.append(Outage(began, datetime.now(UTC)))
+
+    # ------------------------------------------------------------ what is no file, and a disk that lies
+
+    def publish_pipe(self) -> None:
+        """Have a version appear whose graph is a pipe, which would keep its reader waiting for ever."""
+        model, version = self._broken_number()
+        draft = self._copied(model)
+        manifest = draft / "manifest.json"
+        content = json.loads(manifest.read_text(encoding="utf-8")) | {"version": version}
+        manifest.unlink()  # it is read-only
+        manifest.write_text(json.dumps(content), encoding="utf-8")
+        (draft / "model.onnx").unlink()
+        os.mkfifo(draft / "model.onnx")
+        draft.rename(self._root / "models" / model / str(version))
+
+    def publish_huge(self) -> None:
+        """Publish a version whose graph has grown to gigabytes."""
+
+        def grow(staged: Path, manifest: Manifest) -> None:
+            (staged / "model.onnx").unlink()
+            _make_huge(staged / "model.onnx")
+
+        self._publish_broken(self._some_model(), {}, grow)
+
+    def version_comes_and_goes(self) -> None:
+        """Have a version vanish again and again, at times between the server's list of versions and its look."""
+        model, version = self._broken_number()
+        place = self._root / "models" / model / str(version)
+        copied = self._copied(model)  # its manifest is another version's
+        for _ in range(20):
+            copied.rename(place)
+            sleep(self._random.uniform(0.0, 0.02))
+            place.rename(copied)
+        shutil.rmtree(copied)
+
+    def _broken_number(self) -> tuple[str, int]:
+        """Return a model and the number that its next version, which must never answer, has without a publisher."""
+        model = self._some_model().name
+        version = self.shelf.next_version(model)
+        self.shelf.broken[model].add(version)
+        last = self._root / "models" / model / ".last_version"
+        draft = self._workshop / "last_version"
+        draft.write_text(f"{version}\n", encoding="utf-8")
+        draft.replace(last)
+        return model, version
+
+    def _copied(self, model: str) -> Path:
+        """Return a copy of the newest version, outside the store."""
+        newest = self._root / "models" / model / str(self.shelf.stored[model][-1])
+        return Path(shutil.copytree(newest, self._workshop / "copied"))
+
+    def labels_become_a_pipe(self) -> None:
+        """A server that cannot read a model's labels goes by those that it knew."""
+        with self._in_place_of(self._root / "models" / self._some_model().name / "labels.json") as place:
+            os.mkfifo(place)
+
+    def labels_become_huge(self) -> None:
+        """The same with a file of gigabytes."""
+        with self._in_place_of(self._root / "models" / self._some_model().name / "labels.json") as place:
+            _make_huge(place)
+
+    def table_becomes_a_pipe(self) -> None:
+        """A server that cannot read the route table goes by the one that it knew."""
+        with self._in_place_of(self._root / "routes.yaml") as place:
+            os.mkfifo(place)
+
+    @contextmanager
+    def _in_place_of(self, place: Path) -> Iterator[Path]:
+        """Have something else in the place of a file for a while."""
+        away = self._workshop / "away"
+        place.rename(away)
+        yield place
+        sleep(self._random.uniform(0.1, 0.3))
+        away.replace(place)
+
+    def disk_fails(self) -> None:
+        """Every look at the store fails for a while."""
+        self._lie(Lie.BROKEN, self._random.uniform(0.1, 0.5))
+
+    def disk_is_slow(self) -> None:
+        """Every look at the store takes a tenth of a second for a while, which is no outage."""
+        assert self._disk is not None
+        with self._disk.lying(Lie.SLOW, 0.1):
+            sleep(self._random.uniform(0.2, 0.6))
+
+    def disk_hangs(self) -> None:
+        """Whoever looks at the store in this moment waits for longer than the server does."""
+        self._lie(Lie.SLOW, 0.3, HANGS_S)
+
+    def journal_has_no_room(self) -> None:
+        """The journal cannot be written for a while, which nobody else may notice."""
+        assert self._disk is not None
+        with self._disk.lying(Lie.FULL):
+            sleep(self._random.uniform(1.1, 1.5))  # no segment is kept longer than a second
+
+    def _lie(self, lie: Lie, for_s: float, takes_s: float = 0.0) -> None:
+        """Lie as long as it is an outage, which lasts until the last look has ended."""
+        assert self._disk is not None
+        began = datetime.now(UTC)
+        with self._disk.lying(lie, takes_s):
+            sleep(for_s)
+        self.outages.append(Outage(began, datetime.now(UTC) + timedelta(seconds=takes_s)))
+
+
+def _make_huge(path: Path) -> None:
+    with path.open("wb") as writer:
+        writer.truncate(HUGE_BYTES)

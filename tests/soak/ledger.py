@@ -54,6 +54,8 @@ class Ledger:
         """Refused requests by reason."""
         self.unseen: Counter[str] = Counter()
         """Requests by the route or model asked for, of those whose end nobody saw."""
+        self.attacks: Counter[str] = Counter()
+        """How often each attack was tried."""
         self.closing = False
         """Whether the server is being ended: then it may say so."""
         self.started = monotonic()

@@ -20,7 +20,9 @@ from tests.e2e.conftest import Gateway
 from tests.e2e.probes import serving
 from tests.soak import accounts, logs
 from tests.soak.asks import DEFECTS
+from tests.soak.attackers import Attacker
 from tests.soak.callers import PATIENCE_S, Caller, connected
+from tests.soak.disk import Disk
 from tests.soak.holdings import Holdings, grown, holdings
 from tests.soak.keeper import Keeper
 from tests.soak.ledger import Ledger
@@ -35,7 +37,15 @@ from turnout_server.rpc.stubs import open_inference_pb2 as oip
 _DUMP = "Fatal Python error: Aborted"
 """How what the server says of its threads begins, when it is aborted."""
 _OIP = "inference.GRPCInferenceService"
-CALLERS, STREAMS, VANDALS = 6, 2, 2
+CALLERS, STREAMS, VANDALS, ATTACKERS = 6, 2, 2, 1
+ATTACKS_TRIED = 5
+"""How many different attacks have to have been tried."""
+ROTATE_S = 1.0
+"""How old a segment of the journal gets: what is written seldom is seldom refused."""
+NO_ROOM = "the journal cannot be written"
+"""What the server says then."""
+LONG_S = 60.0
+"""From how long on a run has time for deeds that take many seconds."""
 POLL_S = 0.1
 """How often the server looks at its store."""
 GRACE_S = 15.0
@@ -80,7 +90,17 @@ class Soak:
         workshop = plan.directory / "workshop"
         workshop.mkdir()
         self._journal = (plan.directory / "keeper.log").open("w", encoding="utf-8")
-        self.keeper = Keeper(self._store, workshop, Random(f"{plan.seed} keeper"), self.shelf, self._note_deed)
+        self._kept = plan.directory / "journal"
+        self.disk = Disk(workshop, self._store, self._kept)
+        self.keeper = Keeper(
+            self._store,
+            workshop,
+            Random(f"{plan.seed} keeper"),
+            self.shelf,
+            self.disk,
+            plan.seconds >= LONG_S,
+            self._note_deed,
+        )
         self._episode = 0
 
     async def run(self) -> list[str]:
@@ -88,9 +108,15 @@ class Soak:
         plan = self._plan
         await asyncio.to_thread(self.keeper.found)
         settings = {"store.poll_s": POLL_S, "grace_s": GRACE_S, "data_plane": plan.data_plane}
+        settings |= {"journal.path": self._kept, "journal.rotate_s": ROTATE_S}
         arguments = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         log = plan.directory / "server.log"
-        with serving(self._store, log, *arguments, PYTHONFAULTHANDLER="1") as gateway, self._journal:
+        with (
+            serving(self._store, log, *arguments, PYTHONFAULTHANDLER="1", **self.disk.environment) as gateway,
+            self._journal,
+        ):
+            if not self.disk.lies:
+                plan.say("there is no C compiler here: the disk does not lie")
             plan.say(f"the server is process {gateway.pid}, on {gateway.address}")
             try:
                 await self._live(gateway)
@@ -113,7 +139,7 @@ class Soak:
         for problem in grown(before, after, GROWTH_MIB, THREADS):
             self.ledger.problem("holdings", problem)
         await self._check_books(gateway)
-        self._check_coverage()
+        self._check_coverage(gateway)
         await self._serves_well(gateway)
         await self._end(gateway)
 
@@ -138,7 +164,9 @@ class Soak:
         callers = [self._caller(gateway, name) for name in names]
         streams = [self._caller(gateway, f"stream-{number}") for number in range(STREAMS)]
         vandals = [self._vandal(gateway, f"vandal-{number}") for number in range(VANDALS)]
+        attackers = [self._attacker(gateway, f"attacker-{number}") for number in range(ATTACKERS)]
         return [
+            *(attacker.attack for attacker in attackers),
             *(caller.call for caller in callers),
             *(caller.stream for caller in streams),
             *(vandal.vandalise for vandal in vandals),
@@ -152,6 +180,9 @@ class Soak:
 
     def _vandal(self, gateway: Gateway, name: str) -> Vandal:
         return Vandal(f"{name}-{self._episode}", self._random(name), gateway.address, self.shelf, self.ledger)
+
+    def _attacker(self, gateway: Gateway, name: str) -> Attacker:
+        return Attacker(self._random(name), gateway.address, self.ledger)
 
     def _random(self, name: str) -> Random:
         return Random(f"{self._plan.seed} {name} {self._episode}")
@@ -239,7 +270,7 @@ class Soak:
         for problem in accounts.check(books, self.ledger):
             self.ledger.problem("counts", problem)
 
-    def _check_coverage(self) -> None:
+    def _check_coverage(self, gateway: Gateway) -> None:
         """A run in which something never came up proves nothing of it."""
         ends = self.ledger.ends
         answered = {what for (what, code), _ in ends.items() if code == "OK"}
@@ -248,6 +279,10 @@ class Soak:
         missing += [what for what in DEFECTS if not any(end[0] == f"defect: {what}" for end in ends)]
         if not self.ledger.refused["QUEUE_FULL"]:
             missing.append("a full queue")
+        if len(self.ledger.attacks) < ATTACKS_TRIED:
+            missing.append("attacks")
+        if self.disk.lies and NO_ROOM not in gateway.log():
+            missing.append("a journal without room")
         missing += [f"the deed: {deed}" for deed in self.keeper.undone]
         if missing:
             self.ledger.problem("too short", f"these never came up: {', '.join(missing)}")
@@ -299,4 +334,5 @@ class Soak:
     def _progress(self) -> str:
         ends = self.ledger.ends
         answers = sum(count for (_, code), count in ends.items() if code == "OK")
-        return f"{ends.total():,} requests, {answers:,} answers, {self.keeper.deeds.total()} deeds"
+        deeds, attacks = self.keeper.deeds.total(), self.ledger.attacks.total()
+        return f"{ends.total():,} requests, {answers:,} answers, {deeds} deeds, {attacks} attacks"

@@ -36,6 +36,11 @@ class FakeMethod:
         """Set whenever no call is in progress any more."""
         self._running = 0
 
+    @property
+    def running(self) -> int:
+        """How many calls are in progress."""
+        return self._running
+
     @contextlib.contextmanager
     def _watched(self, call: Call) -> Any:
         self.calls.append(call)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import itertools
 import random
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import grpc
 import pytest
 from h2.errors import ErrorCodes as ErrorCode
 
 from tests.transport.engine import (
-    ABORTED,
     EXHAUSTED,
     INTERNAL,
     MAX_MESSAGE,
@@ -22,7 +19,7 @@ from tests.transport.engine import (
     WINDOW,
     Engine,
 )
-from tests.transport.fakes import count, echo_each, failing
+from tests.transport.fakes import count, echo_each
 from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
 from turnout_server.transport import engine as module
@@ -34,25 +31,6 @@ async def test_answers_come_one_by_one_and_then_the_status(engine: Engine) -> No
     answer = await wire.call("Do", b"abc")
     assert answer.headers == {":status": "200", "content-type": "application/grpc"}
     assert (answer.messages, answer.trailers) == ([b"abc"] * 3, {"grpc-status": "0"})
-
-
-async def test_without_any_answer_headers_and_trailers_are_one(engine: Engine) -> None:
-    wire, _ = await engine.out(count)
-    answer = await wire.call("Do", b"")
-    assert (answer.status, answer.body, answer.trailers) == (OK, b"", {})
-
-
-@pytest.mark.parametrize("answers_before", [0, 2])
-async def test_a_failure_comes_after_what_was_answered(engine: Engine, answers_before: int) -> None:
-    async def act(raw: bytes, call: Call) -> AsyncGenerator[bytes, None]:
-        for _ in range(answers_before):
-            yield b"x"
-        raise failing(grpc.StatusCode.ABORTED, "no more", (("x-why", "because"),))
-
-    wire, _ = await engine.out(act)
-    answer = await wire.call("Do")
-    assert (answer.messages, answer.status, answer.message) == ([b"x"] * answers_before, ABORTED, "no more")
-    assert ":status" not in answer.trailers
 
 
 async def test_a_server_that_is_not_read_stops_making_answers(engine: Engine) -> None:
@@ -78,19 +56,6 @@ async def test_a_server_that_is_not_read_stops_making_answers(engine: Engine) ->
     wire.flush()
     await method.all_cancelled.wait()
     assert method.cancelled == 1
-
-
-async def test_each_message_is_answered_before_the_next_is_sent(engine: Engine) -> None:
-    wire, _ = await engine.both(echo_each)
-    stream = wire.headers("Do")
-    answer = wire.answers[stream]
-    for number in range(3):
-        wire.send(stream, prefixed(b"%d" % number))
-        await wire.until(lambda number=number: len(answer.body) == 6 * (number + 1))
-    wire.client.end_stream(stream)
-    wire.flush()
-    await wire.ended(stream)
-    assert (answer.messages, answer.status) == ([b"0", b"1", b"2"], OK)
 
 
 @pytest.mark.parametrize("end_apart", [True, False])
@@ -126,12 +91,6 @@ async def test_a_handler_begins_before_the_client_has_said_anything(engine: Engi
     assert (await wire.ended(stream)).messages == [b"welcome", b"thanks"]
 
 
-async def test_a_stream_may_end_with_its_headers(engine: Engine) -> None:
-    wire, _ = await engine.both(echo_each)
-    answer = await wire.ended(wire.headers("Do", end=True))
-    assert (answer.status, answer.body) == (OK, b"")
-
-
 async def test_a_handler_that_has_heard_enough_ends_the_stream_for_both(engine: Engine) -> None:
     async def first(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
         async for request in requests:
@@ -157,16 +116,6 @@ async def test_a_bad_message_ends_the_call_after_the_answers_that_went_out(engin
     assert answer.messages == [b"a"]
     assert answer.status in (INTERNAL, EXHAUSTED)
     await method.all_cancelled.wait()
-
-
-async def test_compressed_messages_come_in_their_order(engine: Engine) -> None:
-    wire, _ = await engine.both(echo_each)
-    stream = wire.headers("Do", [("grpc-encoding", "gzip")])
-    for message in (prefixed(gzip.compress(b"a"), 1), prefixed(b"b"), prefixed(gzip.compress(b"c"), 1)):
-        wire.send(stream, message)
-    wire.client.end_stream(stream)
-    wire.flush()
-    assert (await wire.ended(stream)).messages == [b"a", b"b", b"c"]
 
 
 def sizes_after(release: asyncio.Event) -> Any:

@@ -10,32 +10,22 @@ from typing import Any
 import pytest
 from h2.errors import ErrorCodes as ErrorCode
 
-from benchmarks import frames
 from tests.transport.engine import (
     EXHAUSTED,
     EXPIRED,
-    INTERNAL,
     MAX_MESSAGE,
     OK,
     UNARY,
-    UNIMPLEMENTED,
     WINDOW,
     Engine,
 )
-from tests.transport.fakes import count, echo
+from tests.transport.fakes import echo
 from tests.transport.socket_wire import prefixed
 from turnout_server.transport.call import Call
 
 ENCODINGS: Any = pytest.mark.parametrize(
     ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-
-
-async def test_an_answer_is_headers_a_message_and_trailers(engine: Engine) -> None:
-    wire, _ = await engine.unary(echo)
-    answer = await wire.call("Do", b"hello")
-    assert answer.headers == {":status": "200", "content-type": "application/grpc"}
-    assert (answer.messages, answer.trailers) == ([b"hello"], {"grpc-status": "0"})
 
 
 @pytest.mark.parametrize("end_apart", [True, False])
@@ -55,42 +45,6 @@ async def test_a_body_may_come_in_any_pieces(engine: Engine, end_apart: bool) ->
         assert (answer.messages, answer.status) == ([b"hello"], OK)
 
 
-async def test_trailers_of_a_request_end_it(engine: Engine) -> None:
-    wire, _ = await engine.unary(echo)
-    stream = wire.headers("Do")
-    wire.send(stream, prefixed(b"hello"))
-    wire.client.send_headers(stream, [("x-checksum", "1")], end_stream=True)
-    wire.flush()
-    assert (await wire.ended(stream)).messages == [b"hello"]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"", UNIMPLEMENTED),
-        (prefixed(b"a") + prefixed(b"b"), UNIMPLEMENTED),
-        (prefixed(b"a") + b"\0", INTERNAL),
-        (prefixed(b"abc")[:-1], INTERNAL),
-        (b"\0\0", INTERNAL),
-        (prefixed(b"abc", 2), INTERNAL),
-        (prefixed(b"not compressed", 1), INTERNAL),
-        (b"\0" + (MAX_MESSAGE + 1).to_bytes(4, "big"), EXHAUSTED),
-        (b"\xff" * 100, INTERNAL),
-    ],
-)
-@pytest.mark.parametrize("kind", ["unary", "out"])
-async def test_a_body_that_is_not_one_message_is_refused_and_not_handled(
-    engine: Engine, kind: str, body: bytes, status: int
-) -> None:
-    wire, method = await (engine.unary(echo) if kind == "unary" else engine.out(count))
-    stream = wire.headers("Do")
-    wire.send(stream, body, end=True)
-    answer = await wire.ended(stream)
-    assert (answer.status, answer.body) == (status, b"")
-    assert not method.calls
-    assert (await wire.call("Do", b"n")).messages == [b"n"]
-
-
 async def test_too_large_a_message_is_refused_before_it_is_sent(engine: Engine) -> None:
     wire, _ = await engine.unary(echo)
     stream = wire.headers("Do")
@@ -100,17 +54,6 @@ async def test_too_large_a_message_is_refused_before_it_is_sent(engine: Engine) 
     assert answer.message == f"Received message larger than max ({MAX_MESSAGE + 1} vs. {MAX_MESSAGE})"
     assert answer.headers["grpc-retry-pushback-ms"] == "-1"
     assert answer.reset in (None, ErrorCode.NO_ERROR)
-
-
-@pytest.mark.parametrize("length", [4, 11])
-async def test_a_body_of_another_length_than_announced_is_reset(engine: Engine, length: int) -> None:
-    wire, method = await engine.unary(echo)
-    stream = wire.headers("Do", [("content-length", str(length))])
-    # h2 would not send such a body itself.
-    wire.raw(frames.frame(frames.DATA, frames.END_STREAM, stream, prefixed(b"hello")))
-    assert (await wire.ended(stream)).reset == ErrorCode.PROTOCOL_ERROR
-    assert not method.calls
-    assert (await wire.call("Do", b"next")).messages == [b"next"]
 
 
 @pytest.mark.parametrize("size", [16_378, 16_379, 16_380, 65_530, 65_531, 200_000, MAX_MESSAGE])
@@ -224,31 +167,3 @@ async def test_compressed_messages_are_taken(engine: Engine, encoding: str, comp
         await wire.upload(stream, prefixed(compress(message), 1))
         answer = await wire.ended(stream)
         assert (answer.messages, answer.status) == ([message], OK)
-
-
-@ENCODINGS
-@pytest.mark.parametrize("after", ["another", "bytes"])
-async def test_what_follows_a_compressed_message_is_an_error(
-    engine: Engine, encoding: str, compress: Any, after: str
-) -> None:
-    wire, method = await engine.unary(echo)
-    stream = wire.headers("Do", [("grpc-encoding", encoding)])
-    more = compress(b"b") if after == "another" else b"b"
-    wire.send(stream, prefixed(compress(b"a") + more, 1), end=True)
-    answer = await wire.ended(stream)
-    assert (answer.status, answer.message) == (INTERNAL, f"a message goes on after its end as {encoding}")
-    assert not method.calls
-
-
-async def test_a_message_may_be_sent_as_it_is_where_others_are_compressed(engine: Engine) -> None:
-    wire, _ = await engine.unary(echo)
-    assert (await wire.call("Do", b"plain", [("grpc-encoding", "gzip")])).messages == [b"plain"]
-
-
-async def test_a_bomb_ends_its_call_and_no_other(engine: Engine) -> None:
-    wire, method = await engine.unary(echo)
-    stream = wire.headers("Do", [("grpc-encoding", "gzip")])
-    wire.send(stream, prefixed(gzip.compress(bytes(MAX_MESSAGE + 1)), 1), end=True)
-    assert (await wire.ended(stream)).status == EXHAUSTED
-    assert not method.calls
-    assert (await wire.call("Do", b"next")).status == OK
