@@ -126,7 +126,7 @@ bench-overload: setup-bench ## Set up, then ask more of a model than it can do, 
 
 .PHONY: bench-attack
 bench-attack: setup-bench ## Set up, then attack a gateway by what HTTP/2 allows, and look at its neighbour
-	@$(BENCH).attack $(BENCH_ARGS)
+	@$(BENCH) attack $(BENCH_ARGS)
 
 .PHONY: bench-reload
 bench-reload: setup-bench ## Set up, then reload a large model while another one is asked

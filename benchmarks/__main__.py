@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 MODULES = {
+    "attack": "benchmarks.attack.command",
     "field": "benchmarks.field.command",
     "hotpath": "benchmarks.hotpath",
     "overload": "benchmarks.overload.command",

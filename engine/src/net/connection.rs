@@ -188,7 +188,6 @@ impl Drop for Counted {
 
 /// Serves one connection until it ends.
 pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shard<U>>) {
-    tune(&stream);
     let begun = timeout(PREFACE_TIME, begin(stream, &state, shard.settings.connection_calls));
     let first = poll_fn(|cx| {
         state.waker.replace(Some(cx.waker().clone()));
@@ -207,6 +206,8 @@ pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shar
 
 /// Looks at the client's first bytes, and begins if they are HTTP/2's.
 async fn begin(mut stream: TcpStream, state: &State, most_streams: usize) -> Option<Connection<Wire, Bytes>> {
+    state.watched.first_turn().await;
+    tune(&stream);
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() {
         let before = first.len();

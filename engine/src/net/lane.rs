@@ -7,8 +7,9 @@
 //! as fit into one turn of somebody who wants much.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -26,8 +27,10 @@ const DEBT: i64 = 20_000_000;
 const MOST: u64 = 2_000_000;
 /// Who has taken less than this part of the time that passed is owed some when others want more than there is.
 const LITTLE: u64 = 20;
-/// What it costs to begin one, and what its first turn is expected to cost.
-const BEGINNING: u64 = 25_000;
+/// How far short turns go before long ones: many that never wanted anything may begin to want much in one moment.
+const SHORT_FIRST: u64 = MOST / A_TURN;
+/// What it costs to begin one, as a turn.
+const BEGINNING: u64 = 100_000;
 
 /// What all connections may cost: a credit that fills steadily.
 struct Credit {
@@ -137,11 +140,17 @@ pub struct Turns {
 
 impl Turns {
     pub fn new(lane: Rc<Lane>) -> Rc<Self> {
-        // Whoever comes late waits for nobody who was early; and who begins anew all the time pays for that.
-        let share = lane.waiting.borrow().join(MOST);
-        lane.spend(&share, BEGINNING);
+        // Whoever comes late waits for nobody who was early, but for those that are there and wanted little; and who
+        // begins anew all the time pays for that.
+        let share = lane.waiting.borrow().join(MOST / 2);
         let (cost, usual) = (Cell::new(0), Cell::new(BEGINNING));
         Rc::new(Self { lane, place: Cell::default(), waker: RefCell::default(), cost, usual, share })
+    }
+
+    /// Waits until the connection may begin.
+    pub async fn first(self: &Rc<Self>) {
+        poll_fn(|cx| if self.may_read(Instant::now(), cx.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.spend(BEGINNING);
     }
 
     /// Says whether the connection may be read now. If not, the waker is woken when it may.
@@ -161,7 +170,7 @@ impl Turns {
         self.learn();
         self.place.set(Place::Waiting);
         self.waker.replace(Some(waker.clone()));
-        self.lane.waiting.borrow_mut().push(&self.share, self.usual.get(), self.clone());
+        self.lane.waiting.borrow_mut().push(&self.share, SHORT_FIRST * self.usual.get(), self.clone());
         self.lane.came.notify_one();
         false
     }

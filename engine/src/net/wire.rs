@@ -214,6 +214,11 @@ impl Watched {
         })
     }
 
+    /// Waits until the connection may begin.
+    pub async fn first_turn(&self) {
+        self.turns.first().await;
+    }
+
     /// Says whether the client's SETTINGS have come.
     pub fn begun(&self) -> bool {
         self.scanner.borrow().begun
