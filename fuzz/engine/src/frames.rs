@@ -119,7 +119,7 @@ fn check(seed: u64, sent: &[u8]) {
             }
             from = to;
         }
-        assert_eq!(end.map_err(|reason| u32::from(reason)).err(), fault);
+        assert_eq!(end.map_err(u32::from).err(), fault);
         assert!(found == expected, "{found:?}\n{expected:?}");
         if end.is_ok() {
             let _ = scanner.unfinished();
