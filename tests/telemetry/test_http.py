@@ -223,6 +223,17 @@ def resting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
         yield place
 
 
+def test_the_rest_is_for_what_was_computed_and_not_for_how_long_others_had_the_cores(
+    monkeypatch: pytest.MonkeyPatch, address: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(http, "REST", 1e9)
+    monkeypatch.setattr(http.time, "thread_time", lambda: 0.0)
+    for _ in range(3):
+        with connect(address) as client:
+            client.sendall(GET)
+            assert read_answer(client)[1] == b"/metrics a=b"
+
+
 def is_told_nothing(client: socket.socket) -> bool:
     client.settimeout(0.1)
     with pytest.raises(TimeoutError):

@@ -29,7 +29,7 @@ REQUEST_S = 10.0
 IDLE_S = 120.0
 """How long a connection is kept for the next request, in seconds."""
 REST = 3.0
-"""How many times as long as making an answer took the next one waits: they take a quarter of a core at most."""
+"""How many times as long as making an answer computed the next one waits: they take a quarter of a core at most."""
 LIGHT_EVERY_S = 0.05
 """How often one connection gets a light answer at once, in seconds; asked sooner, it waits among the others."""
 _CHUNK_BYTES = 64 * 1024
@@ -225,14 +225,14 @@ class HttpServer:
     def _make_next(self) -> None:
         connection = self._waiting.popleft()
         connection.is_waiting = False
-        began = time.monotonic()
+        began = time.thread_time()
         try:
             self._reply(connection)
         except Exception:
             _log.exception("a reader of metrics is hung up on")
             self._close(connection)
-        now = time.monotonic()
-        self._rests_until = now + REST * (now - began)
+        # By what it computed: where others take the cores, the rest would last until those that wait are hung up on.
+        self._rests_until = time.monotonic() + REST * (time.thread_time() - began)
 
     def _reply(self, connection: _Connection) -> None:
         """Make the answer to what a connection has asked, and begin to send it."""
