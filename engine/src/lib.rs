@@ -11,6 +11,7 @@ pub mod error;
 pub mod infer;
 pub mod journal;
 pub mod mailbox;
+pub mod memory;
 pub mod metadata;
 pub mod net;
 pub mod oip;

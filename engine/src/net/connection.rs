@@ -17,11 +17,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::call::Unary;
+use crate::memory::{Account, Held, Purse};
 use crate::net::carry;
 use crate::net::lane::Lane;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
 use crate::net::tally::{Tally, Told};
+use crate::net::unread::Unread;
 use crate::net::wire::{PREFACE, Watched, Wire};
 use crate::net::{Settings, WINDOW};
 
@@ -38,6 +40,10 @@ const ROOM: usize = 2;
 const FIELDS: u32 = 1024 * 1024;
 /// Bytes of answers that the client has no window for; with more, new calls are refused.
 const MOST_UNSENT: usize = 128 * 1024 * 1024;
+/// What a connection takes, whatever comes on it: its state and h2's, and what may come before it is looked at.
+pub const CONNECTION: usize = 24 * 1024;
+/// What an answer takes of h2 and of the socket beyond its bytes.
+const FRAMES: usize = 64;
 /// Bytes of a stream's answers that wait in h2 for the socket.
 const SEND_BUFFER: usize = 256 * 1024;
 /// What a connection may make us hold in small DATA frames beyond their bytes.
@@ -67,13 +73,26 @@ pub struct State {
     /// Calls that still run in Python though their stream is gone (CVE-2023-44487).
     pub lingering: Cell<usize>,
     unsent: Cell<usize>,
+    /// What the connection holds of the process's memory.
+    pub account: Rc<Account>,
+    pub unread: Unread,
+    /// Answers that are h2's by now, and may wait there for the socket.
+    left: RefCell<Held>,
+    _own: Option<Held>,
     watched: Rc<Watched>,
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl State {
-    pub fn new(peer: Arc<str>, settings: &Settings, tally: Arc<Tally>, lane: Rc<Lane>) -> Rc<Self> {
+    pub fn new(
+        peer: Arc<str>,
+        settings: &Settings,
+        tally: Arc<Tally>,
+        lane: Rc<Lane>,
+        purse: Rc<Purse>,
+    ) -> Rc<Self> {
+        let account = Account::new(purse);
         let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
         Rc::new(Self {
             peer,
@@ -82,6 +101,10 @@ impl State {
             waiting: Cell::new(0),
             lingering: Cell::new(0),
             unsent: Cell::new(0),
+            unread: Unread::new(&account),
+            left: account.nothing().into(),
+            _own: account.take(CONNECTION),
+            account,
             watched: Watched::new(lane, tally),
             ended: Cell::new(false),
             waker: RefCell::new(None),
@@ -110,7 +133,7 @@ impl State {
 
     /// Says whether so much waits for this client's windows that it should not ask for more.
     pub fn crowded(&self) -> bool {
-        self.unsent.get() > MOST_UNSENT
+        self.unsent.get() + self.left.borrow().size() > MOST_UNSENT
     }
 
     /// We had work with a call, and it is over.
@@ -132,6 +155,28 @@ impl State {
     /// Counts bytes that wait to be sent as long as what is returned lives.
     pub fn unsent(self: &Rc<Self>, size: usize) -> Counted {
         Counted::new(self.clone(), size, |state| &state.unsent)
+    }
+
+    /// Counts an answer that waits to be sent, likewise; None where there is no memory for it.
+    pub fn answer(self: &Rc<Self>, size: usize) -> Option<Counted> {
+        let held = self.account.take(size + FRAMES)?;
+        let mut counted = self.unsent(size);
+        counted.held = Some(held);
+        Some(counted)
+    }
+
+    /// What is held for an answer is held on as long as that may wait for the socket.
+    pub fn leave(&self, held: Held) {
+        self.left.borrow_mut().join(held);
+    }
+
+    /// Looks at what came and what has gone.
+    fn look(&self) {
+        if let Some(overhead) = self.watched.came() {
+            self.unread.look(overhead);
+        }
+        let written = self.watched.written();
+        self.left.borrow_mut().shrink(written.unwrap_or(usize::MAX));
     }
 
     /// Ends the connection soon.
@@ -162,12 +207,13 @@ pub struct Counted {
     state: Rc<State>,
     size: usize,
     counter: fn(&State) -> &Cell<usize>,
+    held: Option<Held>,
 }
 
 impl Counted {
     fn new(state: Rc<State>, size: usize, counter: fn(&State) -> &Cell<usize>) -> Self {
         counter(&state).set(counter(&state).get() + size);
-        Self { state, size, counter }
+        Self { state, size, counter, held: None }
     }
 }
 
@@ -175,6 +221,9 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let counter = (self.counter)(&self.state);
         counter.set(counter.get() - self.size);
+        if let Some(held) = self.held.take() {
+            self.state.leave(held);
+        }
         if counter.get() == 0 {
             self.state.wake(); // it may have waited for the last
         }
@@ -320,7 +369,9 @@ fn poll_next<U: Unary>(
     if !drained && shard.ending.draining() {
         return Poll::Ready(Err(Turn::Drain));
     }
-    match connection.poll_accept(cx) {
+    let accepted = connection.poll_accept(cx);
+    state.look();
+    match accepted {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Ok((request, respond))),
         Poll::Ready(Some(Err(error))) => {
             if let Some(reason) = error.reason().filter(|_| error.is_library()) {
@@ -354,6 +405,10 @@ mod tests {
     use crate::net::shard::Common;
     use crate::net::{Methods, Nothing};
 
+    fn purse() -> Rc<Purse> {
+        Rc::new(Purse::new(Arc::default()))
+    }
+
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
     /// Connects, says this and waits for so long; returns whether the server has hung up by then.
@@ -373,7 +428,7 @@ mod tests {
             Common::default(),
         ));
         client.write_all(said).await.unwrap();
-        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default());
+        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default(), purse());
         tokio::select! {
             () = serve(stream, state, shard) => true,
             () = sleep(after) => false,
@@ -408,7 +463,7 @@ mod tests {
 
     #[test]
     fn who_is_waited_for_has_nothing_done_for_it() {
-        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default());
+        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), purse());
         assert!(state.waits() && state.idle());
         let (_first, _second, waiting) = (state.enter(), state.enter(), state.wait());
         assert!(!state.waits());
@@ -420,7 +475,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_read_is_counted_until_it_is_gone() {
-        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default());
+        let state = State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), purse());
         let some = state.unsent(MOST_UNSENT);
         assert!(!state.crowded());
         let more = state.unsent(1);

@@ -11,12 +11,14 @@ use crate::net::ends::Over;
 use crate::net::message::{Broken, Message};
 use crate::net::status::{self, OK};
 
+/// What a call takes in Python, besides its message.
+const IN_PYTHON: usize = 12 * 1024;
 /// Python hears of what was sent when it is so many bytes; it waits when twice as many have not been.
 pub const SENT_EVERY: usize = 32 * 1024;
 
 /// One message each way.
 pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
-    let mut handle = begin(call, head, Some(message));
+    let mut handle = begin(call, head, Some(message))?;
     loop {
         match call.ends.race(&mut call.answer, pin!(handle.reply())).await? {
             Reply::Answer(data) => {
@@ -31,7 +33,7 @@ pub async fn unary<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> 
 
 /// One message in, any number out.
 pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -> Result<(), Over> {
-    let mut handle = begin(call, head, Some(message));
+    let mut handle = begin(call, head, Some(message))?;
     let mut sent = 0;
     loop {
         let reply = call.ends.race(&mut call.answer, pin!(handle.reply())).await?;
@@ -45,11 +47,11 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -
 /// silence is none. The next message is read when it is asked for.
 pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
     let path = head.path.clone();
-    let mut handle = begin(call, head, None);
+    let mut handle = begin(call, head, None)?;
     let (mut sent, mut wanted, mut under_way) = (0, false, 0_usize);
     loop {
         let next = {
-            let (reader, encoding) = (&mut call.reader, call.encoding);
+            let reader = &mut call.reader;
             let (connection, silences) = (&call.connection, &call.shard.silences);
             let silence = async {
                 let _waiting = connection.wait();
@@ -63,14 +65,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                     () = silence, if wanted && under_way == 0 => Next::Silent,
                 }
             };
-            match call.ends.race(&mut call.answer, pin!(work)).await? {
-                Next::Message(Ok(Some(message))) => {
-                    let plain = plain(message, encoding, &call.shard.settings, &path);
-                    let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
-                    Next::Plain(message)
-                }
-                other => other,
-            }
+            call.ends.race(&mut call.answer, pin!(work)).await?
         };
         match next {
             Next::Reply(Reply::More(_)) => wanted = true,
@@ -82,12 +77,15 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                     return Ok(());
                 }
             }
-            Next::Plain(message) => {
+            Next::Message(Ok(Some(message))) => {
+                let plain = plain(message, call.encoding, &call.shard.settings, &path, &mut call.reader);
+                let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
                 wanted = false;
                 under_way += 1;
-                handle.message(message);
+                call.reader.hold(message.len())?; // Python's copy
+                handle.message(message, Some(call.reader.take_held()));
             }
-            Next::Message(Ok(_)) => {
+            Next::Message(Ok(None)) => {
                 wanted = false;
                 handle.half_closed();
             }
@@ -97,15 +95,15 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     }
 }
 
-/// Tells Python of a call.
-pub fn begin<U: Unary>(call: &Call<U>, head: Head, message: Option<Bytes>) -> Handle {
-    call.shard.bridge.begin(head, message, &call.connection)
+/// Tells Python of a call, if there is memory for what that has of it.
+pub fn begin<U: Unary>(call: &mut Call<U>, head: Head, message: Option<Bytes>) -> Result<Handle, Over> {
+    call.reader.hold(IN_PYTHON + message.as_ref().map_or(0, Bytes::len))?;
+    Ok(call.shard.bridge.begin(head, message, &call.connection, call.reader.take_held()))
 }
 
 enum Next {
     Reply(Reply),
     Message(Result<Option<Message>, Broken>),
-    Plain(Bytes),
     Silent,
 }
 

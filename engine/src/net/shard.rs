@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::call::Unary;
+use crate::memory::{Account, Memory, Purse};
 use crate::net::bridge::{Bridge, Reply};
-use crate::net::connection::{State, serve};
+use crate::net::connection::{CONNECTION, State, serve};
 use crate::net::lane::Lane;
 use crate::net::silence::Silences;
 use crate::net::tally::{Tally, Told};
@@ -75,6 +76,7 @@ pub struct Common {
     pub tally: Arc<Tally>,
     /// How many streams are silent.
     pub silent: Arc<AtomicUsize>,
+    pub memory: Arc<Memory>,
 }
 
 /// One thread's share of a server.
@@ -87,6 +89,7 @@ pub struct Shard<U: Unary> {
     pub silences: Silences,
     pub tally: Arc<Tally>,
     lane: Rc<Lane>,
+    purse: Rc<Purse>,
     /// The connections that are open, the oldest first.
     connections: RefCell<BTreeMap<u64, Rc<State>>>,
     next: Cell<u64>,
@@ -116,6 +119,7 @@ impl<U: Unary> Shard<U> {
             silences,
             tally: common.tally,
             lane: Rc::default(),
+            purse: Rc::new(Purse::new(common.memory)),
             connections: RefCell::default(),
             next: Cell::new(0),
             most,
@@ -183,7 +187,8 @@ impl<U: Unary> Shard<U> {
             return self.left();
         }
         let mut connections = self.connections.borrow_mut();
-        if connections.len() >= self.most {
+        let room = Account::new(self.purse.clone()).allowance() >= CONNECTION;
+        if connections.len() >= self.most || !room {
             let dispensable = connections
                 .iter()
                 .find(|(_, state)| !state.begun())
@@ -206,7 +211,8 @@ impl<U: Unary> Shard<U> {
         }
         let Ok(stream) = TcpStream::from_std(stream) else { return self.left() };
         self.tally.add(Told::Accepted);
-        let state = State::new(peer.to_string().into(), &self.settings, self.tally.clone(), self.lane.clone());
+        let peer = peer.to_string().into();
+        let state = State::new(peer, &self.settings, self.tally.clone(), self.lane.clone(), self.purse.clone());
         let number = self.next.get();
         self.next.set(number + 1);
         connections.insert(number, state.clone());

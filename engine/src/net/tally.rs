@@ -32,9 +32,11 @@ pub enum Told {
     Unfinished,
     /// A stream was silent for too long, or the longest where others wanted a place.
     Silent,
+    /// There is no memory for it.
+    Memory,
 }
 
-const NAMES: [(Told, &str); 15] = [
+const NAMES: [(Told, &str); 16] = [
     (Told::Accepted, "accepted"),
     (Told::Refused, "refused"),
     (Told::Evicted, "evicted"),
@@ -50,6 +52,7 @@ const NAMES: [(Told, &str); 15] = [
     (Told::Unread, "refusal.unread"),
     (Told::Unfinished, "refusal.unfinished"),
     (Told::Silent, "refusal.silent"),
+    (Told::Memory, "refusal.memory"),
 ];
 
 /// The numbers, of all shards.

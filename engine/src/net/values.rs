@@ -152,17 +152,14 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Checks that a message to `path` does not hold more than it may.
-    pub fn check(&self, path: &str, message: &[u8]) -> Result<(), Status> {
+    /// Checks that a message to `path` does not hold more than it may; returns how many values were counted.
+    pub fn check(&self, path: &str, message: &[u8]) -> Result<usize, Status> {
         if message.len() <= UNCOUNTED {
-            return Ok(());
+            return Ok(0);
         }
-        match self.shapes.get(path) {
-            Some(shape) if shape.count(message, self.values) > self.values => {
-                Err(too_many_values(&too_many(self.values)))
-            }
-            _ => Ok(()),
-        }
+        let Some(shape) = self.shapes.get(path) else { return Ok(0) };
+        let count = shape.count(message, self.values);
+        if count > self.values { Err(too_many_values(&too_many(self.values))) } else { Ok(count) }
     }
 }
 

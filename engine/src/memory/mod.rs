@@ -1,0 +1,97 @@
+//! One budget in bytes for all that callers make the process hold: calls, requests, what is made of them, runs, answers.
+//!
+//! Who needs memory takes it here first, and is refused where there is none. What connections take they may take only up
+//! to what is then still free: one alone gets half, ten get an eleventh each, and as much is always left for somebody who
+//! holds little. So those that hold the most are refused first, and nothing has to be set by connection.
+
+mod account;
+mod loan;
+mod purse;
+
+pub use account::{Account, Held};
+pub use loan::Loan;
+pub use purse::Purse;
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// A fourth of the budget is for runs alone: what has been let in is to be answered.
+const RUNS: usize = 4;
+
+/// The budget: how much there is, and how much of it is taken. Shared by all threads.
+#[derive(Debug)]
+pub struct Memory {
+    limit: usize,
+    taken: AtomicUsize,
+}
+
+impl Memory {
+    /// Begins with `limit` bytes, all free.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, taken: AtomicUsize::new(0) }
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Returns how many bytes are taken, those that shards keep at hand among them.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Relaxed)
+    }
+
+    /// Returns how many bytes all that connections hold may come to.
+    pub fn for_calls(&self) -> usize {
+        self.limit - self.limit / RUNS
+    }
+
+    /// Takes bytes if no more than `most` are taken then.
+    fn take(&self, size: usize, most: usize) -> bool {
+        let more = |taken: usize| taken.checked_add(size).filter(|&sum| sum <= most);
+        self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self, size: usize) {
+        self.taken.fetch_sub(size, Relaxed);
+    }
+}
+
+impl Default for Memory {
+    /// Returns one without a bound.
+    fn default() -> Self {
+        Self::new(usize::MAX / 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is_however_many_take_at_once() {
+        let memory = Memory::new(1_000);
+        std::thread::scope(|scope| {
+            for size in [1, 7, 300, 501] {
+                let memory = &memory;
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        if memory.take(size, 1_000) {
+                            assert!(memory.taken() <= 1_000);
+                            memory.give_back(size);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
+    fn sums_that_are_too_large_for_a_number_are_refused() {
+        let memory = Memory::new(usize::MAX);
+        assert!(memory.take(10, usize::MAX));
+        assert!(!memory.take(usize::MAX, usize::MAX));
+        assert!(Loan::new(&Arc::new(memory), usize::MAX).is_none());
+    }
+}
