@@ -111,7 +111,7 @@ mod tests {
     use super::super::Memory;
     use super::*;
 
-    const LIMIT: usize = 400_000;
+    const LIMIT: usize = 600_000;
 
     fn accounts(count: usize) -> (Arc<Memory>, Vec<Rc<Account>>) {
         let memory = Arc::new(Memory::new(LIMIT));

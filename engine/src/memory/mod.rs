@@ -1,8 +1,9 @@
 //! One budget in bytes for all that callers make the process hold: calls, requests, what is made of them, runs, answers.
 //!
-//! Who needs memory takes it here first, and is refused where there is none. What connections take they may take only up
-//! to what is then still free: one alone gets half, ten get an eleventh each, and as much is always left for somebody who
-//! holds little. So those that hold the most are refused first, and nothing has to be set by connection.
+//! A fourth of it is for connections themselves, of which there are no more than fit; a fourth for runs; half for calls and all
+//! that comes with them. Who needs memory for a call takes it here first, and is refused where there is none. A connection
+//! may hold only as much as is then still free: one alone gets half, ten get an eleventh each, and as much is always left for
+//! somebody who holds little. So those that hold the most are refused first, and nothing has to be set by connection.
 
 mod account;
 mod loan;
@@ -14,8 +15,8 @@ pub use purse::Purse;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A fourth of the budget is for runs alone: what has been let in is to be answered.
-const RUNS: usize = 4;
+/// What connections and runs have for themselves: one part each of so many.
+const PARTS: usize = 4;
 
 /// The budget: how much there is, and how much of it is taken. Shared by all threads.
 #[derive(Debug)]
@@ -39,9 +40,19 @@ impl Memory {
         self.taken.load(Relaxed)
     }
 
-    /// Returns how many bytes all that connections hold may come to.
-    pub fn for_calls(&self) -> usize {
-        self.limit - self.limit / RUNS
+    /// Returns how many bytes connections may take before anything is held for their calls.
+    pub fn for_connections(&self) -> usize {
+        self.limit / PARTS
+    }
+
+    /// Returns how many bytes all that calls hold may come to.
+    fn for_calls(&self) -> usize {
+        self.limit - 2 * (self.limit / PARTS)
+    }
+
+    /// Returns the same, with what runs have besides.
+    fn for_runs(&self) -> usize {
+        self.limit - self.limit / PARTS
     }
 
     /// Takes bytes if no more than `most` are taken then.

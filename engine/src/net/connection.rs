@@ -40,8 +40,6 @@ const ROOM: usize = 2;
 const FIELDS: u32 = 1024 * 1024;
 /// Bytes of answers that the client has no window for; with more, new calls are refused.
 const MOST_UNSENT: usize = 128 * 1024 * 1024;
-/// What a connection takes, whatever comes on it: its state and h2's, and what may come before it is looked at.
-pub const CONNECTION: usize = 24 * 1024;
 /// What an answer takes of h2 and of the socket beyond its bytes.
 const FRAMES: usize = 64;
 /// Bytes of a stream's answers that wait in h2 for the socket.
@@ -78,7 +76,6 @@ pub struct State {
     pub unread: Unread,
     /// Answers that are h2's by now, and may wait there for the socket.
     left: RefCell<Held>,
-    _own: Option<Held>,
     watched: Rc<Watched>,
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -103,7 +100,6 @@ impl State {
             unsent: Cell::new(0),
             unread: Unread::new(&account),
             left: account.nothing().into(),
-            _own: account.take(CONNECTION),
             account,
             watched: Watched::new(lane, tally),
             ended: Cell::new(false),

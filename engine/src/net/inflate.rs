@@ -131,7 +131,7 @@ mod tests {
     fn no_memory_is_taken_that_there_is_not() {
         let bomb = packed(Encoding::Gzip, &vec![0; 10_000_000]);
         let mut most = 0;
-        let hold = |size| {
+        let hold = |size: usize| {
             most = size.max(most);
             size <= 1_000_000
         };

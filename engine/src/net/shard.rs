@@ -14,14 +14,17 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::call::Unary;
-use crate::memory::{Account, Memory, Purse};
+use crate::memory::{Memory, Purse};
 use crate::net::bridge::{Bridge, Reply};
-use crate::net::connection::{CONNECTION, State, serve};
+use crate::net::connection::{State, serve};
 use crate::net::lane::Lane;
 use crate::net::silence::Silences;
 use crate::net::tally::{Tally, Told};
 use crate::net::{Methods, Settings};
 use crate::ort;
+
+/// What a connection takes, whatever comes on it: its state and h2's, and what may come before it is looked at.
+const CONNECTION: usize = 24 * 1024;
 
 /// What other threads tell a shard.
 pub enum Order {
@@ -109,7 +112,8 @@ impl<U: Unary> Shard<U> {
         common: Common,
     ) -> Self {
         let silences = Silences::new(settings.silence_time, settings.silent_streams, common.silent);
-        let most = settings.max_connections.div_ceil(settings.shards.max(1)).max(1);
+        let most = settings.max_connections.min(common.memory.for_connections() / CONNECTION);
+        let most = most.div_ceil(settings.shards.max(1)).max(1);
         Self {
             settings,
             methods,
@@ -187,8 +191,7 @@ impl<U: Unary> Shard<U> {
             return self.left();
         }
         let mut connections = self.connections.borrow_mut();
-        let room = Account::new(self.purse.clone()).allowance() >= CONNECTION;
-        if connections.len() >= self.most || !room {
+        if connections.len() >= self.most {
             let dispensable = connections
                 .iter()
                 .find(|(_, state)| !state.begun())
