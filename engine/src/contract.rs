@@ -82,7 +82,12 @@ impl Engine {
             memory_bytes,
         };
         let server = match plane.map(|plane| plane.inner.clone()) {
-            Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
+            Some(plane) => {
+                let memory = plane.memory.clone();
+                let server = Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?;
+                let _ = memory.set(server.memory().clone()); // one that it has had before is as good
+                server
+            }
             None => Server::start(settings, methods, |_| Nothing::default())?,
         };
         Ok(Self { server })

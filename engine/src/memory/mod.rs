@@ -7,10 +7,12 @@
 
 mod account;
 mod loan;
+mod need;
 mod purse;
 
 pub use account::{Account, Held};
 pub use loan::Loan;
+pub use need::Need;
 pub use purse::Purse;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -51,8 +53,13 @@ impl Memory {
     }
 
     /// Returns the same, with what runs have besides.
-    fn for_runs(&self) -> usize {
+    pub fn for_runs(&self) -> usize {
         self.limit - self.limit / PARTS
+    }
+
+    /// Returns how many bytes one batch's run may take: what runs have for themselves is for several.
+    pub fn for_a_batch(&self) -> usize {
+        self.limit / PARTS / PARTS
     }
 
     /// Takes bytes if no more than `most` are taken then.

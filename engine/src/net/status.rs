@@ -1,9 +1,8 @@
 //! Errors as gRPC statuses: the twin of `transport/status.py`, to the byte.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, MEMORY_FULL, MEMORY_RETRY};
 use crate::net::tally::Told;
 
 const DOMAIN: &str = "turnout";
@@ -11,8 +10,6 @@ const DETAILS_KEY: &str = "grpc-status-details-bin";
 const PUSHBACK_KEY: &str = "grpc-retry-pushback-ms";
 /// Bytes of UTF-8. A status travels, twice, in headers of 8 KiB in all, where each byte may take three.
 const LONGEST_MESSAGE: usize = 1024;
-/// When it is worth asking again where there was no memory.
-const MEMORY_RETRY: Duration = Duration::from_millis(250);
 /// Bytes of UTF-8.
 const LONGEST_DETAIL: usize = 256;
 
@@ -123,11 +120,11 @@ pub fn silent() -> Status {
     Status::new(UNAVAILABLE, "the stream was silent for too long").telling(Told::Silent)
 }
 
-/// Of what there is no memory for. Others' is given back soon: what they hold is refused as well.
+/// Of what there is no memory for.
 pub fn memory_full() -> Status {
     let error = Error {
         retry_after: Some(MEMORY_RETRY),
-        ..Error::new(Kind::Overloaded, "MEMORY_FULL", "there is no memory for it now; limits.memory_bytes is the bound")
+        ..Error::new(Kind::Overloaded, MEMORY_FULL, "there is no memory for it now; limits.memory_bytes is the bound")
     };
     status_of(&error).telling(Told::Memory)
 }
