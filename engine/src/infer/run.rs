@@ -205,7 +205,8 @@ fn perform<'a>(
     let _loan = servable.borrow(rows, given).map_err(Ill::NoMemory)?;
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
     let outputs = servable.session.run(&inputs, &wanted, options).map_err(Ill::Run)?;
-    let made = outputs.into_iter().map(Made::of).collect::<Result<Vec<Made>, _>>().map_err(|error| Ill::Run(error.into()))?;
+    let made =
+        outputs.into_iter().map(Made::of).collect::<Result<Vec<Made>, _>>().map_err(|error| Ill::Run(error.into()))?;
     servable.need.observe(rows, made.iter().map(Made::nbytes).sum());
     Ok(made)
 }

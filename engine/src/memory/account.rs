@@ -175,7 +175,9 @@ mod tests {
                 }
                 _ => {
                     let mut loan = account.loan();
-                    if loan.grow_to(size) && let Some(one) = held.last_mut() {
+                    if loan.grow_to(size)
+                        && let Some(one) = held.last_mut()
+                    {
                         one.keep(loan);
                     }
                 }

@@ -94,13 +94,7 @@ impl Bridge {
     }
 
     /// Hands a call to Python; `held` is kept until Python has said its last word.
-    pub fn begin(
-        self: &Rc<Self>,
-        head: Head,
-        message: Option<Bytes>,
-        connection: &Rc<State>,
-        held: Held,
-    ) -> Handle {
+    pub fn begin(self: &Rc<Self>, head: Head, message: Option<Bytes>, connection: &Rc<State>, held: Held) -> Handle {
         let id = self.next.get();
         self.next.set(id + self.step);
         let (sender, replies) = unbounded_channel();

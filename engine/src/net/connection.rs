@@ -82,13 +82,7 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(
-        peer: Arc<str>,
-        settings: &Settings,
-        tally: Arc<Tally>,
-        lane: Rc<Lane>,
-        purse: Rc<Purse>,
-    ) -> Rc<Self> {
+    pub fn new(peer: Arc<str>, settings: &Settings, tally: Arc<Tally>, lane: Rc<Lane>, purse: Rc<Purse>) -> Rc<Self> {
         let account = Account::new(purse);
         let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
         Rc::new(Self {

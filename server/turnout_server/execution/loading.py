@@ -31,7 +31,6 @@ from turnout_server.vocabulary.versions import VersionKey
 _log = structlog.get_logger("turnout.loading")
 
 
-
 class Opened(NamedTuple):
     """A version that can predict, and what trying it out has shown."""
 

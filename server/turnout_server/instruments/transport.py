@@ -27,7 +27,8 @@ _COUNTERS: tuple[tuple[str, str, str, Label, tuple[str, ...]], ...] = (
         _REFUSALS,
         CAUSE,
         tuple(
-            f"refusal.{cause}" for cause in ("metadata", "size", "ratio", "values", "unread", "unfinished", "silent", "memory")
+            f"refusal.{cause}"
+            for cause in ("metadata", "size", "ratio", "values", "unread", "unfinished", "silent", "memory")
         ),
     ),
 )
