@@ -81,8 +81,8 @@ class Engine:
             stream_silence_s: how long a stream's client may say nothing while nothing of its is under way.
             silent_streams: how many may be at once; the one of a thread that is silent the longest makes room for the
                 next.
-            memory_bytes: what all that callers make the process hold may take together. What does not fit is refused with
-                RESOURCE_EXHAUSTED and `MEMORY_FULL`, those who hold the most first.
+            memory_bytes: what all that callers make the process hold may take together. What does not fit is refused
+                with RESOURCE_EXHAUSTED and `MEMORY_FULL`, those who hold the most first.
             shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
