@@ -23,9 +23,34 @@ impl Account {
         self.held.get()
     }
 
-    /// Returns how many bytes more it may hold: no more in all than are free then.
+    /// Returns how many bytes more it may hold: beyond its own, no more than are free then.
     pub fn allowance(&self) -> usize {
-        self.purse.free().saturating_sub(self.held.get()) / 2
+        let (own, held) = (self.purse.memory().own, self.held.get());
+        own.saturating_sub(held) + self.purse.free().saturating_sub(held.saturating_sub(own)) / 2
+    }
+
+    /// Holds more, if those are there.
+    fn hold(&self, more: usize) -> bool {
+        let Some(held) = self.held.get().checked_add(more) else { return false };
+        let beyond = held.saturating_sub(self.purse.memory().own);
+        let taken = beyond == 0 || {
+            let drawn = beyond.min(more);
+            let before = beyond - drawn;
+            before + 2 * drawn <= self.purse.free() && self.purse.take(drawn)
+        };
+        if taken {
+            self.held.set(held);
+        }
+        taken
+    }
+
+    fn let_go(&self, less: usize) {
+        let held = self.held.get();
+        let beyond = held.saturating_sub(self.purse.memory().own).min(less);
+        if beyond > 0 {
+            self.purse.give_back(beyond);
+        }
+        self.held.set(held - less);
     }
 
     /// Takes so many bytes, if it may hold them.
@@ -59,10 +84,8 @@ impl Held {
 
     /// Takes more; says no where the connection may not hold that.
     pub fn grow(&mut self, more: usize) -> bool {
-        let account = &self.account;
-        let grown = more <= account.allowance() && account.purse.take(more);
+        let grown = self.account.hold(more);
         if grown {
-            account.held.set(account.held.get() + more);
             self.size += more;
         }
         grown
@@ -72,8 +95,7 @@ impl Held {
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.size);
         self.size -= less;
-        self.account.held.set(self.account.held.get() - less);
-        self.account.purse.give_back(less);
+        self.account.let_go(less);
     }
 
     /// Makes it so many bytes; says no, and leaves it as it is, where they are more than the connection may hold.
@@ -93,8 +115,11 @@ impl Held {
     /// Takes over what was taken in another thread.
     pub fn keep(&mut self, loan: Loan) {
         let size = loan.into_size();
-        self.account.held.set(self.account.held.get() + size);
+        let account = &self.account;
+        let (own, before) = (account.purse.memory().own, account.held.get());
+        account.held.set(before + size);
         self.size += size;
+        account.purse.give_back(own.saturating_sub(before).min(size)); // that much is its own
     }
 }
 
@@ -111,10 +136,10 @@ mod tests {
     use super::super::Memory;
     use super::*;
 
-    const LIMIT: usize = 600_000;
+    const LIMIT: usize = 1_200_000;
 
     fn accounts(count: usize) -> (Arc<Memory>, Vec<Rc<Account>>) {
-        let memory = Arc::new(Memory::new(LIMIT));
+        let memory = Arc::new(Memory::new(LIMIT, 0));
         let purse = Rc::new(Purse::new(memory.clone()));
         let accounts = (0..count).map(|_| Account::new(purse.clone())).collect();
         (memory, accounts)
@@ -151,8 +176,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_its_own_each_may_hold_whatever_the_others_do() {
+        let memory = Arc::new(Memory::new(LIMIT, 30));
+        let purse = Rc::new(Purse::new(memory.clone()));
+        let accounts: Vec<Rc<Account>> = (0..30).map(|_| Account::new(purse.clone())).collect();
+        // One after the other, so that each finds half of what the one before did.
+        let all: Vec<Vec<Held>> = accounts.iter().map(|account| taken_in(account, 500)).collect();
+        assert!(all.iter().all(|some| some.len() >= 20));
+        assert!(memory.taken() <= LIMIT / 4);
+        drop((all, purse, accounts));
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
     fn all_is_given_back_whatever_was_done_with_it() {
-        let (memory, accounts) = accounts(3);
+        for connections in [0, 3, 30] {
+            all_is_given_back(connections);
+        }
+    }
+
+    fn all_is_given_back(connections: usize) {
+        let memory = Arc::new(Memory::new(LIMIT, connections));
+        let purse = Rc::new(Purse::new(memory.clone()));
+        let accounts: Vec<Rc<Account>> = (0..3).map(|_| Account::new(purse.clone())).collect();
+        drop(purse);
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let mut draw = |most: u64| {
             state ^= state << 13;
@@ -184,7 +231,8 @@ mod tests {
             }
             let sums: Vec<usize> = all.iter().map(|some| some.iter().map(Held::size).sum()).collect();
             assert_eq!(sums, accounts.iter().map(|account| account.held()).collect::<Vec<_>>());
-            assert!(sums.iter().sum::<usize>() <= memory.taken() && memory.taken() <= memory.for_calls());
+            let beyond: usize = sums.iter().map(|sum| sum.saturating_sub(memory.own)).sum();
+            assert!(beyond <= memory.taken() && memory.taken() <= memory.for_calls());
         }
         drop((all, accounts));
         assert_eq!(memory.taken(), 0);

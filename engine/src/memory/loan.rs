@@ -52,13 +52,13 @@ mod tests {
 
     #[test]
     fn a_loan_grows_as_far_as_it_may_and_is_given_back() {
-        let memory = Arc::new(Memory::new(1_500));
+        let memory = Arc::new(Memory::new(3_000, 0));
         let mut loan = Loan::open(memory.clone(), 500);
         assert!(loan.grow_to(400) && loan.grow_to(300) && loan.grow_to(500) && !loan.grow_to(501));
         assert_eq!(memory.taken(), 500);
         let mut other = Loan::open(memory.clone(), 500);
         assert!(!other.grow_to(251) && other.grow_to(250));
-        let run = Loan::new(&memory, 375).unwrap();
+        let run = Loan::new(&memory, 750).unwrap();
         assert!(Loan::new(&memory, 1).is_none());
         drop((loan, other, run));
         assert_eq!(memory.taken(), 0);

@@ -1,9 +1,9 @@
 //! One budget in bytes for all that callers make the process hold: calls, requests, what is made of them, runs, answers.
 //!
-//! A fourth of it is for connections themselves, of which there are no more than fit; a fourth for runs; half for calls and all
-//! that comes with them. Who needs memory for a call takes it here first, and is refused where there is none. A connection
-//! may hold only as much as is then still free: one alone gets half, ten get an eleventh each, and as much is always left for
-//! somebody who holds little. So those that hold the most are refused first, and nothing has to be set by connection.
+//! A fourth of it is for connections themselves, of which there are no more than fit. A fourth is theirs for what calls hold: each
+//! has its part of that whatever the others do, so that who holds little is never refused. For a fourth they compete: a
+//! connection may hold only as much of it as is then still free, and those that hold the most are refused first. A fourth is
+//! for runs. Nothing has to be set by connection.
 
 mod account;
 mod loan;
@@ -24,37 +24,40 @@ const PARTS: usize = 4;
 #[derive(Debug)]
 pub struct Memory {
     limit: usize,
+    /// What each connection may hold whatever the others do.
+    own: usize,
     taken: AtomicUsize,
 }
 
 impl Memory {
-    /// Begins with `limit` bytes, all free.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, taken: AtomicUsize::new(0) }
+    /// Begins with `limit` bytes, all free, for so many connections at the most.
+    pub fn new(limit: usize, connections: usize) -> Self {
+        let own = (limit / PARTS).checked_div(connections).unwrap_or(0);
+        Self { limit, own, taken: AtomicUsize::new(0) }
+    }
+
+    /// Returns how many connections there may be, if each takes so many bytes before anything is held for its calls.
+    pub fn connections(limit: usize, each: usize) -> usize {
+        limit / PARTS / each
     }
 
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Returns how many bytes are taken, those that shards keep at hand among them.
+    /// Returns how many bytes are taken beyond what is each connection's own, those that shards keep at hand among them.
     pub fn taken(&self) -> usize {
         self.taken.load(Relaxed)
     }
 
-    /// Returns how many bytes connections may take before anything is held for their calls.
-    pub fn for_connections(&self) -> usize {
-        self.limit / PARTS
-    }
-
-    /// Returns how many bytes all that calls hold may come to.
+    /// Returns how many bytes all that calls hold beyond that may come to.
     fn for_calls(&self) -> usize {
-        self.limit - 2 * (self.limit / PARTS)
+        self.limit / PARTS
     }
 
     /// Returns the same, with what runs have besides.
     pub fn for_runs(&self) -> usize {
-        self.limit - self.limit / PARTS
+        2 * (self.limit / PARTS)
     }
 
     /// Returns how many bytes one batch's run may take: what runs have for themselves is for several.
@@ -76,7 +79,7 @@ impl Memory {
 impl Default for Memory {
     /// Returns one without a bound.
     fn default() -> Self {
-        Self::new(usize::MAX / 4)
+        Self::new(usize::MAX / 2, 0)
     }
 }
 
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_there_is_however_many_take_at_once() {
-        let memory = Memory::new(1_000);
+        let memory = Memory::new(1_000, 0);
         std::thread::scope(|scope| {
             for size in [1, 7, 300, 501] {
                 let memory = &memory;
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn sums_that_are_too_large_for_a_number_are_refused() {
-        let memory = Memory::new(usize::MAX);
+        let memory = Memory::new(usize::MAX, 0);
         assert!(memory.take(10, usize::MAX));
         assert!(!memory.take(usize::MAX, usize::MAX));
         assert!(Loan::new(&Arc::new(memory), usize::MAX).is_none());

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn small_sums_seldom_reach_the_budget() {
-        let memory = Arc::new(Memory::new(1 << 30));
+        let memory = Arc::new(Memory::new(1 << 30, 0));
         let purse = Purse::new(memory.clone());
         assert!(purse.take(100));
         let fetched = memory.taken();
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_last_byte_can_be_taken_and_no_more() {
-        let memory = Arc::new(Memory::new(4_000));
+        let memory = Arc::new(Memory::new(12_000, 0));
         let (one, other) = (Purse::new(memory.clone()), Purse::new(memory.clone()));
         assert!(one.take(2_000) && other.take(800));
         assert!(!one.take(1_000));

@@ -206,23 +206,22 @@ async fn taken_apart(
 ) -> Result<Bytes, Status> {
     let (most, ratio) = (settings.max_message_bytes, settings.bounds.ratio);
     let limit = most.min(payload.len().saturating_mul(ratio).max(INFLATED_FREELY));
-    let mut loan = reader.loan();
     let told = |refused: Status| match refused.code {
         status::RESOURCE_EXHAUSTED if limit < most && refused.told != Some(Told::Memory) => status::too_dense(ratio),
         _ => refused,
     };
     if payload.len() <= INFLATED_AT_ONCE {
         let some = limit.min(INFLATED_AT_ONCE);
-        match inflated(&payload, encoding, some, |size| loan.grow_to(size)) {
-            Ok(message) => {
-                reader.keep(loan);
-                return Ok(message.into());
-            }
+        let before = reader.held();
+        match inflated(&payload, encoding, some, |size| reader.hold_in_all(before + size)) {
+            Ok(message) => return Ok(message.into()),
             Err(refused) if refused.told == Some(Told::Memory) => return Err(refused),
             Err(refused) if some == limit || refused.code != status::RESOURCE_EXHAUSTED => return Err(told(refused)),
             Err(_) => {}
         }
+        reader.hold_in_all(before);
     }
+    let mut loan = reader.loan();
     let work = move || (inflated(&payload, encoding, limit, |size| loan.grow_to(size)), loan);
     match tokio::task::spawn_blocking(work).await {
         Ok((Ok(message), loan)) => {

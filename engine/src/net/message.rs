@@ -200,6 +200,16 @@ impl Reader {
         if self.held.grow(more) { Ok(()) } else { Err(status::memory_full()) }
     }
 
+    /// Returns how much is held for it.
+    pub fn held(&self) -> usize {
+        self.held.size()
+    }
+
+    /// Holds so much, if it may.
+    pub fn hold_in_all(&mut self, size: usize) -> bool {
+        self.held.resize(size)
+    }
+
     /// Returns what can be held for it from another thread.
     pub fn loan(&self) -> Loan {
         self.account.loan()

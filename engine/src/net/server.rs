@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 use crate::call::Unary;
 use crate::memory::Memory;
 use crate::net::bridge::{Bridge, Event, Events, Reply};
-use crate::net::shard::{Common, Order, Shard};
+use crate::net::shard::{Common, Order, Shard, most_connections};
 use crate::net::tally::Tally;
 use crate::net::{Methods, Settings};
 
@@ -52,7 +52,7 @@ impl Server {
         let events = Arc::new(Events::new()?);
         let methods = Arc::new(methods);
         let count = settings.shards.max(1);
-        let memory = Arc::new(Memory::new(settings.memory_bytes));
+        let memory = Arc::new(Memory::new(settings.memory_bytes, count * most_connections(&settings)));
         let common = Common { memory: memory.clone(), ..Common::default() };
         let living = Arc::new(AtomicUsize::new(count));
         let mut shards = Vec::with_capacity(count);

@@ -38,6 +38,12 @@ pub enum Order {
     Close(Duration),
 }
 
+/// Returns how many connections a shard may have.
+pub fn most_connections(settings: &Settings) -> usize {
+    let most = settings.max_connections.min(Memory::connections(settings.memory_bytes, CONNECTION));
+    most.div_ceil(settings.shards.max(1)).max(1)
+}
+
 /// How far the server's end has come.
 #[derive(Default)]
 pub struct Ending {
@@ -112,8 +118,7 @@ impl<U: Unary> Shard<U> {
         common: Common,
     ) -> Self {
         let silences = Silences::new(settings.silence_time, settings.silent_streams, common.silent);
-        let most = settings.max_connections.min(common.memory.for_connections() / CONNECTION);
-        let most = most.div_ceil(settings.shards.max(1)).max(1);
+        let most = most_connections(&settings);
         Self {
             settings,
             methods,

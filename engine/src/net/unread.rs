@@ -121,7 +121,7 @@ mod tests {
     use crate::net::Settings;
 
     fn connection(limit: usize) -> Rc<State> {
-        let purse = Rc::new(Purse::new(Arc::new(Memory::new(limit))));
+        let purse = Rc::new(Purse::new(Arc::new(Memory::new(limit, 0))));
         State::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), purse)
     }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_streams_with_most_unread_end_when_there_is_no_memory_for_it() {
-        let connection = connection(1_500_000);
+        let connection = connection(3_000_000);
         let before = connection.account.held();
         let streams: Vec<_> = (0..4).map(|_| stream(&connection)).collect();
         for (index, (_, size)) in streams.iter().enumerate() {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn small_frames_count_for_what_they_take_as_long_as_they_may_lie_there() {
-        let connection = connection(1_500_000);
+        let connection = connection(3_000_000);
         let before = connection.account.held();
         let (watching, size) = stream(&connection);
         size.set(100);
