@@ -74,8 +74,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bound. Neither deflate nor gzip can do more than 1,032."""
     memory_bytes: Annotated[int, msgspec.Meta(ge=LEAST_MEMORY, le=MOST)] | None = None
     """What all that callers make the process hold may take together, in bytes: calls, requests, what is made of them,
-    answers that are not read. A fourth of it is for connections, 24 KiB each, and as much for what each may hold whatever
-    the others do; a fourth is for who comes first, and one for runs. None for a fourth of the machine's or the
+    answers that are not read. A fourth of it is for connections, 24 KiB each, and as much for what each may hold
+    whatever the others do; a fourth is for who comes first, and one for runs. None for a fourth of the machine's or the
     container's memory, and no more than 4 GiB. With the engine."""
     max_rows: Positive = 16_384
     """Rows in one request, unless the version's manifest says otherwise (`signature.max_rows`)."""

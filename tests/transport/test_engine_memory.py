@@ -41,7 +41,7 @@ def small(engine: Engine, one_shard: None) -> Engine:
 def taken(engine: Engine) -> int:
     counts = engine.transport.counts()
     assert counts["memory.limit"] == MEMORY
-    assert counts["memory.taken"] <= MEMORY
+    assert counts["memory.taken"] <= MEMORY // 4
     return counts["memory.taken"]
 
 
@@ -63,7 +63,7 @@ async def test_half_messages_are_refused_beyond_the_budget_while_a_neighbour_is_
     clients = [await small.client(raw.opening() + headers(1, EACH) + data(1, HALF)) for _ in range(20)]
     tasks = await listening(clients)
     await soon(lambda: small.transport.counts()["refusal.memory"] >= 10)
-    assert taken(small) > MEMORY // 3
+    assert taken(small) > MEMORY // 8
     for size in (10, 1_000, 20_000):
         answer = await wire.call("Do", b"x" * size)
         assert (answer.status, answer.messages) == (OK, [b"x" * size])
@@ -125,7 +125,7 @@ async def test_streams_that_nobody_reads_are_ended_when_there_is_no_memory_for_t
         for stream in (1, 3, 5):
             await client.say(*(data(stream, bytes(16_000)) for _ in range(14)))
     await soon(lambda: small.transport.counts()["refusal.memory"] >= 2)
-    assert taken(small) > MEMORY // 3
+    assert taken(small) > MEMORY // 8
     assert all(int(fields[b"grpc-status"]) == EXHAUSTED for fields in ends(clients) if b"grpc-status" in fields)
     for task in tasks:
         task.cancel()
