@@ -59,6 +59,7 @@ class Engine:
         request_time_s: float,
         stream_silence_s: float,
         silent_streams: int,
+        memory_bytes: int,
         shapes: Mapping[str, Sequence[Mapping[int, int]]] = ...,
         headers_first: bool = False,
         urgent: Sequence[str] = (),
@@ -81,6 +82,8 @@ class Engine:
             stream_silence_s: how long a stream's client may say nothing while nothing of its is under way.
             silent_streams: how many may be at once; the one of a thread that is silent the longest makes room for the
                 next.
+            memory_bytes: what all that callers make the process hold may take together. What does not fit is refused
+                with RESOURCE_EXHAUSTED and `MEMORY_FULL`, those who hold the most first.
             shapes: what `turnout_server.transport.values.shape_of` says of messages, by their method's path. Values are
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
@@ -95,6 +98,10 @@ class Engine:
     @property
     def connections(self) -> int:
         """How many connections are open."""
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """How many bytes of `memory_bytes` are taken, and how many there are."""
 
     def counts(self) -> dict[str, int]:
         """Return what has come of connections and calls, by names of `turnout_server/instruments/transport.py`."""

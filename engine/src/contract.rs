@@ -40,7 +40,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         methods, *, shards, max_message_bytes, max_message_values, max_compression_ratio, max_connections,
-        connection_calls, request_time_s, stream_silence_s, silent_streams, shapes = HashMap::new(),
+        connection_calls, request_time_s, stream_silence_s, silent_streams, memory_bytes, shapes = HashMap::new(),
         headers_first = false, urgent = Vec::new(), plane = None
     ))]
     #[allow(clippy::too_many_arguments)] // they have names in Python
@@ -55,6 +55,7 @@ impl Engine {
         request_time_s: f64,
         stream_silence_s: f64,
         silent_streams: usize,
+        memory_bytes: usize,
         shapes: HashMap<String, Fields>,
         headers_first: bool,
         urgent: Vec<String>,
@@ -80,9 +81,15 @@ impl Engine {
             request_time: time(request_time_s)?,
             silence_time: time(stream_silence_s)?,
             silent_streams,
+            memory_bytes,
         };
         let server = match plane.map(|plane| plane.inner.clone()) {
-            Some(plane) => Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?,
+            Some(plane) => {
+                let memory = plane.memory.clone();
+                let server = Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?;
+                let _ = memory.set(server.memory().clone()); // one that it has had before is as good
+                server
+            }
             None => Server::start(settings, methods, |_| Nothing::default())?,
         };
         Ok(Self { server })
@@ -99,6 +106,12 @@ impl Engine {
     #[getter]
     fn connections(&self) -> usize {
         self.server.connections()
+    }
+
+    #[getter]
+    fn memory(&self) -> (usize, usize) {
+        let memory = self.server.memory();
+        (memory.taken(), memory.limit())
     }
 
     fn counts(&self) -> HashMap<&'static str, u64> {

@@ -39,6 +39,10 @@ impl Kind {
     }
 }
 
+/// The reason of what there is no memory for, and when it is worth asking again: what others hold is given back soon.
+pub const MEMORY_FULL: &str = "MEMORY_FULL";
+pub const MEMORY_RETRY: Duration = Duration::from_millis(250);
+
 /// What kept a call from being answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {

@@ -12,6 +12,7 @@ pub mod error;
 pub mod infer;
 pub mod journal;
 pub mod mailbox;
+pub mod memory;
 pub mod metadata;
 pub mod net;
 pub mod oip;

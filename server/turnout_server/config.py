@@ -24,6 +24,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=MOST_S)]
 Period = Annotated[float, msgspec.Meta(gt=0, le=MOST_S)]
+LEAST_MEMORY = 1 << 20
+"""With less, hardly a connection fits, in bytes."""
 LEAST_TRIAL_MB = 512
 """With less, not even ONNX Runtime starts."""
 DataPlaneName = Literal["auto", "engine", "python"]
@@ -73,6 +75,11 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_compression_ratio: Positive = 256
     """How many times as large a compressed message may get, beyond 4 MiB. The engine holds to it; grpcio has no such
     bound. Neither deflate nor gzip can do more than 1,032."""
+    memory_bytes: Annotated[int, msgspec.Meta(ge=LEAST_MEMORY, le=MOST)] | None = None
+    """What all that callers make the process hold may take together, in bytes: calls, requests, what is made of them,
+    answers that are not read. A fourth of it is for connections, 24 KiB each, and as much for what each may hold
+    whatever the others do; a fourth is for who comes first, and one for runs. None for a fourth of the machine's or the
+    container's memory, and no more than 4 GiB. With the engine."""
     max_rows: Positive = 16_384
     """Rows in one request, unless the version's manifest says otherwise (`signature.max_rows`)."""
     max_elements: Positive = 16_777_216

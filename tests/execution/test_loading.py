@@ -12,6 +12,7 @@ import pytest
 
 from tests.gateway.world import SIGNATURE, Predictor, manifest
 from tests.onnx.graphs import LINEAR, linear
+from turnout_server import machine
 from turnout_server.config import LimitsConfig, SchedulingConfig
 from turnout_server.execution import loading
 from turnout_server.execution.loading import Loading, Opened, rules_of
@@ -98,7 +99,7 @@ def test_a_trial_gets_what_is_configured_or_half_of_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: int | None, limit: str, granted: int
 ) -> None:
     (tmp_path / "memory.max").write_text(f"{limit}\n")
-    monkeypatch.setattr(loading, "_GROUP_LIMITS", (tmp_path / "nowhere", tmp_path / "memory.max"))
+    monkeypatch.setattr(machine, "_GROUP_LIMITS", (tmp_path / "memory.max",))
     assert loading.trial_memory_bytes(configured) >> 20 == granted
 
 

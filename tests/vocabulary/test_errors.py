@@ -22,6 +22,10 @@ DOCUMENTED = {
 }
 
 
+OF_THE_ENGINE = {"MEMORY_FULL": "RESOURCE_EXHAUSTED"}
+"""Reasons that no class of Python's has, with their codes."""
+
+
 def family(root: type[TurnoutError]) -> Iterator[type[TurnoutError]]:
     yield root
     for child in root.__subclasses__():
@@ -43,7 +47,14 @@ def test_every_reason_is_documented_with_its_code() -> None:
 
 
 def test_no_reason_is_documented_that_nobody_raises() -> None:
-    assert set(DOCUMENTED) == {error.reason for error in ERRORS}
+    assert set(DOCUMENTED) == {error.reason for error in ERRORS} | set(OF_THE_ENGINE)
+
+
+def test_the_engines_own_reasons_are_documented_with_their_codes() -> None:
+    source = (Path(__file__).parents[2] / "engine" / "src" / "error.rs").read_text(encoding="utf-8")
+    for reason, code in OF_THE_ENGINE.items():
+        assert DOCUMENTED[reason] == code
+        assert f'"{reason}"' in source
 
 
 def test_reasons_name_one_error_each() -> None:

@@ -73,6 +73,11 @@ impl<T> Batcher<T> {
         Self { admission, costs, rules, waiting: Waiting::default(), pace_s: 0.0, pace_mark: None, running: 0 }
     }
 
+    /// Sets how many rows a batch may have from now on.
+    pub fn bound_rows(&mut self, most: u64) {
+        self.rules.max_rows = most;
+    }
+
     /// Says whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -130,9 +130,13 @@ impl Driver {
         } else {
             let nbytes = nbytes.max(nbytes_of(&prepared));
             let key = servable.key_of(&prepared);
+            let most_rows = servable.most_rows();
             let load = Load { number, servable, prepared, input_ns, span, done };
             let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
-            waits.ticket = Some(queue.batcher.borrow_mut().offer(item, now)?);
+            let mut batcher = queue.batcher.borrow_mut();
+            batcher.bound_rows(most_rows);
+            waits.ticket = Some(batcher.offer(item, now)?);
+            drop(batcher);
             if alone {
                 self.pump(&queue, false);
             } else {

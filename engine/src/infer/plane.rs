@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +21,7 @@ use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
 use crate::decide::{Decision, Snapshot};
 use crate::mailbox::Mailbox;
+use crate::memory::Memory;
 use crate::oip::Head;
 use crate::spans::{self, Spans};
 use crate::turnout_v1::Served;
@@ -119,6 +120,8 @@ pub struct Plane {
     pub spans: Option<Spans>,
     pub threads: Threads,
     pub watch: Watch,
+    /// What runs take memory from; nothing while nothing carries calls.
+    pub memory: Arc<OnceLock<Arc<Memory>>>,
     pub total: Arc<Room>,
     /// Versions of which Python may start a run, each of which counts as started.
     pub chosen: Mailbox<Id>,
@@ -148,6 +151,7 @@ impl Plane {
             spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),
             watch: Watch::default(),
+            memory: Arc::default(),
             total: Arc::new(Room::new(bounds)),
             view: ArcSwapOption::empty(),
             shares: Mutex::new(Shares::new(settings.runs, settings.threads)),

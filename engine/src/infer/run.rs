@@ -9,9 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::record::{Run, Timing};
-use super::servable::Servable;
+use super::servable::{NoMemory, Servable};
 use crate::batch::Ns;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, MEMORY_FULL, MEMORY_RETRY};
 use crate::oip::{self, Prepared};
 use crate::ort::{Failure as Trouble, Input, Output, RunError, RunErrorKind, RunOptions};
 use crate::tensor::{DType, Data, Elements};
@@ -31,6 +31,10 @@ impl Made {
             return Err(Trouble::new("an output's text is not UTF-8"));
         }
         Ok(Self { output, texts })
+    }
+
+    fn nbytes(&self) -> usize {
+        self.output.bytes().len() + self.texts.iter().map(Bytes::len).sum::<usize>()
     }
 }
 
@@ -119,13 +123,14 @@ pub fn alone(
     let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], input.data.elements()));
     let began = Instant::now();
     begin(options, began);
-    let result = perform(servable, inputs, prepared, options);
+    let result = perform(servable, inputs, prepared, prepared.rows, options);
     let infer = began.elapsed().as_nanos() as Ns;
     let timing = Timing { infer, rows: prepared.rows, started: now(began).max(1), ..Timing::default() };
     let failed = result.is_err();
     let answer = match result {
         Ok(outputs) => Ok(Answer { outputs: Arc::new(outputs), rows: None }),
-        Err(error) => Err(failure(servable, error)),
+        Err(Ill::Run(error)) => Err(failure(servable, error)),
+        Err(Ill::NoMemory(why)) => Err(no_memory(servable, &why)),
     };
     let (rows, size) = (prepared.rows, prepared.size);
     let servable = servable.settings.id;
@@ -157,7 +162,7 @@ fn together<T: Runs>(
     let ready = Instant::now();
     begin(options, ready);
     // Whose fault it is shows when each runs alone.
-    let outputs = perform(servable, inputs, first, options).ok()?;
+    let outputs = perform(servable, inputs, first, rows, options).ok()?;
     let infer = ready.elapsed().as_nanos() as Ns;
     if outputs.iter().any(|made| made.output.shape().first() != Some(&(rows as i64))) {
         return None;
@@ -190,14 +195,39 @@ fn perform<'a>(
     servable: &Servable,
     inputs: impl Iterator<Item = (DType, &'a [i64], Elements<'a>)>,
     prepared: &Prepared,
+    rows: u64,
     options: Option<&RunOptions>,
-) -> Result<Vec<Made>, RunError> {
+) -> Result<Vec<Made>, Ill> {
     let inputs: Vec<Input<'a>> = (servable.input_places.iter().zip(inputs))
         .map(|(&index, (dtype, shape, elements))| Input { index, dtype, shape, elements })
         .collect();
+    let given: usize = inputs.iter().map(|input| input.elements.nbytes()).sum();
+    let _loan = servable.borrow(rows, given).map_err(Ill::NoMemory)?;
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
-    let outputs = servable.session.run(&inputs, &wanted, options)?;
-    Ok(outputs.into_iter().map(Made::of).collect::<Result<_, _>>()?)
+    let outputs = servable.session.run(&inputs, &wanted, options).map_err(Ill::Run)?;
+    let made =
+        outputs.into_iter().map(Made::of).collect::<Result<Vec<Made>, _>>().map_err(|error| Ill::Run(error.into()))?;
+    servable.need.observe(rows, made.iter().map(Made::nbytes).sum());
+    Ok(made)
+}
+
+/// Why a run made nothing.
+enum Ill {
+    Run(RunError),
+    NoMemory(NoMemory),
+}
+
+fn no_memory(servable: &Servable, why: &NoMemory) -> Failure {
+    let (model, version) = (&servable.settings.model, servable.settings.version);
+    let details = vec![("model", model.clone()), ("version", version.to_string())];
+    let when = if why.never { "there is never so much" } else { "there is not so much now" };
+    let text = format!(
+        "a run of {model} version {version} would take some {} bytes, and {when}; limits.memory_bytes is the bound",
+        why.nbytes
+    );
+    let retry_after = (!why.never).then_some(MEMORY_RETRY);
+    let error = Error { details, retry_after, ..Error::new(Kind::Overloaded, MEMORY_FULL, text) };
+    Failure { error, problem: String::new() }
 }
 
 fn failure(servable: &Servable, error: RunError) -> Failure {

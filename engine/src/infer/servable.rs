@@ -1,8 +1,8 @@
 //! One loaded version, and how its requests are put together.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use crate::batch::cost::CostModel;
 use crate::batch::shares::Id;
 use crate::batch::waiting::Key;
 use crate::decide::Task;
+use crate::memory::{Loan, Memory, Need};
 use crate::oip::signature::Spec;
 use crate::oip::texts;
 use crate::oip::{Prepared, Signature};
@@ -23,6 +24,9 @@ use crate::tensor::Data;
 
 /// What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves.
 const SHARED_BYTES: usize = 1024;
+
+/// Runs that take no more bytes are not counted: there are as many at once as threads, and no more.
+const FREELY: usize = 64 * 1024;
 
 /// What Python says of a version.
 #[derive(Debug, Deserialize)]
@@ -48,6 +52,15 @@ pub struct Settings {
     pub run_timeout_ns: Ns,
 }
 
+/// There is no memory for a run.
+#[derive(Debug, PartialEq)]
+pub struct NoMemory {
+    /// What it would take, as estimated.
+    pub nbytes: usize,
+    /// Whether there is never so much.
+    pub never: bool,
+}
+
 /// One loaded version.
 pub struct Servable {
     pub settings: Settings,
@@ -56,6 +69,9 @@ pub struct Servable {
     /// Where the signature's inputs stand among the session's, and its outputs.
     pub input_places: Vec<usize>,
     pub output_places: Vec<usize>,
+    /// What its runs take.
+    pub need: Need,
+    memory: Arc<OnceLock<Arc<Memory>>>,
     admission: Arc<Admission>,
     holds: AtomicUsize,
     timed_out: AtomicU64,
@@ -82,6 +98,8 @@ impl Servable {
             input_places,
             output_places,
             session,
+            need: Need::default(),
+            memory: plane.memory.clone(),
             admission: Arc::new(admission),
             holds: AtomicUsize::new(0),
             timed_out: AtomicU64::new(0),
@@ -102,6 +120,26 @@ impl Servable {
     /// Notes that one was.
     pub fn note_timed_out(&self) {
         self.timed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes the memory that a run of so many rows should take, with so many bytes of input.
+    ///
+    /// # Errors
+    /// How many bytes that is, where they are not there now, or never.
+    pub fn borrow(&self, rows: u64, input: usize) -> Result<Option<Loan>, NoMemory> {
+        let nbytes = input.saturating_add(self.need.of(rows));
+        if nbytes <= FREELY {
+            return Ok(None);
+        }
+        let Some(memory) = self.memory.get() else { return Ok(None) };
+        let never = nbytes > memory.for_runs();
+        Loan::new(memory, nbytes).map(Some).ok_or(NoMemory { nbytes, never })
+    }
+
+    /// Returns how many rows a batch may have.
+    pub fn most_rows(&self) -> u64 {
+        let fit = self.memory.get().map_or(u64::MAX, |memory| self.need.rows_in(memory.for_a_batch()));
+        self.settings.max_rows.min(fit)
     }
 
     /// Makes the queue of one shard.

@@ -13,8 +13,8 @@ use crate::net::head::Refusal;
 use crate::net::message::{framed, prefix};
 use crate::net::status::{Status, Value};
 
-/// A framed answer of so few bytes is left with h2, whatever the client's windows are: it is bounded by the streams.
-const SMALL: usize = 16 * 1024;
+/// A framed answer of so few bytes is left with h2, whatever the client's windows are: it takes no more than its stream does.
+const SMALL: usize = 512;
 /// Messages of so many bytes are not copied to stand behind their prefix.
 const LARGE: usize = 16 * 1024;
 

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::call::Head;
+use crate::memory::Held;
 use crate::net::connection::State;
 use crate::net::events::{Event, Events, Shares};
-use crate::net::status::Status;
+use crate::net::status::{self, Status};
 use crate::spans::Parent;
 
 /// What Python says to a call.
@@ -33,9 +34,25 @@ impl Reply {
 }
 
 struct Entry {
-    replies: UnboundedSender<Reply>,
+    replies: UnboundedSender<(Reply, Option<Held>)>,
+    /// What is held for the messages that Python has, the last two: the next is asked for while one is answered.
+    messages: [Option<Held>; 2],
     connection: Rc<State>,
     lingers: bool,
+}
+
+impl Entry {
+    /// Returns what Python says with what is held for it.
+    fn paid(&self, reply: Reply) -> (Reply, Option<Held>) {
+        let size = match &reply {
+            Reply::Answer(data) | Reply::Send(data) => data.len(),
+            Reply::End(_) | Reply::More(_) => return (reply, None),
+        };
+        match self.connection.account.take(size) {
+            Some(held) => (reply, Some(held)),
+            None => (Reply::End(status::memory_full()), None),
+        }
+    }
 }
 
 /// The calls of one shard that Python answers.
@@ -62,31 +79,37 @@ impl Bridge {
         self.events.join()
     }
 
-    /// Hands a call to Python; None where too many wait to be heard of.
-    pub fn begin(self: &Rc<Self>, head: Head, message: Option<Bytes>, connection: &Rc<State>) -> Option<Handle> {
+    /// Hands a call to Python, unless too many wait to be heard of; `held` is kept until Python has said its last word.
+    pub fn begin(
+        self: &Rc<Self>,
+        head: Head,
+        message: Option<Bytes>,
+        connection: &Rc<State>,
+        held: Held,
+    ) -> Option<Handle> {
         let id = self.next.get();
         self.next.set(id + self.step);
         if !self.events.begin(id, head, message, &connection.of_python) {
             return None;
         }
         let (sender, replies) = unbounded_channel();
-        let entry = Entry { replies: sender, connection: connection.clone(), lingers: false };
+        let messages = [Some(held), None];
+        let entry = Entry { replies: sender, messages, connection: connection.clone(), lingers: false };
         self.calls.borrow_mut().insert(id, entry);
-        Some(Handle { id, replies, connection: connection.clone(), bridge: self.clone() })
+        Some(Handle { id, replies, bridge: self.clone(), connection: connection.clone(), sending: None })
     }
 
-    /// Takes what Python says. For a call that is over, only the last word matters: its handler has ended.
+    /// Takes what Python says. For a call that is over, only the last word matters: its handler has ended. What there is no
+    /// memory for is not said.
     pub fn reply(&self, id: u64, reply: Reply) {
         let mut calls = self.calls.borrow_mut();
-        if !reply.last() {
-            if let Some(entry) = calls.get(&id) {
-                let _ = entry.replies.send(reply);
-            }
-        } else if let Some(entry) = calls.remove(&id) {
-            if entry.lingers {
-                entry.connection.lingering.set(entry.connection.lingering.get() - 1);
-            }
-            let _ = entry.replies.send(reply);
+        let last = reply.last();
+        let Some(entry) = calls.get_mut(&id) else { return };
+        if !entry.lingers {
+            let _ = entry.replies.send(entry.paid(reply));
+        }
+        if last && let Some(entry) = calls.remove(&id).filter(|entry| entry.lingers) {
+            entry.connection.lingering.set(entry.connection.lingering.get() - 1);
         }
     }
 }
@@ -95,16 +118,22 @@ impl Bridge {
 /// of the call.
 pub struct Handle {
     id: u64,
-    replies: UnboundedReceiver<Reply>,
-    connection: Rc<State>,
+    replies: UnboundedReceiver<(Reply, Option<Held>)>,
     bridge: Rc<Bridge>,
+    connection: Rc<State>,
+    /// What is held for what Python said last.
+    sending: Option<Held>,
 }
 
 impl Handle {
     /// Returns what Python says next.
     pub async fn reply(&mut self) -> Reply {
         match self.replies.recv().await {
-            Some(reply) => reply,
+            Some((reply, held)) => {
+                self.sent_all();
+                self.sending = held;
+                reply
+            }
             None => std::future::pending().await, // the last word was taken; nobody asks then
         }
     }
@@ -118,8 +147,20 @@ impl Handle {
         self.bridge.events.push(event, &self.connection.of_python);
     }
 
-    pub fn message(&self, message: Bytes) {
+    /// Hands a message to Python. `held` is kept until the one after the next is handed over.
+    pub fn message(&self, message: Bytes, held: Option<Held>) {
+        if let Some(entry) = self.bridge.calls.borrow_mut().get_mut(&self.id) {
+            entry.messages.rotate_right(1);
+            entry.messages[0] = held;
+        }
         self.tell(Event::Message(self.id, message));
+    }
+
+    /// What was said before has been handed on.
+    fn sent_all(&mut self) {
+        if let Some(held) = self.sending.take() {
+            self.connection.leave(held);
+        }
     }
 
     pub fn half_closed(&self) {
@@ -133,6 +174,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        self.sent_all();
         let mut calls = self.bridge.calls.borrow_mut();
         let Some(entry) = calls.get_mut(&self.id) else { return };
         if self.bridge.events.withdraw(self.id) {

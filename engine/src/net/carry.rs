@@ -13,6 +13,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 
 use crate::call::{Outcome, Present, Unary};
+use crate::memory::Held;
 use crate::net::answer::Answer;
 use crate::net::connection::{Counted, State};
 use crate::net::ends::{Ends, Over};
@@ -27,6 +28,10 @@ use crate::net::{Settings, stream};
 
 /// A call that its client resets earlier, as counted from its message on, was no work.
 const WORK_TIME: Duration = Duration::from_millis(10);
+/// What a call takes until it is over, besides its fields and its message.
+const CALL: usize = 6 * 1024;
+/// What a counted value of a message takes once it is read, in bytes: protobuf makes no more of any.
+const VALUE: usize = 32;
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
 /// Messages may be inflated to so many bytes however few were sent: zeros, of which tensors have many, shrink to a
@@ -64,18 +69,18 @@ pub fn begin<U: Unary>(
         shard.tally.add(Told::Unread);
         return drop(answer.status(&status::crowded()));
     }
+    let Some(held) = connection.account.take(CALL + opening.size) else {
+        shard.tally.add(Told::Memory);
+        return drop(answer.status(&status::memory_full()));
+    };
     let call = Call {
         ends: Ends::new(shard.ending.clone(), opening.head.deadline),
-        reader: Reader::new(
-            body,
-            shard.settings.max_message_bytes,
-            connection.room.clone(),
-            shard.settings.request_time,
-        ),
+        reader: Reader::new(body, shard.settings.max_message_bytes, connection, shard.settings.request_time),
         encoding: opening.encoding,
         answer,
         connection: connection.clone(),
         shard: shard.clone(),
+        _held: held,
     };
     let unary = &shard.unary;
     let present = unary.takes(&opening.head.path).then(|| unary.company().enter());
@@ -90,6 +95,7 @@ pub struct Call<U: Unary> {
     pub answer: Answer,
     pub connection: Rc<State>,
     pub shard: Rc<Shard<U>>,
+    _held: Held,
 }
 
 impl<U: Unary> Call<U> {
@@ -117,6 +123,7 @@ impl<U: Unary> Call<U> {
     async fn run(&mut self, opening: Opening, present: Option<Present>) -> Result<(), Over> {
         let Opening { head, streaming, .. } = opening;
         if streaming.client {
+            self.ends.watch(self.reader.watch(&self.connection));
             let here = self.shard.unary.takes_messages(&head);
             return if here {
                 Box::pin(stream::answers(self, head)).await
@@ -152,7 +159,7 @@ impl<U: Unary> Call<U> {
     }
 
     async fn answer_with(&mut self, message: Bytes) -> Result<(), Over> {
-        let _unsent = self.connection.unsent(message.len());
+        let _unsent = self.connection.answer(message.len()).ok_or_else(status::memory_full)?;
         Ok(self.answer.answer(message).await?)
     }
 }
@@ -170,35 +177,58 @@ fn was_work(end: &Result<(), Over>, whole_for: impl Fn() -> Option<Duration>) ->
 
 /// Returns the message of a client that has to send exactly one, as `plain` does.
 async fn only(reader: &mut Reader, encoding: Encoding, settings: &Settings, path: &str) -> Result<Bytes, Broken> {
-    plain(reader.only().await?, encoding, settings, path).await
+    plain(reader.only().await?, encoding, settings, path, reader).await
 }
 
 /// Returns a message to `path` as it was before it was compressed, and within all bounds.
-pub async fn plain(message: Message, encoding: Encoding, settings: &Settings, path: &str) -> Result<Bytes, Broken> {
+pub async fn plain(
+    message: Message,
+    encoding: Encoding,
+    settings: &Settings,
+    path: &str,
+    reader: &mut Reader,
+) -> Result<Bytes, Broken> {
     let Message { compressed, payload } = message;
-    let message = if compressed { taken_apart(payload, encoding, settings).await? } else { payload };
-    settings.bounds.check(path, &message)?;
+    let message = if compressed { taken_apart(payload, encoding, settings, reader).await? } else { payload };
+    let values = settings.bounds.check(path, &message)?;
+    if values > 0 {
+        reader.hold(values * VALUE)?;
+    }
     Ok(message)
 }
 
 /// Inflates a message. That may take long, so it is done elsewhere.
-async fn taken_apart(payload: Bytes, encoding: Encoding, settings: &Settings) -> Result<Bytes, Status> {
+async fn taken_apart(
+    payload: Bytes,
+    encoding: Encoding,
+    settings: &Settings,
+    reader: &mut Reader,
+) -> Result<Bytes, Status> {
     let (most, ratio) = (settings.max_message_bytes, settings.bounds.ratio);
     let limit = most.min(payload.len().saturating_mul(ratio).max(INFLATED_FREELY));
     let told = |refused: Status| match refused.code {
-        status::RESOURCE_EXHAUSTED if limit < most => status::too_dense(ratio),
+        status::RESOURCE_EXHAUSTED if limit < most && refused.told != Some(Told::Memory) => status::too_dense(ratio),
         _ => refused,
     };
     if payload.len() <= INFLATED_AT_ONCE {
         let some = limit.min(INFLATED_AT_ONCE);
-        match inflated(&payload, encoding, some) {
+        let before = reader.held();
+        match inflated(&payload, encoding, some, |size| reader.hold_in_all(before + size)) {
             Ok(message) => return Ok(message.into()),
+            Err(refused) if refused.told == Some(Told::Memory) => return Err(refused),
             Err(refused) if some == limit || refused.code != status::RESOURCE_EXHAUSTED => return Err(told(refused)),
             Err(_) => {}
         }
+        reader.hold_in_all(before);
     }
-    match tokio::task::spawn_blocking(move || inflated(&payload, encoding, limit)).await {
-        Ok(message) => Ok(message.map_err(told)?.into()),
+    let mut loan = reader.loan();
+    let work = move || (inflated(&payload, encoding, limit, |size| loan.grow_to(size)), loan);
+    match tokio::task::spawn_blocking(work).await {
+        Ok((Ok(message), loan)) => {
+            reader.keep(loan);
+            Ok(message.into())
+        }
+        Ok((Err(refused), _)) => Err(told(refused)),
         Err(_) => Err(status::internal()),
     }
 }

@@ -17,12 +17,14 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::call::Unary;
+use crate::memory::{Account, Held, Purse};
 use crate::net::carry;
 use crate::net::events::Shares;
 use crate::net::lane::Lane;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
 use crate::net::tally::{Tally, Told};
+use crate::net::unread::Unread;
 use crate::net::wire::{PREFACE, Watched, Wire};
 use crate::net::{Settings, WINDOW};
 
@@ -39,6 +41,8 @@ const ROOM: usize = 2;
 const FIELDS: u32 = 1024 * 1024;
 /// Bytes of answers that the client has no window for; with more, new calls are refused.
 const MOST_UNSENT: usize = 128 * 1024 * 1024;
+/// What an answer takes of h2 and of the socket beyond its bytes.
+const FRAMES: usize = 64;
 /// Bytes of a stream's answers that wait in h2 for the socket.
 const SEND_BUFFER: usize = 256 * 1024;
 /// What a connection may make us hold in small DATA frames beyond their bytes.
@@ -67,13 +71,26 @@ pub struct State {
     pub lingering: Cell<usize>,
     pub of_python: Shares,
     unsent: Cell<usize>,
+    /// What the connection holds of the process's memory.
+    pub account: Rc<Account>,
+    pub unread: Unread,
+    /// Answers that are h2's by now, and may wait there for the socket.
+    left: RefCell<Held>,
     watched: Rc<Watched>,
     ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl State {
-    pub fn new(peer: Arc<str>, settings: &Settings, tally: Arc<Tally>, lane: Rc<Lane>, of_python: Shares) -> Rc<Self> {
+    pub fn new(
+        peer: Arc<str>,
+        settings: &Settings,
+        tally: Arc<Tally>,
+        lane: Rc<Lane>,
+        of_python: Shares,
+        purse: Rc<Purse>,
+    ) -> Rc<Self> {
+        let account = Account::new(purse);
         let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
         Rc::new(Self {
             peer,
@@ -82,6 +99,9 @@ impl State {
             lingering: Cell::new(0),
             of_python,
             unsent: Cell::new(0),
+            unread: Unread::new(&account),
+            left: account.nothing().into(),
+            account,
             watched: Watched::new(lane, tally),
             ended: Cell::new(false),
             waker: RefCell::new(None),
@@ -115,7 +135,7 @@ impl State {
 
     /// Says whether so much waits for this client's windows that it should not ask for more.
     pub fn crowded(&self) -> bool {
-        self.unsent.get() > MOST_UNSENT
+        self.unsent.get() + self.left.borrow().size() > MOST_UNSENT
     }
 
     /// We had work with a call, and it is over.
@@ -137,6 +157,28 @@ impl State {
     /// Counts bytes that wait to be sent as long as what is returned lives.
     pub fn unsent(self: &Rc<Self>, size: usize) -> Counted {
         Counted::new(self.clone(), size, |state| &state.unsent)
+    }
+
+    /// Counts an answer that waits to be sent, likewise; None where there is no memory for it.
+    pub fn answer(self: &Rc<Self>, size: usize) -> Option<Counted> {
+        let held = self.account.take(size + FRAMES)?;
+        let mut counted = self.unsent(size);
+        counted.held = Some(held);
+        Some(counted)
+    }
+
+    /// What is held for an answer is held on as long as that may wait for the socket.
+    pub fn leave(&self, held: Held) {
+        self.left.borrow_mut().join(held);
+    }
+
+    /// Looks at what came and what has gone.
+    fn look(&self) {
+        if let Some(overhead) = self.watched.came() {
+            self.unread.look(overhead);
+        }
+        let written = self.watched.written();
+        self.left.borrow_mut().shrink(written.unwrap_or(usize::MAX));
     }
 
     /// Ends the connection soon.
@@ -167,12 +209,13 @@ pub struct Counted {
     state: Rc<State>,
     size: usize,
     counter: fn(&State) -> &Cell<usize>,
+    held: Option<Held>,
 }
 
 impl Counted {
     fn new(state: Rc<State>, size: usize, counter: fn(&State) -> &Cell<usize>) -> Self {
         counter(&state).set(counter(&state).get() + size);
-        Self { state, size, counter }
+        Self { state, size, counter, held: None }
     }
 }
 
@@ -180,6 +223,9 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let counter = (self.counter)(&self.state);
         counter.set(counter.get() - self.size);
+        if let Some(held) = self.held.take() {
+            self.state.leave(held);
+        }
         if counter.get() == 0 {
             self.state.wake(); // it may have waited for the last
         }
@@ -326,7 +372,9 @@ fn poll_next<U: Unary>(
     if !drained && shard.ending.draining() {
         return Poll::Ready(Err(Turn::Drain));
     }
-    match connection.poll_accept(cx) {
+    let accepted = connection.poll_accept(cx);
+    state.look();
+    match accepted {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Ok((request, respond))),
         Poll::Ready(Some(Err(error))) => {
             if let Some(reason) = error.reason().filter(|_| error.is_library()) {
@@ -352,8 +400,12 @@ fn poll_next<U: Unary>(
 impl State {
     /// Of a connection that is nobody's in particular.
     pub fn anybody() -> Rc<Self> {
+        Self::anybody_with(Rc::new(Purse::new(Arc::default())))
+    }
+
+    pub fn anybody_with(purse: Rc<Purse>) -> Rc<Self> {
         let of_python = crate::net::events::Events::new(Default::default()).unwrap().join();
-        Self::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), of_python)
+        Self::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), of_python, purse)
     }
 }
 
@@ -390,7 +442,8 @@ mod tests {
         ));
         client.write_all(said).await.unwrap();
         let of_python = shard.bridge.join();
-        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default(), of_python);
+        let purse = Rc::new(Purse::new(Arc::default()));
+        let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default(), of_python, purse);
         tokio::select! {
             () = serve(stream, state, shard) => true,
             () = sleep(after) => false,

@@ -12,6 +12,7 @@ use crate::net::answer::{Answer, Gone};
 use crate::net::message::Broken;
 use crate::net::shard::Ending;
 use crate::net::status::{self, Status};
+use crate::net::unread::Pile;
 
 /// How a call ends other than by its handler's answer.
 #[derive(Debug, PartialEq)]
@@ -25,6 +26,12 @@ pub enum Over {
 impl From<Gone> for Over {
     fn from(_: Gone) -> Self {
         Self::Gone
+    }
+}
+
+impl From<Status> for Over {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
     }
 }
 
@@ -42,11 +49,18 @@ pub struct Ends {
     ending: Rc<Ending>,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What of the call is unread, where that may be its end.
+    pile: Option<Rc<Pile>>,
 }
 
 impl Ends {
     pub fn new(ending: Rc<Ending>, deadline: Option<Instant>) -> Self {
-        Self { ending, deadline, timer: None }
+        Self { ending, deadline, timer: None, pile: None }
+    }
+
+    /// Ends the call where there is no memory for what is unread of it.
+    pub fn watch(&mut self, pile: &Rc<Pile>) {
+        self.pile = Some(pile.clone());
     }
 
     /// Waits for `work`, which is to be dropped where the call ends before. It is pinned where it is: each function that
@@ -71,7 +85,7 @@ impl Ends {
         mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
         ended: impl Fn() -> bool,
     ) -> Result<F::Output, Over> {
-        let Self { ending, deadline, timer } = self;
+        let Self { ending, deadline, timer, pile } = self;
         let mut told = pin!(ending.cancelled());
         let mut cancelled = false;
         poll_fn(|cx| {
@@ -81,6 +95,9 @@ impl Ends {
             }
             if gone(cx).is_ready() {
                 return Poll::Ready(Err(Over::Gone));
+            }
+            if pile.as_ref().is_some_and(|pile| pile.poll_over(cx).is_ready()) {
+                return Poll::Ready(Err(Over::Status(status::memory_full())));
             }
             if let Some(at) = *deadline {
                 let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));

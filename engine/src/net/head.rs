@@ -19,6 +19,8 @@ pub struct Opening {
     pub head: Head,
     pub streaming: Streaming,
     pub encoding: Encoding,
+    /// How large its fields are.
+    pub size: usize,
 }
 
 /// How a call is answered whose head alone says how.
@@ -69,7 +71,7 @@ pub fn opening(parts: &Parts, methods: &Methods, peer: &Arc<str>, now: Instant) 
         }
     };
     let head = Head { path: path.clone(), metadata: metadata(fields, size), peer: peer.clone(), deadline };
-    Ok(Opening { head, streaming, encoding })
+    Ok(Opening { head, streaming, encoding, size })
 }
 
 /// Returns how large a request's list of fields is.

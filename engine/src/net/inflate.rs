@@ -37,8 +37,13 @@ const STEP: usize = 64 * 1024;
 const WINDOW_BITS: u8 = 15;
 
 /// Returns a compressed message as it was. It is not whole, more than `limit` bytes, or something follows it: the status
-/// says which.
-pub fn inflated(payload: &[u8], encoding: Encoding, limit: usize) -> Result<Vec<u8>, Status> {
+/// says which. `hold` is told how much memory it takes before it does, and may say no.
+pub fn inflated(
+    payload: &[u8],
+    encoding: Encoding,
+    limit: usize,
+    mut hold: impl FnMut(usize) -> bool,
+) -> Result<Vec<u8>, Status> {
     let mut inflater = match encoding {
         Encoding::Gzip => Decompress::new_gzip(WINDOW_BITS),
         Encoding::Deflate => Decompress::new(true),
@@ -50,7 +55,13 @@ pub fn inflated(payload: &[u8], encoding: Encoding, limit: usize) -> Result<Vec<
     let mut message = Vec::new();
     loop {
         let room = STEP.min(limit + 1 - message.len());
-        message.reserve(room);
+        if message.capacity() - message.len() < room {
+            let wanted = (message.len() + room).max(2 * message.capacity());
+            if !hold(wanted) {
+                return Err(status::memory_full());
+            }
+            message.reserve_exact(wanted - message.len());
+        }
         let rest = &payload[inflater.total_in() as usize..];
         let before = (inflater.total_in(), message.len());
         let progress = inflater.decompress_vec(rest, &mut message, FlushDecompress::None);
@@ -74,6 +85,7 @@ pub fn inflated(payload: &[u8], encoding: Encoding, limit: usize) -> Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::tally::Told;
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
     use std::io::Write;
@@ -94,7 +106,7 @@ mod tests {
     }
 
     fn refusal(payload: &[u8], encoding: Encoding, limit: usize) -> String {
-        inflated(payload, encoding, limit).unwrap_err().message.into_owned()
+        inflated(payload, encoding, limit, |_| true).unwrap_err().message.into_owned()
     }
 
     #[test]
@@ -102,7 +114,7 @@ mod tests {
         for encoding in [Encoding::Gzip, Encoding::Deflate] {
             for size in [0, 1, STEP - 1, STEP, STEP + 1, 1_000_000] {
                 let message: Vec<u8> = (0..size).map(|at| (at * 7 % 251) as u8).collect();
-                assert_eq!(inflated(&packed(encoding, &message), encoding, size).as_ref(), Ok(&message));
+                assert_eq!(inflated(&packed(encoding, &message), encoding, size, |_| true).as_ref(), Ok(&message));
             }
         }
     }
@@ -113,6 +125,26 @@ mod tests {
             let bomb = packed(encoding, &vec![0; 10_000_000]);
             assert_eq!(refusal(&bomb, encoding, 1_000), "Received message larger than max (1001 vs. 1000)");
         }
+    }
+
+    #[test]
+    fn no_memory_is_taken_that_there_is_not() {
+        let bomb = packed(Encoding::Gzip, &vec![0; 10_000_000]);
+        let mut most = 0;
+        let hold = |size: usize| {
+            most = size.max(most);
+            size <= 1_000_000
+        };
+        let refused = inflated(&bomb, Encoding::Gzip, 10_000_000, hold).unwrap_err();
+        assert_eq!((refused.code, refused.told), (status::RESOURCE_EXHAUSTED, Some(Told::Memory)));
+        assert!(most <= 2_000_000);
+        let mut held = 0;
+        let hold = |size| {
+            held = size;
+            true
+        };
+        let message = inflated(&bomb, Encoding::Gzip, 10_000_000, hold).unwrap();
+        assert!(message.capacity() <= held);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Length-prefixed messages, out of pieces of any size and back.
 
-use std::sync::Arc;
-
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,8 +11,11 @@ use h2::RecvStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::memory::{Account, Held, Loan};
 use crate::net::WINDOW;
+use crate::net::connection::State;
 use crate::net::status::{self, INTERNAL, Status};
+use crate::net::unread::{Pile, Watching};
 
 /// A flag that says whether the message is compressed, and its length in four bytes.
 pub const PREFIX_SIZE: usize = 5;
@@ -144,14 +147,22 @@ impl Cutter {
 ///
 /// What a client may send unasked is a window for each stream. For a message that is longer than that, it is given room
 /// only as far as all such messages of its connection fit `room`; who comes too late waits, which costs the client
-/// nothing but time. Announcing a message reserves no memory.
+/// nothing but time. Announcing a message fills no memory, but it takes its part of the process's budget: what would not fit
+/// is refused before it has come.
 pub struct Reader {
+    /// Of a stream that may lie unread. Looks at it, and is dropped first.
+    watching: Option<Watching>,
     stream: RecvStream,
     cutter: Cutter,
     /// Bytes that were taken from the stream, and whose window the client has not got back.
     owed: usize,
     room: Arc<Semaphore>,
     reserved: Option<OwnedSemaphorePermit>,
+    account: Rc<Account>,
+    /// What is held for the message that comes or has come, and for what is made of it.
+    held: Held,
+    /// How much of it is for the message that comes.
+    charged: usize,
     /// How long a message may take, beyond what its bytes may.
     time: Duration,
     /// When the first message was whole.
@@ -160,8 +171,69 @@ pub struct Reader {
 
 impl Reader {
     /// Begins with nothing read.
-    pub fn new(stream: RecvStream, limit: usize, room: Arc<Semaphore>, time: Duration) -> Self {
-        Self { stream, cutter: Cutter::new(limit), owed: 0, room, reserved: None, time, whole_at: None }
+    pub fn new(stream: RecvStream, limit: usize, connection: &State, time: Duration) -> Self {
+        let (room, account) = (connection.room.clone(), connection.account.clone());
+        Self {
+            watching: None,
+            stream,
+            cutter: Cutter::new(limit),
+            owed: 0,
+            room,
+            reserved: None,
+            held: account.nothing(),
+            account,
+            charged: 0,
+            time,
+            whole_at: None,
+        }
+    }
+
+    /// Has what lies unread looked at, as of a stream that is not always read; returns what may end it.
+    pub fn watch(&mut self, connection: &Rc<State>) -> &Rc<Pile> {
+        let flow = self.stream.flow_control().clone();
+        let watching = Watching::new(connection.clone(), move || flow.used_capacity());
+        self.watching.insert(watching).pile()
+    }
+
+    /// Holds more for what is made of the message.
+    pub fn hold(&mut self, more: usize) -> Result<(), Status> {
+        if self.held.grow(more) { Ok(()) } else { Err(status::memory_full()) }
+    }
+
+    /// Returns how much is held for it.
+    pub fn held(&self) -> usize {
+        self.held.size()
+    }
+
+    /// Holds so much, if it may.
+    pub fn hold_in_all(&mut self, size: usize) -> bool {
+        self.held.resize(size)
+    }
+
+    /// Returns what can be held for it from another thread.
+    pub fn loan(&self) -> Loan {
+        self.account.loan()
+    }
+
+    /// Holds what was.
+    pub fn keep(&mut self, loan: Loan) {
+        self.held.keep(loan);
+    }
+
+    /// Returns what is held for the message that has come, for whoever has it now.
+    pub fn take_held(&mut self) -> Held {
+        let mut rest = self.account.nothing();
+        std::mem::swap(&mut rest, &mut self.held);
+        rest
+    }
+
+    /// Holds so much for the message that comes, at the least.
+    fn charge(&mut self, size: usize) -> Result<(), Status> {
+        if size > self.charged {
+            self.hold(size - self.charged)?;
+            self.charged = size;
+        }
+        Ok(())
     }
 
     /// Returns how long ago the first message was whole, if one ever was.
@@ -171,6 +243,9 @@ impl Reader {
 
     /// Returns the next message, or None after the last. May be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<Message>, Broken> {
+        if self.charged == 0 {
+            self.held.shrink(usize::MAX); // the one before has been dealt with
+        }
         let message = self.whole(true, false).await?;
         self.reserved = None;
         Ok(message)
@@ -182,6 +257,8 @@ impl Reader {
         let mut pace = Pace::new(self.time);
         loop {
             if let Some(message) = self.cutter.cut()? {
+                self.charge(message.payload.len())?;
+                self.charged = 0;
                 self.whole_at.get_or_insert_with(Instant::now);
                 return Ok(Some(message));
             }
@@ -189,10 +266,12 @@ impl Reader {
             if announced > WINDOW && !expected {
                 return Err(status::not_one_message().into());
             }
+            self.charge(announced.min(WINDOW))?; // it may come unasked
             if announced > WINDOW && self.reserved.is_none() {
                 let size = u32::try_from(announced).unwrap_or(u32::MAX);
                 self.reserved = self.room.clone().acquire_many_owned(size).await.ok();
                 pace.have_room();
+                self.charge(announced)?;
             }
             self.give_back();
             let patient = !hurried && self.cutter.between();
@@ -229,6 +308,9 @@ impl Reader {
         if self.owed > 0 {
             let _ = self.stream.flow_control().release_capacity(self.owed); // it fails where the stream has ended
             self.owed = 0;
+            if let Some(watching) = &self.watching {
+                watching.read();
+            }
         }
     }
 }

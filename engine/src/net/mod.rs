@@ -26,6 +26,7 @@ mod status;
 mod stream;
 mod tally;
 mod under_way;
+mod unread;
 mod values;
 mod wire;
 
@@ -82,6 +83,8 @@ pub struct Settings {
     pub silence_time: Duration,
     /// How many streams may be silent at once, on all shards together.
     pub silent_streams: usize,
+    /// What all that callers make the process hold may take, in bytes.
+    pub memory_bytes: usize,
 }
 
 #[cfg(test)]
@@ -99,6 +102,7 @@ impl Settings {
             request_time: Duration::from_secs(30),
             silence_time: Duration::from_secs(600),
             silent_streams: 1,
+            memory_bytes: usize::MAX / 4,
         }
     }
 }

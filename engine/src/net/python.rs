@@ -11,6 +11,8 @@ use crate::net::ends::Over;
 use crate::net::message::{Broken, Message};
 use crate::net::status::{self, OK};
 
+/// What a call takes in Python, besides its message.
+const IN_PYTHON: usize = 12 * 1024;
 /// Python hears of what was sent when it is so many bytes; it waits when twice as many have not been.
 pub const SENT_EVERY: usize = 32 * 1024;
 
@@ -49,7 +51,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     let (mut sent, mut wanted, mut under_way) = (0, false, 0_usize);
     loop {
         let next = {
-            let (reader, encoding) = (&mut call.reader, call.encoding);
+            let reader = &mut call.reader;
             let (connection, silences) = (&call.connection, &call.shard.silences);
             let silence = async {
                 let _waiting = connection.wait();
@@ -63,14 +65,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                     () = silence, if wanted && under_way == 0 => Next::Silent,
                 }
             };
-            match call.ends.race(&mut call.answer, pin!(work)).await? {
-                Next::Message(Ok(Some(message))) => {
-                    let plain = plain(message, encoding, &call.shard.settings, &path);
-                    let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
-                    Next::Plain(message)
-                }
-                other => other,
-            }
+            call.ends.race(&mut call.answer, pin!(work)).await?
         };
         match next {
             Next::Reply(Reply::More(_)) => wanted = true,
@@ -82,12 +77,15 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                     return Ok(());
                 }
             }
-            Next::Plain(message) => {
+            Next::Message(Ok(Some(message))) => {
+                let plain = plain(message, call.encoding, &call.shard.settings, &path, &mut call.reader);
+                let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
                 wanted = false;
                 under_way += 1;
-                handle.message(message);
+                call.reader.hold(message.len())?; // Python's copy
+                handle.message(message, Some(call.reader.take_held()));
             }
-            Next::Message(Ok(_)) => {
+            Next::Message(Ok(None)) => {
                 wanted = false;
                 handle.half_closed();
             }
@@ -97,19 +95,20 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
     }
 }
 
-/// Tells Python of a call. Of one that its client has reset already it never hears.
+/// Tells Python of a call, if there is memory for what that has of it. Of one that its client has reset already it never
+/// hears.
 pub fn begin<U: Unary>(call: &mut Call<U>, head: Head, message: Option<Bytes>) -> Result<Handle, Over> {
     if call.answer.is_gone() {
         return Err(Over::Gone);
     }
-    let begun = call.shard.bridge.begin(head, message, &call.connection);
+    call.reader.hold(IN_PYTHON + message.as_ref().map_or(0, Bytes::len))?;
+    let begun = call.shard.bridge.begin(head, message, &call.connection, call.reader.take_held());
     begun.ok_or_else(|| Over::Status(status::too_many_calls()))
 }
 
 enum Next {
     Reply(Reply),
     Message(Result<Option<Message>, Broken>),
-    Plain(Bytes),
     Silent,
 }
 

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::call::Unary;
+use crate::memory::Memory;
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::events::Events;
-use crate::net::shard::{Common, Order, Shard};
+use crate::net::shard::{Common, Order, Shard, most_connections};
 use crate::net::tally::Tally;
 use crate::net::{Methods, Settings};
 
@@ -37,6 +38,7 @@ pub struct Server {
     shards: Arc<[Remote]>,
     events: Arc<Events>,
     tally: Arc<Tally>,
+    memory: Arc<Memory>,
     listeners: UnboundedSender<TcpListener>,
     accepting: watch::Sender<bool>,
 }
@@ -51,7 +53,8 @@ impl Server {
         let events = Arc::new(Events::new(settings.urgent.clone())?);
         let methods = Arc::new(methods);
         let count = settings.shards.max(1);
-        let common = Common::default();
+        let memory = Arc::new(Memory::new(settings.memory_bytes, count * most_connections(&settings)));
+        let common = Common { memory: memory.clone(), ..Common::default() };
         let living = Arc::new(AtomicUsize::new(count));
         let mut shards = Vec::with_capacity(count);
         for index in 0..count {
@@ -74,7 +77,7 @@ impl Server {
         thread::Builder::new()
             .name("turnout-accept".to_owned())
             .spawn(move || runtime.block_on(LocalSet::new().run_until(accept_all(arriving, stopping, choice))))?;
-        Ok(Self { shards, events, tally: common.tally, listeners, accepting })
+        Ok(Self { shards, events, tally: common.tally, memory, listeners, accepting })
     }
 
     /// Takes connections on a socket that listens; it is duplicated.
@@ -96,6 +99,11 @@ impl Server {
     /// What has come of connections and calls.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What callers make the process hold.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// How many connections are open.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::call::Unary;
+use crate::memory::{Memory, Purse};
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::connection::{State, serve};
 use crate::net::lane::Lane;
@@ -21,6 +22,9 @@ use crate::net::silence::Silences;
 use crate::net::tally::{Tally, Told};
 use crate::net::{Methods, Settings};
 use crate::ort;
+
+/// What a connection takes, whatever comes on it: its state and h2's, and what may come before it is looked at.
+const CONNECTION: usize = 24 * 1024;
 
 /// What other threads tell a shard.
 pub enum Order {
@@ -32,6 +36,12 @@ pub enum Order {
     Drain,
     /// End every call in progress, let answers be read for so long, and end.
     Close(Duration),
+}
+
+/// Returns how many connections a shard may have.
+pub fn most_connections(settings: &Settings) -> usize {
+    let most = settings.max_connections.min(Memory::connections(settings.memory_bytes, CONNECTION));
+    most.div_ceil(settings.shards.max(1)).max(1)
 }
 
 /// How far the server's end has come.
@@ -75,6 +85,7 @@ pub struct Common {
     pub tally: Arc<Tally>,
     /// How many streams are silent.
     pub silent: Arc<AtomicUsize>,
+    pub memory: Arc<Memory>,
 }
 
 /// One thread's share of a server.
@@ -87,6 +98,7 @@ pub struct Shard<U: Unary> {
     pub silences: Silences,
     pub tally: Arc<Tally>,
     lane: Rc<Lane>,
+    purse: Rc<Purse>,
     /// The connections that are open, the oldest first.
     connections: RefCell<BTreeMap<u64, Rc<State>>>,
     next: Cell<u64>,
@@ -106,7 +118,7 @@ impl<U: Unary> Shard<U> {
         common: Common,
     ) -> Self {
         let silences = Silences::new(settings.silence_time, settings.silent_streams, common.silent);
-        let most = settings.max_connections.div_ceil(settings.shards.max(1)).max(1);
+        let most = most_connections(&settings);
         Self {
             settings,
             methods,
@@ -116,6 +128,7 @@ impl<U: Unary> Shard<U> {
             silences,
             tally: common.tally,
             lane: Rc::default(),
+            purse: Rc::new(Purse::new(common.memory)),
             connections: RefCell::default(),
             next: Cell::new(0),
             most,
@@ -206,8 +219,8 @@ impl<U: Unary> Shard<U> {
         }
         let Ok(stream) = TcpStream::from_std(stream) else { return self.left() };
         self.tally.add(Told::Accepted);
-        let (peer, of_python) = (peer.to_string().into(), self.bridge.join());
-        let state = State::new(peer, &self.settings, self.tally.clone(), self.lane.clone(), of_python);
+        let (peer, of_python, purse) = (peer.to_string().into(), self.bridge.join(), self.purse.clone());
+        let state = State::new(peer, &self.settings, self.tally.clone(), self.lane.clone(), of_python, purse);
         let number = self.next.get();
         self.next.set(number + 1);
         connections.insert(number, state.clone());

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, MEMORY_FULL, MEMORY_RETRY};
 use crate::net::tally::Told;
 
 const DOMAIN: &str = "turnout";
@@ -130,6 +130,15 @@ pub fn unfinished() -> Status {
 
 pub fn silent() -> Status {
     Status::new(UNAVAILABLE, "the stream was silent for too long").telling(Told::Silent)
+}
+
+/// Of what there is no memory for.
+pub fn memory_full() -> Status {
+    let error = Error {
+        retry_after: Some(MEMORY_RETRY),
+        ..Error::new(Kind::Overloaded, MEMORY_FULL, "there is no memory for it now; limits.memory_bytes is the bound")
+    };
+    status_of(&error).telling(Told::Memory)
 }
 
 /// Returns the code of a kind of error.

@@ -103,14 +103,16 @@ impl<U: Unary> Stream<'_, U> {
 
     async fn take(&mut self, message: Message) -> Result<(), Over> {
         let call = &mut *self.call;
-        let plain = plain(message, call.encoding, &call.shard.settings, &self.answerer.head.path);
+        let path = &self.answerer.head.path;
+        let plain = plain(message, call.encoding, &call.shard.settings, path, &mut call.reader);
         let message = call.ends.race(&mut call.answer, pin!(plain)).await??;
         if call.connection.crowded() {
             self.end(status::crowded());
             return Ok(());
         }
         let task = self.answerer.begin(self.under_way.next(), message.clone());
-        self.under_way.push(message.len(), Stage::Here(task, message));
+        let held = call.reader.take_held();
+        self.under_way.push(message.len(), Stage::Here(task, message), Some(held));
         Ok(())
     }
 
@@ -126,7 +128,11 @@ impl<U: Unary> Stream<'_, U> {
 
     /// Notes what is to be said in a message's place.
     fn say(&mut self, number: u64, said: Said) {
-        let unsent = self.call.connection.unsent(said.size());
+        let connection = &self.call.connection;
+        let (said, unsent) = match connection.answer(said.size()) {
+            Some(unsent) => (said, unsent),
+            None => (Said::End(status::memory_full()), connection.unsent(0)),
+        };
         self.under_way.answer(number, said, unsent);
     }
 
@@ -134,7 +140,7 @@ impl<U: Unary> Stream<'_, U> {
     fn end(&mut self, status: Status) {
         self.reading = false;
         let unsent = self.call.connection.unsent(0);
-        self.under_way.push(0, Stage::Answered(Said::End(status), unsent));
+        self.under_way.push(0, Stage::Answered(Said::End(status), unsent), None);
     }
 
     /// Leaves a message to Python; where that has said its last word, the stream ends in the message's place.
@@ -271,7 +277,7 @@ impl Left {
         {
             self.wanted = false;
             self.there.push_back(number);
-            handle.message(message);
+            handle.message(message, None); // it is held as long as it is under way
         }
     }
 

@@ -34,9 +34,11 @@ pub enum Told {
     Unfinished,
     /// A stream was silent for too long, or the longest where others wanted a place.
     Silent,
+    /// There is no memory for it.
+    Memory,
 }
 
-const NAMES: [(Told, &str); 16] = [
+const NAMES: [(Told, &str); 17] = [
     (Told::Accepted, "accepted"),
     (Told::Refused, "refused"),
     (Told::Evicted, "evicted"),
@@ -53,6 +55,7 @@ const NAMES: [(Told, &str); 16] = [
     (Told::Unheard, "refusal.unheard"),
     (Told::Unfinished, "refusal.unfinished"),
     (Told::Silent, "refusal.silent"),
+    (Told::Memory, "refusal.memory"),
 ];
 
 /// The numbers, of all shards.

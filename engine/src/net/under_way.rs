@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
+use crate::memory::Held;
 use crate::net::connection::Counted;
 use crate::net::status::Status;
 
@@ -57,6 +58,8 @@ struct Slot {
     /// Bytes of the message, or of its answer where those are more.
     nbytes: usize,
     stage: Stage,
+    /// For the message, until it is answered.
+    held: Option<Held>,
 }
 
 /// The messages under way, in their order.
@@ -82,9 +85,9 @@ impl UnderWay {
         self.first + self.slots.len() as u64
     }
 
-    pub fn push(&mut self, nbytes: usize, stage: Stage) {
+    pub fn push(&mut self, nbytes: usize, stage: Stage, held: Option<Held>) {
         self.nbytes += nbytes;
-        self.slots.push_back(Slot { nbytes, stage });
+        self.slots.push_back(Slot { nbytes, stage, held });
     }
 
     /// Leaves a message to Python, and returns it.
@@ -101,6 +104,7 @@ impl UnderWay {
         let more = size.saturating_sub(slot.nbytes);
         slot.nbytes += more;
         slot.stage = Stage::Answered(said, unsent);
+        slot.held = None;
         self.nbytes += more;
     }
 
@@ -129,8 +133,7 @@ mod tests {
     use crate::net::connection::State;
 
     fn say(under_way: &mut UnderWay, number: u64, said: Said) {
-        let unsent = State::anybody().unsent(said.size());
-        under_way.answer(number, said, unsent);
+        under_way.answer(number, said, State::anybody().unsent(0));
     }
 
     fn said(under_way: &mut UnderWay) -> Option<Said> {
@@ -140,7 +143,7 @@ mod tests {
     fn here(under_way: &mut UnderWay, message: &'static [u8]) -> u64 {
         let number = under_way.next();
         let task = Task(tokio::spawn(std::future::pending::<()>()).abort_handle());
-        under_way.push(message.len(), Stage::Here(task, Bytes::from_static(message)));
+        under_way.push(message.len(), Stage::Here(task, Bytes::from_static(message)), None);
         number
     }
 
@@ -192,7 +195,7 @@ mod tests {
     async fn what_nobody_waits_for_ends() {
         let mut under_way = UnderWay::default();
         let task = tokio::spawn(std::future::pending::<()>());
-        under_way.push(0, Stage::Here(Task(task.abort_handle()), Bytes::new()));
+        under_way.push(0, Stage::Here(Task(task.abort_handle()), Bytes::new()), None);
         drop(under_way);
         assert!(task.await.unwrap_err().is_cancelled());
     }

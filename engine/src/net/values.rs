@@ -152,17 +152,14 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Checks that a message to `path` does not hold more than it may.
-    pub fn check(&self, path: &str, message: &[u8]) -> Result<(), Status> {
+    /// Checks that a message to `path` does not hold more than it may; returns how many values were counted.
+    pub fn check(&self, path: &str, message: &[u8]) -> Result<usize, Status> {
         if message.len() <= UNCOUNTED {
-            return Ok(());
+            return Ok(0);
         }
-        match self.shapes.get(path) {
-            Some(shape) if shape.count(message, self.values) > self.values => {
-                Err(too_many_values(&too_many(self.values)))
-            }
-            _ => Ok(()),
-        }
+        let Some(shape) = self.shapes.get(path) else { return Ok(0) };
+        let count = shape.count(message, self.values);
+        if count > self.values { Err(too_many_values(&too_many(self.values))) } else { Ok(count) }
     }
 }
 
@@ -252,8 +249,8 @@ mod tests {
         let shapes = HashMap::from([("a/B".to_owned(), shape())]);
         let bounds = Bounds { ratio: 1, values: 5, shapes };
         let large = b"\x08\x01".repeat(UNCOUNTED / 2 + 1);
-        assert_eq!(bounds.check("a/B", &large[2..]), Ok(()));
-        assert_eq!(bounds.check("a/C", &large), Ok(()));
+        assert_eq!(bounds.check("a/B", &large[2..]), Ok(0));
+        assert_eq!(bounds.check("a/C", &large), Ok(0));
         let status = bounds.check("a/B", &large).unwrap_err();
         assert_eq!((status.code, &*status.message), (3, &*too_many(5).message));
         assert!(status.message.starts_with("the message has more than 5 values, "), "{}", status.message);

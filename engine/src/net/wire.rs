@@ -19,6 +19,7 @@ use crate::net::authority::Authority;
 use crate::net::budgets::Budgets;
 use crate::net::lane::{Lane, Turns};
 use crate::net::tally::{Tally, Told};
+use crate::net::unread::{LOOK, SMALL_FRAME};
 
 /// What every client says first (RFC 9113, section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -69,6 +70,9 @@ pub struct Scanner {
     /// Whether clients are told to go elsewhere with new calls.
     leaving: bool,
     client_resets: u64,
+    /// Bytes of DATA that have come since what is unread was looked at, and what small frames took beyond.
+    came: usize,
+    overhead: usize,
 }
 
 impl Scanner {
@@ -91,6 +95,8 @@ impl Scanner {
             bytes: 0,
             leaving: false,
             client_resets: 0,
+            came: 0,
+            overhead: 0,
         }
     }
 
@@ -175,7 +181,11 @@ impl Scanner {
             CONTINUATION => !self.in_trailers,
             PUSH_PROMISE => true,
             WINDOW_UPDATE => self.budgets.window(Instant::now()),
-            DATA if size > 0 || flags & END_STREAM != 0 => true,
+            DATA if size > 0 || flags & END_STREAM != 0 => {
+                self.came += size;
+                self.overhead += SMALL_FRAME.saturating_sub(size);
+                true
+            }
             RST_STREAM => {
                 self.client_resets += 1;
                 self.budgets.reset(Instant::now())
@@ -200,6 +210,9 @@ pub struct Watched {
     /// Calls in progress.
     pub calls: Cell<usize>,
     tally: Arc<Tally>,
+    /// Bytes that were written since that was asked, and whether more wait for the socket.
+    written: Cell<usize>,
+    blocked: Cell<bool>,
 }
 
 impl Watched {
@@ -211,6 +224,8 @@ impl Watched {
             heard_at: Cell::new(Instant::now()),
             calls: Cell::new(0),
             tally,
+            written: Cell::new(0),
+            blocked: Cell::new(false),
         })
     }
 
@@ -255,8 +270,28 @@ impl Watched {
         if scanner.in_block { AT_ONCE } else { scanner.skip.saturating_add(AT_ONCE) }
     }
 
-    fn sent(&self, size: usize) {
-        self.scanner.borrow_mut().budgets.sent(size);
+    /// Returns what small frames took beyond their bytes, where so much has come that it should be looked at.
+    pub fn came(&self) -> Option<usize> {
+        let mut scanner = self.scanner.borrow_mut();
+        if scanner.came + scanner.overhead < LOOK {
+            return None;
+        }
+        scanner.came = 0;
+        Some(std::mem::take(&mut scanner.overhead))
+    }
+
+    /// Returns how many bytes were written since the last time; None where none wait for the socket.
+    pub fn written(&self) -> Option<usize> {
+        let written = self.written.take();
+        self.blocked.get().then_some(written)
+    }
+
+    fn sent(&self, written: &Poll<io::Result<usize>>) {
+        self.blocked.set(written.is_pending());
+        if let Poll::Ready(Ok(size)) = written {
+            self.written.set(self.written.get() + size);
+            self.scanner.borrow_mut().budgets.sent(*size);
+        }
     }
 
     fn scan(&self, bytes: &mut [u8]) {
@@ -339,9 +374,9 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let size = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.watched.sent(size);
-        Poll::Ready(Ok(size))
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watched.sent(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -349,9 +384,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let size = std::task::ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.watched.sent(size);
-        Poll::Ready(Ok(size))
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watched.sent(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

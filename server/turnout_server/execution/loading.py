@@ -5,15 +5,13 @@ Written once: the gateway, the benchmarks and the tests all load by this.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from turnout_server import machine
 from turnout_server.config import LEAST_TRIAL_MB, LimitsConfig, SchedulingConfig
 from turnout_server.execution.batch_run import Predictor
 from turnout_server.execution.runner import OnRun, Runner
@@ -31,9 +29,6 @@ from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
-
-_GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container finds what it may take."""
 
 
 class Opened(NamedTuple):
@@ -82,11 +77,7 @@ def trial_memory_bytes(configured_mb: int | None) -> int:
     """
     if configured_mb is not None:
         return configured_mb << 20
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _GROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such file; `max`
-            whole = min(whole, int(limit.read_text()))
-    return max(whole // 2, LEAST_TRIAL_MB << 20)
+    return max(machine.memory_bytes() // 2, LEAST_TRIAL_MB << 20)
 
 
 class Loading:

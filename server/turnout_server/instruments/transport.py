@@ -9,6 +9,10 @@ from turnout_server.instruments.families import CAUSE, OUTCOME, Family, Label, c
 
 OPEN: Final = "connections"
 _OPEN = "Connections that are open."
+MEMORY: Final = (
+    ("memory.taken", "turnout.transport.memory.taken", "Memory that callers make the process hold, as estimated."),
+    ("memory.limit", "turnout.transport.memory.limit", "What that may come to: limits.memory_bytes."),
+)
 _CONNECTIONS = "Connections that were taken, refused, or closed to make room for others."
 _RESETS = "Calls that were reset, by whom."
 _GOAWAYS = "Connections that were told to end, by why."
@@ -24,7 +28,7 @@ _COUNTERS: tuple[tuple[str, str, str, Label, tuple[str, ...]], ...] = (
         CAUSE,
         tuple(
             f"refusal.{cause}"
-            for cause in ("metadata", "size", "ratio", "values", "unread", "unheard", "unfinished", "silent")
+            for cause in ("metadata", "size", "ratio", "values", "unread", "unheard", "unfinished", "silent", "memory")
         ),
     ),
 )
@@ -45,6 +49,7 @@ class TransportMetrics:
             families.append(
                 gauge("turnout.transport.connections.open", "{connection}", _OPEN, (), [((), counts[OPEN])])
             )
+        families += [gauge(name, "By", text, (), [((), counts[key])]) for key, name, text in MEMORY if key in counts]
         for name, unit, text, label, keys in _COUNTERS:
             points = [((key.rpartition(".")[2],), counts[key]) for key in keys if key in counts]
             if points:

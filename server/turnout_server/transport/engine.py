@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import structlog
 
+from turnout_server import machine
 from turnout_server.config import ErrorForm, LimitsConfig
 from turnout_server.transport.listeners import listeners, most_connections
 from turnout_server.transport.method import CallFailed, Method, Methods
@@ -41,6 +42,9 @@ _BURST: Final = 64 * 1024
 """Bytes that a handler that never waits may send before others have their turn."""
 _MESSAGE_COST: Final = 512
 """What making a message costs, in bytes of one that is large."""
+_LEAST_MEMORY: Final = 64 * 1024 * 1024
+_MOST_MEMORY: Final = 4 * 1024 * 1024 * 1024
+"""What callers may make the process hold where nobody has said so, in bytes."""
 SpanOf = Callable[[], tuple[str, str] | None]
 """Returns the span of the call that is being handled, if it is recorded, as `traceparent` and `tracestate`."""
 _GOING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", ())
@@ -83,6 +87,7 @@ class EngineTransport:
             request_time_s=limits.request_s,
             stream_silence_s=limits.stream_silence_s,
             silent_streams=limits.most_silent,
+            memory_bytes=limits.memory_bytes or _memory_bytes(),
             shapes={path: method.shape for path, method in methods.items()},
             headers_first=errors == "headers_and_trailers",
             urgent=list(urgent),
@@ -117,7 +122,9 @@ class EngineTransport:
 
     def counts(self) -> Mapping[str, int]:
         """Return what came of connections and calls, by the names of `instruments.transport`."""
-        return {**self._engine.counts(), "connections": self._engine.connections}
+        taken, there = self._engine.memory
+        own = {"connections": self._engine.connections, "memory.taken": taken, "memory.limit": there}
+        return {**self._engine.counts(), **own}
 
     async def say_goodbye(self) -> None:
         """End a drained server: first tell every client to go elsewhere, and then end what is left.
@@ -389,6 +396,11 @@ def _cores() -> int:
     # As `execution.workers.usable_cores`, of which this package knows nothing. A shard more than that would only split
     # queues: requests that might run together would wait apart.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int:
+    # A fourth: the rest is for models, for Python, and for what allocators cannot give back.
+    return min(max(machine.memory_bytes() // 4, _LEAST_MEMORY), _MOST_MEMORY)
 
 
 def _engine() -> Callable[..., Engine]:

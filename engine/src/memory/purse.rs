@@ -1,0 +1,103 @@
+//! What a thread has at hand of the budget, so that it seldom has to reach for what all threads share.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::Memory;
+
+/// Bytes that are fetched beyond what is needed, at most.
+const STEP: usize = 64 * 1024;
+/// What all purses have at hand is a small part of the budget.
+const PART: usize = 64;
+
+/// One thread's bytes of the budget that nobody holds.
+#[derive(Debug)]
+pub struct Purse {
+    memory: Arc<Memory>,
+    step: usize,
+    credit: Cell<usize>,
+}
+
+impl Purse {
+    /// Begins empty.
+    pub fn new(memory: Arc<Memory>) -> Self {
+        let step = STEP.min(memory.limit() / PART);
+        Self { memory, step, credit: Cell::new(0) }
+    }
+
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Returns how many bytes nobody holds, as far as this thread can tell, of those that connections may hold.
+    pub fn free(&self) -> usize {
+        self.memory.for_calls().saturating_sub(self.memory.taken()) + self.credit.get()
+    }
+
+    /// Takes so many bytes; says no where they are not there.
+    pub fn take(&self, size: usize) -> bool {
+        let credit = self.credit.get();
+        if size <= credit {
+            self.credit.set(credit - size);
+            return true;
+        }
+        let (need, most) = (size - credit, self.memory.for_calls());
+        let fetched = [need.saturating_add(self.step), need].into_iter().find(|&some| self.memory.take(some, most));
+        if let Some(fetched) = fetched {
+            self.credit.set(fetched - need);
+        }
+        fetched.is_some()
+    }
+
+    /// Puts so many bytes back.
+    pub fn give_back(&self, size: usize) {
+        let credit = self.credit.get() + size;
+        let beyond = if credit > 2 * self.step { credit - self.step } else { 0 };
+        if beyond > 0 {
+            self.memory.give_back(beyond);
+        }
+        self.credit.set(credit - beyond);
+    }
+}
+
+impl Drop for Purse {
+    fn drop(&mut self) {
+        self.memory.give_back(self.credit.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_sums_seldom_reach_the_budget() {
+        let memory = Arc::new(Memory::new(1 << 30, 0));
+        let purse = Purse::new(memory.clone());
+        assert!(purse.take(100));
+        let fetched = memory.taken();
+        for _ in 0..100 {
+            assert!(purse.take(500));
+        }
+        (0..100).for_each(|_| purse.give_back(500));
+        assert_eq!(memory.taken(), fetched);
+        purse.give_back(100);
+        drop(purse);
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
+    fn the_last_byte_can_be_taken_and_no_more() {
+        let memory = Arc::new(Memory::new(12_000, 0));
+        let (one, other) = (Purse::new(memory.clone()), Purse::new(memory.clone()));
+        assert!(one.take(2_000) && other.take(800));
+        assert!(!one.take(1_000));
+        let free = one.free();
+        assert!(one.take(free) && !one.take(1));
+        assert!(memory.taken() <= memory.for_calls());
+        one.give_back(2_000 + free);
+        other.give_back(800);
+        drop((one, other));
+        assert_eq!(memory.taken(), 0);
+    }
+}
