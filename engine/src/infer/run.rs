@@ -202,7 +202,7 @@ fn perform<'a>(
         .map(|(&index, (dtype, shape, elements))| Input { index, dtype, shape, elements })
         .collect();
     let given: usize = inputs.iter().map(|input| input.elements.nbytes()).sum();
-    let _loan = servable.borrow(rows, given).map_err(Ill::NoMemory)?;
+    let _running = servable.borrow(rows, given).map_err(Ill::NoMemory)?;
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
     let outputs = servable.session.run(&inputs, &wanted, options).map_err(Ill::Run)?;
     let made =
@@ -220,12 +220,11 @@ enum Ill {
 fn no_memory(servable: &Servable, why: &NoMemory) -> Failure {
     let (model, version) = (&servable.settings.model, servable.settings.version);
     let details = vec![("model", model.clone()), ("version", version.to_string())];
-    let when = if why.never { "there is never so much" } else { "there is not so much now" };
     let text = format!(
-        "a run of {model} version {version} would take some {} bytes, and {when}; limits.memory_bytes is the bound",
+        "a run of {model} version {version} would take some {} bytes, and there is not so much now; limits.memory_bytes is the bound",
         why.nbytes
     );
-    let retry_after = (!why.never).then_some(MEMORY_RETRY);
+    let retry_after = Some(MEMORY_RETRY);
     let error = Error { details, retry_after, ..Error::new(Kind::Overloaded, MEMORY_FULL, text) };
     Failure { error, problem: String::new() }
 }

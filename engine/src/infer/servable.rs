@@ -15,7 +15,7 @@ use crate::batch::cost::CostModel;
 use crate::batch::shares::Id;
 use crate::batch::waiting::Key;
 use crate::decide::Task;
-use crate::memory::{Loan, Memory, Need};
+use crate::memory::{Memory, Need, Running};
 use crate::oip::signature::Spec;
 use crate::oip::texts;
 use crate::oip::{Prepared, Signature};
@@ -57,8 +57,6 @@ pub struct Settings {
 pub struct NoMemory {
     /// What it would take, as estimated.
     pub nbytes: usize,
-    /// Whether there is never so much.
-    pub never: bool,
 }
 
 /// One loaded version.
@@ -125,15 +123,14 @@ impl Servable {
     /// Takes the memory that a run of so many rows should take, with so many bytes of input.
     ///
     /// # Errors
-    /// How many bytes that is, where they are not there now, or never.
-    pub fn borrow(&self, rows: u64, input: usize) -> Result<Option<Loan>, NoMemory> {
+    /// How many bytes that is, where they are not there now.
+    pub fn borrow(&self, rows: u64, input: usize) -> Result<Option<Running>, NoMemory> {
         let nbytes = input.saturating_add(self.need.of(rows));
         if nbytes <= FREELY {
             return Ok(None);
         }
         let Some(memory) = self.memory.get() else { return Ok(None) };
-        let never = nbytes > memory.for_runs();
-        Loan::new(memory, nbytes).map(Some).ok_or(NoMemory { nbytes, never })
+        Running::new(memory, nbytes).map(Some).ok_or(NoMemory { nbytes })
     }
 
     /// Returns how many rows a batch may have.

@@ -13,12 +13,6 @@ pub struct Loan {
 }
 
 impl Loan {
-    /// Takes what a run needs; None where that is not there.
-    pub fn new(memory: &Arc<Memory>, size: usize) -> Option<Self> {
-        let most = memory.for_runs();
-        memory.take(size, most).then(|| Self { memory: memory.clone(), size, most: size })
-    }
-
     /// Begins with nothing taken, for at most `most` bytes of what connections may hold.
     pub fn open(memory: Arc<Memory>, most: usize) -> Self {
         Self { memory, size: 0, most }
@@ -27,7 +21,7 @@ impl Loan {
     /// Makes it so many bytes, if those are not fewer; says no where they are not there.
     pub fn grow_to(&mut self, size: usize) -> bool {
         let more = size.saturating_sub(self.size);
-        let grown = more == 0 || size <= self.most && self.memory.take(more, self.memory.for_calls());
+        let grown = more == 0 || size <= self.most && self.memory.take(more);
         if grown {
             self.size += more;
         }
@@ -46,6 +40,26 @@ impl Drop for Loan {
     }
 }
 
+/// What a run takes, as long as this lives.
+#[derive(Debug)]
+pub struct Running {
+    memory: Arc<Memory>,
+    size: usize,
+}
+
+impl Running {
+    /// Takes what a run needs; None where that is not there.
+    pub fn new(memory: &Arc<Memory>, size: usize) -> Option<Self> {
+        memory.take_for_run(size).then(|| Self { memory: memory.clone(), size })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.memory.give_back_of_run(self.size);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,8 +72,8 @@ mod tests {
         assert_eq!(memory.taken(), 500);
         let mut other = Loan::open(memory.clone(), 500);
         assert!(!other.grow_to(251) && other.grow_to(250));
-        let run = Loan::new(&memory, 750).unwrap();
-        assert!(Loan::new(&memory, 1).is_none());
+        let run = Running::new(&memory, 750).unwrap();
+        assert!(Running::new(&memory, 1).is_none());
         drop((loan, other, run));
         assert_eq!(memory.taken(), 0);
     }

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What runs of one version take for each row, at the most that was seen. Shared by all threads that run it.
+/// What a dear run is forgotten by with each that takes less.
+const FORGOTTEN: usize = 64;
+
+/// What runs of one version take for each row, at the most that was seen of late. Shared by all threads that run it. Rows
+/// may be of any length, so that one says little of the next: with this, batches are bounded, and nobody is refused.
 #[derive(Debug, Default)]
 pub struct Need {
     a_row: AtomicUsize,
@@ -17,8 +21,11 @@ impl Need {
     /// Learns what one took.
     pub fn observe(&self, rows: u64, nbytes: usize) {
         let a_row = nbytes.div_ceil(usize::try_from(rows.max(1)).unwrap_or(usize::MAX));
-        if a_row > self.a_row.load(Relaxed) {
+        let known = self.a_row.load(Relaxed);
+        if a_row > known {
             self.a_row.fetch_max(a_row, Relaxed);
+        } else if known - a_row >= FORGOTTEN {
+            self.a_row.store(known - (known - a_row) / FORGOTTEN, Relaxed); // of two at once one is enough
         }
     }
 
@@ -34,13 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_that_was_seen_of_a_row_is_what_the_next_takes() {
+    fn the_most_that_was_seen_of_a_row_is_what_the_next_takes_and_is_forgotten_in_time() {
         let need = Need::default();
         assert_eq!((need.of(1_000), need.rows_in(1)), (0, u64::MAX));
-        need.observe(10, 1_001);
-        need.observe(5, 10);
-        need.observe(0, 50);
-        assert_eq!((need.of(0), need.of(3), need.of(u64::MAX)), (101, 303, usize::MAX));
-        assert_eq!((need.rows_in(1_000), need.rows_in(1)), (9, 1));
+        need.observe(10, 100_001);
+        assert_eq!((need.of(0), need.of(3), need.of(u64::MAX)), (10_001, 30_003, usize::MAX));
+        assert_eq!((need.rows_in(100_000), need.rows_in(1)), (9, 1));
+        (0..1_000).for_each(|_| need.observe(5, 50));
+        assert!(need.of(1) < 10 + FORGOTTEN);
     }
 }

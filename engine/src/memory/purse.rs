@@ -31,7 +31,7 @@ impl Purse {
 
     /// Returns how many bytes nobody holds, as far as this thread can tell, of those that connections may hold.
     pub fn free(&self) -> usize {
-        self.memory.for_calls().saturating_sub(self.memory.taken()) + self.credit.get()
+        self.memory.for_calls().saturating_sub(self.memory.taken_by_calls()) + self.credit.get()
     }
 
     /// Takes so many bytes; says no where they are not there.
@@ -41,8 +41,8 @@ impl Purse {
             self.credit.set(credit - size);
             return true;
         }
-        let (need, most) = (size - credit, self.memory.for_calls());
-        let fetched = [need.saturating_add(self.step), need].into_iter().find(|&some| self.memory.take(some, most));
+        let need = size - credit;
+        let fetched = [need.saturating_add(self.step), need].into_iter().find(|&some| self.memory.take(some));
         if let Some(fetched) = fetched {
             self.credit.set(fetched - need);
         }

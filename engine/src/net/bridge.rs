@@ -177,7 +177,7 @@ impl Drop for Handle {
         self.sent_all();
         let mut calls = self.bridge.calls.borrow_mut();
         let Some(entry) = calls.get_mut(&self.id) else { return };
-        if self.bridge.events.withdraw(self.id) {
+        if self.bridge.events.withdraw(self.id, &self.connection.of_python) {
             calls.remove(&self.id);
             return;
         }

@@ -32,6 +32,8 @@ const WORK_TIME: Duration = Duration::from_millis(10);
 const CALL: usize = 6 * 1024;
 /// What a counted value of a message takes once it is read, in bytes: protobuf makes no more of any.
 const VALUE: usize = 32;
+/// What a call costs that is not answered here, in nanoseconds as estimated and beyond its head.
+const ELSEWHERE: u64 = 20_000;
 /// Compressed messages of so few bytes are taken apart at once where no more than that comes out; others elsewhere.
 const INFLATED_AT_ONCE: usize = 128 * 1024;
 /// Messages may be inflated to so many bytes however few were sent: zeros, of which tensors have many, shrink to a
@@ -83,6 +85,9 @@ pub fn begin<U: Unary>(
         _held: held,
     };
     let unary = &shard.unary;
+    if !unary.takes(&opening.head.path) {
+        connection.spend(ELSEWHERE);
+    }
     let present = unary.takes(&opening.head.path).then(|| unary.company().enter());
     tokio::task::spawn_local(call.carry(opening, present, counted));
 }

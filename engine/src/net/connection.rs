@@ -138,6 +138,11 @@ impl State {
         self.unsent.get() + self.left.borrow().size() > MOST_UNSENT
     }
 
+    /// A call has come that costs more than its head.
+    pub fn spend(&self, cost: u64) {
+        self.watched.spend(cost);
+    }
+
     /// We had work with a call, and it is over.
     pub fn worked(&self) {
         self.watched.worked();

@@ -4,7 +4,7 @@
 //! connection that has had the least of it. What is over before it was heard of is never told; and where many calls wait,
 //! connections that have some of them can have no more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -43,10 +43,12 @@ impl Event {
     }
 }
 
-/// What a connection may be owed of Python's time, or owe: a few calls.
-const MOST: u64 = 1_000_000;
+/// What a connection may be owed of Python's time: a few calls. What it owes is bounded by the calls that it may have.
+const OWED: u64 = 1_000_000;
+const OWING: u64 = u64::MAX / 2;
 
-/// Calls that may wait to be heard of: Python takes half a second over so many. Beyond it, so many of each connection.
+/// Calls that may wait to be heard of, and as many urgent ones: Python takes half a second over so many. Beyond it, so
+/// many of each connection.
 const CALLS: usize = 4_096;
 const CALLS_OF_ONE: usize = 8;
 
@@ -54,8 +56,8 @@ const CALLS_OF_ONE: usize = 8;
 pub struct Shares {
     urgent: Share,
     others: Share,
-    /// Its calls that wait to be heard of.
-    calls: Arc<AtomicUsize>,
+    /// Its calls that wait to be heard of, and its urgent ones.
+    calls: [Arc<AtomicUsize>; 2],
 }
 
 /// A call that waits to be heard of.
@@ -80,10 +82,12 @@ pub struct Events {
 
 struct Waiting {
     /// Ends make room.
-    gone: Vec<Event>,
+    gone: VecDeque<Event>,
     urgent: Fair<Event>,
     others: Fair<Event>,
     calls: HashMap<u64, Unheard>,
+    /// How many of them are not urgent, and are.
+    counts: [usize; 2],
     closed: bool,
     /// Whether it is an urgent one's turn, where others wait as well.
     urgent_next: bool,
@@ -94,10 +98,11 @@ impl Events {
     /// Begins with none. Calls of methods with these paths are urgent: every other event is one of theirs, if there are any.
     pub fn new(urgent: HashSet<Box<str>>) -> io::Result<Self> {
         let waiting = Waiting {
-            gone: Vec::new(),
-            urgent: Fair::new(MOST),
-            others: Fair::new(MOST),
+            gone: VecDeque::new(),
+            urgent: Fair::new(OWED, OWING),
+            others: Fair::new(OWED, OWING),
             calls: HashMap::new(),
+            counts: [0; 2],
             closed: false,
             urgent_next: false,
             rung: false,
@@ -108,19 +113,21 @@ impl Events {
     /// Adds a connection.
     pub fn join(&self) -> Shares {
         let waiting = self.lock();
-        Shares { urgent: waiting.urgent.join(0), others: waiting.others.join(0), calls: Arc::default() }
+        Shares { urgent: waiting.urgent.join(0), others: waiting.others.join(0), calls: Default::default() }
     }
 
     /// Adds a call of a connection that has these shares, and returns true; or false where too many wait.
     pub fn begin(&self, id: u64, head: Head, message: Option<Bytes>, shares: &Shares) -> bool {
+        let urgent = self.urgent.contains(&*head.path);
+        let of_connection = &shares.calls[usize::from(urgent)];
         let mut waiting = self.lock();
-        if waiting.calls.len() >= CALLS && shares.calls.load(Relaxed) >= CALLS_OF_ONE {
+        if waiting.counts[usize::from(urgent)] >= CALLS && of_connection.load(Relaxed) >= CALLS_OF_ONE {
             return false;
         }
-        shares.calls.fetch_add(1, Relaxed);
-        let urgent = self.urgent.contains(&*head.path);
+        of_connection.fetch_add(1, Relaxed);
         let place = waiting.add(Event::Call(id, head, message), shares, urgent);
-        waiting.calls.insert(id, Unheard { urgent, place, of_connection: shares.calls.clone() });
+        waiting.counts[usize::from(urgent)] += 1;
+        waiting.calls.insert(id, Unheard { urgent, place, of_connection: of_connection.clone() });
         self.ring(waiting);
         true
     }
@@ -129,7 +136,7 @@ impl Events {
     pub fn push(&self, event: Event, shares: &Shares) {
         let mut waiting = self.lock();
         match event {
-            Event::Gone(_) => waiting.gone.push(event),
+            Event::Gone(_) => waiting.gone.push_back(event),
             event => drop(waiting.add(event, shares, false)),
         }
         self.ring(waiting);
@@ -150,12 +157,15 @@ impl Events {
         }
     }
 
-    /// Takes a call back, and returns true; or false where Python has heard of it.
-    pub fn withdraw(&self, id: u64) -> bool {
+    /// Takes a call of such a connection back, and returns true; or false where Python has heard of it.
+    pub fn withdraw(&self, id: u64, shares: &Shares) -> bool {
         let mut waiting = self.lock();
-        let Some(call) = waiting.calls.remove(&id) else { return false };
-        let queue = if call.urgent { &mut waiting.urgent } else { &mut waiting.others };
+        let Some(call) = waiting.heard_of(id) else { return false };
+        let (queue, share) = waiting.queue(shares, call.urgent);
         let event = queue.remove(call.place);
+        if let Some(event) = &event {
+            queue.refund(share, event.cost());
+        }
         drop(waiting); // what it has may be large
         event.is_some()
     }
@@ -171,7 +181,7 @@ impl Events {
                 break;
             };
             if let Event::Call(id, ..) = event {
-                waiting.calls.remove(&id);
+                waiting.heard_of(id);
             }
             taken.push(event);
         }
@@ -189,17 +199,27 @@ impl Events {
 }
 
 impl Waiting {
+    fn queue<'a>(&mut self, shares: &'a Shares, urgent: bool) -> (&mut Fair<Event>, &'a Share) {
+        if urgent { (&mut self.urgent, &shares.urgent) } else { (&mut self.others, &shares.others) }
+    }
+
     fn add(&mut self, event: Event, shares: &Shares, urgent: bool) -> Place {
-        let (queue, share) =
-            if urgent { (&mut self.urgent, &shares.urgent) } else { (&mut self.others, &shares.others) };
+        let (queue, share) = self.queue(shares, urgent);
         let cost = event.cost();
         let place = queue.push(share, cost, event);
         queue.charge(share, cost);
         place
     }
 
+    /// Forgets that a call waits.
+    fn heard_of(&mut self, id: u64) -> Option<Unheard> {
+        let call = self.calls.remove(&id)?;
+        self.counts[usize::from(call.urgent)] -= 1;
+        Some(call)
+    }
+
     fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.gone.pop() {
+        if let Some(event) = self.gone.pop_front() {
             return Some(event);
         }
         self.urgent_next = !self.urgent_next && !self.urgent.is_empty() || self.others.is_empty();
@@ -275,11 +295,16 @@ mod tests {
         (0..3).for_each(|id| _ = begin(&events, id, "Do", &shares));
         begin(&events, 3, "Check", &shares);
         assert_eq!(
-            [events.withdraw(1), events.withdraw(1), events.withdraw(3), events.withdraw(9)],
+            [
+                events.withdraw(1, &shares),
+                events.withdraw(1, &shares),
+                events.withdraw(3, &shares),
+                events.withdraw(9, &shares)
+            ],
             [true, false, true, false]
         );
         assert_eq!(ids(events.take(1)), [0]);
-        assert!(!events.withdraw(0));
+        assert!(!events.withdraw(0, &shares));
         assert_eq!(ids(events.take(9)), [2]);
     }
 
@@ -293,8 +318,9 @@ mod tests {
         assert!(!begin(&events, first, "Do", &all[0]));
         let more = (0..20).filter(|number| begin(&events, first + number, "Do", &new)).count();
         assert_eq!(more, CALLS_OF_ONE);
-        events.withdraw(first);
+        events.withdraw(first, &new);
         assert!(begin(&events, first + 100, "Do", &new) && !begin(&events, first + 101, "Do", &new));
+        assert!(begin(&events, first + 200, "Check", &new)); // of which few wait
         events.take(100); // the new one's are among the first
         assert!(begin(&events, first + 102, "Do", &new));
     }

@@ -20,17 +20,21 @@ pub type Place = (u64, u64);
 #[derive(Debug)]
 pub struct Fair<T> {
     now: u64,
+    /// What was served and is too little for the time to go by.
+    spare: u64,
     /// What a party may be owed at most, and owe.
-    most: u64,
+    owed: u64,
+    owing: u64,
     /// With when they begin.
     waiting: BTreeMap<Place, (u64, T)>,
     next: u64,
 }
 
 impl<T> Fair<T> {
-    /// Begins without anybody. A party may be owed so much at most, and owe so much.
-    pub fn new(most: u64) -> Self {
-        Self { now: 0, most, waiting: BTreeMap::new(), next: 0 }
+    /// Begins without anybody. A party may be owed so much at most, and owe so much: what it has waiting beyond that is
+    /// not held against it.
+    pub fn new(owed: u64, owing: u64) -> Self {
+        Self { now: 0, spare: 0, owed, owing, waiting: BTreeMap::new(), next: 0 }
     }
 
     /// Adds a party, which is owed so much. Whoever begins anew again and again is owed that each time.
@@ -62,13 +66,20 @@ impl<T> Fair<T> {
 
     /// Notes that a party is to pay for something.
     pub fn charge(&self, share: &Share, cost: u64) {
-        share.0.set((self.start(share) + cost).min(self.now + self.most));
+        share.0.set((self.start(share) + cost).min(self.now.saturating_add(self.owing)));
+    }
+
+    /// Gives a party back what it paid for something that it did not get.
+    pub fn refund(&self, share: &Share, cost: u64) {
+        share.0.set(share.0.get().saturating_sub(cost));
     }
 
     /// Notes that so much was served of what had waited.
     pub fn pass(&mut self, cost: u64) {
         if !self.waiting.is_empty() {
-            self.now += cost / (self.waiting.len() as u64 + 1);
+            let (passed, parties) = (self.spare + cost, self.waiting.len() as u64 + 1);
+            self.now += passed / parties;
+            self.spare = passed % parties;
         }
     }
 
@@ -87,7 +98,7 @@ impl<T> Fair<T> {
     }
 
     fn start(&self, share: &Share) -> u64 {
-        self.now.saturating_sub(self.most).max(share.0.get())
+        self.now.saturating_sub(self.owed).max(share.0.get())
     }
 }
 
@@ -113,7 +124,7 @@ mod tests {
 
     impl Parties {
         fn new(costs: Vec<u64>) -> Self {
-            let fair = Fair::new(MOST);
+            let fair = Fair::new(MOST, MOST);
             Self { shares: costs.iter().map(|_| fair.join(0)).collect(), fair, costs }
         }
 
@@ -162,8 +173,40 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_much_waiting_gets_no_more_for_that() {
+        let fair = &mut Fair::new(MOST, u64::MAX / 2);
+        let shares: Vec<_> = (0..17).map(|_| fair.join(0)).collect();
+        let ask = |fair: &mut Fair<usize>, who: usize| {
+            fair.push(&shares[who], 100, who);
+            fair.charge(&shares[who], 100);
+        };
+        for who in 0..16 {
+            (0..256).for_each(|_| ask(fair, who));
+        }
+        ask(fair, 16);
+        let mut had = 0;
+        for turn in 0..40_000 {
+            let who = fair.pop().unwrap();
+            fair.pass(100);
+            ask(fair, who);
+            had += usize::from(who == 16);
+            assert!(had >= turn / 17, "{had} of {turn}");
+        }
+    }
+
+    #[test]
+    fn what_is_paid_back_was_never_had() {
+        let fair = Fair::<usize>::new(MOST, u64::MAX / 2);
+        let shares = [fair.join(0), fair.join(0)];
+        fair.charge(&shares[0], 500);
+        fair.charge(&shares[1], 700);
+        fair.refund(&shares[1], 200);
+        assert_eq!(shares[0].0, shares[1].0);
+    }
+
+    #[test]
     fn a_party_has_what_it_asked_for_in_its_order() {
-        let fair = &mut Fair::new(MOST);
+        let fair = &mut Fair::new(MOST, u64::MAX / 2);
         let shares = [fair.join(0), fair.join(0), fair.join(0)];
         for number in 0..100 {
             let cost = 1 + number as u64 % 7;

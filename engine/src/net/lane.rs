@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::net::fair::{Fair, Share};
+use crate::net::fair::{self, Fair, Share};
 
 /// What a turn may cost, in nanoseconds as estimated. Beyond it, the connection is read no more until its next turn.
 pub const A_TURN: u64 = 200_000;
-/// What all connections may cost in a second before anybody waits; and at once.
-const A_SECOND: i64 = 600_000_000;
+/// What part of the time all connections may cost before anybody waits, in hundredths; and what at once.
+const TOGETHER: i64 = 60;
 const AT_ONCE: i64 = 2_000_000;
 /// What they can owe at most: so soon it is forgiven.
 const DEBT: i64 = 20_000_000;
@@ -29,6 +29,8 @@ const MOST: u64 = 2_000_000;
 const LITTLE: u64 = 20;
 /// How far short turns go before long ones: many that never wanted anything may begin to want much in one moment.
 const SHORT_FIRST: u64 = MOST / A_TURN;
+/// Turns that begin at once, at most, however short they were before.
+const BEGUN: u64 = 16;
 /// What it costs to begin one, as a turn.
 const BEGINNING: u64 = 100_000;
 
@@ -43,7 +45,7 @@ impl Credit {
     fn fill(&mut self, now: Instant) -> u64 {
         let passed = self.filled_at.replace(now).map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
         let passed = passed.min(Duration::from_secs(1));
-        self.left = (self.left + passed.as_micros() as i64 * (A_SECOND / 1_000_000)).min(AT_ONCE);
+        self.left = (self.left + passed.as_nanos() as i64 * TOGETHER / 100).min(AT_ONCE);
         passed.as_nanos() as u64
     }
 
@@ -62,7 +64,7 @@ pub struct Lane {
 impl Default for Lane {
     fn default() -> Self {
         let together = Credit { left: AT_ONCE, filled_at: None };
-        Self { together: together.into(), waiting: Fair::new(MOST).into(), came: Notify::new() }
+        Self { together: together.into(), waiting: Fair::new(MOST, MOST).into(), came: Notify::new() }
     }
 }
 
@@ -84,7 +86,7 @@ impl Lane {
         while cost < A_TURN
             && let Some(turns) = self.pop()
         {
-            cost += turns.usual.get();
+            cost += turns.usual.get().max(A_TURN / BEGUN);
             turns.begin();
         }
     }
@@ -116,11 +118,11 @@ impl Lane {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Place {
+enum Standing {
     /// It does not wait.
     #[default]
     Outside,
-    Waiting,
+    Waiting(fair::Place),
     /// It has been given a turn.
     Inside,
 }
@@ -128,7 +130,7 @@ enum Place {
 /// One connection's turns.
 pub struct Turns {
     lane: Rc<Lane>,
-    place: Cell<Place>,
+    standing: Cell<Standing>,
     waker: RefCell<Option<Waker>>,
     /// What this turn has cost.
     cost: Cell<u64>,
@@ -144,7 +146,7 @@ impl Turns {
         // begins anew all the time pays for that.
         let share = lane.waiting.borrow().join(MOST / 2);
         let (cost, usual) = (Cell::new(0), Cell::new(BEGINNING));
-        Rc::new(Self { lane, place: Cell::default(), waker: RefCell::default(), cost, usual, share })
+        Rc::new(Self { lane, standing: Cell::default(), waker: RefCell::default(), cost, usual, share })
     }
 
     /// Waits until the connection may begin.
@@ -155,24 +157,32 @@ impl Turns {
 
     /// Says whether the connection may be read now. If not, the waker is woken when it may.
     pub fn may_read(self: &Rc<Self>, now: Instant, waker: &Waker) -> bool {
-        if self.place.get() == Place::Waiting {
+        if matches!(self.standing.get(), Standing::Waiting(_)) {
             self.waker.replace(Some(waker.clone()));
             return false;
         }
-        let goes_on = match self.place.get() {
-            // Whoever was let in for little does not do much.
-            Place::Inside => self.cost.get() < A_TURN.min(2 * self.usual.get()),
-            _ => self.cost.get() < A_TURN && self.lane.is_free(now),
-        };
-        if goes_on {
+        if self.may_cost() > 0 && (self.standing.get() == Standing::Inside || self.lane.is_free(now)) {
             return true;
         }
         self.learn();
-        self.place.set(Place::Waiting);
         self.waker.replace(Some(waker.clone()));
-        self.lane.waiting.borrow_mut().push(&self.share, SHORT_FIRST * self.usual.get(), self.clone());
+        let place = self.lane.waiting.borrow_mut().push(&self.share, SHORT_FIRST * self.usual.get(), self.clone());
+        self.standing.set(Standing::Waiting(place));
         self.lane.came.notify_one();
         false
+    }
+
+    /// Returns what the turn may cost yet. Whoever was let in for little does not do much.
+    pub fn may_cost(&self) -> u64 {
+        let most = if self.standing.get() == Standing::Inside { A_TURN.min(2 * self.usual.get()) } else { A_TURN };
+        most.saturating_sub(self.cost.get())
+    }
+
+    /// The connection is over: it waits no more.
+    pub fn leave(&self) {
+        if let Standing::Waiting(place) = self.standing.take() {
+            self.lane.waiting.borrow_mut().remove(place);
+        }
     }
 
     /// Notes what was read has cost.
@@ -183,9 +193,9 @@ impl Turns {
 
     /// All that there was has been read: what comes next is another turn.
     pub fn end(&self) {
-        if self.place.get() != Place::Waiting {
+        if !matches!(self.standing.get(), Standing::Waiting(_)) {
             self.learn();
-            self.place.set(Place::Outside);
+            self.standing.set(Standing::Outside);
             self.cost.set(0);
         }
     }
@@ -198,7 +208,7 @@ impl Turns {
     }
 
     fn begin(&self) {
-        self.place.set(Place::Inside);
+        self.standing.set(Standing::Inside);
         self.cost.set(0);
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -271,6 +281,36 @@ mod tests {
             let waits = waits_of_one_that_wants_little(others);
             assert!(waits.iter().all(|&waited| waited <= 1), "{others}: {waits:?}");
         }
+    }
+
+    #[test]
+    fn short_turns_are_short_and_few_begin_at_once() {
+        let (lane, now) = (Rc::new(Lane::default()), Instant::now());
+        let all: Vec<_> = (0..100).map(|_| Turns::new(lane.clone())).collect();
+        for turns in &all {
+            for _ in 0..60 {
+                turns.spend(600);
+                turns.end();
+            }
+            assert!(turns.usual.get() < 1_000);
+        }
+        lane.together.borrow_mut().left = 0;
+        assert!(all.iter().all(|turns| !may_read(turns, now)));
+        lane.begin_some();
+        let begun: Vec<_> = all.iter().filter(|turns| may_read(turns, now)).collect();
+        assert_eq!(begun.len() as u64, BEGUN);
+        assert!(begun.iter().all(|turns| turns.may_cost() < 2_000));
+    }
+
+    #[test]
+    fn who_has_gone_does_not_wait() {
+        let (lane, now) = (Rc::new(Lane::default()), Instant::now());
+        lane.together.borrow_mut().left = 0;
+        let turns = Turns::new(lane.clone());
+        assert!(!may_read(&turns, now));
+        turns.leave();
+        assert!(lane.waiting.borrow().is_empty());
+        assert_eq!(Rc::strong_count(&turns), 1);
     }
 
     #[test]

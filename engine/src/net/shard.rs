@@ -246,7 +246,7 @@ struct Leaving<U: Unary> {
 impl<U: Unary> Drop for Leaving<U> {
     fn drop(&mut self) {
         self.shard.connections.borrow_mut().remove(&self.number);
-        ort::trim_later(); // its messages may have been large
+        ort::trim_later(); // Python's copies of its messages may have been large
         self.shard.left();
         self.shard.changed.notify_one();
     }

@@ -128,7 +128,6 @@ impl UnderWay {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::net::connection::State;
 

@@ -40,11 +40,15 @@ const END_HEADERS: u8 = 4;
 const TRAILERS: usize = 1024;
 /// Bytes that are read at once where it is not known that they belong to one frame: that many may be much work.
 const AT_ONCE: usize = 16 * 1024;
+/// The same where a turn may cost no more.
+const AT_LEAST: usize = 512;
 /// What h2 and we take for what comes, in nanoseconds: for a frame, a call's head, a field of it, and so many bytes of any.
 const FRAME_COST: u64 = 600;
 const HEAD_COST: u64 = 10_000;
 const FIELD_COST: u64 = 100;
 const BYTES_A_NANOSECOND: u64 = 4;
+/// What a byte may cost: heads of calls of a few fields, and frames without anything in them, come to as much.
+const DEAREST_BYTE: u64 = 80;
 
 /// Finds the frames in what a client sends.
 pub struct Scanner {
@@ -259,6 +263,11 @@ impl Watched {
         self.scanner.borrow_mut().leaving = true;
     }
 
+    /// See `Turns::spend`.
+    pub fn spend(&self, cost: u64) {
+        self.turns.spend(cost);
+    }
+
     /// We had work with a call, and it is over.
     pub fn worked(&self) {
         self.scanner.borrow_mut().budgets.worked();
@@ -267,7 +276,9 @@ impl Watched {
     /// Returns how many bytes may be read at once: what is known to be one frame's, and some more.
     fn at_once(&self) -> usize {
         let scanner = self.scanner.borrow();
-        if scanner.in_block { AT_ONCE } else { scanner.skip.saturating_add(AT_ONCE) }
+        let some = self.turns.may_cost() / DEAREST_BYTE;
+        let some = (some as usize).clamp(AT_LEAST, AT_ONCE);
+        if scanner.in_block { some } else { scanner.skip.saturating_add(some) }
     }
 
     /// Returns what small frames took beyond their bytes, where so much has come that it should be looked at.
@@ -303,6 +314,12 @@ impl Watched {
             }
         }
         self.turns.spend(std::mem::take(&mut scanner.cost));
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.turns.leave();
     }
 }
 

@@ -71,7 +71,7 @@ class EngineTransport:
             plane: answers what it can of them by itself; None for nothing.
             errors: how they travel.
             span: for spans that the plane makes below it.
-            urgent: the paths of methods whose calls wait for this event loop only behind each other.
+            urgent: the paths of methods whose calls are every other one that this event loop hears of, where both wait.
 
         Raises:
             ConfigurationError: the engine is not installed.
