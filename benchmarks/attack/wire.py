@@ -68,40 +68,42 @@ def _each(one: bytes, count: int = 100) -> bytes:
 NO_BODY = END_HEADERS | END_STREAM
 SILENT = b"".join(head(number, STREAM) for number in STREAMS[:250])
 ATTACKS = {
-    "silent streams": Attack(41, SILENT),
-    "watches": Attack(41, b"".join(head(number, WATCH) + frame(DATA, 1, number, bytes(5)) for number in STREAMS[:250])),
+    "silent streams": Attack(400, SILENT),
+    "watches": Attack(
+        400, b"".join(head(number, WATCH) + frame(DATA, 1, number, bytes(5)) for number in STREAMS[:250])
+    ),
     "unfinished requests": Attack(400, head(1, INFER)),
     "half messages": Attack(400, head(1, INFER) + frame(DATA, 0, 1, b"\0\0\1\0\0" + bytes(60_000))),
     "unfinished header blocks": Attack(400, frame(HEADERS, 0, 1, block(INFER))),
     "3,300 literals a block": Attack(
-        40, b"", _each(_strm(head(1, NOWHERE, NO_BODY, b"\0\1a\0" * 3_300)), 8), anew=True
+        400, b"", _each(_strm(head(1, NOWHERE, NO_BODY, b"\0\1a\0" * 3_300)), 8), anew=True
     ),
     "3,300 literals a block, 0.4 MB/s": Attack(
         1, b"", _each(_strm(head(1, NOWHERE, NO_BODY, b"\0\1a\0" * 3_300)), 3), 0.1, anew=True
     ),
     "table-size updates": Attack(
-        40, b"", _each(_strm(frame(HEADERS, NO_BODY, 1, b"\x20" * 16_000 + block(NOWHERE))), 8), anew=True
+        400, b"", _each(_strm(frame(HEADERS, NO_BODY, 1, b"\x20" * 16_000 + block(NOWHERE))), 8), anew=True
     ),
     "empty messages": Attack(1, head(1, STREAM), frame(DATA, 0, 1, bytes(16_000)) * 16, 1.0),
-    "empty messages, everywhere": Attack(40, head(1, STREAM), frame(DATA, 0, 1, bytes(16_000)) * 16, 1.0),
-    "WINDOW_UPDATE": Attack(40, b"", _each(window_update(0, 1), 5_000)),
-    "PING": Attack(40, b"", _each(frame(PING, 0, 0, bytes(8)), 5_000)),
-    "SETTINGS": Attack(40, b"", _each(settings([]), 5_000)),
-    "PRIORITY": Attack(40, b"", _each(frame(PRIORITY, 0, 1, b"\0\0\0\0\1"), 5_000)),
+    "empty messages, everywhere": Attack(400, head(1, STREAM), frame(DATA, 0, 1, bytes(16_000)) * 16, 1.0),
+    "WINDOW_UPDATE": Attack(400, b"", _each(window_update(0, 1), 5_000)),
+    "PING": Attack(400, b"", _each(frame(PING, 0, 0, bytes(8)), 5_000)),
+    "SETTINGS": Attack(400, b"", _each(settings([]), 5_000)),
+    "PRIORITY": Attack(400, b"", _each(frame(PRIORITY, 0, 1, b"\0\0\0\0\1"), 5_000)),
     "refused streams": Attack(
-        40, b"".join(head(number, STREAM) for number in STREAMS), _each(_strm(head(1, STREAM)), 500), anew=True
+        400, b"".join(head(number, STREAM) for number in STREAMS), _each(_strm(head(1, STREAM)), 500), anew=True
     ),
     "small DATA": Attack(
-        40, head(1, INFER) + frame(DATA, 0, 1, b"\0\0\x80\0\0"), _each(frame(DATA, 0, 1, b"x"), 5_000)
+        400, head(1, INFER) + frame(DATA, 0, 1, b"\0\0\x80\0\0"), _each(frame(DATA, 0, 1, b"x"), 5_000)
     ),
-    "rapid reset": Attack(40, b"", _each(_strm(head(1, INFER)) + _strm(rst_stream(1, 8)), 200), anew=True),
+    "rapid reset": Attack(400, b"", _each(_strm(head(1, INFER)) + _strm(rst_stream(1, 8)), 200), anew=True),
     "rapid reset of whole calls": Attack(
-        40,
+        400,
         b"",
         _each(_strm(head(1, WATCH)) + _strm(frame(DATA, 1, 1, bytes(5))) + _strm(rst_stream(1, 8)), 100),
         anew=True,
     ),
-    "continuations": Attack(40, frame(HEADERS, 0, 1, block(INFER)), _each(frame(CONTINUATION, 0, 1, b""), 5_000)),
+    "continuations": Attack(400, frame(HEADERS, 0, 1, block(INFER)), _each(frame(CONTINUATION, 0, 1, b""), 5_000)),
 }
 
 

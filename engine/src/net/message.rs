@@ -307,10 +307,10 @@ impl Reader {
     fn give_back(&mut self) {
         if self.owed > 0 {
             let _ = self.stream.flow_control().release_capacity(self.owed); // it fails where the stream has ended
-            self.owed = 0;
             if let Some(watching) = &self.watching {
-                watching.read();
+                watching.read(self.owed);
             }
+            self.owed = 0;
         }
     }
 }

@@ -46,15 +46,18 @@ pub struct Unread {
     held: RefCell<Held>,
     /// What small frames took beyond their bytes, of those that may lie there.
     overhead: Cell<usize>,
+    /// Bytes that were read since it was looked at.
+    read: Cell<usize>,
 }
 
 impl Unread {
     pub fn new(account: &Rc<Account>) -> Self {
-        Self { piles: RefCell::default(), held: account.nothing().into(), overhead: Cell::new(0) }
+        Self { piles: RefCell::default(), held: account.nothing().into(), overhead: Cell::new(0), read: Cell::new(0) }
     }
 
     /// Looks at it, after small frames have come that took so many bytes more than were in them.
     pub fn look(&self, overhead: usize) {
+        self.read.set(0);
         let piles = self.piles.borrow();
         let mut sizes: Vec<(usize, &Rc<Pile>)> =
             piles.iter().filter(|pile| !pile.over.get()).map(|pile| ((pile.size)(), pile)).collect();
@@ -98,9 +101,13 @@ impl Watching {
         &self.pile
     }
 
-    /// Some of the stream was read.
-    pub fn read(&self) {
-        self.connection.unread.look_again();
+    /// So many bytes of the stream were read. To look at all streams is too dear for a few.
+    pub fn read(&self, size: usize) {
+        let unread = &self.connection.unread;
+        unread.read.set(unread.read.get() + size);
+        if unread.read.get() >= LOOK {
+            unread.look_again();
+        }
     }
 }
 
@@ -146,7 +153,9 @@ mod tests {
         assert_eq!(streams.iter().map(is_over).collect::<Vec<_>>(), [false, false, true, true]);
         assert_eq!(connection.account.held(), before + 300_000);
         streams[0].1.set(5);
-        streams[0].0.read();
+        streams[0].0.read(LOOK - 1); // too little to look for
+        assert_eq!(connection.account.held(), before + 300_000);
+        streams[0].0.read(1);
         assert_eq!(connection.account.held(), before + 200_005);
         drop(streams);
         assert_eq!(connection.account.held(), before);
@@ -161,10 +170,10 @@ mod tests {
         connection.unread.look(20_000);
         assert_eq!(connection.account.held(), before + 20_100);
         size.set(10);
-        watching.read();
+        watching.read(LOOK);
         assert_eq!(connection.account.held(), before + 10 + 10 * SMALL_FRAME);
         size.set(0);
-        watching.read();
+        watching.read(LOOK);
         assert_eq!(connection.account.held(), before);
     }
 }
