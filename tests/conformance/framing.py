@@ -262,6 +262,7 @@ async def last_window(visit: Visit) -> str:
     client = await visit.greeted(REQUEST, window=0)
     await client.until(lambda: client.of(frames.HEADERS))
     await client.say(settings((frames.INITIAL_WINDOW_SIZE, size) for size in (100, 9, 4)))
+    await client.until(lambda: client.of(frames.DATA, 1))
     await client.goes_on()
     return f"{sum(len(one.payload) for one in client.of(frames.DATA, 1))} bytes"
 
