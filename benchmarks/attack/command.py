@@ -53,7 +53,7 @@ class Fared(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Attack by each of the names; return how many attacks hurt the neighbour."""
+    """Attack by each of the names. What does not hold stands in the table, and is no failure of the measurement's."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks attack", description="Attack a gateway, and look at its neighbour."
     )
@@ -70,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         gateway, address = start(options.data_plane, Path(folder) / "log")
         try:
-            return attacked_by(names, gateway, address, options.seconds, options.connections)
+            attacked_by(names, gateway, address, options.seconds, options.connections)
+            return 0
         finally:
             gateway.terminate()
             gateway.wait(60)
@@ -78,8 +79,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def attacked_by(
     names: list[str], gateway: subprocess.Popen[bytes], address: str, seconds: float, connections: int | None
-) -> int:
-    """Attack by each of the names, and print the table; return how many hurt the neighbour."""
+) -> None:
+    """Attack by each of the names, and print the table."""
     print(
         line(
             "attack",
@@ -98,11 +99,9 @@ def attacked_by(
         )
     )
     alone = shown("(nothing)", None, None, gateway, address, seconds)
-    hurt = 0
     for name in names:
         attack = ATTACKS[name]._replace(connections=connections or ATTACKS[name].connections)
-        hurt += not shown(name, attack, alone, gateway, address, seconds).holds(alone)
-    return hurt
+        shown(name, attack, alone, gateway, address, seconds)
 
 
 def line(name: str, *columns: object) -> str:

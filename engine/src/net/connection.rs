@@ -21,11 +21,12 @@ use crate::memory::{Account, Held, Purse};
 use crate::net::carry;
 use crate::net::events::Shares;
 use crate::net::lane::Lane;
+use crate::net::scanner::PREFACE;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
 use crate::net::tally::{Tally, Told};
 use crate::net::unread::Unread;
-use crate::net::wire::{PREFACE, Watched, Wire};
+use crate::net::wire::{Watched, Wire};
 use crate::net::{Settings, WINDOW};
 
 /// How long a client may take to say that it speaks HTTP/2.

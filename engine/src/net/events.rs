@@ -309,6 +309,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_back_is_not_paid_for() {
+        let events = events();
+        let (shares, new) = (events.join(), events.join());
+        for id in 0..100 {
+            begin(&events, id, "Do", &shares);
+            assert!(events.withdraw(id, &shares));
+        }
+        begin(&events, 100, "Do", &shares);
+        (101..103).for_each(|id| _ = begin(&events, id, "Do", &new));
+        assert_eq!(ids(events.take(9)), [100, 101, 102]);
+    }
+
+    #[test]
     fn where_many_wait_those_that_have_some_can_have_no_more() {
         let events = events();
         let all: Vec<_> = (0..CALLS / 100 + 1).map(|_| events.join()).collect();

@@ -1,7 +1,7 @@
 //! How connections share a reactor: what there is to do is divided fairly, and who wants little of it never waits for more
 //! than one other.
 //!
-//! What a client sends is priced by its frames as they come (`wire`), not by its bytes: a kilobyte may be one message or a
+//! What a client sends is priced by its frames as they come (`scanner`), not by its bytes: a kilobyte may be one message or a
 //! hundred calls. As long as all of them together want no more than a reactor can do, nobody waits. Beyond that, all wait
 //! here, and each time that the reactor has looked at everybody some have a turn: those that have had the least, as many
 //! as fit into one turn of somebody who wants much.

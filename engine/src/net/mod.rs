@@ -18,6 +18,7 @@ mod inflate;
 mod lane;
 mod message;
 mod python;
+mod scanner;
 mod server;
 mod shard;
 mod silence;
@@ -51,7 +52,7 @@ pub mod fuzzing {
     pub use super::head::{Opening, Refusal, opening};
     pub use super::inflate::{Encoding, inflated};
     pub use super::message::{Cutter, Message};
-    pub use super::wire::{PREFACE, Scanner};
+    pub use super::scanner::{PREFACE, Scanner};
 }
 
 use crate::call::{Company, Head, Outcome, Unary};
