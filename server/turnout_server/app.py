@@ -191,6 +191,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             server.health.set_serving(True)
             failed = tuple(manager.failed())
             started(Started(server.address, reports.metrics_address, names.view, reconciler.table_problem, failed))
+            logs.speak_up()
         await stop.wait()
         ready.clear()
         _log.info("stopping")
