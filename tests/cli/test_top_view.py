@@ -97,7 +97,7 @@ def test_the_screen_says_all_of_it() -> None:
         reading(12.0, 20, 0, 2, requests={CANARY: {"OK": 20.0, "QUEUE_FULL": 2.0}, NONE: {"ROUTE_NOT_READY": 4.0}}),
     )
     text = [" ".join(line.split()) for line in top_view.lines(screen, 80)]
-    assert "price (none) 2 15.4 % 100 % - -" in text
+    assert "price (none) 2.0 15.4 % 100 % - -" in text
     assert "price canary 2 11.0 84.6 % 9.1 % 5.50 10.0" in text
     assert "ROUTE_NOT_READY 2.0/s on price" in text
     assert "QUEUE_FULL 1.0/s on price/canary" in text
