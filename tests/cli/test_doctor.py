@@ -21,6 +21,14 @@ def test_doctor_is_content_with_a_good_store(run: Run, store: Path) -> None:
     assert (ran.code, {one["result"] for one in ran.json}) == (0, {"ok"})
 
 
+def test_doctor_warns_of_bounds_for_a_model_that_is_not_there(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text("models: {price: {queue_wait_ms: 20}, pirce: {queue_wait_ms: 20}}")
+    ran = run("doctor", "--config", file, "--json")
+    odd = [one for one in ran.json if one["result"] != "ok"]
+    assert [(one["what"], one["found"]) for one in odd] == [("models.pirce", "the store has no such model")]
+
+
 WATCH = """
 import importlib.abc, os, sys
 

@@ -56,7 +56,7 @@ def doctor(
     json: options.Json = False,
 ) -> None:
     """Check packages, settings, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
-    checks = [*_python(), *_configuration(file, find()), *_store(store)]
+    checks = [*_python(), *_configuration(file, find()), *_store(store), *_models(file, store)]
     checks += [_port("listen", listen)] if listen is not None else []
     checks += [_port("metrics", metrics)] if metrics is not None else []
     checks += [_gateway(target)] if target is not None else []
@@ -142,6 +142,17 @@ def _store(path: Path) -> Iterator[Check]:
                 what, Result.FAIL, one["problem"], "restore its files, or remove its directory and publish again"
             )
     yield _routes(directory, snapshot)
+
+
+def _models(file: Path | None, store: Path) -> Iterator[Check]:
+    """Say which models of the configuration the store does not have, where both can be read."""
+    try:
+        configured = load(file).models if file is not None else {}
+        unknown = sorted(configured.keys() - DirectoryStore(store).snapshot().models.keys()) if configured else []
+    except TurnoutError:
+        return
+    for name in unknown:
+        yield Check(f"models.{name}", Result.WARN, "the store has no such model", "correct the name, or publish it")
 
 
 def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:
