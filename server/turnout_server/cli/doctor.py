@@ -23,7 +23,7 @@ from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore, StoreSnapshot
 from turnout_server.vocabulary.errors import ConfigurationError, TurnoutError
 
-_PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
+PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
 
 
 class Result(enum.StrEnum):
@@ -56,10 +56,9 @@ def doctor(
     json: options.Json = False,
 ) -> None:
     """Check packages, settings, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
-    checks = [*_python(), *_configuration(file, find()), *_store(store), *_models(file, store)]
+    checks = examine(store, target, file)
     checks += [_port("listen", listen)] if listen is not None else []
     checks += [_port("metrics", metrics)] if metrics is not None else []
-    checks += [_gateway(target)] if target is not None else []
     if json:
         output.json(checks)
     else:
@@ -71,9 +70,15 @@ def doctor(
         raise CommandError(f"{failed} of {len(checks)} checks failed", exits.FAILED)
 
 
+def examine(store: Path, target: str | None, file: Path | None) -> list[Check]:
+    """Check all but ports: packages, settings in *file*, the data plane, a store, and the gateway at *target*."""
+    checks = [*_python(), *_configuration(file, find()), *_store(store), *_models(file, store)]
+    return checks + ([_gateway(target)] if target is not None else [])
+
+
 def _python() -> Iterator[Check]:
     yield Check("python", Result.OK, platform.python_version())
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             yield Check(package, Result.OK, metadata.version(package))
         except metadata.PackageNotFoundError:
