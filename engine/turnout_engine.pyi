@@ -383,6 +383,11 @@ class Servable:
     def timed_out(self) -> int:
         """How many of its runs in threads were ended since they took longer than `run_timeout_ns`."""
 
+    def take_notes(self) -> tuple[int, list[tuple[int, int, int]]]:
+        """Return how many rows typed requests had since this was asked, and what was odd about their features: each
+        feature's place among all, the number of the kind (`turnout_server.tasks.features.Odd`), and how many rows.
+        """
+
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 
 class OnnxRuntimeError(Exception):
@@ -542,7 +547,12 @@ def page(
 
 def parse_typed(
     method: str, message: bytes, metadata: dict[str, str], signature: bytes
-) -> tuple[str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
+) -> (
+    tuple[
+        str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str], list[tuple[int, int, int]] | None
+    ]
+    | None
+):
     """Read a request of `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
 
     Args:
@@ -552,8 +562,8 @@ def parse_typed(
         signature: as above.
 
     Returns:
-        Name, version, unit, request id, inputs in the signature's order (dtype, shape, raw contents), rows, size, and
-        the outputs wanted.
+        Name, version, unit, request id, inputs in the signature's order (dtype, shape, raw contents), rows, size, the
+        outputs wanted, and what is odd about features, as of `Servable.take_notes`; None where there are none.
 
     Raises:
         ValueError: the signature cannot be read, or there is no such method.

@@ -7,7 +7,8 @@ input.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from turnout_server.vocabulary.errors import (
     UnknownFeatureError,
 )
 from turnout_server.vocabulary.extent import Extent
-from turnout_server.vocabulary.signature import DType, Scalar, Signature, TensorSpec
+from turnout_server.vocabulary.signature import Column, DType, Range, Scalar, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
 
 MAX_ROWS = 10_000
@@ -41,6 +42,35 @@ class FeatureColumn(NamedTuple):
     """float32, int64 or object (`str`), of shape [rows] or [1]."""
 
 
+class Odd(IntEnum):
+    """How a feature can be odd; the engine has the same numbers."""
+
+    DEFAULTED = 0
+    """It was left out or NaN, and has the manifest's default."""
+    NAN = 1
+    """It is NaN, and has no default."""
+    OUT_OF_RANGE = 2
+    """It is beyond what the manifest says that training has seen; the value as it was given, and no default."""
+
+
+class Note(NamedTuple):
+    """So many rows of a request have an odd feature."""
+
+    place: int
+    """The feature's, among those of all inputs in order: see `places`."""
+    kind: Odd
+    rows: int
+
+
+class Packed(dict[str, Array]):
+    """Inputs that were made of features."""
+
+    __slots__ = ("notes",)
+
+    notes: list[Note]
+    """What is odd about them."""
+
+
 def collect(*groups: Iterable[FeatureColumn]) -> dict[str, Array]:
     """Return the columns of all *groups* by name.
 
@@ -56,7 +86,7 @@ def collect(*groups: Iterable[FeatureColumn]) -> dict[str, Array]:
     return columns
 
 
-def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
+def pack(signature: Signature, columns: Columns, rows: int) -> Packed:
     """Return every input of *signature*, made from *columns*.
 
     A feature that is left out has the manifest's default in every row. So has a NaN in its row, because NaN means
@@ -68,7 +98,7 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         rows: how many rows each input has.
 
     Returns:
-        New arrays of shape [rows], [rows, 1] or [rows, F], of the inputs' dtypes.
+        New arrays of shape [rows], [rows, 1] or [rows, F], of the inputs' dtypes, and what is odd about them.
 
     Raises:
         UnknownFeatureError: no input takes a feature of that name.
@@ -89,7 +119,20 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         raise UnknownFeatureError(next(name for name in columns if name not in taken.known), tuple(taken.known))
     if taken.has_text and rows > 1:
         _check_repeated_text(columns, rows)
-    return {part.name: _pack_input(part, columns, rows) for part in taken.inputs}
+    packed = Packed()
+    notes: list[Note] = []
+    for part in taken.inputs:
+        packed[part.name] = _pack_input(part, columns, rows, notes)
+    packed.notes = notes
+    return packed
+
+
+def places(signature: Signature) -> tuple[str, ...]:
+    """Return the names of the features of all inputs, in order; empty for a signature that takes none."""
+    try:
+        return tuple(feature.name for part in layout(signature).inputs for feature in part.features)
+    except InvalidModelError:
+        return ()
 
 
 class Feature(NamedTuple):
@@ -98,6 +141,8 @@ class Feature(NamedTuple):
     name: str
     default: Array | None
     """Shape [1], of the input's dtype."""
+    range: Range | None
+    """Between what it was in training."""
 
 
 class InputLayout(NamedTuple):
@@ -110,6 +155,8 @@ class InputLayout(NamedTuple):
     tail: tuple[int, ...]
     """The shape without the rows: (), (1,) or (F,)."""
     features: tuple[Feature, ...]
+    first: int
+    """The place of its first feature among those of all inputs."""
     defaults: Array | None
     """Shape [F], NaN where there is none; None where the dtype has no NaN or no feature has a default."""
 
@@ -130,29 +177,31 @@ def layout(signature: Signature) -> Layout:
     Raises:
         InvalidModelError: it has an input that is no feature, or a default that does not fit.
     """
-    inputs = tuple(_input_layout(spec) for spec in signature.inputs)
+    inputs: list[InputLayout] = []
+    for spec in signature.inputs:
+        inputs.append(_input_layout(spec, sum(len(part.features) for part in inputs)))
     known = dict.fromkeys(feature.name for part in inputs for feature in part.features)
-    return Layout(inputs, known, any(part.dtype is DType.BYTES for part in inputs))
+    return Layout(tuple(inputs), known, any(part.dtype is DType.BYTES for part in inputs))
 
 
-def _input_layout(spec: TensorSpec) -> InputLayout:
+def _input_layout(spec: TensorSpec, first: int) -> InputLayout:
     if not spec.columns and spec.shape not in ((-1,), (-1, 1)):
         raise InvalidModelError(f"input {spec.name!r} of shape {list(spec.shape)} is no feature; name its columns")
-    named: list[tuple[str, Scalar | None]] = [(column.name, column.default) for column in spec.columns]
-    features = tuple(_feature(name, default, spec) for name, default in named or [(spec.name, spec.default)])
+    named: list[Column | TensorSpec] = [*spec.columns] or [spec]
+    features = tuple(_feature(one.name, one.default, one.range, spec) for one in named)
     defaults = None
     if spec.dtype.startswith("FP") and any(feature.default is not None for feature in features):
         filled = [np.nan if feature.default is None else feature.default[0] for feature in features]
         defaults = np.array(filled, NUMPY_DTYPES[spec.dtype])
-    return InputLayout(spec.name, spec.dtype, spec.shape[0], spec.shape[1:], features, defaults)
+    return InputLayout(spec.name, spec.dtype, spec.shape[0], spec.shape[1:], features, first, defaults)
 
 
-def _feature(name: str, default: Scalar | None, spec: TensorSpec) -> Feature:
+def _feature(name: str, default: Scalar | None, range: Range | None, spec: TensorSpec) -> Feature:
     if default is None:
-        return Feature(name, None)
+        return Feature(name, None, range)
     values = np.array([default], object if isinstance(default, str) else None)
     try:
-        return Feature(name, np.asarray(_fitted(name, values, spec.dtype, None), NUMPY_DTYPES[spec.dtype]))
+        return Feature(name, np.asarray(_fitted(name, values, spec.dtype, None), NUMPY_DTYPES[spec.dtype]), range)
     except InvalidFeatureError as error:
         raise InvalidModelError(f"the default of {error.message}") from error
 
@@ -164,26 +213,60 @@ def _check_repeated_text(columns: Columns, rows: int) -> None:
         raise InvalidFeatureError(longest, f"its {lengths[longest]} characters are too many to repeat in {rows} rows")
 
 
-def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
+def _pack_input(part: InputLayout, columns: Columns, rows: int, notes: list[Note]) -> Array:
+    """Return one input, and add to *notes* what is odd about it."""
     if part.rows not in (-1, rows):
         raise InvalidInputError(part.name, f"found {rows} rows; the model takes exactly {part.rows}")
     matrix = np.empty((rows, len(part.features)), NUMPY_DTYPES[part.dtype])
-    for position, (name, default) in enumerate(part.features):
+    is_float = part.dtype.startswith("FP")
+    odd = False
+    for position, (name, default, range) in enumerate(part.features):
         values = columns.get(name)
         if values is not None:
             if len(values) != rows and len(values) != 1:
                 expected = f"1 or {rows}" if rows != 1 else "1"
                 raise InvalidFeatureError(name, f"found {len(values)} values; expected {expected}")
             matrix[:, position] = _fitted(name, values, part.dtype, default)
+            odd = odd or range is not None or (values.dtype.kind == "f" and not is_float)
         elif default is not None:
             matrix[:, position] = default
+            odd = True
         else:
             raise MissingFeatureError(name)
-    if part.defaults is not None:
+    if is_float:
         missing = np.isnan(matrix)
         if missing.any():
-            np.copyto(matrix, part.defaults, where=missing)
+            odd = True
+            if part.defaults is not None:
+                np.copyto(matrix, part.defaults, where=missing)
+    if odd and rows:
+        notes.extend(_notes(part, columns, rows))
     return matrix if part.tail else matrix.reshape(rows)
+
+
+def _notes(part: InputLayout, columns: Columns, rows: int) -> Iterator[Note]:
+    """Yield what is odd about the features of an input, looked at as they were given."""
+    for place, (name, default, range) in enumerate(part.features, part.first):
+        values = columns.get(name)
+        if values is None:
+            yield Note(place, Odd.DEFAULTED, rows)
+            continue
+        if values.dtype.kind == "f" and (nans := int(np.isnan(values).sum())):
+            kind = Odd.NAN if default is None else Odd.DEFAULTED
+            yield Note(place, kind, rows if len(values) == 1 else nans)
+        if range is not None and values.dtype != object:
+            beyond = _beyond(values, range)
+            if beyond:
+                yield Note(place, Odd.OUT_OF_RANGE, rows if len(values) == 1 else beyond)
+
+
+def _beyond(values: Array, range: Range) -> int:
+    """Return how many *values* lie beyond *range*; NaN lies nowhere."""
+    # In the width of the values, so that a bound is what it was when a value of that width was learned from.
+    width = np.float32 if values.dtype == np.float32 else np.float64
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = width(range[0]), width(range[1])
+        return int(((values < low) | (values > high)).sum())
 
 
 def _fitted(name: str, values: Array, dtype: DType, default: Array | None) -> Array:
