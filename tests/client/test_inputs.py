@@ -82,6 +82,17 @@ def test_one_axis_is_a_feature_and_more_a_whole_input(data: Any, features: Any, 
     assert read(data) == (features, whole)
 
 
+def test_a_whole_input_may_have_one_axis() -> None:
+    found = inputs.read({"age": 3}, {"box": [1, 2], "n": np.int64(4), "raw": b"x"})
+    assert [one.name for one in found.features] == ["age"]
+    assert {one.name: array_of(one).tolist() for one in found.tensors} == {"box": [1, 2], "n": 4, "raw": [b"x"]}
+    assert inputs.read(None, {"box": [1]}).features == []
+    with pytest.raises(TypeError, match="features and inputs are named by text; found 3"):
+        inputs.read(None, {3: [1]})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="input 'box' is a DataFrame"):
+        inputs.read(None, {"box": pd.DataFrame()})
+
+
 @pytest.mark.parametrize(
     ("data", "error", "says"),
     [
@@ -105,7 +116,6 @@ def test_one_axis_is_a_feature_and_more_a_whole_input(data: Any, features: Any, 
         ),
         ("age=3", TypeError, "found a str; expected a dict, rows, a DataFrame or an array"),
         ({1, 2}, TypeError, "found a set"),
-        (None, TypeError, "found a NoneType"),
         ([], TypeError, "found a list"),
     ],
 )
@@ -166,15 +176,20 @@ def test_what_has_no_names_is_told_apart(data: Any, bare: bool) -> None:
     [
         ([[1, 2]], [MATRIX], {"x": [[1, 2]]}),
         ([1, 2], [AGE], {"age": [1, 2]}),
+        ([1, 2], [MATRIX], {"x": [1, 2]}),
+        ([1, 2, 3, 4], [Tensor("box", "FP32", (4,))], {"box": [1, 2, 3, 4]}),
         ([[1, 2]], [MATRIX, Tensor("k", "INT64", (1,), default=3)], {"x": [[1, 2]]}),
         ([[1, 2]], [Tensor("k", "INT64", (-1,), default=3)], {"k": [[1, 2]]}),
         ([[1, 2, 3]], [AGE, MATRIX], {("age", "carat", "depth"): [[1, 2, 3]]}),
     ],
 )
 def test_a_bare_array_is_the_only_input_or_a_column_for_each_feature(data: Any, model: Any, named: Any) -> None:
-    assert inputs.named(data, model) == named
+    features, whole = inputs.named(data, model)
+    assert {**features, **whole} == named
+    assert whole.keys().isdisjoint({"age", ("age", "carat", "depth")})
+    assert features.keys().isdisjoint({"x", "box"})
     as_array = inputs.named(np.array(data), model)
-    assert {name: values.tolist() for name, values in as_array.items()} == named
+    assert {name: values.tolist() for part in as_array for name, values in part.items()} == named
 
 
 @pytest.mark.parametrize(

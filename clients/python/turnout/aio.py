@@ -140,8 +140,9 @@ class AsyncClient:
     async def infer(
         self,
         name: str,
-        data: Data,
+        data: Data = None,
         *,
+        tensors: Mapping[str, Any] | None = None,
         unit: str | None = None,
         version: int | str | None = None,
         outputs: Sequence[str] | None = None,
@@ -150,8 +151,10 @@ class AsyncClient:
     ) -> Inference:
         """Ask any route or model, whatever its task, and return its outputs by name."""
         if inputs.is_bare(data):
-            data = inputs.named(data, await self._inputs(name, version, timeout, metadata))
-        call = calls.infer(name, data, unit=self._settings.unit_or(unit), version=version, outputs=outputs)
+            data, whole = inputs.named(data, await self._inputs(name, version, timeout, metadata))
+            tensors = {**whole, **(tensors or {})}
+        unit = self._settings.unit_or(unit)
+        call = calls.infer(name, data, tensors=tensors, unit=unit, version=version, outputs=outputs)
         try:
             return await self._send(call, timeout, metadata)
         except errors.TurnoutError:

@@ -170,12 +170,18 @@ def predict_prices(
 
 
 def infer(
-    name: str, data: inputs.Data, *, unit: str, version: int | str | None, outputs: Iterable[str] | None
+    name: str,
+    data: inputs.Data,
+    *,
+    tensors: Mapping[str, Any] | None,
+    unit: str,
+    version: int | str | None,
+    outputs: Iterable[str] | None,
 ) -> Call[inference.Inference]:
     """Build `Client.infer`, for data whose values have names."""
     if isinstance(outputs, str):
         raise TypeError(f"outputs is a list of names; found the text {outputs!r}")
-    found = inputs.read(data)
+    found = inputs.read(data, tensors)
     request = v1.InferRequest(
         selector=_selector(name, version, unit),
         features=found.features,

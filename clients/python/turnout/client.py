@@ -212,8 +212,9 @@ class Client:
     def infer(
         self,
         name: str,
-        data: Data,
+        data: Data = None,
         *,
+        tensors: Mapping[str, Any] | None = None,
         unit: str | None = None,
         version: int | str | None = None,
         outputs: Sequence[str] | None = None,
@@ -226,6 +227,7 @@ class Client:
             name: the route, or the model, to ask.
             data: a dict of features and inputs by name, a list of rows, or a DataFrame of pandas or Polars; for a
                 model's only input, or for all of its features in order, an array or nested lists. See `docs/client.md`.
+            tensors: whole inputs by name. In *data* what has one axis is a feature, with a value a row; here it is not.
             unit: what the assignment sticks to; None is the client's, and an empty one draws a target at random.
             version: a version number or a label, which pins the call.
             outputs: the names of the outputs to return; None is all.
@@ -233,8 +235,10 @@ class Client:
             metadata: see the class.
         """
         if inputs.is_bare(data):
-            data = inputs.named(data, self._inputs(name, version, timeout, metadata))
-        call = calls.infer(name, data, unit=self._settings.unit_or(unit), version=version, outputs=outputs)
+            data, whole = inputs.named(data, self._inputs(name, version, timeout, metadata))
+            tensors = {**whole, **(tensors or {})}
+        unit = self._settings.unit_or(unit)
+        call = calls.infer(name, data, tensors=tensors, unit=unit, version=version, outputs=outputs)
         try:
             return self._send(call, timeout, metadata)
         except errors.TurnoutError:

@@ -1,8 +1,8 @@
 """What people have, for any model -> features and whole inputs.
 
 By name: a single value, or a list or array with one axis, is a feature with a value a row; anything with more axes is a
-whole input. So are byte strings, which no feature has. A DataFrame's columns and a list of rows are features; where
-cells are lists or arrays themselves, they are stacked to a whole input.
+whole input, and so are byte strings, which no feature has, and what the caller says is one. A DataFrame's columns and a
+list of rows are features; where cells are lists or arrays themselves, they are stacked to a whole input.
 """
 
 from __future__ import annotations
@@ -28,21 +28,38 @@ class Inputs(NamedTuple):
     tensors: list[NamedTensor]
 
 
-def read(data: Data) -> Inputs:
-    """Return *data*, all of whose values have names.
+class Named(NamedTuple):
+    """Values by name."""
+
+    features: Mapping[Any, Any]
+    whole: Mapping[str, Any]
+
+
+def read(data: Data, whole: Mapping[str, Any] | None = None) -> Inputs:
+    """Return *data*, all of whose values have names, and the inputs that are *whole* whatever their axes.
 
     Raises:
         TypeError: it is nothing of that kind, or a value is nothing that a model takes.
         ValueError: columns differ in length, a value is missing where none may be, or does not fit.
     """
+    given = _by_name(*_columns(data))
+    if not whole:
+        return given
+    return given._replace(tensors=[*given.tensors, *(_encoded(name, values) for name, values in whole.items())])
+
+
+def _columns(data: Data) -> tuple[Mapping[Any, Any], str]:
+    """Return *data* by name, and what names a value's place in errors."""
+    if data is None:
+        return {}, ""
     if frames.is_frame(data):
-        return _by_name(frames.columns_of(data), "row {}")
+        return frames.columns_of(data), "row {}"
     if frames.is_series(data):
-        return _by_name(frames.row_of(data), "the row")
+        return frames.row_of(data), "the row"
     if isinstance(data, Mapping):
-        return _by_name(data, "value {}")
+        return data, "value {}"
     if isinstance(data, list | tuple) and data:
-        return _by_name(_transposed(data), "row {}")
+        return _transposed(data), "row {}"
     raise TypeError(f"found a {type(data).__name__}; {_EXPECTED}")
 
 
@@ -53,7 +70,7 @@ def is_bare(data: Data) -> bool:
     return hasattr(data, "ndim") and not frames.is_frame(data) and not frames.is_series(data)
 
 
-def named(data: Data, inputs: Sequence[Tensor]) -> Mapping[Any, Any]:
+def named(data: Data, inputs: Sequence[Tensor]) -> Named:
     """Return bare *data* by name, as a model with *inputs* takes it.
 
     Args:
@@ -70,7 +87,8 @@ def named(data: Data, inputs: Sequence[Tensor]) -> Mapping[Any, Any]:
         raise TypeError("found a single value; expected an array, or a dict that names the inputs")
     needed = [one for one in inputs if one.required] or list(inputs)
     if len(needed) == 1:
-        return {needed[0].name: data}
+        is_feature = not needed[0].columns and needed[0].features and wide == 1
+        return Named({needed[0].name: data}, {}) if is_feature else Named({}, {needed[0].name: data})
     names = tuple(name for one in inputs for name in one.features)
     if wide != 2 or not all(one.features for one in inputs) or any(one.datatype == "BYTES" for one in inputs):
         known = ", ".join(one.name for one in inputs)
@@ -78,7 +96,7 @@ def named(data: Data, inputs: Sequence[Tensor]) -> Mapping[Any, Any]:
     found = int(data.shape[1]) if hasattr(data, "shape") else len(data[0])
     if found != len(names):
         raise ValueError(f"found {found} columns; the model has {len(names)} features ({', '.join(names)})")
-    return {names: data}
+    return Named({names: data}, {})
 
 
 def _by_name(data: Mapping[Any, Any], place: str) -> Inputs:
@@ -88,18 +106,27 @@ def _by_name(data: Mapping[Any, Any], place: str) -> Inputs:
         if isinstance(name, tuple):
             columns[name] = given
             continue
-        if not isinstance(name, str):
-            raise TypeError(f"features and inputs are named by text; found {name!r}")
-        if frames.is_frame(given):
-            raise TypeError(f"input {name!r} is a DataFrame; expected an array, such as .to_numpy()")
+        _check(name, given)
         values = frames.values_of(name, given) if frames.is_series(given) else given
         if _is_whole(values):
-            whole.append(tensors.encode(name, [values] if isinstance(values, bytes) else values))
+            whole.append(_encoded(name, values))
         else:
             columns[name] = values
     found = features.from_columns(columns, place=place.format)
     rows = max((len(column.floats.values) for column in found), default=0)
     return Inputs(*features.pack(found, rows), whole)
+
+
+def _encoded(name: Any, values: Any) -> NamedTensor:
+    _check(name, values)
+    return tensors.encode(name, [values] if isinstance(values, bytes) else values)
+
+
+def _check(name: Any, given: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"features and inputs are named by text; found {name!r}")
+    if frames.is_frame(given):
+        raise TypeError(f"input {name!r} is a DataFrame; expected an array, such as .to_numpy()")
 
 
 def _is_whole(given: Any) -> bool:
