@@ -10,6 +10,9 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+_NAMED_MOST = 20
+"""Things that one sentence lists."""
+
 
 class Kind(enum.Enum):
     """What class of failure an error is, independent of any transport."""
@@ -127,6 +130,22 @@ class InvalidFeatureError(InvalidRequestError):
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"feature {name!r}: {problem}", feature=name)
+
+
+class IncompleteError(InvalidRequestError):
+    """A request lacks features or inputs for which the model has no defaults; all of them are named."""
+
+    reason = "INPUT_MISSING"
+
+    def __init__(self, features: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        named = [f"feature {name!r} ({what})" for name, what in features.items()]
+        named += [f"input {name!r} ({what})" for name, what in inputs.items()]
+        listed, more = named[:_NAMED_MOST], len(named) - _NAMED_MOST
+        last = f"{more} more" if more > 0 else listed.pop()
+        what = f"{', '.join(listed)} and {last} are" if listed else f"{last} is"
+        defaults = "defaults for them" if listed else "default for it"
+        details = {kind: next(iter(names)) for kind, names in (("feature", features), ("input", inputs)) if names}
+        super().__init__(f"{what} missing, and the model has no {defaults}", **details)
 
 
 class TaskMismatchError(InvalidRequestError):
