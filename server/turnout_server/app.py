@@ -120,7 +120,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 manager.withdraw(key, f"withdrawn: {count} runs took longer than {timeout_s:g} s (run_timeout_s)")
 
         limits, scheduling = config.limits, config.scheduling
-        loading = Loading(open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out)
+        loading = Loading(
+            open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out, config.models
+        )
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
         # Before the manager, which waits for what is under way.
@@ -191,6 +193,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             server.health.set_serving(True)
             failed = tuple(manager.failed())
             started(Started(server.address, reports.metrics_address, names.view, reconciler.table_problem, failed))
+            logs.speak_up()
         await stop.wait()
         ready.clear()
         _log.info("stopping")
