@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from turnout_server.onnx.said import what_was_said
 from turnout_server.onnx.session import trim_memory
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError
@@ -87,7 +88,7 @@ def open_session(path: Path, options: RuntimeOptions) -> BindingSession:
     try:
         session = BindingSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InvalidModelError(f"ONNX Runtime cannot load {path.name} ({type(error).__name__})") from error
+        raise InvalidModelError(f"ONNX Runtime cannot load {path.name}: {what_was_said(error, path.parent)}") from error
     texts = any(one.type == "tensor(string)" for one in session.get_inputs())
     if texts and any(one.type == _BF16 for one in session.get_outputs()):
         raise InvalidModelError(

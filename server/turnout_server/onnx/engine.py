@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import turnout_engine
 
+from turnout_server.onnx.said import what_was_said
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -87,7 +88,7 @@ def open_session(path: Path, options: RuntimeOptions) -> EngineSession:
     try:
         return EngineSession(turnout_engine.Session(str(path), options.intra_op_threads, options.spinning))
     except Exception as error:
-        raise InvalidModelError(f"ONNX Runtime cannot load {path.name} ({type(error).__name__})") from error
+        raise InvalidModelError(f"ONNX Runtime cannot load {path.name}: {what_was_said(error, path.parent)}") from error
 
 
 @functools.cache
