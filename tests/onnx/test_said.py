@@ -23,6 +23,7 @@ def test_both_planes_show_the_same(text: str) -> None:
 def test_the_place_of_the_graph_is_left_out(tmp_path: Path) -> None:
     said = what_was_said(RuntimeError(f"Load model from {tmp_path}/model.onnx failed"), tmp_path)
     assert said == "Load model from model.onnx failed"
+    assert what_was_said(RuntimeError("/usr/lib/x/ext.so: no"), None, Path("/usr/lib/x")) == "ext.so: no"
 
 
 def test_what_a_graph_has_in_its_names_cannot_write_on_a_terminal() -> None:

@@ -11,15 +11,15 @@ _AROUND = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : | \(ONNX Runtime'
 """What the binding writes before ONNX Runtime's text, and the engine after it."""
 
 
-def what_was_said(error: BaseException, directory: Path | None = None) -> str:
+def what_was_said(error: BaseException, *directories: Path | None) -> str:
     """Return an error's own sentence; its class's name where it has none.
 
     Args:
         error: of ONNX, of ONNX Runtime's binding, or of the engine.
-        directory: where the graph is, which is nobody's business who may see why a version is not served.
+        directories: where graph and libraries are, which is nobody's business who may see why a version is not served.
     """
     text = _AROUND.sub("", " ".join(str(error).split()))
-    if directory is not None:
+    for directory in filter(None, directories):
         for place in {str(directory), str(directory.absolute()), str(directory.resolve())}:
             text = text.replace(f"{place}/", "")
     text = "".join(character if character.isprintable() else "?" for character in text).strip()

@@ -19,6 +19,7 @@ import onnx
 
 from turnout_server.onnx.by_value import is_by_value
 from turnout_server.onnx.conversation import Step
+from turnout_server.onnx.extensions import library_for
 from turnout_server.onnx.loader import binding, open_servable
 from turnout_server.onnx.said import what_was_said
 from turnout_server.onnx.session import OnnxServable, OpenSession
@@ -50,6 +51,8 @@ class Loaded(NamedTuple):
     """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
     by_value: bool
     """Whether values may decide what a run costs, and not shapes alone."""
+    extensions: bool = False
+    """Whether it has operators of onnxruntime-extensions."""
 
 
 def load(
@@ -57,6 +60,7 @@ def load(
     manifest: Manifest,
     open_session: OpenSession | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
+    extensions: bool = True,
 ) -> Loaded:
     """Load a version whose digests have been verified, and try it out.
 
@@ -65,6 +69,7 @@ def load(
         manifest: what it claims.
         open_session: opens the graph; None for ONNX Runtime's own binding.
         on_step: told of each step before it is taken.
+        extensions: whether it may have operators of onnxruntime-extensions.
 
     Raises:
         InvalidModelError: the graph is broken, differs from the manifest, or fails in the warm-up.
@@ -72,11 +77,12 @@ def load(
     on_step(Step.CHECK)
     check_graph(directory / MODEL_FILE)
     by_value = is_by_value(directory / MODEL_FILE)
+    library = library_for(directory / MODEL_FILE, extensions)
     on_step(Step.OPEN)
-    servable = open_servable(directory, manifest, open_session or binding())
+    servable = open_servable(directory, manifest, open_session or binding(), library)
     on_step(Step.RUN)
     measured = warm_up(servable)
-    return Loaded(servable, measured, rows_are_independent(servable), by_value)
+    return Loaded(servable, measured, rows_are_independent(servable), by_value, library is not None)
 
 
 def check_graph(path: Path) -> None:
@@ -98,19 +104,23 @@ def check_graph(path: Path) -> None:
         raise InvalidModelError(f"{path.name} is not a valid ONNX model: {said}") from error
 
 
-def inspect(path: Path, batched: bool | None = None, open_session: OpenSession | None = None) -> Signature:
+def inspect(
+    path: Path, batched: bool | None = None, open_session: OpenSession | None = None, extensions: bool = True
+) -> Signature:
     """Return the signature of the graph at *path*, for publishing a bare file; see `read_signature`.
 
     Args:
         path: the graph.
         batched: whether rows are independent; None for a guess.
         open_session: opens the graph; None for ONNX Runtime's own binding.
+        extensions: whether it may have operators of onnxruntime-extensions.
 
     Raises:
         InvalidModelError: the graph is broken or has inputs or outputs that cannot be served.
     """
     check_graph(path)
-    return read_signature((open_session or binding())(path, RuntimeOptions()), batched)
+    session = (open_session or binding())(path, RuntimeOptions(), library_for(path, extensions))
+    return read_signature(session, batched)
 
 
 def warm_up(servable: OnnxServable) -> dict[int, int]:
