@@ -195,7 +195,7 @@ def label(
         raise typer.BadParameter("give either a VERSION or --delete")
     if target is None:
         expected: int | UnsetType | None = UNSET if expect is None else expect or None
-        options.opened(store).set_label(model, label, version, expected)
+        options.opened(store).set_label(model, label, version, expected, options.by("label"))
     else:
         with options.connected(target, timeout=timeout) as client:
             if version is None:

@@ -152,7 +152,9 @@ def publish(
     before = _newest(store, name)
     total = sum(path.stat().st_size for path in files.values() if path.is_file())
     with output.progress(f"publishing {name}", total) as advance:
-        published = publish_draft(store, draft, labels=label or [], verify=verify, on_progress=advance)
+        published = publish_draft(
+            store, draft, labels=label or [], verify=verify, on_progress=advance, by=options.by("publish")
+        )
     _report(published, store, label or [], before, json)
 
 

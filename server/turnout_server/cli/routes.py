@@ -124,7 +124,7 @@ def _apply_to_store(
         old = EMPTY
     expected = snapshot.routes_digest if expect_digest is None else expect_digest or None
     if not dry_run:
-        directory.write_routes(text, expected)
+        directory.write_routes(text, expected, options.by("routes apply"))
     elif expect_digest is not None and expected != snapshot.routes_digest:
         raise CommandError("the route table was changed since it was read; read it again", exits.CONFLICT)
     return table.from_table(old), table.from_table(parsed), parsed.digest

@@ -25,6 +25,7 @@ from turnout_server.store.layout import (
     check_name,
     labels_key,
     last_version_key,
+    model_audit,
     model_folder,
     version_folder,
     version_number,
@@ -41,7 +42,7 @@ from turnout_server.store.manifest import (
     decode,
     encode,
 )
-from turnout_server.store.store import ATTEMPTS, BlobStore
+from turnout_server.store.store import ATTEMPTS, NOBODY, BlobStore, By
 from turnout_server.store.verify import check_files_listed
 from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError, StoreError
 from turnout_server.vocabulary.signature import Signature
@@ -76,12 +77,13 @@ def publish(
     created_at: str | None = None,
     verify: Verify | None = None,
     on_progress: Callable[[int], None] | None = None,
+    by: By = NOBODY,
 ) -> Manifest:
     """Publish *draft* as a new version of its model and return its manifest, which has the version's number.
 
     The store is made if it is not there yet. *created_at* is RFC 3339 with an offset, by default now. *verify* sees the
     staged directory and a manifest whose number is provisional. *on_progress* hears the bytes copied since it was last
-    called. *labels* are set once the version is there.
+    called. *labels* are set once the version is there. The audit says that it was *by* whom.
 
     Raises:
         InvalidNameError: the model's or a label's name is not allowed.
@@ -107,8 +109,10 @@ def publish(
                 verify(staged, manifest)
                 check_files_listed(walk(staged), manifest)
         manifest = _appear(blobs, staged, manifest)
+    published = BlobStore(blobs)
+    published.audit.note(model_audit(draft.model), "version", f"version {manifest.version} published", by)
     for label in labels:
-        BlobStore(blobs).set_label(draft.model, label, manifest.version)
+        published.set_label(draft.model, label, manifest.version, by=by)
     return manifest
 
 

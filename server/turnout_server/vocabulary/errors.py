@@ -205,6 +205,18 @@ class ChangesDisabledError(TurnoutError):
         super().__init__("this server does not accept changes; start it with --allow-changes")
 
 
+class RoutesElsewhereError(TurnoutError):
+    """This gateway's route table is not the store's."""
+
+    reason = "ROUTES_ELSEWHERE"
+    kind = Kind.PRECONDITION
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this gateway reads its route table from a file outside the store (store.routes): change that file"
+        )
+
+
 class ModelFailedError(TurnoutError):
     """The model itself failed on this request; the log has the details."""
 
