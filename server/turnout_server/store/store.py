@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from turnout_server.store.audit import Audit, By, Change, What, told
+from turnout_server.store.audit import Audit, By, Change, Entry, What, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.store.labels import decode_labels, encode_labels
@@ -271,6 +271,15 @@ class BlobStore:
         noted = [each for each in self.audit.entries(ROUTES_AUDIT) if each.entry.what == "routes"]
         blob = self._reading.get(ROUTES_KEY)  # after the entries: one that is being written is not taken for a break
         return told(noted, None if blob is None else _digest(blob.content))
+
+    def model_events(self, model: str) -> tuple[Entry, ...]:
+        """Return what else the audit says has happened to *model*, newest first: published, suspended, removed.
+
+        Raises:
+            StoreError: the audit cannot be read.
+        """
+        noted = self.audit.entries(model_audit(model))
+        return tuple(each.entry for each in reversed(noted) if each.entry.what != "labels" and each.is_done)
 
     def label_changes(self, model: str) -> tuple[Change, ...]:
         """Return the changes that led to the present labels of *model*, likewise; it need not have versions any more.
