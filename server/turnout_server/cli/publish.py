@@ -163,7 +163,13 @@ def publish(
     total = sum(path.stat().st_size for path in files.values() if path.is_file())
     with output.progress(f"publishing {name}", total) as advance:
         published = publish_draft(
-            store, draft, labels=label or [], champion=not no_champion, verify=verify, on_progress=advance
+            store,
+            draft,
+            labels=label or [],
+            champion=not no_champion,
+            verify=verify,
+            on_progress=advance,
+            by=options.by("publish"),
         )
     _report(published, store, label or [], before, json)
 

@@ -19,6 +19,7 @@ def enumerated(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:NAMED])
     return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
+
 _NAMED_MOST = 20
 """Things that one sentence lists."""
 
@@ -241,6 +242,18 @@ class ChangesDisabledError(TurnoutError):
 
     def __init__(self) -> None:
         super().__init__("this server does not accept changes; start it with --allow-changes")
+
+
+class RoutesElsewhereError(TurnoutError):
+    """This gateway's route table is not the store's."""
+
+    reason = "ROUTES_ELSEWHERE"
+    kind = Kind.PRECONDITION
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this gateway reads its route table from a file outside the store (store.routes): change that file"
+        )
 
 
 class ModelFailedError(TurnoutError):

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from turnout.v1 import model_service_pb2 as pb
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
+from turnout_server.rpc.author import author
 from turnout_server.rpc.turnout_v1.paging import page
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.manifest import Manifest
@@ -55,6 +56,7 @@ class ModelService:
             request.version or None,
             request.expected_version or None,
             request.HasField("expected_version"),
+            author(call, "SetLabel"),
         )
         return pb.SetLabelResponse(model=await self._require(request.model))
 
