@@ -383,11 +383,6 @@ class Servable:
     def timed_out(self) -> int:
         """How many of its runs in threads were ended since they took longer than `run_timeout_ns`."""
 
-    def take_notes(self) -> tuple[int, list[tuple[int, int, int]]]:
-        """Return how many rows typed requests had since this was asked, and what was odd about their features: each
-        feature's place among all, the number of the kind (`turnout_server.tasks.features.Odd`), and how many rows.
-        """
-
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 
 class OnnxRuntimeError(Exception):
@@ -421,13 +416,16 @@ class RunOptions:
 class Session:
     """A graph, ready to run from any thread."""
 
-    def __new__(cls, path: str, intra_op_threads: int = 1, spinning: bool = False) -> Session:
+    def __new__(
+        cls, path: str, intra_op_threads: int = 1, spinning: bool = False, extensions: str | None = None
+    ) -> Session:
         """Open the graph in a file; other threads run meanwhile.
 
         Args:
             path: of the graph; its external data are looked for beside it.
             intra_op_threads: how many threads share one run; 1 is the caller's own.
             spinning: whether idle threads of these spin.
+            extensions: a library of operators that the graph needs, which stays loaded; None for none.
 
         Raises:
             OnnxRuntimeError: ONNX Runtime cannot load it, or was not loaded itself.
@@ -547,12 +545,7 @@ def page(
 
 def parse_typed(
     method: str, message: bytes, metadata: dict[str, str], signature: bytes
-) -> (
-    tuple[
-        str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str], list[tuple[int, int, int]] | None
-    ]
-    | None
-):
+) -> tuple[str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
     """Read a request of `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
 
     Args:
@@ -562,8 +555,8 @@ def parse_typed(
         signature: as above.
 
     Returns:
-        Name, version, unit, request id, inputs in the signature's order (dtype, shape, raw contents), rows, size, the
-        outputs wanted, and what is odd about features, as of `Servable.take_notes`; None where there are none.
+        Name, version, unit, request id, inputs in the signature's order (dtype, shape, raw contents), rows, size, and
+        the outputs wanted.
 
     Raises:
         ValueError: the signature cannot be read, or there is no such method.

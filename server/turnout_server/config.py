@@ -180,6 +180,14 @@ class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """The form of tensors in answers: `raw`, as Triton's clients expect them; or `as_sent`, that of the request."""
 
 
+class OnnxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What graphs may be made of."""
+
+    extensions: bool | Literal["auto"] = "auto"
+    """Whether graphs may have operators of onnxruntime-extensions, such as tokenizers: `auto` where that is installed,
+    true if it has to be."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything."""
 
@@ -199,6 +207,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
+    onnx: OnnxConfig = OnnxConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

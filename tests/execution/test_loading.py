@@ -128,7 +128,7 @@ def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
     publish(root, Draft(model="price", task=Task.TENSORS, signature=LINEAR, files={"model.onnx": file}))
     opened: list[Path] = []
 
-    def open_session(path: Path, options: RuntimeOptions) -> Session:
+    def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
         opened.append(path)
         return binding()(path, options)
 
@@ -143,12 +143,35 @@ def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_whatever_a_child_claims_what_is_not_allowed_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setattr(loading, "library", lambda: tmp_path / "library.so")
+    file = tmp_path / "graph"
+    file.write_bytes(linear().SerializeToString())
+    root = tmp_path / "store"
+    publish(root, Draft(model="price", task=Task.TENSORS, signature=LINEAR, files={"model.onnx": file}))
+    given: list[Path | None] = []
+
+    def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
+        given.append(extensions)
+        return binding()(path, options)
+
+    for needs in (True, False):
+        trials = Trials()
+        trials.extensions = needs
+        loading.opening(LocalFiles(DirectoryStore(root)), cast(Children, trials), open_session, allowed)(KEY)
+    assert given == [tmp_path / "library.so" if allowed else None, None]
+
+
 class Trials:
     """Stands in for the children."""
 
     problem = ""
+    extensions = False
 
     def try_out(self, directory: Path, manifest: Manifest) -> Passed:
         if self.problem:
             raise InvalidModelError(self.problem)
-        return Passed({1: 5, 64: 7}, True)
+        return Passed({1: 5, 64: 7}, True, extensions=self.extensions)

@@ -151,6 +151,13 @@ def test_a_feature_left_out_without_default_is_named() -> None:
         pack(signature(matrix(Column("a"), Column("b"))), {"a": floats(1)}, 1)
 
 
+def test_all_features_left_out_without_defaults_are_named_whichever_inputs_they_are_in() -> None:
+    taken = signature(vector("carat"), matrix(Column("a"), Column("b"), Column("c", 1.0)), vector("cut", DType.BYTES))
+    with pytest.raises(MissingFeatureError, match="features 'carat', 'b', 'cut' are missing and") as caught:
+        pack(taken, {"a": floats(1)}, 1)
+    assert caught.value.details == {"feature": "carat"}
+
+
 def test_an_unknown_feature_is_named_with_those_that_are_known() -> None:
     with pytest.raises(UnknownFeatureError, match=r"'colour'.*a, b, carat") as caught:
         pack(signature(matrix(Column("a"), Column("b")), vector("carat")), {"a": floats(1), "colour": floats(1)}, 1)
@@ -308,8 +315,7 @@ def test_signatures_that_differ_only_in_a_default_are_kept_apart() -> None:
 
 def notes(given: Signature, columns: dict[str, Array], rows: int) -> list[tuple[str, str, int]]:
     """Return what is odd, with names."""
-    names = places(given)
-    return [(names[place], kind.name, count) for place, kind, count in pack(given, columns, rows).notes]
+    return [(name, kind.name, count) for name, kind, count in pack(given, columns, rows).notes]
 
 
 def test_what_is_left_out_or_nan_is_noted_by_whether_there_is_a_default() -> None:
@@ -359,5 +365,6 @@ def test_nothing_odd_is_nothing() -> None:
 
 def test_a_feature_counts_for_each_input_that_takes_it() -> None:
     taken = signature(matrix(Column("a", 1.0)), vector("a", default=2.0))
-    assert pack(taken, {}, 2).notes == [Note(0, Odd.DEFAULTED, 2), Note(1, Odd.DEFAULTED, 2)]
+    assert pack(taken, {}, 2).notes == [Note("a", Odd.DEFAULTED, 2)] * 2
+    assert places(taken) == ("a", "a")
     assert places(signature(TensorSpec("x", DType.FP32, (-1, 2)))) == ()

@@ -168,7 +168,6 @@ impl Shard {
             let traceparent = traceparent.chars().take(TRACEPARENT_LIMIT).collect();
             flight.mirrored = Some(Mirrored { mirrors, message: call.message.clone(), traceparent });
         }
-        servable.note(&prepared);
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;

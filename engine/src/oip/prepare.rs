@@ -7,7 +7,6 @@ use super::request::{InferRequest, Input};
 use super::signature::{Extent, Signature, Spec};
 use super::{contents, texts};
 use crate::tensor::{DType, Data, Tensor};
-use crate::turnout_v1::notes::Note;
 
 /// What the sizes other than 0 of an empty tensor may multiply to: it takes no bytes to claim more.
 const EMPTY_LIMIT: u64 = 1 << 24;
@@ -23,8 +22,6 @@ pub struct Prepared {
     pub size: u64,
     /// The outputs wanted, as indexes into the signature's, in the order wanted.
     pub outputs: Vec<usize>,
-    /// What is odd about the features that the inputs were made of; None where they were not made of features.
-    pub notes: Option<Vec<Note>>,
 }
 
 /// Returns the request's inputs and outputs; None where they don't fit.
@@ -61,7 +58,7 @@ pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prep
     }
     let rows = rows_of(request, signature, &inputs);
     let size = if signature.varying { size_of(signature, &inputs) } else { rows.max(1) };
-    Some(Prepared { inputs, rows, size, outputs, notes: None })
+    Some(Prepared { inputs, rows, size, outputs })
 }
 
 /// Holds one input's datatype and shape against what they have to be; returns how many elements it has.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::numbers;
 use crate::oip::wire::{Fields, Odd, Value};
 
 /// Rows of one request: more are refused.
@@ -53,11 +52,6 @@ pub struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     pub fn rows(&self) -> usize {
         self.raw.len() / WIDTH / self.names.len().max(1)
-    }
-
-    /// Returns the values of one of its columns.
-    pub fn column(&self, at: usize) -> impl Iterator<Item = f32> + '_ {
-        numbers::floats(self.raw.get(at * WIDTH..).unwrap_or_default()).step_by(self.names.len().max(1))
     }
 
     /// Reads a matrix, which is no other's second part.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::notes::Range;
 use super::numbers::is_float;
 use crate::oip::dtypes::width_of;
 use crate::oip::signature::Spec;
@@ -26,9 +25,6 @@ struct Feature {
     name: String,
     /// The default's bytes in hexadecimal.
     default: Option<String>,
-    /// The least and the largest value, as it was in training.
-    #[serde(default)]
-    range: Option<(f64, f64)>,
 }
 
 /// One input.
@@ -41,8 +37,6 @@ pub struct Part {
     pub is_matrix: bool,
     /// By feature: what stands for one that is missing.
     pub defaults: Vec<Option<Default>>,
-    /// By feature: between what it was in training.
-    pub ranges: Vec<Option<Range>>,
     /// The place of its first feature among all.
     pub first: usize,
     /// Whether NaN means missing here, and not itself.
@@ -95,15 +89,14 @@ impl Layout {
                 return Err(format!("input {:?}: {count} features do not fit its shape", spec.name));
             }
             let first = names.len();
-            let (mut defaults, mut ranges) = (Vec::with_capacity(count), Vec::with_capacity(count));
+            let mut defaults = Vec::with_capacity(count);
             for feature in document.features {
                 defaults.push(feature.default.map(|hex| default(&hex, spec.dtype)).transpose()?);
-                ranges.push(feature.range.map(|(low, high)| Range::new(low, high)));
                 names.push(feature.name);
             }
             let fills = is_float(spec.dtype) && defaults.iter().any(Option::is_some);
             let is_matrix = !document.tail.is_empty();
-            parts.push(Part { dtype: spec.dtype, rows: document.rows, is_matrix, defaults, ranges, first, fills });
+            parts.push(Part { dtype: spec.dtype, rows: document.rows, is_matrix, defaults, first, fills });
         }
         let mut places: HashMap<String, Vec<usize>> = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::features::{Column, MAX_ROWS, Matrix, Values, WIDTH};
 use super::layout::{Default, Layout, Part};
-use super::notes::notes;
 use super::numbers::{fitted, float, floats};
 use crate::oip::Prepared;
 use crate::oip::dtypes::width_of;
@@ -32,7 +31,7 @@ pub struct Features<'a> {
 
 /// Where one feature's values come from.
 #[derive(Clone, Copy)]
-pub enum Source {
+enum Source {
     Missing,
     Column(usize),
     /// A column of the matrix.
@@ -80,8 +79,7 @@ pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs
     }
     let rows = inputs.get(signature.leading?)?.shape.first().copied()? as u64;
     let size = if signature.varying { grows_with(signature, &inputs) } else { rows.max(1) };
-    let notes = notes(features, layout, &sources, rows as usize);
-    Some(Prepared { inputs, rows, size, outputs, notes: Some(notes) })
+    Some(Prepared { inputs, rows, size, outputs })
 }
 
 /// Returns where each feature comes from; None where the version takes no feature of a name.
@@ -190,7 +188,8 @@ fn of_matrix<'a>(matrix: &Matrix<'a>, at: usize, dtype: DType, default: Option<u
     if matrix.rows() != rows && !single {
         return None;
     }
-    let bits: Vec<u64> = matrix.column(at).map(|value| float(value, dtype, default)).collect::<Option<_>>()?;
+    let own = floats(matrix.raw.get(at * WIDTH..).unwrap_or_default()).step_by(matrix.names.len());
+    let bits: Vec<u64> = own.map(|value| float(value, dtype, default)).collect::<Option<_>>()?;
     Some(if single { Lane::One(bits[0]) } else { Lane::Bits(bits) })
 }
 

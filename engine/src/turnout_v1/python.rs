@@ -17,10 +17,8 @@ use crate::tensor::Data;
 
 /// dtype, shape and bytes of an input.
 type Tensor<'py> = (&'static str, Vec<i64>, Bound<'py, PyBytes>);
-/// A feature's place, a kind's number, and how many rows.
-type Odd = (usize, usize, u64);
-/// name, version, unit, request id, inputs in the signature's order, rows, size, the outputs wanted, and what is odd.
-type Fields<'py> = (String, String, String, String, Vec<Tensor<'py>>, u64, u64, Vec<String>, Option<Vec<Odd>>);
+/// name, version, unit, request id, inputs in the signature's order, rows, size, and the outputs wanted.
+type Fields<'py> = (String, String, String, String, Vec<Tensor<'py>>, u64, u64, Vec<String>);
 /// An answer, or why there is none.
 type Answered<'py> = (Option<Bound<'py, PyBytes>>, Option<(&'static str, String)>);
 
@@ -73,7 +71,6 @@ fn read<'py>(
         prepared.rows,
         prepared.size,
         prepared.outputs.iter().map(|&index| signature.outputs[index].name.clone()).collect(),
-        prepared.notes.map(|notes| notes.iter().map(|note| (note.place, note.kind as usize, note.rows)).collect()),
     ))
 }
 

@@ -168,7 +168,7 @@ impl Question for RecommendRequest<'_> {
         }
         let rows = inputs.get(signature.leading?)?.shape.first().map_or(1, |&rows| rows as u64);
         let size = if signature.varying { grows_with(signature, &inputs) } else { rows.max(1) };
-        Some(Prepared { inputs, rows, size, outputs, notes: None })
+        Some(Prepared { inputs, rows, size, outputs })
     }
 
     fn fault(&self, outputs: &[Output<'_>]) -> Option<Error> {

@@ -82,7 +82,7 @@ def _python() -> Iterator[Check]:
         try:
             yield Check(package, Result.OK, metadata.version(package))
         except metadata.PackageNotFoundError:
-            yield Check(package, Result.FAIL, "not installed", "pip install 'turnout[server]'")
+            yield Check(package, Result.FAIL, "not installed", "pip install 'THE_WHEEL[server]', see docs/install.md")
     try:
         import turnout.v1  # noqa: F401
 

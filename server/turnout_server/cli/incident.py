@@ -21,6 +21,7 @@ from turnout_server.cli.exits import CommandError
 from turnout_server.cli.readings import UnreadableError, address, fetch
 from turnout_server.cli.top import DEFAULT_METRICS
 from turnout_server.release import release
+from turnout_server.routing.changes import Listed, listed
 from turnout_server.routing.table import EMPTY
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
@@ -194,9 +195,9 @@ def _served_routes(client: turnout.Client) -> dict[str, Any]:
     }
 
 
-def _routes(listed: list[table.Listed]) -> Iterator[dict[str, Any]]:
+def _routes(found: list[Listed]) -> Iterator[dict[str, Any]]:
     """Yield routes; of overrides the units, and what headers have to be, are left out."""
-    for route in listed:
+    for route in found:
         shown = msgspec.to_builtins(route)
         shown["overrides"] = [
             {"target": rule.target, "headers": sorted(rule.header), "units": len(rule.unit)} for rule in route.overrides
@@ -219,7 +220,7 @@ def _stored(place: Path) -> dict[str, Any]:
     }
     try:
         parsed = parse(snapshot.routes_text) if snapshot.routes_text is not None else EMPTY
-        found["routes"] = list(_routes(table.from_table(parsed, table.names_in(store, parsed))))
+        found["routes"] = list(_routes(listed(parsed, table.names_in(store, parsed))))
     except TurnoutError as error:
         found["routes_problem"] = error.message
     return found

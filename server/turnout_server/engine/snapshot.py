@@ -68,7 +68,7 @@ def _features(given: Signature) -> list[dict[str, Any]] | None:
             {
                 "rows": each.rows,
                 "tail": each.tail,
-                "features": [{"name": one.name, "default": _default(one), "range": one.range} for one in each.features],
+                "features": [{"name": one.name, "default": _default(one)} for one in each.features],
             }
             for each in taken.inputs
         ]

@@ -18,6 +18,7 @@ from turnout_server.execution.runner import OnRun, Runner
 from turnout_server.execution.workers import Workers, most_runs, usable_cores
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.onnx.children import Children
+from turnout_server.onnx.extensions import library
 from turnout_server.onnx.loader import open_servable
 from turnout_server.onnx.session import OpenSession
 from turnout_server.scheduling.admission import Admission, Bounds, Room, Rooms
@@ -53,19 +54,22 @@ TimedOut = Callable[[VersionKey, float, int], None]
 """Told of a run that was ended: whose it was, how long it may have taken, in seconds, and how many had gone well."""
 
 
-def opening(local: LocalFiles, children: Children, open_session: OpenSession) -> Open:
+def opening(local: LocalFiles, children: Children, open_session: OpenSession, extensions: bool = True) -> Open:
     """Return what opens the versions in *local* with ONNX Runtime, after they were verified and tried out.
 
     Args:
         local: the versions' files.
         children: try them out, in processes of their own.
         open_session: opens a graph in this one.
+        extensions: whether graphs may have operators of onnxruntime-extensions.
     """
 
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
         passed = children.try_out(directory, manifest)
-        servable = open_servable(directory, manifest, open_session)
+        # Whatever a child claims, what is not allowed is not loaded.
+        extras = library() if extensions and passed.extensions else None
+        servable = open_servable(directory, manifest, open_session, extras)
         return Opened(servable, passed.measured, passed.independent, passed.by_value)
 
     return open_version

@@ -20,8 +20,7 @@ from turnout_server.scheduling.copies import Load
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
 from turnout_server.scheduling.shares import Divides
-from turnout_server.tasks import features
-from turnout_server.tasks.features import Odd
+from turnout_server.tasks.features import Note, Odd
 from turnout_server.vocabulary.errors import UnknownOutputError
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.signature import DType, Signature
@@ -129,7 +128,6 @@ class Runner:
         """How long a request may have to wait, in seconds, and how many may wait however long that takes."""
         # What is counted of a version outlives it, and must not keep it in memory: hence the room, and not the runner.
         self._runs.waiting_rows = lambda: room.rows
-        self._features = features.places(self.signature)
         self._on_run = on_run
         self.run_timeout_s = run_timeout_s
         """How long a run may take, in seconds."""
@@ -315,17 +313,12 @@ class Runner:
             due.ending.end()
             self.note_timed_out()
 
-    def note_features(self, rows: int, notes: Iterable[tuple[int, int, int]]) -> None:
-        """Count rows that were made of features, and what is odd about them, here or in another data plane.
-
-        Args:
-            rows: how many.
-            notes: `tasks.features.Note`: a feature's place, a kind's number, and how many rows.
-        """
+    def note_features(self, rows: int, notes: Iterable[Note]) -> None:
+        """Count *rows* that were made of features, and what is odd about them, here or in another data plane."""
         runs = self._runs
         runs.feature_rows += rows
-        for place, kind, count in notes:
-            what = self._features[place], _ODD[kind]
+        for name, kind, count in notes:
+            what = name, _ODD[kind]
             runs.odd[what] = runs.odd.get(what, 0) + count
 
     def note_timed_out(self, count: int = 1) -> None:

@@ -210,7 +210,6 @@ class NativePlane:
         try:
             self.show(self._counted(self.plane.ended()))
             self._count_timed_out()
-            self._count_features()
         finally:
             self._let_go(idle)
 
@@ -219,13 +218,6 @@ class NativePlane:
             if each.native is not None and (more := each.native.timed_out - self._timed_out[each.native.id]):
                 self._timed_out[each.native.id] += more
                 self._runners[each.native.id].note_timed_out(more)
-
-    def _count_features(self) -> None:
-        for each in (*self._served.values(), *self._leaving):
-            if each.native is not None:
-                rows, notes = each.native.inner.take_notes()
-                if rows:
-                    self._runners[each.native.id].note_features(rows, notes)
 
     def _counted(self, ended: Ended) -> Page | None:
         self._is_quiet = self._is_quiet and not any(ended)

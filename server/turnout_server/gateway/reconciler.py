@@ -117,6 +117,11 @@ class Reconciler:
         self.table_problem = ""
         """Why the table in the store is not the one being served; empty when it is."""
 
+    @property
+    def reads_elsewhere(self) -> bool:
+        """Whether the route table comes from a file outside the store."""
+        return self._routes_file is not None
+
     # ------------------------------------------------------------ looking
 
     async def look(self) -> None:
