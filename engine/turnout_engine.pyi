@@ -383,6 +383,13 @@ class Servable:
     def timed_out(self) -> int:
         """How many of its runs in threads were ended since they took longer than `run_timeout_ns`."""
 
+    def take_notes(self) -> tuple[int, list[tuple[int, int, int]]]:
+        """Return how many rows `Rank` and `PredictPrice` had since this was asked, and what was odd about features.
+
+        That is each odd feature's place among those of all inputs, the number of the kind (`tasks.features.Odd`), and
+        how many rows.
+        """
+
 # ---------------------------------------------------------------- sessions: ONNX Runtime without a binding of its own
 
 class OnnxRuntimeError(Exception):

@@ -43,7 +43,7 @@ CONFIGURATION = {
 }
 COUNTERS = re.compile(
     r"turnout_(requests|mirrors)_total|turnout_requests_in_flight|turnout_batch_rows_\w+"
-    r"|turnout_(rpc|request|queue|run)_duration_seconds_count"
+    r"|turnout_feature_rows_total|turnout_features_odd_total|turnout_(rpc|request|queue|run)_duration_seconds_count"
 )
 """The samples that do not depend on how long something took."""
 OF_THE_PROCESS = {"ts", "instance", "boot", "seq", "took_us", "date", "hour"}

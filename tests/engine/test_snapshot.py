@@ -62,9 +62,10 @@ def test_models_are_those_that_the_store_has_or_that_answer() -> None:
 
 
 def test_of_a_signature_tensors_and_features_are_told() -> None:
-    matrix = TensorSpec("x", DType.FP32, (-1, 2), columns=(Column("age", 1.0), Column("hour")))
+    matrix = TensorSpec("x", DType.FP32, (-1, 2), columns=(Column("age", 1.0, (0.0, 99.5)), Column("hour")))
     text = TensorSpec("cut", DType.BYTES, (-1,), default="Idéal")
     assert json.loads(snapshot.signature(Signature(inputs=(matrix, text), outputs=(), batched=False))) == {
+        "ranges": [[0.0, 99.5], None, None],
         "inputs": [
             {"name": "x", "dtype": "FP32", "shape": [-1, 2]},
             {"name": "cut", "dtype": "BYTES", "shape": [-1]},

@@ -33,6 +33,13 @@ class Inner:
     holds = 0
     timed_out = 0
 
+    def __init__(self) -> None:
+        self.notes: tuple[int, list[tuple[int, int, int]]] = (0, [])
+
+    def take_notes(self) -> tuple[int, list[tuple[int, int, int]]]:
+        taken, self.notes = self.notes, (0, [])
+        return taken
+
 
 class Keeper:
     """Keeps what it is shown, in order."""
@@ -214,6 +221,16 @@ async def test_idle_versions_go_at_once_and_at_the_end_all_do(tmp_path: Path) ->
     world.store.suspend("rank")
     await world.look()
     assert world.states() == {}
+
+
+async def test_what_is_odd_about_features_is_counted_with_what_python_counts(tmp_path: Path) -> None:
+    world, plane, driver = await serving(tmp_path)
+    plane.inners[0].notes = 9, [(0, 0, 4), (0, 2, 1)]
+    driver.catch_up()
+    driver.catch_up()
+    points = {family.name: dict(family.points) for family in world.instruments.families()}
+    assert points["turnout.feature.rows"] == {ONE: 9}
+    assert points["turnout.features.odd"] == {(*ONE, "x", "defaulted"): 4, (*ONE, "x", "out_of_range"): 1}
 
 
 async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_path: Path) -> None:

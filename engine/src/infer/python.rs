@@ -177,6 +177,10 @@ impl Servable {
     fn timed_out(&self) -> u64 {
         self.inner.timed_out()
     }
+
+    fn take_notes(&self) -> (u64, Vec<servable::Odd>) {
+        self.inner.take_notes()
+    }
 }
 
 fn refused(error: serde_json::Error) -> PyErr {

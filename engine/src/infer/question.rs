@@ -9,6 +9,7 @@ use crate::call::Head;
 use crate::decide::{Ask, Decision, Task};
 use crate::error::Error;
 use crate::oip::{Output, Prepared, Signature};
+use crate::turnout_v1::notes::Notes;
 
 /// What a request without a priority gets.
 pub const DEFAULT_LEVEL: u8 = 2;
@@ -45,6 +46,11 @@ pub trait Question {
 
     /// Returns the inputs for a version with this signature, and the outputs wanted.
     fn prepare(&self, signature: &Signature) -> Option<Prepared>;
+
+    /// Returns what is odd about the features that `prepare` has made the inputs of; None where they are not counted.
+    fn notes(&self, _signature: &Signature) -> Option<Notes> {
+        None
+    }
 
     /// Returns why these outputs are no answer to it, though the run went well.
     fn fault(&self, _outputs: &[Output<'_>]) -> Option<Error> {

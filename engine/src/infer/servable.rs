@@ -1,7 +1,7 @@
 //! One loaded version, and how its requests are put together.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ use crate::oip::texts;
 use crate::oip::{Prepared, Signature};
 use crate::ort::{self, Argument, Session};
 use crate::tensor::Data;
+use crate::turnout_v1::Layout;
+use crate::turnout_v1::notes::{KINDS, Notes};
 
 /// What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves.
 const SHARED_BYTES: usize = 1024;
@@ -73,7 +75,20 @@ pub struct Servable {
     admission: Arc<Admission>,
     holds: AtomicUsize,
     timed_out: AtomicU64,
+    odd: Oddities,
 }
+
+/// What was odd about features, since Python asked the last time.
+struct Oddities {
+    rows: AtomicU64,
+    /// Whether any of `counts` is not 0.
+    any: AtomicBool,
+    /// By the feature's place among all, and by kind.
+    counts: Vec<[AtomicU64; KINDS]>,
+}
+
+/// A feature's place, the kind's number, and how many rows.
+pub type Odd = (usize, usize, u64);
 
 impl Servable {
     /// Makes a servable of `plane`'s, for which what waits is counted in `room`.
@@ -91,6 +106,9 @@ impl Servable {
         let admission = Admission::new(model, settings.version, room, total, wait_s, patient);
         let input_places = places(&signature.inputs, session.inputs())?;
         let output_places = places(&signature.outputs, session.outputs())?;
+        let features = signature.layout.as_ref().map_or(0, Layout::len);
+        let counts = std::iter::repeat_with(Default::default).take(features).collect();
+        let odd = Oddities { rows: AtomicU64::new(0), any: AtomicBool::new(false), counts };
         Ok(Self {
             signature,
             input_places,
@@ -101,6 +119,7 @@ impl Servable {
             admission: Arc::new(admission),
             holds: AtomicUsize::new(0),
             timed_out: AtomicU64::new(0),
+            odd,
             settings,
         })
     }
@@ -118,6 +137,32 @@ impl Servable {
     /// Notes that one was.
     pub fn note_timed_out(&self) {
         self.timed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that was made of features, and what is odd about them.
+    pub fn note(&self, notes: &Notes) {
+        self.odd.rows.fetch_add(notes.rows, Ordering::Relaxed);
+        for note in &notes.odd {
+            if let Some(counts) = self.odd.counts.get(note.place) {
+                counts[note.kind as usize].fetch_add(note.rows, Ordering::Relaxed);
+            }
+        }
+        if !notes.odd.is_empty() {
+            self.odd.any.store(true, Ordering::Release);
+        }
+    }
+
+    /// Returns how many rows were made of features since this was asked, and what was odd about them.
+    pub fn take_notes(&self) -> (u64, Vec<Odd>) {
+        let rows = self.odd.rows.swap(0, Ordering::Relaxed);
+        if !self.odd.any.swap(false, Ordering::Acquire) {
+            return (rows, Vec::new());
+        }
+        let of_one = |(place, counts): (usize, &[AtomicU64; KINDS])| -> Vec<Odd> {
+            let taken = counts.iter().enumerate().map(|(kind, count)| (place, kind, count.swap(0, Ordering::Relaxed)));
+            taken.filter(|&(_, _, count)| count > 0).collect()
+        };
+        (rows, self.odd.counts.iter().enumerate().flat_map(of_one).collect())
     }
 
     /// Takes the memory that a run of so many rows should take, with so many bytes of input.

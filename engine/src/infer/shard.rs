@@ -168,6 +168,9 @@ impl Shard {
             let traceparent = traceparent.chars().take(TRACEPARENT_LIMIT).collect();
             flight.mirrored = Some(Mirrored { mirrors, message: call.message.clone(), traceparent });
         }
+        if let Some(notes) = question.notes(&servable.signature) {
+            servable.note(&notes);
+        }
         flight.rows = prepared.rows;
         flight.wanted.clone_from(&prepared.outputs);
         let input_ns = began.elapsed().as_nanos() as Ns;

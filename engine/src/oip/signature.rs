@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::dtypes::named;
 use crate::tensor::DType;
 use crate::turnout_v1::layout::{self, Layout};
+use crate::turnout_v1::notes::Range;
 
 /// From so many names on a table is quicker than looking through them.
 const FEW: usize = 16;
@@ -31,6 +32,8 @@ pub struct Signature {
     pub outputs: Vec<Spec>,
     /// Whether rows of several requests can be put together, run at once, and taken apart again.
     pub has_batch_axis: bool,
+    /// By the feature's place among all: between what it was in training.
+    pub ranges: Vec<Option<Range>>,
     /// The inputs whose first axis is the batch; the others hold for all rows.
     pub rowwise: Vec<usize>,
     /// The input whose first axis says how many rows a request has; None without inputs.
@@ -69,6 +72,8 @@ impl Extent {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
+    ranges: Vec<Option<(f64, f64)>>,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     batched: bool,
@@ -100,6 +105,7 @@ impl Signature {
         let rowwise: Vec<usize> = (0..inputs.len()).filter(|&index| inputs[index].rowwise).collect();
         Ok(Self {
             has_batch_axis: !rowwise.is_empty() && outputs.iter().all(|spec| spec.shape.first() == Some(&-1)),
+            ranges: document.ranges.into_iter().map(|ends| ends.map(Range::from)).collect(),
             leading: rowwise.first().copied().or(if inputs.is_empty() { None } else { Some(0) }),
             varying: inputs.iter().any(|spec| spec.free.iter().any(|&axis| axis > 0)),
             layout: document.features.map(|features| Layout::of(features, &inputs)).transpose()?,

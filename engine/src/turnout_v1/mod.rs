@@ -5,6 +5,7 @@
 pub mod features;
 pub mod half;
 pub mod layout;
+pub mod notes;
 pub mod numbers;
 pub mod pack;
 pub mod pricing;

@@ -31,7 +31,7 @@ pub struct Features<'a> {
 
 /// Where one feature's values come from.
 #[derive(Clone, Copy)]
-enum Source {
+pub enum Source {
     Missing,
     Column(usize),
     /// A column of the matrix.
@@ -83,7 +83,7 @@ pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs
 }
 
 /// Returns where each feature comes from; None where the version takes no feature of a name.
-fn sources(features: &Features<'_>, layout: &Layout) -> Option<Vec<Source>> {
+pub fn sources(features: &Features<'_>, layout: &Layout) -> Option<Vec<Source>> {
     let mut sources = vec![Source::Missing; layout.len()];
     let mut guess = 0;
     let mut put = |name: &str, source: Source| {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Typed;
 use super::features::{Column, MOST_NAMES, Matrix, check_names, once, push};
+use super::notes::{Notes, notes};
 use super::numbers::{doubles, numpy_name, shown};
 use super::pack::{Features, pack};
 use super::selector::Selector;
@@ -81,6 +82,11 @@ impl Question for PredictPriceRequest<'_> {
         }
         let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
         pack(&features, signature, self.rows(), outputs)
+    }
+
+    fn notes(&self, signature: &Signature) -> Option<Notes> {
+        let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
+        notes(&features, signature, self.rows())
     }
 
     fn fault(&self, outputs: &[Output<'_>]) -> Option<Error> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Typed;
 use super::features::{Column, MAX_ROWS, MOST_NAMES, Matrix, check_names, once, push};
+use super::notes::{Notes, notes};
 use super::numbers::{doubles, is_float, is_plain, limits, numpy_name, shown};
 use super::pack::{Features, pack};
 use super::selector::Selector;
@@ -90,6 +91,11 @@ impl Question for RankRequest<'_> {
         }
         let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
         pack(&features, signature, self.ids.len(), (0..outputs.len()).collect())
+    }
+
+    fn notes(&self, signature: &Signature) -> Option<Notes> {
+        let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
+        notes(&features, signature, self.ids.len())
     }
 
     fn fault(&self, outputs: &[Output<'_>]) -> Option<Error> {

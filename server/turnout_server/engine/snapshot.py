@@ -18,7 +18,7 @@ from turnout_server.routing.view import View
 from turnout_server.tasks import features
 from turnout_server.tasks.features import Feature
 from turnout_server.vocabulary.errors import InvalidModelError
-from turnout_server.vocabulary.signature import Signature, TensorSpec
+from turnout_server.vocabulary.signature import Range, Signature, TensorSpec
 
 
 def names(view: View, stored: Collection[str], available: Mapping[str, Sequence[int]]) -> bytes:
@@ -52,12 +52,21 @@ def signature(given: Signature) -> bytes:
         {
             "inputs": [_tensor(spec) for spec in given.inputs],
             "outputs": [_tensor(spec) for spec in given.outputs],
+            "ranges": _ranges(given),
             "batched": given.batched,
             "max_rows": given.max_rows,
             "max_elements": given.max_elements,
             "features": _features(given),
         }
     )
+
+
+def _ranges(given: Signature) -> list[Range | None]:
+    """Return between what each feature of all inputs was in training."""
+    try:
+        return [one.range for each in features.layout(given).inputs for one in each.features]
+    except InvalidModelError:
+        return []
 
 
 def _features(given: Signature) -> list[dict[str, Any]] | None:

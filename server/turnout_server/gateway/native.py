@@ -21,6 +21,7 @@ from turnout_server.instruments.instruments import Instruments
 from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
+from turnout_server.tasks.features import Note, Odd, places
 from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
 from turnout_server.vocabulary.record import Page
 from turnout_server.vocabulary.versions import VersionKey
@@ -210,6 +211,7 @@ class NativePlane:
         try:
             self.show(self._counted(self.plane.ended()))
             self._count_timed_out()
+            self._count_features()
         finally:
             self._let_go(idle)
 
@@ -218,6 +220,15 @@ class NativePlane:
             if each.native is not None and (more := each.native.timed_out - self._timed_out[each.native.id]):
                 self._timed_out[each.native.id] += more
                 self._runners[each.native.id].note_timed_out(more)
+
+    def _count_features(self) -> None:
+        for each in (*self._served.values(), *self._leaving):
+            if each.native is not None:
+                rows, odd = each.native.inner.take_notes()
+                if rows:
+                    runner = self._runners[each.native.id]
+                    names = places(runner.signature) if odd else ()
+                    runner.note_features(rows, [Note(names[place], Odd(kind), count) for place, kind, count in odd])
 
     def _counted(self, ended: Ended) -> Page | None:
         self._is_quiet = self._is_quiet and not any(ended)
