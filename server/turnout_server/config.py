@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.names import Name
 
 MOST = 1 << 48
 """No number that counts something is larger: the engine, like the kernel, has 64 bits for it and multiplies."""
@@ -158,6 +159,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the gateway should get traffic."""
+
+    required_routes: Literal["all"] | tuple[Name, ...] = "all"
+    """The routes that must have been able to answer once before the gateway is SERVING."""
+
+
 class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the Open Inference Protocol is spoken, where it leaves that to the server."""
 
@@ -182,6 +190,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
+    health: HealthConfig = HealthConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

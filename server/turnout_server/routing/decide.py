@@ -101,6 +101,19 @@ def answers_for(names: Names, target: Target) -> int:
     return key.version if key is not None and names.is_available(key) else 0
 
 
+def refused(names: Names, route: CompiledRoute) -> VersionUnavailableError | None:
+    """Return the error that some of a route's requests get now, None where none does.
+
+    Each target that the split gives requests to has to be available, or else the fallback. What only overrides name
+    does not count.
+    """
+    for decision in candidates(names, route.name):
+        target = route.route.target(decision.assigned)
+        if not decision.available and target is not None and target.weight > 0:
+            return unavailable(names, decision)
+    return None
+
+
 def unavailable(names: Names, decision: Decision) -> VersionUnavailableError:
     """Return the error that a request gets whose *decision* is not available."""
     route = names.table.get(decision.route)

@@ -14,6 +14,12 @@ LABELS_NAME = "labels.json"
 SUSPENDED_NAME = "suspended.json"
 ROUTES_KEY = "routes.yaml"
 """The route table."""
+AUDIT = "audit"
+"""The folder of who changed what."""
+CONTENT = f"{AUDIT}/content"
+"""What route tables and labels were, by digest."""
+ROUTES_AUDIT = f"{AUDIT}/routes"
+"""The changes of the route table."""
 
 _NAME = re.compile(NAME_PATTERN)
 _VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")

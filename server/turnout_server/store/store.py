@@ -15,6 +15,7 @@ from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.store.labels import decode_labels, encode_labels
 from turnout_server.store.layout import (
+    ROUTES_AUDIT,
     ROUTES_KEY,
     check_label,
     labels_key,
@@ -220,7 +221,8 @@ class BlobStore:
         self._reading.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem)
+        had_routes = text is None and problem is None and self._had_routes()
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
 
     def _change(self, key: str, changed: Callable[[bytes | None], bytes]) -> None:
         """Replace a blob by what *changed* makes of it, again where somebody else was faster."""
@@ -234,6 +236,12 @@ class BlobStore:
             ):
                 return
         raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
+
+    def _had_routes(self) -> bool:
+        try:
+            return bool(self._reading.list(ROUTES_AUDIT))
+        except StoreError:
+            return False
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None
