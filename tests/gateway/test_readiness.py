@@ -85,6 +85,23 @@ async def test_a_live_fallback_counts_and_a_target_that_gets_nobody_does_not(
     assert world.catalog.is_ready("price")
 
 
+async def test_what_an_operator_unloaded_keeps_no_gateway_out(world: World) -> None:
+    world.publish("rank", "champion")
+    world.routes(table("all price champion 1", "none rank champion 1"))
+    world.store.suspend("rank")
+    readiness = await begun(world)
+    assert readiness.is_ready
+    assert "an operator unloaded the model" in readiness.standing.routes["price"]
+
+
+async def test_what_an_operator_unloaded_does_not_hide_what_else_is_wrong(world: World) -> None:
+    world.publish("rank", "champion")
+    world.broken.add(ONE)
+    world.routes(table("none rank champion 2", "all price champion 1"))
+    world.store.suspend("rank")
+    assert not (await begun(world)).is_ready
+
+
 async def test_only_required_routes_keep_it_out(world: World) -> None:
     world.broken.add(TWO)
     world.routes(table("only price 1 1", route="good") + table("only price 2 1", route="bad").partition("\n")[2])

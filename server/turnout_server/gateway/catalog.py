@@ -112,7 +112,7 @@ class Catalog:
                 return False
             route = self.table.get(name)
             if route is not None:
-                return refused(self._names, route) is None
+                return not refused(self._names, route)
         try:
             return any(decision.available for decision in candidates(self._names, name, version))
         except TurnoutError:

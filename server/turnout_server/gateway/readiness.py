@@ -137,8 +137,8 @@ class Readiness:
         if self._required != "all":
             found = dict.fromkeys(self._required, "it is required, and the route table has no such route")
         for route in self._names.table:
-            error = refused(self._names, route)
-            found[route.name] = "" if error is None else _short(error.message)
+            errors = refused(self._names, route)
+            found[route.name] = _short(errors[0][1].message) if errors else ""
         return found
 
     def _why(self, routes: Mapping[str, str], missing: str) -> str:
@@ -148,7 +148,7 @@ class Readiness:
         wrong = [
             f"route {name!r}: {problem}"
             for name, problem in routes.items()
-            if problem and (self._required == "all" or name in self._required)
+            if problem and (self._required == "all" or name in self._required) and not self._is_meant(name)
         ]
         if wrong:
             return wrong[0] if len(wrong) == 1 else f"{wrong[0]} (and {len(wrong) - 1} more)"
@@ -156,6 +156,11 @@ class Readiness:
         if failed and not routes and failed.issuperset(status.key for status in self._manager.status()):
             return f"no model can answer: {min(failed)} is {self._names.state_of(min(failed))}"
         return ""
+
+    def _is_meant(self, name: str) -> bool:
+        """Say whether all that a route lacks are models that an operator has unloaded: no new gateway is to blame."""
+        route, suspended = self._names.table.get(name), self._names.suspended
+        return route is not None and all(lacking.model in suspended for lacking, _ in refused(self._names, route))
 
     # ------------------------------------------------------------ the log
 
