@@ -129,7 +129,7 @@ async def listening(
     try:
         yield Listening(format_address(host, port), health, gate)
     finally:
-        health.set_serving(False)
+        health.end()
         gate.close()
         if native is not None:
             native.plane.close()
