@@ -74,7 +74,7 @@ def test_the_open_inference_form_is_whole_inputs(tmp_path: Path) -> None:
 
 
 def test_parquet_with_its_types(tmp_path: Path) -> None:
-    file = tmp_path / "a.parquet"
+    file = tmp_path / "a*[1].parquet"
     rows = "(30, 1.5::DECIMAL(4,1), 'Rome', [1.0, 2.0]), (NULL, 2.5, NULL, [3.0, 4.0])"
     duckdb.sql(f"SELECT * FROM (VALUES {rows}) t(age, price, city, v)").write_parquet(str(file))
     assert data_file.read(file) == Table(

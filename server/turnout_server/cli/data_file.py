@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import decimal
+import glob
 import io
 import json
 import sys
@@ -163,8 +164,9 @@ def _parquet(file: Path) -> dict[str, list[Any]]:
     except ModuleNotFoundError:
         return _with_pyarrow(file)
     try:
-        with duckdb.connect(":memory:") as database:
-            found = database.execute("SELECT * FROM read_parquet(?)", [str(file)])
+        config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        with duckdb.connect(":memory:", config=config) as database:
+            found = database.execute("SELECT * FROM read_parquet(?)", [glob.escape(str(file))])
             names = [column[0] for column in found.description or ()]
             rows = found.fetchall()
     except duckdb.Error as error:
