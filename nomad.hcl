@@ -140,10 +140,12 @@ job "turnout" {
       }
 
       # In place of both volume blocks: fetch the store as an archive, and say "--store", "/local/models" above. A new
-      # version is then a new deployment, since an artifact is fetched once, before the task starts.
+      # version is then a new deployment, since an artifact is fetched once, before the task starts. The bucket is the
+      # path's first part; only AWS's own hosts may have it in their names. Where the service asks for a region, add
+      # "?region=REGION".
       #
       # artifact {
-      #   source      = "s3::https://BUCKET.example.com/turnout/store-42.tar.gz"
+      #   source      = "s3::https://s3.example.com/BUCKET/turnout/store-42.tar.gz"
       #   destination = "local/models"
       #   options {
       #     checksum = "sha256:..."

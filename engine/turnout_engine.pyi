@@ -416,13 +416,16 @@ class RunOptions:
 class Session:
     """A graph, ready to run from any thread."""
 
-    def __new__(cls, path: str, intra_op_threads: int = 1, spinning: bool = False) -> Session:
+    def __new__(
+        cls, path: str, intra_op_threads: int = 1, spinning: bool = False, extensions: str | None = None
+    ) -> Session:
         """Open the graph in a file; other threads run meanwhile.
 
         Args:
             path: of the graph; its external data are looked for beside it.
             intra_op_threads: how many threads share one run; 1 is the caller's own.
             spinning: whether idle threads of these spin.
+            extensions: a library of operators that the graph needs, which stays loaded; None for none.
 
         Raises:
             OnnxRuntimeError: ONNX Runtime cannot load it, or was not loaded itself.

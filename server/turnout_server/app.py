@@ -41,6 +41,7 @@ from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
 from turnout_server.onnx.children import Children
+from turnout_server.onnx.extensions import require
 from turnout_server.onnx.loader import binding
 from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
@@ -90,10 +91,12 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stop: ends it.
 
     Raises:
-        ConfigurationError: an address cannot be listened on.
+        ConfigurationError: an address cannot be listened on, or what it asks for is not installed.
         StoreError: the store cannot be read.
     """
     async with contextlib.AsyncExitStack() as stack:
+        if config.onnx.extensions is True:
+            require()
         reports = stack.enter_context(telemetry(config.telemetry, release()))
         instruments, spans = reports.instruments, reports.spans
         store = DirectoryStore(Path(config.store.path))
@@ -104,12 +107,14 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
         open_session = _engine_sessions() if chosen.name == "engine" else binding()
+        extensions = config.onnx.extensions is not False
         children = Children(
             "engine" if chosen.name == "engine" else "binding",
             config.store.load_timeout_s,
             trial_memory_bytes(config.store.load_memory_mb),
+            extensions,
         )
-        open_version = opening(local, children, open_session)
+        open_version = opening(local, children, open_session, extensions)
         overruns = Overruns()
 
         def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:
@@ -120,7 +125,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 manager.withdraw(key, f"withdrawn: {count} runs took longer than {timeout_s:g} s (run_timeout_s)")
 
         limits, scheduling = config.limits, config.scheduling
-        loading = Loading(open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out)
+        loading = Loading(
+            open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out, config.models
+        )
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
         # Before the manager, which waits for what is under way.
@@ -191,6 +198,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             server.health.set_serving(True)
             failed = tuple(manager.failed())
             started(Started(server.address, reports.metrics_address, names.view, reconciler.table_problem, failed))
+            logs.speak_up()
         await stop.wait()
         ready.clear()
         _log.info("stopping")

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.names import Name
 
 MOST = 1 << 48
 """No number that counts something is larger: the engine, like the kernel, has 64 bits for it and multiplies."""
@@ -127,6 +128,20 @@ def _share(places: int) -> int:
     return places - places // 4
 
 
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one model has of its own, all its versions, in place of the limits that hold for every model."""
+
+    queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    queue_requests: Count | None = None
+    queue_rows: Positive | None = None
+    queue_bytes: Positive | None = None
+
+    def over(self, limits: LimitsConfig) -> LimitsConfig:
+        """Return *limits* with what this model has of its own."""
+        own = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(limits, **own)
+
+
 class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where models run."""
 
@@ -165,6 +180,14 @@ class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """The form of tensors in answers: `raw`, as Triton's clients expect them; or `as_sent`, that of the request."""
 
 
+class OnnxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What graphs may be made of."""
+
+    extensions: bool | Literal["auto"] = "auto"
+    """Whether graphs may have operators of onnxruntime-extensions, such as tokenizers: `auto` where that is installed,
+    true if it has to be."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything."""
 
@@ -179,9 +202,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
+    models: dict[Name, ModelConfig] = {}
+    """By a model's name, what is its own."""
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
+    onnx: OnnxConfig = OnnxConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

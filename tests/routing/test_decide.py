@@ -46,7 +46,7 @@ def names(**versions: tuple[int, ...]) -> StoredNames:
     return StoredNames(TABLE, versions, LABELS)
 
 
-ALL = names(price=(1, 2), rank=(1,))
+ALL = names(price=(1, 2), rank=(1, 3))
 
 
 def decided(names: StoredNames = ALL, draw: float = 0.0, **ask: object) -> Decision:
@@ -109,7 +109,8 @@ def test_a_label_that_is_gone_is_named_in_the_refusal() -> None:
 @pytest.mark.parametrize(
     ("ask", "model", "version", "reason"),
     [
-        ({"name": "price"}, "price", 2, Reason.NAMED),
+        ({"name": "price"}, "price", 1, Reason.NAMED),
+        ({"name": "rank"}, "rank", 3, Reason.NAMED),
         ({"name": "price", "version": "1"}, "price", 1, Reason.PINNED),
         ({"name": "price", "version": "champion"}, "price", 1, Reason.PINNED),
         ({"name": "cost", "version": "2", "unit": "u"}, "price", 2, Reason.PINNED),
@@ -119,6 +120,13 @@ def test_a_model_or_a_version_named_outright_is_no_split(
     ask: dict[str, str], model: str, version: int, reason: Reason
 ) -> None:
     assert decided(**ask) == Decision("", "", model, version, reason)
+
+
+def test_a_bare_name_whose_champion_is_away_means_no_other_version() -> None:
+    away = names(price=(2,))
+    decision = decided(away, name="price")
+    assert (decision.version, decision.reason, decision.available) == (1, Reason.NAMED, False)
+    assert "version 1 is not available" in str(unavailable(away, decision))
 
 
 @pytest.mark.parametrize(

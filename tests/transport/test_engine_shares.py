@@ -73,31 +73,61 @@ async def test_who_resets_calls_may_ask_anew_at_once_but_not_for_ever(engine: En
     may_end.set()
 
 
+SAID = data(1, prefixed(b"x"))
+
+
 async def test_the_stream_that_is_silent_the_longest_makes_room(few: Engine, one_shard: None) -> None:
     method = few.behaviour.both_stream("Do", echo_each)
     await few.start()
-    first = await few.client(raw.opening())
-    for stream in (1, 3):
-        await first.say(headers(stream, EACH))
-        await soon(lambda stream=stream: len(method.calls) == stream // 2 + 1)
-    second = await few.client(raw.opening())
-    for stream in (1, 3):
-        await second.say(headers(stream, EACH))
-        await soon(lambda stream=stream: len(method.calls) == 2 + stream // 2 + 1)
-    assert await status_of(first, 1) == UNAVAILABLE
+    first, second = [await few.client(raw.opening()) for _ in range(2)]
+    for client in (first, second):
+        for stream in (1, 3):
+            await client.say(headers(stream, EACH), data(stream, prefixed(b"x")))
+            await client.until(lambda client=client, stream=stream: client.of(frames.DATA, stream))
+    await first.until(lambda: len(first.of(frames.HEADERS, 1)) == 2)
+    assert status_in(first.of(frames.HEADERS, 1)[-1].payload) == UNAVAILABLE
     await second.say(data(3, prefixed(b"still here"), end=True))
-    await second.until(lambda: second.of(frames.DATA, 3))
-    assert not first.of(frames.HEADERS, 3)
+    await second.until(lambda: len(second.of(frames.DATA, 3)) == 2)
+    assert len(first.of(frames.HEADERS, 3)) == 1
     assert few.transport.counts()["refusal.silent"] == 1
+    assert len(method.calls) == 4
 
 
-async def test_a_stream_is_not_silent_for_ever(engine: Engine) -> None:
+async def test_a_stream_costs_python_nothing_before_its_first_message(few: Engine, one_shard: None) -> None:
+    method = few.behaviour.both_stream("Do", echo_each)
+    await few.start()
+    first = await few.client(raw.opening())
+    second = await few.client(raw.opening())
+    await first.say(headers(1, EACH), headers(3, EACH))
+    await first.say(data(3, prefixed(b"whole")[:-1]))
+    await second.say(headers(1, EACH))
+    assert await first.goes_on()
+    await second.say(headers(3, EACH))
+    assert await status_of(first, 1) == UNAVAILABLE
+    assert not method.calls
+    await first.say(data(3, b"e", end=True))
+    await first.until(lambda: first.of(frames.DATA, 3))
+    assert [answer.payload for answer in first.of(frames.DATA, 3)] == [prefixed(b"whole")]
+    assert len(method.calls) == 1
+
+
+async def test_a_stream_that_ends_without_a_message_is_heard_of(engine: Engine) -> None:
+    engine.behaviour.both_stream("Do", echo_each)
+    await engine.start()
+    client = await engine.client(raw.opening() + headers(1, EACH, end=True))
+    assert await status_of(client, 1) == 0
+
+
+@pytest.mark.parametrize("said", [b"", SAID], ids=["no message", "one message"])
+async def test_a_stream_is_not_silent_for_ever(engine: Engine, said: bytes) -> None:
     engine.limits = msgspec.structs.replace(engine.limits, stream_silence_s=0.05)
     method = engine.behaviour.both_stream("Do", echo_each)
     await engine.start()
-    client = await engine.client(raw.opening() + headers(1, EACH))
-    assert await status_of(client, 1) == UNAVAILABLE
-    await method.all_cancelled.wait()
+    client = await engine.client(raw.opening() + headers(1, EACH) + said)
+    await client.until(lambda: len(client.of(frames.HEADERS, 1)) == 1 + bool(said))
+    assert status_in(client.of(frames.HEADERS, 1)[-1].payload) == UNAVAILABLE
+    if said:
+        await method.all_cancelled.wait()
 
 
 async def test_a_stream_is_not_silent_while_its_message_is_worked_on(engine: Engine) -> None:
@@ -153,7 +183,7 @@ async def test_a_silent_stream_makes_room_for_a_connection(
     method = engine.behaviour.both_stream("Do", echo_each)
     engine.behaviour.unary("Echo", echo)
     await engine.start()
-    await engine.client(raw.opening() + headers(1, EACH))
+    await engine.client(raw.opening() + headers(1, EACH) + SAID)
     await method.begun.wait()
     for _ in range(50):  # until the engine has heard that Python waits for the client
         try:
@@ -202,7 +232,7 @@ async def test_a_path_begins_with_a_slash(engine: Engine, path: str) -> None:
 async def test_resets_are_counted_by_whose_they_are(engine: Engine) -> None:
     wire, method = await engine.both(echo_each)
     stream = wire.headers("Do")
-    wire.flush()
+    wire.send(stream, prefixed(b"x"))
     await method.begun.wait()
     wire.client.reset_stream(stream)
     wire.flush()

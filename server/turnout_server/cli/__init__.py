@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from turnout_server.cli.importing import importing
 
-MISSING = "the turnout command needs the server's dependencies: pip install 'turnout[server]'"
+MISSING = "the turnout command needs the server's dependencies: pip install 'THE_WHEEL[server]', see docs/install.md"
 MISSING_EXIT = 69
 """`exits.UNAVAILABLE`, which cannot be imported where its package's dependencies are missing."""
 

@@ -35,7 +35,7 @@ _WHY = {
     "SPLIT": "the unit's place in the split",
     "OVERRIDE": "an override of the route matched",
     "PINNED": "the request named the version or label",
-    "NAMED": "the request named the model, and this is its newest version",
+    "NAMED": "the request named the model: its champion, or without that label its newest",
     "UNSTICKY": "no unit, so drawn at random",
     "FALLBACK": "the assigned version is not available",
 }

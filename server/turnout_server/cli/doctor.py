@@ -23,7 +23,7 @@ from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore, StoreSnapshot
 from turnout_server.vocabulary.errors import ConfigurationError, TurnoutError
 
-_PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
+PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
 
 
 class Result(enum.StrEnum):
@@ -56,10 +56,9 @@ def doctor(
     json: options.Json = False,
 ) -> None:
     """Check packages, settings, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
-    checks = [*_python(), *_configuration(file, find()), *_store(store)]
+    checks = examine(store, target, file)
     checks += [_port("listen", listen)] if listen is not None else []
     checks += [_port("metrics", metrics)] if metrics is not None else []
-    checks += [_gateway(target)] if target is not None else []
     if json:
         output.json(checks)
     else:
@@ -71,17 +70,24 @@ def doctor(
         raise CommandError(f"{failed} of {len(checks)} checks failed", exits.FAILED)
 
 
+def examine(store: Path, target: str | None, file: Path | None) -> list[Check]:
+    """Check all but ports: packages, settings in *file*, the data plane, a store, and the gateway at *target*."""
+    checks = [*_python(), *_configuration(file, find()), *_store(store), *_models(file, store)]
+    return checks + ([_gateway(target)] if target is not None else [])
+
+
 def _python() -> Iterator[Check]:
     yield Check("python", Result.OK, platform.python_version())
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             yield Check(package, Result.OK, metadata.version(package))
         except metadata.PackageNotFoundError:
-            yield Check(package, Result.FAIL, "not installed", "pip install 'turnout[server]'")
+            yield Check(package, Result.FAIL, "not installed", "pip install 'THE_WHEEL[server]', see docs/install.md")
     try:
-        import onnxruntime  # noqa: F401
-
         import turnout.v1  # noqa: F401
+
+        # By our own package, which switches off ONNX Runtime's telemetry before it is imported.
+        import turnout_server.onnx.binding  # noqa: F401
     except Exception as error:
         yield Check("imports", Result.FAIL, output.one_line(error), "install the locked requirements afresh")
     else:
@@ -141,6 +147,17 @@ def _store(path: Path) -> Iterator[Check]:
                 what, Result.FAIL, one["problem"], "restore its files, or remove its directory and publish again"
             )
     yield _routes(directory, snapshot)
+
+
+def _models(file: Path | None, store: Path) -> Iterator[Check]:
+    """Say which models of the configuration the store does not have, where both can be read."""
+    try:
+        configured = load(file).models if file is not None else {}
+        unknown = sorted(configured.keys() - DirectoryStore(store).snapshot().models.keys()) if configured else []
+    except TurnoutError:
+        return
+    for name in unknown:
+        yield Check(f"models.{name}", Result.WARN, "the store has no such model", "correct the name, or publish it")
 
 
 def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:

@@ -51,16 +51,16 @@ def as_text(started: Started, store: Path) -> str:
 
 def commands(address: str, shown: Example | None) -> list[str]:
     """Return three commands, for grpcurl, Python and `turnout call`, that ask the gateway at *address*."""
-    python, turnout = _python(), _turnout()
+    grpcurl, python, turnout = _grpcurl(), _python(), _turnout()
     if shown is None:
         return [
-            f"grpcurl -plaintext {address} list",
+            f"{grpcurl} -plaintext {address} list",
             f"{python} -c 'import turnout; print(turnout.Client(\"{address}\").models())'",
             f"{turnout} models --target {address}",
         ]
     program = f'import turnout; print(turnout.Client("{address}").{shown.expression})'
     return [
-        f"grpcurl -plaintext -d {_quoted(json.dumps(shown.request, ensure_ascii=False))} {address} {shown.method}",
+        f"{grpcurl} -plaintext -d {_quoted(json.dumps(shown.request, ensure_ascii=False))} {address} {shown.method}",
         f"{python} -c {_quoted(program)}",
         f"{turnout} call {' '.join(map(_quoted, shown.arguments))} --target {address}",
     ]
@@ -100,6 +100,12 @@ def _reachable(address: str) -> str:
     """Return *address* as this machine can call it: a wildcard host is itself."""
     host, port = parse_address(address, "listen")
     return {"0.0.0.0": f"127.0.0.1:{port}", "::": f"[::1]:{port}"}.get(host, address)
+
+
+def _grpcurl() -> str:
+    """Return how to call grpcurl, which may be in Python's environment and nowhere else."""
+    beside = Path(sys.executable).with_name("grpcurl")
+    return _quoted(_shortest(beside)) if beside.exists() and shutil.which("grpcurl") is None else "grpcurl"
 
 
 def _python() -> str:

@@ -12,6 +12,7 @@ from turnout_server.cli import complete, exits, options, output, past_labels
 from turnout_server.cli.exits import CommandError
 from turnout_server.store.store import UNSET, DirectoryStore, UnsetType
 from turnout_server.vocabulary.errors import ModelNotFoundError, StoreError, TurnoutError, VersionNotFoundError
+from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
     import turnout
@@ -254,7 +255,8 @@ def verify(
             right=("version", "files", "size"),
         )
     if wrong:
-        raise CommandError(f"{wrong[0]['problem']} ({len(wrong)} of {len(found)} versions are wrong)", exits.FAILED)
+        first = f"{VersionKey(wrong[0]['model'], wrong[0]['version'])}: {wrong[0]['problem']}"
+        raise CommandError(f"{first} ({len(wrong)} of {len(found)} versions are wrong)", exits.FAILED)
 
 
 def findings(
@@ -282,7 +284,7 @@ def findings(
             except (ModelNotFoundError, VersionNotFoundError):
                 continue  # Deleted meanwhile.
             except TurnoutError as error:
-                row["problem"] = error.message
+                row["problem"] = VersionKey(name, number).without_name(error.message)
             advance(size or 0)
             yield row
 

@@ -31,7 +31,8 @@ class Description(NamedTuple):
     versions: tuple[int, ...]
     """The versions available now that a request for the name may get, ascending."""
     manifest: Manifest
-    """Of the version that would answer: for a route its heaviest available target's, for a model its newest's."""
+    """Of the version that would answer: for a route its heaviest available target's, for a model its champion's, or its
+    newest's without one."""
 
 
 class Catalog:

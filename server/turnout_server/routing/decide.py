@@ -22,7 +22,7 @@ from turnout_server.vocabulary.errors import (
     VersionNotFoundError,
     VersionUnavailableError,
 )
-from turnout_server.vocabulary.names import is_version_number
+from turnout_server.vocabulary.names import CHAMPION, is_version_number
 from turnout_server.vocabulary.versions import VersionKey
 
 _MOST_DIGITS = 18
@@ -153,6 +153,10 @@ def _named(names: Names, name: str, version: str) -> Decision:
     model = _model_of(names, name)
     stored = names.stored(model)
     if not version:
+        champion = names.key_of(model, CHAMPION)
+        if champion is not None:
+            # It moves when people move it. That it cannot answer gives nobody else its traffic.
+            return Decision("", "", model, champion.version, Reason.NAMED, available=names.is_available(champion))
         newest = names.newest(model)
         number = newest or (stored[-1] if stored else 0)
         if not number:

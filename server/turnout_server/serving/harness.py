@@ -71,6 +71,7 @@ class Harness(Generic[S]):
     def failed(self, problem: str, now: float) -> None:
         """Loading has failed; try again after a while."""
         self.attempts += 1
+        problem = self.key.without_name(problem)
         self.state, self.detail, self.problem = State.FAILED, problem, problem
         self.retry_at = now + retry_delay(self.attempts)
 

@@ -13,7 +13,7 @@ from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.manifest import Manifest
 from turnout_server.transport.call import Call
 from turnout_server.vocabulary.errors import InvalidRequestError, ModelNotFoundError, TurnoutError
-from turnout_server.vocabulary.signature import TensorSpec
+from turnout_server.vocabulary.signature import DType, Scalar, TensorSpec
 
 _STATES = {
     State.STORED: pb.MODEL_STATE_STORED,
@@ -99,8 +99,28 @@ def _describe(message: pb.ModelVersion, manifest: Manifest) -> None:
 
 def _tensor(spec: TensorSpec) -> pb.Tensor:
     return pb.Tensor(
-        name=spec.name, datatype=spec.dtype, shape=spec.shape, columns=[column.name for column in spec.columns]
+        name=spec.name,
+        datatype=spec.dtype,
+        shape=spec.shape,
+        columns=[column.name for column in spec.columns],
+        default_value=_default(spec.default, spec.dtype),
+        column_defaults={column.name: column.default for column in spec.columns if column.default is not None},
     )
+
+
+def _default(value: Scalar | None, dtype: DType) -> pb.DefaultValue | None:
+    match value:
+        case None:
+            return None
+        case str():
+            return pb.DefaultValue(text=value)
+        case float():
+            return pb.DefaultValue(number=value)
+        case _ if dtype.startswith(("FP", "BF")):
+            return pb.DefaultValue(number=float(value))
+        case _ if -(2**63) <= value < 2**63:
+            return pb.DefaultValue(integer=int(value))
+    return pb.DefaultValue(number=float(value))
 
 
 def _timestamp(text: str) -> Timestamp | None:
