@@ -205,6 +205,23 @@ class BlobStore:
 
         action = f"{label} removed" if version is None else f"{label} -> {version}"
         self._change(labels_key(model), moved, model_audit(model), "labels", action, by)
+        if version is not None and self._reading.get(manifest_key(model, version)) is None:
+            self._take_back(model, label, version, by)
+            raise VersionNotFoundError(model, version)
+
+    def _take_back(self, model: str, label: str, version: int, by: By) -> None:
+        """Remove a label from a version that was removed while it was being named: who removes looks before and after,
+        and so does who names, so that one of them sees the other.
+        """
+
+        def without(raw: bytes | None) -> bytes:
+            labels = decode_labels(raw, model)
+            if labels.get(label) == version:
+                del labels[label]
+            return encode_labels(labels)
+
+        action = f"{label} taken back: version {version} was removed"
+        self._change(labels_key(model), without, model_audit(model), "labels", action, by)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
