@@ -108,7 +108,8 @@ class Engine:
 
     def counts(self) -> dict[str, int]:
         """Return what has come of connections and calls, and how late the reactors were, by names of
-        `turnout_server/instruments/transport.py`."""
+        `turnout_server/instruments/transport.py`.
+        """
 
     def listen(self, fds: Sequence[int]) -> None:
         """Take connections on sockets that listen. They are duplicated: the caller closes its own.
