@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.world import SIGNATURE, Predictor, manifest
 from tests.onnx.graphs import LINEAR, linear
 from turnout_server import machine
-from turnout_server.config import LimitsConfig, SchedulingConfig
+from turnout_server.config import LimitsConfig, ModelConfig, SchedulingConfig
 from turnout_server.execution import loading
 from turnout_server.execution.loading import Loading, Opened, rules_of
 from turnout_server.execution.workers import Workers
@@ -83,6 +83,24 @@ async def test_versions_share_the_room_of_the_process_and_each_begins_its_statis
         assert one.signature == bounded(SIGNATURE, LimitsConfig().max_rows, LimitsConfig().max_elements)
         assert one.statistics.execution_count
         assert loading.load(KEY).statistics.execution_count == 0
+
+
+async def test_a_model_may_have_a_queue_of_its_own_bounds() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        workers = Workers(asyncio.get_running_loop(), executor, Shares(1, 1, 1), lambda: False)
+        loading = Loading(
+            lambda key: Opened(Predictor(manifest(key.version)), {1: 10**9}),
+            workers,
+            Instruments(),
+            LimitsConfig(queue_wait_ms=40.0),
+            models={"price": ModelConfig(queue_wait_ms=20.0, queue_requests=1, queue_rows=3)},
+        )
+        own, other = loading.load(KEY), loading.load(VersionKey("rank", 1))
+        assert (own.queue_wait_s, own.queue_requests, own.room.fits(3, 1)) == (0.02, 1, True)
+        own.room.take(1, 1)
+        assert (own.room.fits(2, 1), own.room.fits(3, 1)) == (True, False)
+        assert (other.queue_wait_s, other.queue_requests) == (0.04, 64)
+        assert other.room.fits(60_000, 1)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from turnout_server import machine
-from turnout_server.config import LEAST_TRIAL_MB, LimitsConfig, SchedulingConfig
+from turnout_server.config import LEAST_TRIAL_MB, LimitsConfig, ModelConfig, SchedulingConfig
 from turnout_server.execution.batch_run import Predictor
 from turnout_server.execution.runner import OnRun, Runner
 from turnout_server.execution.workers import Workers, most_runs, usable_cores
@@ -30,6 +30,7 @@ from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
+_NOTHING = ModelConfig()
 
 
 class Opened(NamedTuple):
@@ -97,6 +98,7 @@ class Loading:
         on_run: OnRun | None = None,
         rooms: Rooms | None = None,
         on_timed_out: TimedOut | None = None,
+        models: Mapping[str, ModelConfig] | None = None,
     ) -> None:
         """Make what loads.
 
@@ -109,8 +111,10 @@ class Loading:
             on_run: told of runs; None for nobody.
             rooms: count what waits; None where it waits for these runners only.
             on_timed_out: told of each run that was ended since it took too long; None for nobody.
+            models: what models have of their own in place of *limits*, by name.
         """
         self._open = open_version
+        self._models = models or {}
         self._workers = workers
         self._instruments = instruments
         self._limits = limits = limits or LimitsConfig()
@@ -128,7 +132,7 @@ class Loading:
             TurnoutError: what is wrong with it.
         """
         predictor, measured, independent, by_value = self._open(key)
-        manifest, limits = predictor.manifest, self._limits
+        manifest, limits = predictor.manifest, self._models.get(key.model, _NOTHING).over(self._limits)
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
             _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)

@@ -20,6 +20,10 @@ def enumerated(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
 
 
+_NAMED_MOST = 20
+"""Things that one sentence lists."""
+
+
 class Kind(enum.Enum):
     """What class of failure an error is, independent of any transport."""
 
@@ -148,6 +152,22 @@ class InvalidFeatureError(InvalidRequestError):
         super().__init__(f"feature {name!r}: {problem}", feature=name)
 
 
+class IncompleteError(InvalidRequestError):
+    """A request lacks features or inputs for which the model has no defaults; all of them are named."""
+
+    reason = "INPUT_MISSING"
+
+    def __init__(self, features: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        named = [f"feature {name!r} ({what})" for name, what in features.items()]
+        named += [f"input {name!r} ({what})" for name, what in inputs.items()]
+        listed, more = named[:_NAMED_MOST], len(named) - _NAMED_MOST
+        last = f"{more} more" if more > 0 else listed.pop()
+        what = f"{', '.join(listed)} and {last} are" if listed else f"{last} is"
+        defaults = "defaults for them" if listed else "default for it"
+        details = {kind: next(iter(names)) for kind, names in (("feature", features), ("input", inputs)) if names}
+        super().__init__(f"{what} missing, and the model has no {defaults}", **details)
+
+
 class TaskMismatchError(InvalidRequestError):
     """A typed call went to a route or model of another task."""
 
@@ -222,6 +242,18 @@ class ChangesDisabledError(TurnoutError):
 
     def __init__(self) -> None:
         super().__init__("this server does not accept changes; start it with --allow-changes")
+
+
+class RoutesElsewhereError(TurnoutError):
+    """This gateway's route table is not the store's."""
+
+    reason = "ROUTES_ELSEWHERE"
+    kind = Kind.PRECONDITION
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this gateway reads its route table from a file outside the store (store.routes): change that file"
+        )
 
 
 class ModelFailedError(TurnoutError):
