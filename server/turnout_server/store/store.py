@@ -325,7 +325,8 @@ class BlobStore:
         self._reading.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem)
+        had_routes = text is None and problem is None and self._had_routes()
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
 
     def _change(
         self, key: str, changed: Callable[[bytes | None], bytes], folder: str, what: What, action: str, by: By
@@ -349,6 +350,12 @@ class BlobStore:
                 self.audit.confirm(announced)
                 return
         raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
+
+    def _had_routes(self) -> bool:
+        try:
+            return bool(self._reading.list(ROUTES_AUDIT))
+        except StoreError:
+            return False
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None
