@@ -173,6 +173,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the gateway should get traffic."""
+
+    required_routes: Literal["all"] | tuple[Name, ...] = "all"
+    """The routes that must have been able to answer once before the gateway is SERVING."""
+
+
 class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the Open Inference Protocol is spoken, where it leaves that to the server."""
 
@@ -208,6 +215,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: JournalConfig = JournalConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
     onnx: OnnxConfig = OnnxConfig()
+    health: HealthConfig = HealthConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

@@ -205,6 +205,23 @@ class BlobStore:
 
         action = f"{label} removed" if version is None else f"{label} -> {version}"
         self._change(labels_key(model), moved, model_audit(model), "labels", action, by)
+        if version is not None and self._reading.get(manifest_key(model, version)) is None:
+            self._take_back(model, label, version, by)
+            raise VersionNotFoundError(model, version)
+
+    def _take_back(self, model: str, label: str, version: int, by: By) -> None:
+        """Remove a label from a version that was removed while it was being named: who removes looks before and after,
+        and so does who names, so that one of them sees the other.
+        """
+
+        def without(raw: bytes | None) -> bytes:
+            labels = decode_labels(raw, model)
+            if labels.get(label) == version:
+                del labels[label]
+            return encode_labels(labels)
+
+        action = f"{label} taken back: version {version} was removed"
+        self._change(labels_key(model), without, model_audit(model), "labels", action, by)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -296,7 +313,8 @@ class BlobStore:
         self._reading.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem)
+        had_routes = text is None and problem is None and self._had_routes()
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
 
     def _change(
         self, key: str, changed: Callable[[bytes | None], bytes], folder: str, what: What, action: str, by: By
@@ -320,6 +338,12 @@ class BlobStore:
                 self.audit.confirm(announced)
                 return
         raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
+
+    def _had_routes(self) -> bool:
+        try:
+            return bool(self._reading.list(ROUTES_AUDIT))
+        except StoreError:
+            return False
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None
