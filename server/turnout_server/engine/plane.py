@@ -47,6 +47,8 @@ class Terms(NamedTuple):
     task: Task = Task.TENSORS
     run_timeout_s: float = 30.0
     """How long a run may take."""
+    needs: Mapping[int, int] = {}
+    """What runs took of memory in bytes, by number of rows."""
 
 
 class NativeServable(NamedTuple):
@@ -142,6 +144,7 @@ class EnginePlane:
             "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
+            "needs": list(terms.needs.items()),
             "max_rows": rules.max_rows,
             "max_delay_ns": round(rules.max_delay_s * _NS),
             "inline_below_ns": _finite(rules.inline_below_ns),

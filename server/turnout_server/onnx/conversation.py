@@ -61,6 +61,8 @@ class Passed(msgspec.Struct, frozen=True, tag=True):
     """Whether a row's answer is the same alone and in company."""
     by_value: bool = False
     """Whether values may decide what a run costs."""
+    needs: dict[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=0)]] = {}
+    """The most bytes that a run had, by number of rows; none where nobody counts."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
