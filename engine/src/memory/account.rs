@@ -62,14 +62,16 @@ impl Account {
     }
 
     /// Ends calls, the youngest first, until that should give back so many bytes.
-    pub(super) fn end_youngest(&self, size: usize) {
+    ///
+    /// Returns how many it should, as estimated: all of its calls may be fewer.
+    pub(super) fn end_youngest(&self, size: usize) -> usize {
         let calls = self.calls.borrow();
         let living = || calls.iter().filter(|call| call.ended().is_none());
         let (count, held) = (living().count(), self.held.get().saturating_sub(self.ending.get()));
-        for call in living().rev().take(enough(count, held, size)) {
-            call.end(held / count);
-            self.ending.set(self.ending.get() + held / count);
-        }
+        let (ended, each) = (enough(count, held, size), held / count.max(1));
+        living().rev().take(ended).for_each(|call| call.end(each));
+        self.ending.set(self.ending.get() + ended * each);
+        ended * each
     }
 
     /// Holds more, if those are there.
@@ -254,7 +256,6 @@ mod tests {
         assert!(memory.taken() > memory.open());
         let ended: usize = hogs.iter().map(|hog| hog.calls.len()).sum();
         for _ in 0..20 {
-            hogs.iter_mut().for_each(Hog::end_those_told);
             assert!(neighbour.call(1_000), "{} of {}", neighbour.account.held(), memory.share(true));
         }
         hogs.iter_mut().for_each(Hog::end_those_told);
@@ -269,14 +270,14 @@ mod tests {
         let (_memory, accounts) = accounts(1);
         let mut hog = Hog { account: accounts[0].clone(), calls: Vec::new() };
         assert!((0..10).all(|_| hog.call(1_000)));
-        accounts[0].end_youngest(2_500);
-        assert_eq!(accounts[0].beyond(), 7_000);
-        accounts[0].end_youngest(500);
+        assert_eq!((accounts[0].end_youngest(2_500), accounts[0].beyond()), (3_000, 7_000));
+        assert_eq!(accounts[0].end_youngest(500), 1_000);
         assert_eq!(accounts[0].beyond(), 6_000);
         let oldest: Vec<*const Place> = hog.calls[..6].iter().map(|(seat, _)| Rc::as_ptr(seat.place())).collect();
         hog.end_those_told();
         assert_eq!(hog.calls.iter().map(|(seat, _)| Rc::as_ptr(seat.place())).collect::<Vec<_>>(), oldest);
         assert_eq!((accounts[0].held(), accounts[0].beyond()), (6_000, 6_000));
+        assert_eq!(accounts[0].end_youngest(7_000), 6_000);
     }
 
     #[test]

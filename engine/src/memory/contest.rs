@@ -1,7 +1,7 @@
 //! Who has to make room, where all that connections compete for is taken.
 //!
-//! A part of it is kept for those that hold less than an equal share. Whoever takes of that is let in at once, and the
-//! greatest holder's youngest calls are ended for it.
+//! One that holds less than an equal share is let in at once, and the greatest holder's youngest calls are ended for it. Where
+//! nobody holds more than a share there is still what is kept for them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

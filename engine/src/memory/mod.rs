@@ -115,6 +115,11 @@ impl Memory {
         self.take_of(self.for_calls(), size)
     }
 
+    /// Takes bytes for calls that others are about to give back.
+    fn take_ahead(&self, size: usize) {
+        self.calls.fetch_add(size, Relaxed);
+    }
+
     fn take_of(&self, most: usize, size: usize) -> bool {
         let more = |taken: usize| taken.checked_add(size).filter(|&sum| sum <= most);
         self.calls.fetch_update(Relaxed, Relaxed, more).is_ok()

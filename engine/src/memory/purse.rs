@@ -51,17 +51,16 @@ impl Purse {
         fetched.is_some()
     }
 
-    /// Takes so many bytes for who holds less than a share, of what is kept, and has them given back by who holds the most.
+    /// Takes so many bytes for who holds less than a share: those that are about to be given back by who holds the most,
+    /// whose calls are ended for it, or else of what is kept.
     pub fn claim(&self, size: usize) -> bool {
-        let claimed = self.memory.take_kept(size);
-        if claimed {
-            let accounts: Vec<Rc<Account>> = self.accounts.borrow().iter().filter_map(Weak::upgrade).collect();
-            let holdings = accounts.iter().map(|account| account.beyond());
-            if let Some(index) = contest::greatest(holdings, self.memory.share(true)) {
-                accounts[index].end_youngest(size);
-            }
+        let accounts: Vec<Rc<Account>> = self.accounts.borrow().iter().filter_map(Weak::upgrade).collect();
+        let greatest = contest::greatest(accounts.iter().map(|account| account.beyond()), self.memory.share(true));
+        if greatest.is_some_and(|index| accounts[index].end_youngest(size) >= size) {
+            self.memory.take_ahead(size);
+            return true;
         }
-        claimed
+        self.memory.take_kept(size)
     }
 
     pub(super) fn join(&self, account: &Rc<Account>) {
