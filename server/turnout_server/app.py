@@ -32,6 +32,7 @@ from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.native_copies import NativeCopies
+from turnout_server.gateway.readiness import Readiness
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
@@ -41,6 +42,7 @@ from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
 from turnout_server.onnx.children import Children
+from turnout_server.onnx.extensions import require
 from turnout_server.onnx.loader import binding
 from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
@@ -79,6 +81,8 @@ class Started(NamedTuple):
     """Why the table in the store is not the one being served; empty when it is."""
     failed: tuple[VersionStatus, ...]
     """The versions that could not be loaded."""
+    why_not: str
+    """Why the gateway is NOT_SERVING; empty when it is SERVING."""
 
 
 async def serve(config: Config, started: Callable[[Started], None], stop: asyncio.Event) -> None:
@@ -86,14 +90,17 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
 
     Args:
         config: everything.
-        started: told once, when the first look at the store has been acted on and health is SERVING.
+        started: told once, when every version that was wished for has been tried. Health is SERVING then, or says why
+            it isn't.
         stop: ends it.
 
     Raises:
-        ConfigurationError: an address cannot be listened on.
+        ConfigurationError: an address cannot be listened on, or what it asks for is not installed.
         StoreError: the store cannot be read.
     """
     async with contextlib.AsyncExitStack() as stack:
+        if config.onnx.extensions is True:
+            require()
         reports = stack.enter_context(telemetry(config.telemetry, release()))
         instruments, spans = reports.instruments, reports.spans
         store = DirectoryStore(Path(config.store.path))
@@ -104,12 +111,14 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
         open_session = _engine_sessions() if chosen.name == "engine" else binding()
+        extensions = config.onnx.extensions is not False
         children = Children(
             "engine" if chosen.name == "engine" else "binding",
             config.store.load_timeout_s,
             trial_memory_bytes(config.store.load_memory_mb),
+            extensions,
         )
-        open_version = opening(local, children, open_session)
+        open_version = opening(local, children, open_session, extensions)
         overruns = Overruns()
 
         def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:
@@ -120,7 +129,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 manager.withdraw(key, f"withdrawn: {count} runs took longer than {timeout_s:g} s (run_timeout_s)")
 
         limits, scheduling = config.limits, config.scheduling
-        loading = Loading(open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out)
+        loading = Loading(
+            open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out, config.models
+        )
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
         # Before the manager, which waits for what is under way.
@@ -150,7 +161,15 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
         catch_up = (lambda: None) if native is None else native.catch_up
-        catalog = Catalog(store, names, reconciler, manager, before_statistics=catch_up)
+        readiness = Readiness(names, reconciler, manager, config.health.required_routes)
+        catalog = Catalog(
+            store,
+            names,
+            reconciler,
+            manager,
+            before_statistics=catch_up,
+            unclear=lambda: readiness.standing.names,
+        )
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
@@ -161,8 +180,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         if config.outdated:
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
-        ready = asyncio.Event()
-        services = services_of(data_plane, catalog, administration, config, ready.is_set, spans, instruments)
+        services = services_of(
+            data_plane, catalog, administration, config, lambda: readiness.is_ready, spans, instruments
+        )
         server = await stack.enter_async_context(
             listening(
                 config.listen,
@@ -176,6 +196,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 errors=config.errors,
             )
         )
+        readiness.subscribe(server.health.show)
         if native is not None:
             await stack.enter_async_context(_background("native", native.follow, instruments))
         if copies is not None:
@@ -187,12 +208,13 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         if not stop.is_set():
             if native is not None:
                 native.publish()  # who is told that the gateway serves should meet the engine
-            ready.set()
-            server.health.set_serving(True)
+            readiness.begin()
             failed = tuple(manager.failed())
-            started(Started(server.address, reports.metrics_address, names.view, reconciler.table_problem, failed))
+            problem, why = reconciler.table_problem, readiness.standing.server
+            started(Started(server.address, reports.metrics_address, names.view, problem, failed, why))
+            logs.speak_up()
         await stop.wait()
-        ready.clear()
+        readiness.end()
         _log.info("stopping")
 
 

@@ -57,9 +57,9 @@ def test_a_gateway_within_a_gib_serves_its_neighbour_while_it_is_attacked(
     gib: MemoryGroup, tmp_path: Path, name: str
 ) -> None:
     pytest.importorskip("turnout_engine")
-    gateway, address = start("engine", tmp_path / "log", gib)
+    gateway, address, metrics = start("engine", tmp_path / "log", gib)
     try:
-        fared = shown(name, ATTACKS[name], None, gateway, address, 5.0, gib)
+        fared = shown(name, ATTACKS[name], None, gateway, address, metrics, 5.0, gib)
         assert gateway.poll() is None
         assert fared.errors == "0"
         assert gib.was_full() == 0

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
 STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
+ANY = "turnout.v1.InferenceService/Infer"
 TYPED = (
     "turnout.v1.RankingService/Rank",
     "turnout.v1.PricingService/PredictPrice",

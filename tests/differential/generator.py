@@ -8,7 +8,7 @@ from random import Random
 from google.protobuf.message import DecodeError
 
 from tests.differential import inferences, others, wire
-from tests.differential.calls import INFER, STREAM, Call
+from tests.differential.calls import ANY, INFER, STREAM, Call
 from tests.differential.world import HEADERS, UNITS, World
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.transport.values import UNCOUNTED, count, shape_of
@@ -43,10 +43,13 @@ def make_call(world: World, seed: str, index: int) -> Call:
     """Return call number *index*."""
     random = Random(f"{seed}/{index}")
     what = random.random()
-    if what < 0.74:
+    if what < 0.66:
         call = _inference(random, world)
-    elif what < 0.82:
+    elif what < 0.74:
         call = _stream(random, world)
+    elif what < 0.85:
+        method, message, about = others.anything(random, world)
+        call = Call(method, (message.SerializeToString(),), about=about)
     elif what < 0.93:
         method, message = others.typed(random, world)
         call = Call(method, (message.SerializeToString(),))
@@ -76,7 +79,7 @@ def kind_of(call: Call, world: World) -> Kind:
             return Kind.DRAWN
         if request.model_name == MIRRORED:
             return Kind.MIRRORED
-    if call.method == STREAM and any(MIRRORED.encode() in message for message in call.messages):
+    if call.method in (STREAM, ANY) and any(MIRRORED.encode() in message for message in call.messages):
         return Kind.MIRRORED
     return Kind.CERTAIN
 

@@ -8,6 +8,8 @@ from random import Random
 
 from google.protobuf.message import Message
 
+from tests.differential import infers
+from tests.differential.calls import ANY
 from tests.differential.inferences import NAMES, PINS
 from tests.differential.world import HEADERS, UNITS, World
 from turnout.v1 import (
@@ -28,6 +30,14 @@ FEATURES = ("carat", "cut", "price", "discount", "hour", "nonsense", "", "ü", "
 VALUES = (0.0, 1.0, -2.5, math.nan, math.inf, 1e30, 7.0)
 INTEGERS = (0, 1, -1, 2**53 + 1, 2**63 - 1)
 STRINGS = ("Ideal", "Good", "", "ü", "漢", "1")
+
+
+def anything(random: Random, world: World) -> tuple[str, Message, str]:
+    """Return an `Infer`, and what is odd about it."""
+    name = random.choice((*world.models, *world.routes))
+    request, about = infers.infer(random, world.signature(name))
+    request.selector.CopyFrom(_selector(random, world, name))
+    return ANY, request, about
 
 
 def typed(random: Random, world: World) -> Made:

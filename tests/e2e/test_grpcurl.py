@@ -25,6 +25,7 @@ OURS = {
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "inference.GRPCInferenceService",
+    "turnout.v1.InferenceService",
     "turnout.v1.ModelService",
     "turnout.v1.PricingService",
     "turnout.v1.RankingService",
@@ -82,6 +83,7 @@ def test_describe_shows_a_messages_fields(gateway: Gateway, message: str, field:
     ("symbol", "shown"),
     [
         ("inference.GRPCInferenceService.ModelInfer", "rpc ModelInfer ( .inference.ModelInferRequest ) returns"),
+        ("grpc.health.v1.HealthCheckResponse", "string why = 1000;"),
         ("grpc.health.v1.Health.List", "rpc List ( .grpc.health.v1.HealthListRequest ) returns"),
         ("inference.ModelInferRequest.InferInputTensor", "repeated int64 shape = 3;"),
         ("turnout.v1.Reason.REASON_SPLIT", "REASON_SPLIT = 1;"),
@@ -94,7 +96,7 @@ def test_describe_finds_methods_and_what_is_within_others(gateway: Gateway, symb
 
 def test_health_is_listed(gateway: Gateway) -> None:
     statuses = answered(gateway, "grpc.health.v1.Health/List")["statuses"]
-    assert set(statuses) >= {"", "inference.GRPCInferenceService"}
+    assert set(statuses) >= {"", "inference.GRPCInferenceService", "route/price"}
     assert {each["status"] for each in statuses.values()} == {"SERVING"}
 
 
@@ -175,6 +177,20 @@ def test_an_inference_with_tensors_as_json(gateway: Gateway) -> None:
     answer = answered(gateway, method, request | {"parameters": {"binary_data_output": {"bool_param": False}}})
     assert (answer["model_name"], answer["model_version"]) == ("echo-fp32", "1")
     assert answer["outputs"][0]["contents"] == {"fp32_contents": [1.5, 2.5]}
+
+
+def test_features_and_a_tensor_of_any_model(gateway: Gateway) -> None:
+    method = "turnout.v1.InferenceService/Infer"
+    features = [{"name": "carat", "floats": {"values": [1, 2]}}]
+    answer = answered(
+        gateway, method, {"selector": {"name": "price", "unit": "vip"}, "features": features, "outputs": ["price"]}
+    )
+    assert answer["served"]["reason"] == "REASON_OVERRIDE"
+    (price,) = answer["outputs"]
+    assert (price["datatype"], price["floats"]) == ("FP32", {"values": [1500, 3000]})
+    tensor = {"name": "in_fp32", "shape": [1, 2], "integers": {"values": [1, 2]}}
+    answer = answered(gateway, method, {"selector": {"name": "echo-fp32"}, "tensors": [tensor]})
+    assert [one["floats"] for one in answer["outputs"]] == [{"values": [1, 2]}]
 
 
 def test_models_and_routes(gateway: Gateway) -> None:

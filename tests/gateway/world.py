@@ -151,7 +151,10 @@ class World:
         file = self.root.parent / "graph"
         file.write_bytes(b"graph")
         made = publish(
-            self.root, Draft(model=model, task=task, signature=signature, files={"model.onnx": file}), labels=labels
+            self.root,
+            Draft(model=model, task=task, signature=signature, files={"model.onnx": file}),
+            labels=labels,
+            champion=False,
         )
         return VersionKey(model, made.version)
 

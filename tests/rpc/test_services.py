@@ -13,6 +13,7 @@ def test_every_method_of_the_protos_is_there() -> None:
     services = services_of(nothing, nothing, nothing, Config(), ready=lambda: True)
     assert sorted(service.full_name for service in services) == [
         "inference.GRPCInferenceService",
+        "turnout.v1.InferenceService",
         "turnout.v1.ModelService",
         "turnout.v1.PricingService",
         "turnout.v1.RankingService",

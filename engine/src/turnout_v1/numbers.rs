@@ -1,4 +1,4 @@
-//! Features' values as elements of an input: the twin of `tasks.features._fitted`; and outputs' elements as numbers.
+//! Features' values as elements of an input: the twin of `tasks.features.fitted`; and outputs' elements as numbers.
 
 use super::features::{Values, WIDTH};
 use super::half;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.names import CHAMPION
 from turnout_server.vocabulary.signature import MOST, Signature
 from turnout_server.vocabulary.task import Task
 
@@ -34,6 +35,12 @@ _DEPENDENT = (
 _PROPOSED = (
     "note: requests of more than {rows} rows would run for more than a second, by the first runs;"
     " --max-rows {rows} has them refused, else the gateway's limits.max_rows holds"
+)
+
+
+_MOVES = (
+    "warning: {model} has no label champion, so who asks for it by its name gets the newest version: that traffic moves"
+    " from version {before} to version {now}; `turnout label {model} champion {before} --store {store}` keeps it"
 )
 
 
@@ -63,6 +70,9 @@ def publish(
     label: Annotated[
         list[str] | None, typer.Option(metavar="LABEL", help="A label to point at the new version; may be repeated.")
     ] = None,
+    no_champion: Annotated[
+        bool, typer.Option("--no-champion", help="Don't label a new model's first version champion.")
+    ] = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -152,15 +162,26 @@ def publish(
     before = _newest(store, name)
     total = sum(path.stat().st_size for path in files.values() if path.is_file())
     with output.progress(f"publishing {name}", total) as advance:
-        published = publish_draft(store, draft, labels=label or [], verify=verify, on_progress=advance)
+        published = publish_draft(
+            store,
+            draft,
+            labels=label or [],
+            champion=not no_champion,
+            verify=verify,
+            on_progress=advance,
+            by=options.by("publish"),
+        )
     _report(published, store, label or [], before, json)
 
 
-def _report(published: Manifest, store: Path, labels: Sequence[str], before: Manifest | None, json: bool) -> None:
+def _report(published: Manifest, store: Path, given: Sequence[str], before: Manifest | None, json: bool) -> None:
+    known = _labels(store, published.model)
+    is_champion = known.get(CHAMPION) == published.version and CHAMPION not in given
+    labels = [*given, CHAMPION] if is_champion else list(given)
     size = sum(entry.size for entry in published.files)
     if json:
         found = msgspec.to_builtins(published)
-        output.json({**found, "labels": list(labels), "path": str(store), "size": size})
+        output.json({**found, "labels": labels, "path": str(store), "size": size})
     else:
         output.say(str(published.version))
     count = f"{len(published.files)} file{'s' if len(published.files) > 1 else ''}, {output.size(size)}"
@@ -170,6 +191,15 @@ def _report(published: Manifest, store: Path, labels: Sequence[str], before: Man
     )
     if before is not None and before.task != published.task:
         output.note(f"note: version {before.version} of {published.model} did {before.task}")
+    if before is not None and CHAMPION not in known:
+        output.note(_MOVES.format(model=published.model, before=before.version, now=published.version, store=store))
+
+
+def _labels(store: Path, model: str) -> Mapping[str, int]:
+    try:
+        return DirectoryStore(store).labels(model)
+    except TurnoutError:  # the version is there, whatever its labels are
+        return {}
 
 
 def _newest(store: Path, model: str) -> Manifest | None:

@@ -116,6 +116,24 @@ class Reconciler:
         """A look that takes too long."""
         self.table_problem = ""
         """Why the table in the store is not the one being served; empty when it is."""
+        self._listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Have *listener* called whenever `table_problem` has changed."""
+        self._listeners.append(listener)
+
+    @property
+    def table_missing(self) -> str:
+        """Why no route table is being served where one is expected; empty where one is, or none is expected.
+
+        One is expected where a file is named for it, and where the store has one or had one.
+        """
+        return self.table_problem if self._names.table is EMPTY else ""
+
+    @property
+    def reads_elsewhere(self) -> bool:
+        """Whether the route table comes from a file outside the store."""
+        return self._routes_file is not None
 
     # ------------------------------------------------------------ looking
 
@@ -259,7 +277,7 @@ class Reconciler:
         table, problem, waiting = names.table, look.problem, ""
         labels = effective_labels(names.labels, names.view.labels, selectors(table), self._manager.is_available)
         if candidate is None:
-            if table is not EMPTY and not problem:
+            if not problem and (table is not EMPTY or look.snapshot.had_routes):
                 problem = "the route table is gone; write one without routes to stop serving them"
         elif candidate.digest != table.digest:
             # When the process starts nothing is served yet that could be lost by adopting what is there.
@@ -267,7 +285,8 @@ class Reconciler:
                 waiting, problem = self._obstacles(candidate, labels)
             if not waiting and not problem:
                 table = candidate
-        self._starting = False
+        # What was wrong from the start, and is mended, is met as it would have been then.
+        self._starting = self._starting and problem != "" and table is EMPTY
         if table is not names.table or labels != names.view.labels:
             adopted = table is not names.table
             names.view = View(table, labels)
@@ -285,9 +304,11 @@ class Reconciler:
         self._manager.aspire(wish, frozenset(key for key in names.view.in_use() if key.model not in suspended))
 
     def _note_problem(self, problem: str, waiting: str) -> None:
-        self.table_problem = problem or waiting
+        changed, self.table_problem = self.table_problem != (problem or waiting), problem or waiting
         if problem and problem != self._refused:
-            _log.warning("the store's route table is not being served; the one before it is", problem=problem)
+            is_first = self._names.table is EMPTY
+            instead = "there is none before it" if is_first else "the one before it is"
+            _log.warning(f"the store's route table is not being served; {instead}", problem=problem)
             self._on_table("refused")
         if waiting and waiting != self._waiting and not self._refused:
             _log.info("the store's route table waits for its versions", waiting=waiting)
@@ -295,6 +316,9 @@ class Reconciler:
         if problem or not waiting:
             self._refused = problem
         self._waiting = waiting
+        if changed:
+            for listener in self._listeners:
+                listener()
 
     def _obstacles(self, table: RouteTable, labels: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
         """Say what *table* has to wait for, and what keeps it from being adopted; empty for nothing."""

@@ -32,6 +32,7 @@ _log = structlog.get_logger("turnout.rpc")
 QUICK = frozenset(
     {
         "inference.GRPCInferenceService/ModelInfer",
+        "turnout.v1.InferenceService/Infer",
         "turnout.v1.PricingService/PredictPrice",
         "turnout.v1.RankingService/Rank",
         "turnout.v1.RecommendationService/Recommend",

@@ -8,6 +8,7 @@ from typing import Protocol
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
 from turnout.v1 import (
+    inference_service_pb2,
     model_service_pb2,
     pricing_service_pb2,
     ranking_service_pb2,
@@ -24,7 +25,8 @@ from turnout_server.rpc.elements import Messages
 from turnout_server.rpc.open_inference import codec
 from turnout_server.rpc.open_inference.servicer import OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2
-from turnout_server.rpc.turnout_v1 import pricing, ranking, recommendation
+from turnout_server.rpc.turnout_v1 import inference, pricing, ranking, recommendation
+from turnout_server.rpc.turnout_v1.inference import InferenceService
 from turnout_server.rpc.turnout_v1.models import ModelService
 from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
@@ -40,6 +42,7 @@ class _Module(Protocol):
 READERS: Mapping[str, Callable[[bytes], Prepare]] = {
     "inference.GRPCInferenceService/ModelInfer": codec.copied,
     "inference.GRPCInferenceService/ModelStreamInfer": codec.copied,
+    "turnout.v1.InferenceService/Infer": inference.copied,
     "turnout.v1.RankingService/Rank": ranking.copied,
     "turnout.v1.PricingService/PredictPrice": pricing.copied,
     "turnout.v1.RecommendationService/Recommend": recommendation.copied,
@@ -82,6 +85,7 @@ def services_of(
     )
     return {
         service: tensors,
+        _service(inference_service_pb2): InferenceService(data_plane),
         _service(recommendation_service_pb2): RecommendationService(data_plane),
         _service(ranking_service_pb2): RankingService(data_plane),
         _service(pricing_service_pb2): PricingService(data_plane),

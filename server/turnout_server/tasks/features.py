@@ -7,7 +7,7 @@ input.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +18,12 @@ from turnout_server.vocabulary.errors import (
     InvalidModelError,
     InvalidRequestError,
     MissingFeatureError,
+    TurnoutError,
     UnknownFeatureError,
 )
 from turnout_server.vocabulary.extent import Extent
 from turnout_server.vocabulary.signature import DType, Scalar, Signature, TensorSpec
-from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array
+from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, bf16_of, fp32_of
 
 MAX_ROWS = 10_000
 """Rows in one typed request: what can be packed and encoded without making other requests wait for long."""
@@ -31,6 +32,11 @@ MAX_REPEATED_CHARACTERS = 16 * 1024 * 1024
 
 Columns = Mapping[str, Array]
 """Values by feature, each float32, int64 or object (`str`) of shape [rows], or [1]: one value for all rows."""
+
+
+Wrong = Callable[[str, str], TurnoutError]
+"""Given the name of what is wrong, and what is, returns the error to raise."""
+_A_VALUE_A_ROW = ((-1,), (-1, 1))
 
 
 class FeatureColumn(NamedTuple):
@@ -87,9 +93,18 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         extent.add(part.name, (rows, *part.tail), rowwise=signature.batched and part.rows < 0)
     if not columns.keys() <= taken.known.keys():
         raise UnknownFeatureError(next(name for name in columns if name not in taken.known), tuple(taken.known))
+    return fill(taken, columns, rows)
+
+
+def fill(taken: Layout, columns: Columns, rows: int) -> dict[str, Array]:
+    """Return the inputs that *taken* describes; of *columns*, the others do not matter.
+
+    Raises:
+        MissingFeatureError, InvalidFeatureError, InvalidInputError: as `pack`.
+    """
     if taken.has_text and rows > 1:
         _check_repeated_text(columns, rows)
-    return {part.name: _pack_input(part, columns, rows) for part in taken.inputs}
+    return {part.name: _pack_input(part, columns, rows, taken) for part in taken.inputs}
 
 
 class Feature(NamedTuple):
@@ -122,6 +137,11 @@ class Layout(NamedTuple):
     """The features' names, in the signature's order."""
     has_text: bool
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The inputs' names."""
+        return frozenset(part.name for part in self.inputs)
+
 
 @functools.lru_cache(maxsize=256)
 def layout(signature: Signature) -> Layout:
@@ -130,21 +150,37 @@ def layout(signature: Signature) -> Layout:
     Raises:
         InvalidModelError: it has an input that is no feature, or a default that does not fit.
     """
-    inputs = tuple(_input_layout(spec) for spec in signature.inputs)
+    for spec in signature.inputs:
+        if not is_feature(spec):
+            raise InvalidModelError(f"input {spec.name!r} of shape {list(spec.shape)} is no feature; name its columns")
+    return layout_of(signature.inputs)
+
+
+def is_feature(spec: TensorSpec) -> bool:
+    """Say whether an input is a feature, or a matrix of named ones."""
+    return bool(spec.columns) or spec.shape in _A_VALUE_A_ROW
+
+
+def layout_of(specs: Iterable[TensorSpec]) -> Layout:
+    """Return which features these inputs take, each of which is a feature, a matrix of them, or a single element.
+
+    Raises:
+        InvalidModelError: a default does not fit.
+    """
+    inputs = tuple(_input_layout(spec) for spec in specs)
     known = dict.fromkeys(feature.name for part in inputs for feature in part.features)
     return Layout(inputs, known, any(part.dtype is DType.BYTES for part in inputs))
 
 
 def _input_layout(spec: TensorSpec) -> InputLayout:
-    if not spec.columns and spec.shape not in ((-1,), (-1, 1)):
-        raise InvalidModelError(f"input {spec.name!r} of shape {list(spec.shape)} is no feature; name its columns")
     named: list[tuple[str, Scalar | None]] = [(column.name, column.default) for column in spec.columns]
     features = tuple(_feature(name, default, spec) for name, default in named or [(spec.name, spec.default)])
     defaults = None
     if spec.dtype.startswith("FP") and any(feature.default is not None for feature in features):
         filled = [np.nan if feature.default is None else feature.default[0] for feature in features]
         defaults = np.array(filled, NUMPY_DTYPES[spec.dtype])
-    return InputLayout(spec.name, spec.dtype, spec.shape[0], spec.shape[1:], features, defaults)
+    rows = spec.shape[0] if spec.shape else 1
+    return InputLayout(spec.name, spec.dtype, rows, spec.shape[1:], features, defaults)
 
 
 def _feature(name: str, default: Scalar | None, spec: TensorSpec) -> Feature:
@@ -152,7 +188,7 @@ def _feature(name: str, default: Scalar | None, spec: TensorSpec) -> Feature:
         return Feature(name, None)
     values = np.array([default], object if isinstance(default, str) else None)
     try:
-        return Feature(name, np.asarray(_fitted(name, values, spec.dtype, None), NUMPY_DTYPES[spec.dtype]))
+        return Feature(name, fitted(name, values, spec.dtype))
     except InvalidFeatureError as error:
         raise InvalidModelError(f"the default of {error.message}") from error
 
@@ -164,7 +200,7 @@ def _check_repeated_text(columns: Columns, rows: int) -> None:
         raise InvalidFeatureError(longest, f"its {lengths[longest]} characters are too many to repeat in {rows} rows")
 
 
-def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
+def _pack_input(part: InputLayout, columns: Columns, rows: int, taken: Layout) -> Array:
     if part.rows not in (-1, rows):
         raise InvalidInputError(part.name, f"found {rows} rows; the model takes exactly {part.rows}")
     matrix = np.empty((rows, len(part.features)), NUMPY_DTYPES[part.dtype])
@@ -174,11 +210,12 @@ def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
             if len(values) != rows and len(values) != 1:
                 expected = f"1 or {rows}" if rows != 1 else "1"
                 raise InvalidFeatureError(name, f"found {len(values)} values; expected {expected}")
-            matrix[:, position] = _fitted(name, values, part.dtype, default)
+            matrix[:, position] = fitted(name, values, part.dtype, default)
         elif default is not None:
             matrix[:, position] = default
         else:
-            raise MissingFeatureError(name)
+            required = [one.name for each in taken.inputs for one in each.features if one.default is None]
+            raise MissingFeatureError(*(one for one in required if one not in columns))
     if part.defaults is not None:
         missing = np.isnan(matrix)
         if missing.any():
@@ -186,49 +223,68 @@ def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
     return matrix if part.tail else matrix.reshape(rows)
 
 
-def _fitted(name: str, values: Array, dtype: DType, default: Array | None) -> Array:
-    """Return *values*, which may be assigned to an array of *dtype* without loss, save the rounding of numbers to it.
+def fitted(
+    name: str, values: Array, dtype: DType, default: Array | None = None, *, wrong: Wrong = InvalidFeatureError
+) -> Array:
+    """Return *values* as *dtype*, without loss, save the rounding of numbers to it.
 
     NaN stays in floats. In other dtypes it becomes *default*.
+
+    Args:
+        name: the feature's, or the input's.
+        values: numbers, or objects (`str`).
+        dtype: what the model takes.
+        default: of shape [1] and that dtype; None for none.
+        wrong: makes the error for a name and what is wrong.
     """
     is_text = values.dtype == object
     if is_text != (dtype is DType.BYTES):
-        raise InvalidFeatureError(
+        raise wrong(
             name, f"found text; the model takes numbers ({dtype})" if is_text else "found numbers; the model takes text"
         )
-    if is_text or dtype in (DType.FP32, DType.FP64):
+    if is_text:
         return values
-    if dtype is DType.FP16:
-        return _half(name, values)
-    return _whole(name, values, dtype, default)
+    if dtype is DType.BF16:
+        bits = bf16_of(_narrowed(name, values, DType.FP32, wrong))
+        _check_finite(name, values, fp32_of(bits), dtype, wrong)
+        return bits if default is None else np.where(np.isnan(values), default, bits)
+    if dtype in (DType.FP16, DType.FP32, DType.FP64):
+        return _narrowed(name, values, dtype, wrong)
+    return _whole(name, values, dtype, default, wrong)
 
 
-def _half(name: str, values: Array) -> Array:
+def _narrowed(name: str, values: Array, dtype: DType, wrong: Wrong) -> Array:
     with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if np.isinf(half).any() and np.isfinite(values[np.isinf(half)]).any():
-        raise InvalidFeatureError(name, "a value is too large for FP16")
-    return half
+        narrow: Array = values.astype(NUMPY_DTYPES[dtype], copy=False)
+    if narrow.dtype != values.dtype:
+        _check_finite(name, values, narrow, dtype, wrong)
+    return narrow
 
 
-def _whole(name: str, values: Array, dtype: DType, default: Array | None) -> Array:
+def _check_finite(name: str, values: Array, narrow: Array, dtype: DType, wrong: Wrong) -> None:
+    infinite = np.isinf(narrow)
+    if infinite.any() and np.isfinite(values[infinite]).any():
+        raise wrong(name, f"a value is too large for {dtype}")
+
+
+def _whole(name: str, values: Array, dtype: DType, default: Array | None, wrong: Wrong) -> Array:
     if values.dtype.kind == "f":
         missing = np.isnan(values)
         if missing.any():
             if default is None:
-                raise InvalidFeatureError(name, f"found NaN; {dtype} has none and the feature has no default")
+                raise wrong(name, f"found NaN; {dtype} has none and the feature has no default")
             filled = np.full(len(values), default[0], default.dtype)
-            filled[~missing] = _whole(name, values[~missing], dtype, None)
+            filled[~missing] = _whole(name, values[~missing], dtype, None, wrong)
             return filled
         fractions = values[values != np.floor(values)]
         if len(fractions):
-            raise InvalidFeatureError(name, f"found {fractions[0]}; the model takes whole numbers ({dtype})")
+            raise wrong(name, f"found {fractions[0]}; the model takes whole numbers ({dtype})")
     if len(values):
         low, high = _limits(dtype)
         lowest, highest = values.min().item(), values.max().item()
         if lowest < low or highest > high:
             found = lowest if lowest < low else highest
-            raise InvalidFeatureError(name, f"found {found}; {dtype} is from {low} to {high}")
+            raise wrong(name, f"found {found}; {dtype} is from {low} to {high}")
     return values.astype(NUMPY_DTYPES[dtype])
 
 

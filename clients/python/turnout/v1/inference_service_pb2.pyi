@@ -37,8 +37,8 @@ class InferRequest(_message.Message):
 
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_features_pb2.FeatureColumn]:
-        """Features: each has one value a row, or a single one for all rows. A feature is an input with one value a row, or a
-        column of the model's own matrix.
+        """Features: each has one value a row, or a single one for all rows. A feature is an input with one value a row, a
+        column of the model's own matrix, or an input of a single element, which gets a single value.
         """
 
     @_builtins.property
@@ -119,7 +119,10 @@ class NamedTensor(_message.Message):
     name: _builtins.str
     """The input's or output's name, as in the model's signature."""
     datatype: _builtins.str
-    """Its element type, by the Open Inference Protocol's names. In a request it may be left out: it is then the signature's."""
+    """Its element type, by the Open Inference Protocol's names. In a request it is that of the elements as they are sent,
+    which are taken as the model's where they fit: whole numbers as floats, wider floats rounded. It may be left out:
+    the field tells it, and raw elements are then the model's.
+    """
     raw: _builtins.bytes
     """Of any type but BYTES: the elements as they lie in memory, little-endian."""
     @_builtins.property
