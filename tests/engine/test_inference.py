@@ -19,7 +19,6 @@ from tests.rpc.inference import FakeCall, texts
 from turnout.v1 import FeatureColumn, FloatValues, Selector
 from turnout.v1 import inference_service_pb2 as pb
 from turnout_server.rpc.turnout_v1.inference import InferenceService
-from turnout_server.tasks import features
 from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, Arrays
@@ -81,26 +80,6 @@ def made_case(seed: int, *, odd: bool) -> Case:
     return Case(request, signature, {spec.name: made_output(dice, spec) for spec in signature.outputs})
 
 
-def is_for_python(case: Case) -> bool:
-    """Say whether the engine may leave a request to Python that Python takes."""
-    specs = {spec.name: spec for spec in case.signature.inputs}
-    given = {tensor.name for tensor in case.request.tensors}
-    if any(not features.is_feature(spec) and name not in given for name, spec in specs.items()):
-        return True  # a default, or an input of one element by a feature
-    if any(spec.dtype is DType.BF16 and name not in given for name, spec in specs.items()):
-        return True
-    return any(_is_for_python(tensor, specs[tensor.name].dtype) for tensor in case.request.tensors)
-
-
-def _is_for_python(tensor: pb.NamedTensor, dtype: DType) -> bool:
-    field, halves = tensor.WhichOneof("values"), (DType.FP16, DType.BF16)
-    if field == "raw":
-        return tensor.datatype not in ("", dtype) and (tensor.datatype in halves or dtype in halves)
-    if field == "floats" and any(map(math.isnan, tensor.floats.values)):
-        return True
-    return dtype is DType.BF16 or (dtype is DType.FP16 and field == "doubles")
-
-
 def hold_alike(case: Case) -> str:
     """See that both make the same of a request; return who answered."""
     wire = case.request.SerializeToString()
@@ -111,7 +90,7 @@ def hold_alike(case: Case) -> str:
         return "refused"
     if check(INFER, wire, case.signature, case.outputs):
         return "engine"
-    assert is_for_python(case), case
+    assert infers.is_for_python(case.request, case.signature), case
     return "python"
 
 

@@ -154,15 +154,16 @@ impl Question for AnyRequest<'_> {
             return None;
         }
         let mut made: Vec<Option<Tensor>> = vec![None; signature.inputs.len()];
-        for part in parts() {
-            made[part.input] = Some(input_of(&features, part, &sources, rows)?);
-        }
+        // Tensors first: until they are read, what they say of rows is a claim.
         for (index, tensor) in given.iter().enumerate() {
             if let Some(tensor) = tensor {
                 let dtype = signature.inputs[index].dtype;
                 let data = tensor.decode(self.message, dtype, counts[index])?;
                 made[index] = Some(Tensor { dtype, shape: tensor.shape.clone(), data });
             }
+        }
+        for part in parts() {
+            made[part.input] = Some(input_of(&features, part, &sources, rows)?);
         }
         let inputs: Vec<Tensor> = made.into_iter().collect::<Option<_>>()?;
         let leading = inputs.get(signature.leading?)?.shape.first();
