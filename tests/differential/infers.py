@@ -155,7 +155,7 @@ MUTATIONS: dict[str, Mutation] = {
     "no-values": lambda random, request: request.features.add(name="age"),
     "another-tensor": lambda random, request: request.tensors.add(name="nobody", raw=b""),
     "another-output": lambda random, request: request.outputs.append(random.choice(("nobody", "y", "o" * 300))),
-    "outputs-again": lambda random, request: request.outputs.extend(request.outputs),
+    "outputs-again": lambda random, request: request.outputs.extend(list(request.outputs)),
     "datatype": _in_tensor(
         lambda random, one: setattr(one, "datatype", random.choice(("FP32", "INT64", "BYTES", "float", "BOOL", "BF16")))
     ),
