@@ -147,6 +147,7 @@ def publish(
     from turnout_server.onnx.files import files_of
     from turnout_server.onnx.trial import inspect, load, rows_within
     from turnout_server.tasks.conventions import check_task
+    from turnout_server.tasks.ranges import learned
 
     given = {"max_rows": max_batch_rows, "max_delay_us": max_batch_delay_us}
     given = {key: value for key, value in given.items() if value is not None}
@@ -157,6 +158,8 @@ def publish(
         files[one.name] = one
     read = with_columns(inspect(file, batched), found)
     signature = _overlaid(read, partial.signature, batched, manifest)
+    if rows is not None:
+        signature = learned(signature, rows.columns)
     draft = Draft(
         model=name,
         task=task or partial.task or Task.TENSORS,
