@@ -85,8 +85,8 @@ job "turnout" {
       port     = "grpc"
       tags     = ["grpc"]
 
-      # grpc.health.v1: SERVING once every wanted version is loaded, NOT_SERVING from SIGTERM on. No grpc_service: the whole
-      # server is asked about; naming one, such as turnout.v1.RankingService, asks about that alone.
+      # grpc.health.v1: SERVING once every required route could answer, NOT_SERVING from SIGTERM on. No grpc_service: the whole
+      # server is asked about; naming a route, such as route/ranking, asks about that alone.
       check {
         name     = "serving"
         type     = "grpc"

@@ -63,6 +63,7 @@ class Engine:
         shapes: Mapping[str, Sequence[Mapping[int, int]]] = ...,
         headers_first: bool = False,
         urgent: Sequence[str] = (),
+        quotas: Mapping[str, int] = ...,
         plane: Plane | None = None,
     ) -> None:
         """Start the threads.
@@ -88,6 +89,8 @@ class Engine:
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
             urgent: paths of methods whose calls are every other event, where such and others wait.
+            quotas: how many calls of a method, by its path, may be in Python at once; one more is refused with
+                RESOURCE_EXHAUSTED and `TOO_MANY_CALLS`, and never heard of.
             plane: answers what it can by itself; None for nothing.
 
         Raises:
@@ -104,7 +107,9 @@ class Engine:
         """How many bytes of `memory_bytes` are taken, and how many there are."""
 
     def counts(self) -> dict[str, int]:
-        """Return what has come of connections and calls, by names of `turnout_server/instruments/transport.py`."""
+        """Return what has come of connections and calls, and how late the reactors were, by names of
+        `turnout_server/instruments/transport.py`.
+        """
 
     def listen(self, fds: Sequence[int]) -> None:
         """Take connections on sockets that listen. They are duplicated: the caller closes its own.
@@ -219,8 +224,8 @@ def write_segment(
 @final
 class Plane:
     """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, the messages of its
-    `ModelStreamInfer`, and of `turnout.v1` `RankingService/Rank`, `PricingService/PredictPrice` and
-    `RecommendationService/Recommend`.
+    `ModelStreamInfer`, and of `turnout.v1` `InferenceService/Infer`, `RankingService/Rank`,
+    `PricingService/PredictPrice` and `RecommendationService/Recommend`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
 
@@ -410,6 +415,9 @@ def load_onnxruntime(path: str) -> str:
         OnnxRuntimeError: it cannot be loaded or is too old, or another one is loaded.
     """
 
+def last_run_bytes() -> int:
+    """Return the most bytes that this thread's last run had at once, beside its inputs, outputs among them."""
+
 class RunOptions:
     """Ends runs from outside: any number of runs, one after another or at once."""
 
@@ -553,7 +561,7 @@ def page(
 def parse_typed(
     method: str, message: bytes, metadata: dict[str, str], signature: bytes
 ) -> tuple[str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
-    """Read a request of `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
+    """Read a request of `Infer`, `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
 
     Args:
         method: `package.Service/Method`.

@@ -58,6 +58,10 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often the store is looked at, in seconds."""
     latest: Count = 1
     """How many of each model's newest versions to load, besides those that labels and routes name."""
+    keep_warm_s: Seconds = 300.0
+    """How long a version that a label or a route has left stays loaded, in seconds: going back needs no load then."""
+    keep_warm_versions: Count = 4
+    """How many versions are kept so at most; those that were left last."""
     loaders: Count = 0
     """How many versions may load at the same time; 0 is one a core."""
     load_timeout_s: Period = 120.0
@@ -173,6 +177,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the gateway should get traffic."""
+
+    required_routes: Literal["all"] | tuple[Name, ...] = "all"
+    """The routes that must have been able to answer once before the gateway is SERVING."""
+
+
 class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the Open Inference Protocol is spoken, where it leaves that to the server."""
 
@@ -208,6 +219,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: JournalConfig = JournalConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
     onnx: OnnxConfig = OnnxConfig()
+    health: HealthConfig = HealthConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

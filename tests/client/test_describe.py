@@ -73,8 +73,8 @@ def test_the_version_that_answers_says_what_goes_in(name: str, pinned: int | str
     ("name", "pinned", "says"),
     [
         ("nope", None, "no route or model named 'nope'"),
-        ("churn", "new", "model 'churn' has no version or label 'new'"),
-        ("churn", 7, "model 'churn' has no version or label '7'"),
+        ("churn", "new", "model 'churn' has no label 'new'"),
+        ("churn", 7, "model 'churn' has no version '7'"),
         ("empty", None, "model 'empty' has no version"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.routing.decide import answers_for, candidates, decide, unavailable
+from turnout_server.routing.decide import answers_for, candidates, decide, refused, unavailable
 from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.text import parse
 from turnout_server.vocabulary.ask import Ask
@@ -149,6 +149,14 @@ def test_candidates_are_what_requests_may_get_the_heaviest_first() -> None:
     assert [decision.available for decision in candidates(ALL, "bare")] == [True, False]
     assert candidates(ALL, "price") == (decided(name="price"),)
     assert candidates(ALL, "cost", "2") == (decided(version="2"),)
+
+
+def test_refused_are_requests_of_the_split_that_nobody_answers() -> None:
+    cost, bare = TABLE.require("cost"), TABLE.require("bare")
+    assert refused(ALL, cost) == refused(names(price=(1,)), cost) == ()  # a live fallback counts
+    assert [decision.assigned for decision, _ in refused(names(price=(2,)), cost)] == ["control"]
+    assert [(decision.assigned, error.state) for decision, error in refused(ALL, bare)] == [("a", "no such label")]
+    assert [decision.assigned for decision, _ in refused(names(price=(1,)), bare)] == ["b", "a"]
 
 
 def test_a_target_is_answered_for_by_its_own_version_never_by_the_fallback() -> None:

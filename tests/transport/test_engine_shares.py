@@ -14,8 +14,8 @@ from h2.errors import ErrorCodes as ErrorCode
 from benchmarks import frames
 from benchmarks.frames import frame, rst_stream, window_update
 from tests.transport import raw
-from tests.transport.engine import EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
-from tests.transport.fakes import Behaviour, echo, echo_each, slow_each
+from tests.transport.engine import EXHAUSTED, EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
+from tests.transport.fakes import Behaviour, echo, echo_each, forever, slow_each
 from tests.transport.raw import Client, data, headers, literal
 from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
@@ -71,6 +71,25 @@ async def test_who_resets_calls_may_ask_anew_at_once_but_not_for_ever(engine: En
     await client.until(lambda: client.resets)
     assert client.resets == {13: ErrorCode.REFUSED_STREAM}
     may_end.set()
+
+
+async def test_of_calls_beyond_a_methods_quota_nobody_hears_and_who_ends_makes_room(engine: Engine) -> None:
+    engine.quotas = {"test.Fake/Do": 2}
+    method = engine.behaviour.unary("Do", forever)
+    engine.behaviour.unary("Echo", echo)
+    await engine.start()
+    client = await engine.client(raw.opening())
+    await client.say(*(raw.request(stream, b"x", "/test.Fake/Do") for stream in (1, 3)))
+    await soon(lambda: len(method.calls) == 2)
+    await client.say(raw.request(5, b"x", "/test.Fake/Do"))
+    assert await status_of(client, 5) == EXHAUSTED
+    await client.say(raw.request(7, b"x", "/test.Fake/Echo"))
+    await client.until(lambda: client.of(frames.DATA, 7))
+    await client.say(rst_stream(1, ErrorCode.CANCEL))
+    await soon(lambda: method.cancelled == 1)
+    await client.say(raw.request(9, b"x", "/test.Fake/Do"))
+    await soon(lambda: len(method.calls) == 3)
+    assert engine.transport.counts()["refusal.unheard"] == 1
 
 
 SAID = data(1, prefixed(b"x"))

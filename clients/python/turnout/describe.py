@@ -43,6 +43,8 @@ def _version_of(model: answers.Model, pinned: str) -> answers.Version:
     if wanted in by_number:
         return by_number[wanted]
     if pinned or not model.versions:
-        what = f"version or label {pinned!r}" if pinned else "version"
-        raise errors.NotFoundError(f"model {model.name!r} has no {what}", code="NOT_FOUND", reason="VERSION_NOT_FOUND")
+        is_label = bool(pinned) and not pinned.isdecimal()
+        what = f"{'label' if is_label else 'version'}{pinned and f' {pinned!r}'}"
+        reason = "LABEL_NOT_FOUND" if is_label else "VERSION_NOT_FOUND"
+        raise errors.NotFoundError(f"model {model.name!r} has no {what}", code="NOT_FOUND", reason=reason)
     return next((one for one in model.versions if one.state == "AVAILABLE"), model.versions[0])

@@ -113,8 +113,9 @@ pub fn begin<U: Unary>(call: &mut Call<U>, head: Head, message: Option<Bytes>) -
     if call.answer.is_gone() {
         return Err(Over::Gone);
     }
+    let taken = call.shard.quotas.take(&head.path).map_err(status::full)?;
     call.reader.hold(IN_PYTHON + message.as_ref().map_or(0, Bytes::len))?;
-    let begun = call.shard.bridge.begin(head, message, &call.connection, call.reader.take_held());
+    let begun = call.shard.bridge.begin(head, message, &call.connection, call.reader.take_held(), taken);
     begun.ok_or_else(|| Over::Status(status::too_many_calls()))
 }
 

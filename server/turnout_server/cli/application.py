@@ -13,12 +13,14 @@ from turnout_server.cli import MISSING, exits, is_ours, output
 from turnout_server.cli.assign import assign
 from turnout_server.cli.bench import bench
 from turnout_server.cli.call import call
+from turnout_server.cli.diff import diff
 from turnout_server.cli.doctor import doctor
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.health import health
 from turnout_server.cli.incident import incident
 from turnout_server.cli.journal import journal
 from turnout_server.cli.models import label, models, verify
+from turnout_server.cli.prune import prune
 from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
 from turnout_server.cli.serve import serve
@@ -43,6 +45,8 @@ application.command(rich_help_panel=_STORE)(publish)
 application.command(rich_help_panel=_STORE)(models)
 application.command(rich_help_panel=_STORE)(label)
 application.command(rich_help_panel=_STORE)(verify)
+application.command(rich_help_panel=_STORE)(prune)
+application.command(rich_help_panel=_STORE)(diff)
 application.add_typer(routes, name="routes", rich_help_panel=_STORE)
 application.command(rich_help_panel=_STORE)(assign)
 application.command(rich_help_panel=_CALLING)(call)

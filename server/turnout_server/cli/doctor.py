@@ -16,6 +16,7 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
+from turnout_server.cli.health import asked
 from turnout_server.cli.models import findings
 from turnout_server.config import Config, load, parse_address
 from turnout_server.engine.choice import HOW_TO_GET_IT, NOT_INSTALLED, Engine, chosen, find
@@ -163,6 +164,9 @@ def _models(file: Path | None, store: Path) -> Iterator[Check]:
 def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:
     if snapshot.routes_problem:
         return Check("routes", Result.FAIL, snapshot.routes_problem, "make routes.yaml readable")
+    if snapshot.routes_text is None and snapshot.had_routes:
+        advice = "bring routes.yaml back, or write one that says `routes: {}`; a gateway that starts is NOT_SERVING"
+        return Check("routes", Result.FAIL, "the route table is gone", advice)
     if snapshot.routes_text is None:
         return Check("routes", Result.WARN, "no routes.yaml", "models answer by their own names; see docs/routing.md")
     from turnout_server.gateway.reconciler import check_references
@@ -192,13 +196,14 @@ def _port(what: str, address: str) -> Check:
 
 def _gateway(target: str) -> Check:
     try:
+        status, why = asked(target, "", 3.0)
         with options.connected(target, timeout=3.0, retries=0) as client:
-            status = client.health()
             problem = client.routes().problem
     except CommandError as failure:
         return Check("gateway", Result.FAIL, failure.message, "start it with `turnout serve`")
     if status != "SERVING":
-        return Check("gateway", Result.FAIL, f"{target} is {status}", "its log says why")
+        found = f"{target} is {status}: {why}" if why else f"{target} is {status}"
+        return Check("gateway", Result.FAIL, found, "mend what it names; the gateway follows by itself")
     if problem:
         return Check("gateway", Result.WARN, f"{target} serves an older route table: {problem}", "correct routes.yaml")
     return Check("gateway", Result.OK, f"{target} is SERVING")

@@ -25,6 +25,8 @@ def as_json(started: Started) -> str:
         "address": started.address,
         "metrics": started.metrics,
         "pid": os.getpid(),
+        "health": "NOT_SERVING" if started.why_not else "SERVING",
+        "why": started.why_not,
         "routes": [route.name for route in started.view.table],
         "table_problem": started.table_problem,
         "failed": [
@@ -38,10 +40,15 @@ def as_json(started: Started) -> str:
 def as_text(started: Started, store: Path) -> str:
     """Return a few lines for people, with commands that work when they are pasted."""
     lines = [f"turnout serves {output.plain(store)} on {started.address}"]
+    if started.why_not:
+        lines = [
+            f"turnout listens on {started.address}, store {output.plain(store)}",
+            f"NOT_SERVING: {output.one_line(started.why_not)}",
+        ]
     if started.metrics:
         lines.append(f"metrics on http://{started.metrics}/metrics")
     lines += ["", *(_routes(started.view) or ["no routes; models answer by their own names"])]
-    if started.table_problem:
+    if started.table_problem and started.table_problem not in started.why_not:
         lines.append(f"the store's route table is not served: {output.one_line(started.table_problem)}")
     lines += [f"failed: {status.key}: {output.one_line(status.detail)}" for status in started.failed]
     lines += ["", "try:"]
@@ -80,9 +87,9 @@ def _routes(view: View) -> list[str]:
 
 
 def _example(view: View, store: Path) -> Example | None:
-    """Return a request for the first price route, else for the first of another typed task."""
+    """Return a request for the first price route, else for the first of another task."""
     directory = DirectoryStore(store)
-    for task in ("price", "ranking", "recommendation"):
+    for task in ("price", "ranking", "recommendation", "tensors"):
         for compiled in view.table:
             if compiled.route.task != task:
                 continue

@@ -62,27 +62,28 @@ def signature(given: Signature) -> bytes:
 
 
 def _ranges(given: Signature) -> list[Range | None]:
-    """Return between what each feature of all inputs was in training."""
+    """Return between what each feature was in training, of the inputs that are features."""
     try:
-        return [one.range for each in features.layout(given).inputs for one in each.features]
+        return [one.range for each in features.featured(given).inputs for one in each.features]
     except InvalidModelError:
         return []
 
 
-def _features(given: Signature) -> list[dict[str, Any]] | None:
-    """Return which features each input consists of; None for a signature that takes none."""
+def _features(given: Signature) -> list[dict[str, Any] | None] | None:
+    """Return which features each input consists of, None for one that is none; None where a default is none."""
     try:
-        taken = features.layout(given)
-        return [
-            {
+        taken = features.featured(given)
+        parts: dict[str, dict[str, Any]] = {
+            each.name: {
                 "rows": each.rows,
                 "tail": each.tail,
                 "features": [{"name": one.name, "default": _default(one)} for one in each.features],
             }
             for each in taken.inputs
-        ]
+        }
     except (InvalidModelError, UnicodeEncodeError):
         return None
+    return [parts.get(spec.name) for spec in given.inputs]
 
 
 def _default(feature: Feature) -> str | None:

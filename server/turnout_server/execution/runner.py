@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 
 from turnout_server.execution.batch_run import Ending, Execution, Predictor, execute
@@ -78,6 +78,7 @@ class Runner:
         signature: Signature | None = None,
         run_timeout_s: float = RUN_TIMEOUT_S,
         on_timed_out: Callable[[int], None] | None = None,
+        needs: Mapping[int, int] | None = None,
     ) -> None:
         """Make a runner with an empty queue.
 
@@ -93,6 +94,7 @@ class Runner:
             run_timeout_s: how long a run in a worker may take, in seconds.
             on_timed_out: told of each run that took longer, and was ended, and how many had gone well until then;
                 None for nobody.
+            needs: what its trial's runs took of memory in bytes, by number of rows; None where nobody counted.
         """
         self.manifest = predictor.manifest
         self.signature: Signature = predictor.manifest.signature if signature is None else signature
@@ -131,6 +133,8 @@ class Runner:
         self._on_run = on_run
         self.run_timeout_s = run_timeout_s
         """How long a run may take, in seconds."""
+        self.needs: Mapping[int, int] = {} if needs is None else needs
+        """What runs of its trial took of memory: nothing of it is counted here, but in the engine."""
         self._on_timed_out = on_timed_out
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None

@@ -101,6 +101,16 @@ def answers_for(names: Names, target: Target) -> int:
     return key.version if key is not None and names.is_available(key) else 0
 
 
+def refused(names: Names, route: CompiledRoute) -> tuple[tuple[Decision, VersionUnavailableError], ...]:
+    """Return the decisions on a route's requests that are refused now, with their errors, the heaviest target first.
+
+    Each target that the split gives requests to has to be available, or else the fallback. What only overrides name
+    does not count.
+    """
+    drawn = [decision for decision in candidates(names, route.name) if decision.propensity]
+    return tuple((decision, unavailable(names, decision)) for decision in drawn if not decision.available)
+
+
 def unavailable(names: Names, decision: Decision) -> VersionUnavailableError:
     """Return the error that a request gets whose *decision* is not available."""
     route = names.table.get(decision.route)

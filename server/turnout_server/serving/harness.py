@@ -61,7 +61,7 @@ class Harness(Generic[S]):
 
     def loading(self) -> None:
         """Loading has started."""
-        self.state, self.detail = State.LOADING, ""
+        self.state, self.detail = State.LOADING, f"once more: {self.problem}" if self.attempts > 0 else ""
 
     def loaded(self, servable: S) -> None:
         """Loading has succeeded."""

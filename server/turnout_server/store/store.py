@@ -54,6 +54,8 @@ __all__ = [
 
 ATTEMPTS = 1000
 """How often a change is tried that others overtake; each time one of them has got on."""
+_RECENT = 20
+"""Entries of the audit that are looked at for the author of a table that has just come."""
 NOBODY = By()
 """Who changes something without saying who that is."""
 
@@ -127,6 +129,10 @@ class ModelStore(Protocol):
 
         With *expected*, only when that is the present table's (None: only when there is none), else `StaleWriteError`.
         """
+        ...
+
+    def routes_author(self, digest: str) -> Entry | None:
+        """Return who made the table of this digest the present one; None where the audit does not know."""
         ...
 
     def snapshot(self) -> StoreSnapshot:
@@ -205,6 +211,23 @@ class BlobStore:
 
         action = f"{label} removed" if version is None else f"{label} -> {version}"
         self._change(labels_key(model), moved, model_audit(model), "labels", action, by)
+        if version is not None and self._reading.get(manifest_key(model, version)) is None:
+            self._take_back(model, label, version, by)
+            raise VersionNotFoundError(model, version)
+
+    def _take_back(self, model: str, label: str, version: int, by: By) -> None:
+        """Remove a label from a version that was removed while it was being named: who removes looks before and after,
+        and so does who names, so that one of them sees the other.
+        """
+
+        def without(raw: bytes | None) -> bytes:
+            labels = decode_labels(raw, model)
+            if labels.get(label) == version:
+                del labels[label]
+            return encode_labels(labels)
+
+        action = f"{label} taken back: version {version} was removed"
+        self._change(labels_key(model), without, model_audit(model), "labels", action, by)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -272,6 +295,12 @@ class BlobStore:
         blob = self._reading.get(ROUTES_KEY)  # after the entries: one that is being written is not taken for a break
         return told(noted, None if blob is None else _digest(blob.content))
 
+    def routes_author(self, digest: str) -> Entry | None:
+        """Return who made the table of this digest the present one; None where that was done outside Turnout."""
+        noted = self.audit.entries(ROUTES_AUDIT, most=_RECENT)
+        newest = next((each.entry for each in reversed(noted) if each.is_done or each.entry.after == digest), None)
+        return newest if newest is not None and newest.after == digest else None
+
     def model_events(self, model: str) -> tuple[Entry, ...]:
         """Return what else the audit says has happened to *model*, newest first: published, suspended, removed.
 
@@ -296,7 +325,8 @@ class BlobStore:
         self._reading.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem)
+        had_routes = text is None and problem is None and self._had_routes()
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
 
     def _change(
         self, key: str, changed: Callable[[bytes | None], bytes], folder: str, what: What, action: str, by: By
@@ -320,6 +350,12 @@ class BlobStore:
                 self.audit.confirm(announced)
                 return
         raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
+
+    def _had_routes(self) -> bool:
+        try:
+            return bool(self._reading.list(ROUTES_AUDIT))
+        except StoreError:
+            return False
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None

@@ -130,9 +130,9 @@ def pack(signature: Signature, columns: Columns, rows: int) -> Packed:
 
 
 def places(signature: Signature) -> tuple[str, ...]:
-    """Return the names of the features of all inputs, in order; empty for a signature that takes others, too."""
+    """Return the names of the features of all inputs that are some, in order, as the engine numbers them."""
     try:
-        return tuple(feature.name for part in layout(signature).inputs for feature in part.features)
+        return tuple(feature.name for part in featured(signature).inputs for feature in part.features)
     except InvalidModelError:
         return ()
 
@@ -197,6 +197,15 @@ def layout(signature: Signature) -> Layout:
         if not is_feature(spec):
             raise InvalidModelError(f"input {spec.name!r} of shape {list(spec.shape)} is no feature; name its columns")
     return layout_of(signature.inputs)
+
+
+def featured(signature: Signature) -> Layout:
+    """Return which features there are in the inputs that are features.
+
+    Raises:
+        InvalidModelError: a default does not fit.
+    """
+    return layout_of(spec for spec in signature.inputs if is_feature(spec))
 
 
 def is_feature(spec: TensorSpec) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from turnout_server.tasks import features
-from turnout_server.tasks.features import MAX_ROWS, Columns, Layout
+from turnout_server.tasks.features import MAX_ROWS, Columns, Layout, Note, Packed
 from turnout_server.vocabulary.ask import NAME_LIMIT
 from turnout_server.vocabulary.errors import (
     IncompleteError,
@@ -93,7 +93,7 @@ def pack(signature: Signature, columns: Columns, tensors: Sequence[Tensor]) -> d
             a float.
 
     Returns:
-        Arrays by name, in the signature's order.
+        Arrays by name, in the signature's order; `Packed` where some were made of features.
 
     Raises:
         UnknownFeatureError, InvalidFeatureError: no input takes a feature, or its values do not fit.
@@ -111,8 +111,16 @@ def pack(signature: Signature, columns: Columns, tensors: Sequence[Tensor]) -> d
     singles = _without(known.single, given)
     _check_complete(known, columns, given, (*parts.inputs, *singles.inputs))
     _check_extent(known, given, rows, parts)
-    arrays = features.fill(parts, columns, rows) | features.fill(singles, columns, 1)
-    return {name: _array(known, spec, given, arrays, rows) for name, spec in known.inputs.items()}
+    # Tensors first: until they are read, what they say of rows is a claim.
+    arrays = {name: _read(tensor, known.inputs[name]) for name, tensor in given.items()}
+    notes: list[Note] = []
+    arrays |= features.fill(parts, columns, rows, notes) | features.fill(singles, columns, 1, notes)
+    made = {name: _array(known, spec, arrays, rows) for name, spec in known.inputs.items()}
+    if not parts.inputs and not singles.inputs:
+        return made
+    packed = Packed(made)
+    packed.notes = notes
+    return packed
 
 
 # ---------------------------------------------------------------- signatures
@@ -289,13 +297,12 @@ def _full_shape(known: Arranged, spec: TensorSpec, rows: int) -> tuple[int, ...]
     return (rows, *spec.shape[1:]) if spec.name in known.rowwise else spec.shape
 
 
-def _array(
-    known: Arranged, spec: TensorSpec, given: Mapping[str, Tensor], arrays: Mapping[str, Array], rows: int
-) -> Array:
-    if spec.name in given:
-        tensor = given[spec.name]
-        elements = tensor.read(spec.dtype, math.prod(tensor.shape))
-        return _fitted(spec.name, elements, spec.dtype).reshape(tensor.shape)
+def _read(tensor: Tensor, spec: TensorSpec) -> Array:
+    elements = tensor.read(spec.dtype, math.prod(tensor.shape))
+    return _fitted(spec.name, elements, spec.dtype).reshape(tensor.shape)
+
+
+def _array(known: Arranged, spec: TensorSpec, arrays: Mapping[str, Array], rows: int) -> Array:
     if spec.name in arrays:
         array = arrays[spec.name]
         return array.reshape(spec.shape) if spec.name in known.singles else array
