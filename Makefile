@@ -148,6 +148,10 @@ models: ## Set up, then train, evaluate, export and publish the models of model_
 protos: setup-dev ## Generate the Python stubs from protos/
 	$(BIN)/python protos/generate.py
 
+.PHONY: typescript
+typescript: setup-dev ## Generate and compile the TypeScript client's stubs, with npm and buf
+	@$(BIN)/python clients/typescript/build.py
+
 # uv keeps what is locked already, unless LOCK_ARGS="--upgrade" or "--upgrade-package grpcio" says otherwise.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     --custom-compile-command "make lock" $(LOCK_ARGS)
@@ -193,7 +197,7 @@ setup-bench:
 .PHONY: clean
 clean: ## Remove what was generated here, .venv included
 	rm -rf .venv .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist \
-	    engine/target
+	    engine/target clients/typescript/node_modules clients/typescript/dist clients/*/gen
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

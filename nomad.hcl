@@ -85,8 +85,8 @@ job "turnout" {
       port     = "grpc"
       tags     = ["grpc"]
 
-      # grpc.health.v1: SERVING once every wanted version is loaded, NOT_SERVING from SIGTERM on. No grpc_service: the whole
-      # server is asked about; naming one, such as turnout.v1.RankingService, asks about that alone.
+      # grpc.health.v1: SERVING once every required route could answer, NOT_SERVING from SIGTERM on. No grpc_service: the whole
+      # server is asked about; naming a route, such as route/ranking, asks about that alone.
       check {
         name     = "serving"
         type     = "grpc"
@@ -140,10 +140,12 @@ job "turnout" {
       }
 
       # In place of both volume blocks: fetch the store as an archive, and say "--store", "/local/models" above. A new
-      # version is then a new deployment, since an artifact is fetched once, before the task starts.
+      # version is then a new deployment, since an artifact is fetched once, before the task starts. The bucket is the
+      # path's first part; only AWS's own hosts may have it in their names. Where the service asks for a region, add
+      # "?region=REGION".
       #
       # artifact {
-      #   source      = "s3::https://BUCKET.example.com/turnout/store-42.tar.gz"
+      #   source      = "s3::https://s3.example.com/BUCKET/turnout/store-42.tar.gz"
       #   destination = "local/models"
       #   options {
       #     checksum = "sha256:..."

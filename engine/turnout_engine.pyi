@@ -63,6 +63,7 @@ class Engine:
         shapes: Mapping[str, Sequence[Mapping[int, int]]] = ...,
         headers_first: bool = False,
         urgent: Sequence[str] = (),
+        quotas: Mapping[str, int] = ...,
         plane: Plane | None = None,
     ) -> None:
         """Start the threads.
@@ -88,6 +89,8 @@ class Engine:
                 counted by it, and in other messages not at all.
             headers_first: whether an error has headers of its own before its trailers, instead of both in one.
             urgent: paths of methods whose calls are every other event, where such and others wait.
+            quotas: how many calls of a method, by its path, may be in Python at once; one more is refused with
+                RESOURCE_EXHAUSTED and `TOO_MANY_CALLS`, and never heard of.
             plane: answers what it can by itself; None for nothing.
 
         Raises:
@@ -104,7 +107,9 @@ class Engine:
         """How many bytes of `memory_bytes` are taken, and how many there are."""
 
     def counts(self) -> dict[str, int]:
-        """Return what has come of connections and calls, by names of `turnout_server/instruments/transport.py`."""
+        """Return what has come of connections and calls, and how late the reactors were, by names of
+        `turnout_server/instruments/transport.py`.
+        """
 
     def listen(self, fds: Sequence[int]) -> None:
         """Take connections on sockets that listen. They are duplicated: the caller closes its own.
@@ -416,13 +421,16 @@ class RunOptions:
 class Session:
     """A graph, ready to run from any thread."""
 
-    def __new__(cls, path: str, intra_op_threads: int = 1, spinning: bool = False) -> Session:
+    def __new__(
+        cls, path: str, intra_op_threads: int = 1, spinning: bool = False, extensions: str | None = None
+    ) -> Session:
         """Open the graph in a file; other threads run meanwhile.
 
         Args:
             path: of the graph; its external data are looked for beside it.
             intra_op_threads: how many threads share one run; 1 is the caller's own.
             spinning: whether idle threads of these spin.
+            extensions: a library of operators that the graph needs, which stays loaded; None for none.
 
         Raises:
             OnnxRuntimeError: ONNX Runtime cannot load it, or was not loaded itself.

@@ -31,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the store to publish into")
     parser.add_argument("--only", type=_models, default=MODELS, metavar="NAMES", help=f"some of {','.join(MODELS)}")
     wanted = parser.parse_args(arguments)
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console = Console(stderr=True)

@@ -22,6 +22,16 @@ def test_what_is_typed_wins_over_the_file_and_the_file_over_the_defaults(tmp_pat
     assert (config.grace_s, config.limits.queue_rows, config.limits.queue_bytes) == (5, 8, 9)
 
 
+def test_a_model_has_of_its_own_what_is_said_and_else_what_holds_for_all(tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text("limits: {queue_rows: 7, queue_requests: 9}\nmodels: {price: {queue_wait_ms: 20, queue_rows: 8}}")
+    config = load(file, {"models.rank.queue_requests": 0})
+    price = config.models["price"].over(config.limits)
+    assert (price.queue_wait_ms, price.queue_rows, price.queue_requests) == (20.0, 8, 9)
+    rank = config.models["rank"].over(config.limits)
+    assert (rank.queue_wait_ms, rank.queue_rows, rank.queue_requests) == (50.0, 7, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "problem"),
     [
@@ -43,6 +53,9 @@ def test_what_is_typed_wins_over_the_file_and_the_file_over_the_defaults(tmp_pat
         ("store: {load_memory_mb: 100000000000000}", {}, r"\$.store.load_memory_mb"),
         ("grace_s: .inf", {}, r"\$.grace_s"),
         ("nonsense: 1", {}, "nonsense"),
+        ("models: {price: {queue_wait_ms: -1}}", {}, r"\$.models\[...\].queue_wait_ms|\$.models"),
+        ("models: {price: {queue_wait: 1}}", {}, "queue_wait"),
+        ("models: {PRICE: {queue_wait_ms: 1}}", {}, "models"),
         (r'data_plane: "\ud800"', {}, "surrogates not allowed"),
         ("data_plane: rust", {}, r"Invalid enum value 'rust' - at `\$.data_plane`"),
         ("", {"listen": "nowhere"}, "listen: found 'nowhere'; expected HOST:PORT"),

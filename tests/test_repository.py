@@ -265,7 +265,22 @@ def test_the_job_asks_health_over_grpc(group: Any) -> None:
     assert seconds(check["timeout"]) < seconds(check["interval"])
 
 
+def test_the_proposed_artifact_has_its_bucket_where_nomad_looks_for_it() -> None:
+    """Of a host that is not AWS's, the path's first part is the bucket, and the rest the object's name."""
+    source = re.search(r'#   source +=.*"s3::https://([^/"]+)/([^/"]+)/([^"]+)"', (ROOT / "nomad.hcl").read_text())
+    assert source is not None
+    assert not source[1].endswith("amazonaws.com")
+    assert (source[2], source[3]) == ("BUCKET", "turnout/store-42.tar.gz")
+
+
 # ---------------------------------------------------------------- Makefile and docs
+
+
+def test_every_request_that_the_readme_gives_grpcurl_is_json() -> None:
+    requests = re.findall(r"grpcurl [^\n]*-d '([^']*)'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert requests
+    for request in requests:
+        assert json.loads(request)
 
 
 def test_make_help_lists_every_target_that_is_for_people() -> None:

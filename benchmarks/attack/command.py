@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,8 @@ from turnout.v1 import pricing_service_pb2 as pricing
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0
 PATIENCE_S = 2.0
+STALL_S = "0.02"
+"""A reactor that is later than this stands still, in seconds as its metric has it."""
 WARM_UP = 50
 """Calls of the neighbour's before an attack."""
 TIMES, BEYOND_MS = 5, 10.0
@@ -68,9 +71,9 @@ def main(arguments: Sequence[str]) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     with tempfile.TemporaryDirectory() as folder:
-        gateway, address = start(options.data_plane, Path(folder) / "log")
+        gateway, address, metrics = start(options.data_plane, Path(folder) / "log")
         try:
-            attacked_by(names, gateway, address, options.seconds, options.connections)
+            attacked_by(names, gateway, address, metrics, options.seconds, options.connections)
             return 0
         finally:
             gateway.terminate()
@@ -78,7 +81,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def attacked_by(
-    names: list[str], gateway: subprocess.Popen[bytes], address: str, seconds: float, connections: int | None
+    names: list[str],
+    gateway: subprocess.Popen[bytes],
+    address: str,
+    metrics: str,
+    seconds: float,
+    connections: int | None,
 ) -> None:
     """Attack by each of the names, and print the table."""
     print(
@@ -95,13 +103,14 @@ def attacked_by(
             "health",
             "MiB",
             "CPU s",
+            "late",
             "holds",
         )
     )
-    alone = shown("(nothing)", None, None, gateway, address, seconds)
+    alone = shown("(nothing)", None, None, gateway, address, metrics, seconds)
     for name in names:
         attack = ATTACKS[name]._replace(connections=connections or ATTACKS[name].connections)
-        shown(name, attack, alone, gateway, address, seconds)
+        shown(name, attack, alone, gateway, address, metrics, seconds)
 
 
 def line(name: str, *columns: object) -> str:
@@ -109,8 +118,8 @@ def line(name: str, *columns: object) -> str:
     return f"{name:34}" + "".join(f"{column!s:>9}" for column in columns)
 
 
-def start(data_plane: str, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a gateway; return it with its address."""
+def start(data_plane: str, log: Path) -> tuple[subprocess.Popen[bytes], str, str]:
+    """Start a gateway; return it with its address and that of its metrics."""
     options = {"store": str(ROOT / "model_store"), "listen": "127.0.0.1:0", "metrics": "127.0.0.1:0"}
     command = [sys.executable, "-m", "turnout_server", "serve", "--data-plane", data_plane]
     command += [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -118,8 +127,8 @@ def start(data_plane: str, log: Path) -> tuple[subprocess.Popen[bytes], str]:
     gateway = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
     ends = time.monotonic() + 120
     while time.monotonic() < ends and gateway.poll() is None:
-        if found := re.search(r"turnout serves .* on (127\.0\.0\.1:\d+)", log.read_text()):
-            return gateway, found[1]
+        if found := re.search(r"turnout serves .* on (\S+)\s+metrics on http://(\S+)/metrics", log.read_text()):
+            return gateway, found[1], found[2]
         time.sleep(0.2)
     gateway.kill()
     raise SystemExit(log.read_text())
@@ -131,6 +140,7 @@ def shown(
     alone: Fared | None,
     gateway: subprocess.Popen[bytes],
     address: str,
+    metrics: str,
     seconds: float,
 ) -> Fared:
     """Attack for so long, and print a line."""
@@ -140,7 +150,7 @@ def shown(
     neighbour.start()
     if not warm.wait(60):
         raise SystemExit("the neighbour cannot call")
-    cpu = cpu_s(gateway.pid)
+    cpu, late = cpu_s(gateway.pid), late_looks(metrics)
     processes = [neighbour]
     if attack is not None:
         processes.append(
@@ -171,11 +181,23 @@ def shown(
         health,
         f"{rss:.0f}",
         used,
+        late_looks(metrics) - late,
         holds,
     )
     print(line(name, *columns), flush=True)
     time.sleep(0.5)
     return fared
+
+
+def late_looks(metrics: str) -> int:
+    """Return how often a reactor was late by more than `STALL_S`, as the gateway has it; 0 without the engine."""
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=30) as response:
+        text = response.read().decode()
+    buckets = {
+        le: int(count)
+        for le, count in re.findall(r'^turnout_transport_lag_seconds_bucket{le="(.+)"} (\d+)', text, re.M)
+    }
+    return buckets["+Inf"] - buckets[STALL_S] if buckets else 0
 
 
 def rss_mib(pid: int) -> float:
@@ -214,7 +236,7 @@ async def attacked(attack: Attack, address: str, seconds: float) -> tuple[int, i
             writer.write(OPENING + attack.once)
             sent += len(attack.once)
             await writer.drain()
-            while time.monotonic() < ends:
+            while time.monotonic() < ends and not attack.brief:
                 if draining.done():
                     cut += 1
                     return
@@ -235,7 +257,7 @@ async def attacked(attack: Attack, address: str, seconds: float) -> tuple[int, i
     async def again_and_again() -> None:
         while time.monotonic() < ends:
             await one()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.0 if attack.brief else 0.05)
 
     await asyncio.gather(*(again_and_again() for _ in range(attack.connections)))
     return sent, cut

@@ -22,6 +22,7 @@ from benchmarks.frames import (
 INFER = b"/inference.GRPCInferenceService/ModelInfer"
 STREAM = b"/inference.GRPCInferenceService/ModelStreamInfer"
 WATCH = b"/grpc.health.v1.Health/Watch"
+MODELS = b"/turnout.v1.ModelService/ListModels"
 NOWHERE = b"/nobody.Knows/This"
 OPENING = PREFACE + settings([(4, 2**31 - 1)])
 STREAMS = range(1, 2 * 256, 2)
@@ -39,6 +40,8 @@ class Attack(NamedTuple):
     every_s: float = 0.0
     anew: bool = False
     """Whether `again` has to begin with the next streams: 4 bytes `STRM` stand for each stream's number."""
+    brief: bool = False
+    """Whether the connection is over when `once` was said, and another one is opened in its place."""
 
 
 def block(path: bytes) -> bytes:
@@ -103,6 +106,10 @@ ATTACKS = {
         _each(_strm(head(1, WATCH)) + _strm(frame(DATA, 1, 1, bytes(5))) + _strm(rst_stream(1, 8)), 100),
         anew=True,
     ),
+    "calls that Python answers": Attack(
+        400, b"", _each(_strm(head(1, MODELS)) + _strm(frame(DATA, 1, 1, bytes(5))), 50), anew=True
+    ),
+    "connections that come and go": Attack(400, head(1, INFER), brief=True),
     "continuations": Attack(400, frame(HEADERS, 0, 1, block(INFER)), _each(frame(CONTINUATION, 0, 1, b""), 5_000)),
 }
 

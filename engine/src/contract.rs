@@ -41,7 +41,7 @@ impl Engine {
     #[pyo3(signature = (
         methods, *, shards, max_message_bytes, max_message_values, max_compression_ratio, max_connections,
         connection_calls, request_time_s, stream_silence_s, silent_streams, memory_bytes, shapes = HashMap::new(),
-        headers_first = false, urgent = Vec::new(), plane = None
+        headers_first = false, urgent = Vec::new(), quotas = HashMap::new(), plane = None
     ))]
     #[allow(clippy::too_many_arguments)] // they have names in Python
     fn new(
@@ -59,6 +59,7 @@ impl Engine {
         shapes: HashMap<String, Fields>,
         headers_first: bool,
         urgent: Vec<String>,
+        quotas: HashMap<String, usize>,
         plane: Option<&Plane>,
     ) -> PyResult<Self> {
         if shards == 0 || max_connections == 0 || connection_calls == 0 || u32::try_from(max_message_bytes).is_err() {
@@ -77,6 +78,7 @@ impl Engine {
             bounds,
             headers_first,
             urgent: urgent.into_iter().map(String::into_boxed_str).collect(),
+            quotas: quotas.into_iter().map(|(path, most)| (path.into(), most)).collect(),
             connection_calls,
             request_time: time(request_time_s)?,
             silence_time: time(stream_silence_s)?,
@@ -115,7 +117,7 @@ impl Engine {
     }
 
     fn counts(&self) -> HashMap<&'static str, u64> {
-        self.server.tally().all().collect()
+        self.server.counts().collect()
     }
 
     fn events<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {

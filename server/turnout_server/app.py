@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import structlog
 import uvloop
 
-from turnout_server import ends
+from turnout_server import ends, machine
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
 from turnout_server.engine.plane import EnginePlane
 from turnout_server.engine.shares import EngineShares
-from turnout_server.execution.loading import Loading, opening, trial_memory_bytes
+from turnout_server.execution.loading import Loading, needed_bytes, opening, trial_memory_bytes
 from turnout_server.execution.runner import Runner, start_chosen
 from turnout_server.execution.workers import Workers, most_runs, most_threads, usable_cores, working
 from turnout_server.gateway.administration import Administration
@@ -32,6 +32,7 @@ from turnout_server.gateway.mirrors import Mirrors
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.native_copies import NativeCopies
+from turnout_server.gateway.readiness import Readiness
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
@@ -41,6 +42,7 @@ from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
 from turnout_server.onnx.children import Children
+from turnout_server.onnx.extensions import require
 from turnout_server.onnx.loader import binding
 from turnout_server.onnx.session import OpenSession
 from turnout_server.release import release
@@ -51,7 +53,9 @@ from turnout_server.serving.manager import Manager
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
+from turnout_server.serving.warm import Warm
 from turnout_server.store.local import LocalFiles
+from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import Telemetry, logs, telemetry
 from turnout_server.transport.status import name_of_reason
@@ -79,6 +83,8 @@ class Started(NamedTuple):
     """Why the table in the store is not the one being served; empty when it is."""
     failed: tuple[VersionStatus, ...]
     """The versions that could not be loaded."""
+    why_not: str
+    """Why the gateway is NOT_SERVING; empty when it is SERVING."""
 
 
 async def serve(config: Config, started: Callable[[Started], None], stop: asyncio.Event) -> None:
@@ -86,14 +92,17 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
 
     Args:
         config: everything.
-        started: told once, when the first look at the store has been acted on and health is SERVING.
+        started: told once, when every version that was wished for has been tried. Health is SERVING then, or says why
+            it isn't.
         stop: ends it.
 
     Raises:
-        ConfigurationError: an address cannot be listened on.
+        ConfigurationError: an address cannot be listened on, or what it asks for is not installed.
         StoreError: the store cannot be read.
     """
     async with contextlib.AsyncExitStack() as stack:
+        if config.onnx.extensions is True:
+            require()
         reports = stack.enter_context(telemetry(config.telemetry, release()))
         instruments, spans = reports.instruments, reports.spans
         store = DirectoryStore(Path(config.store.path))
@@ -104,12 +113,23 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         on_run = spans.batch_ran if spans.enabled else None
         local = stack.enter_context(contextlib.closing(LocalFiles(store)))
         open_session = _engine_sessions() if chosen.name == "engine" else binding()
+        extensions = config.onnx.extensions is not False
         children = Children(
             "engine" if chosen.name == "engine" else "binding",
             config.store.load_timeout_s,
             trial_memory_bytes(config.store.load_memory_mb),
+            extensions,
         )
-        open_version = opening(local, children, open_session)
+        loop = asyncio.get_running_loop()
+
+        def make_room(manifest: Manifest) -> None:  # in a loader's thread
+            needed, free = needed_bytes(manifest), machine.available_bytes()
+            if needed > free:
+                key = VersionKey(manifest.model, manifest.version)
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(reconciler.make_room, key, needed, free)
+
+        open_version = opening(local, children, open_session, extensions, make_room)
         overruns = Overruns()
 
         def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:
@@ -120,7 +140,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 manager.withdraw(key, f"withdrawn: {count} runs took longer than {timeout_s:g} s (run_timeout_s)")
 
         limits, scheduling = config.limits, config.scheduling
-        loading = Loading(open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out)
+        loading = Loading(
+            open_version, workers, instruments, limits, scheduling, on_run, engine, timed_out, config.models
+        )
         loaders = config.store.loaders or usable_cores()
         manager = await stack.enter_async_context(_managing(loading, loaders, instruments))
         # Before the manager, which waits for what is under way.
@@ -138,6 +160,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             routes_file=Path(config.store.routes) if config.store.routes else None,
             on_table=instruments.record_reload,
             on_look=instruments.record_look,
+            warm=Warm(config.store.keep_warm_s, config.store.keep_warm_versions),
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
         records = _recording(config.journal, boot, instruments, stack, native)
@@ -150,7 +173,15 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.callback(mirrors.close)
         data_plane = DataPlane(names, manager, records, spans, mirrors)
         catch_up = (lambda: None) if native is None else native.catch_up
-        catalog = Catalog(store, names, reconciler, manager, before_statistics=catch_up)
+        readiness = Readiness(names, reconciler, manager, config.health.required_routes)
+        catalog = Catalog(
+            store,
+            names,
+            reconciler,
+            manager,
+            before_statistics=catch_up,
+            unclear=lambda: readiness.standing.names,
+        )
         administration = Administration(store, names, reconciler, manager, allow_changes=config.allow_changes)
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
@@ -161,8 +192,9 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         if config.outdated:
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
-        ready = asyncio.Event()
-        services = services_of(data_plane, catalog, administration, config, ready.is_set, spans, instruments)
+        services = services_of(
+            data_plane, catalog, administration, config, lambda: readiness.is_ready, spans, instruments
+        )
         server = await stack.enter_async_context(
             listening(
                 config.listen,
@@ -176,6 +208,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 errors=config.errors,
             )
         )
+        readiness.subscribe(server.health.show)
         if native is not None:
             await stack.enter_async_context(_background("native", native.follow, instruments))
         if copies is not None:
@@ -187,12 +220,13 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         if not stop.is_set():
             if native is not None:
                 native.publish()  # who is told that the gateway serves should meet the engine
-            ready.set()
-            server.health.set_serving(True)
+            readiness.begin()
             failed = tuple(manager.failed())
-            started(Started(server.address, reports.metrics_address, names.view, reconciler.table_problem, failed))
+            problem, why = reconciler.table_problem, readiness.standing.server
+            started(Started(server.address, reports.metrics_address, names.view, problem, failed, why))
+            logs.speak_up()
         await stop.wait()
-        ready.clear()
+        readiness.end()
         _log.info("stopping")
 
 

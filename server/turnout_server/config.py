@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.names import Name
 
 MOST = 1 << 48
 """No number that counts something is larger: the engine, like the kernel, has 64 bits for it and multiplies."""
@@ -57,6 +58,10 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often the store is looked at, in seconds."""
     latest: Count = 1
     """How many of each model's newest versions to load, besides those that labels and routes name."""
+    keep_warm_s: Seconds = 300.0
+    """How long a version that a label or a route has left stays loaded, in seconds: going back needs no load then."""
+    keep_warm_versions: Count = 4
+    """How many versions are kept so at most; those that were left last."""
     loaders: Count = 0
     """How many versions may load at the same time; 0 is one a core."""
     load_timeout_s: Period = 120.0
@@ -127,6 +132,20 @@ def _share(places: int) -> int:
     return places - places // 4
 
 
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one model has of its own, all its versions, in place of the limits that hold for every model."""
+
+    queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    queue_requests: Count | None = None
+    queue_rows: Positive | None = None
+    queue_bytes: Positive | None = None
+
+    def over(self, limits: LimitsConfig) -> LimitsConfig:
+        """Return *limits* with what this model has of its own."""
+        own = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(limits, **own)
+
+
 class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where models run."""
 
@@ -158,11 +177,26 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the gateway should get traffic."""
+
+    required_routes: Literal["all"] | tuple[Name, ...] = "all"
+    """The routes that must have been able to answer once before the gateway is SERVING."""
+
+
 class OpenInferenceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the Open Inference Protocol is spoken, where it leaves that to the server."""
 
     answers: Answers = "raw"
     """The form of tensors in answers: `raw`, as Triton's clients expect them; or `as_sent`, that of the request."""
+
+
+class OnnxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What graphs may be made of."""
+
+    extensions: bool | Literal["auto"] = "auto"
+    """Whether graphs may have operators of onnxruntime-extensions, such as tokenizers: `auto` where that is installed,
+    true if it has to be."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,9 +213,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     limits: LimitsConfig = LimitsConfig()
+    models: dict[Name, ModelConfig] = {}
+    """By a model's name, what is its own."""
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
+    onnx: OnnxConfig = OnnxConfig()
+    health: HealthConfig = HealthConfig()
     allow_changes: bool = False
     """Whether clients may move labels, replace the route table, and load and unload models."""
     allow_shared_memory: bool = False

@@ -168,7 +168,7 @@ def test_without_the_servers_dependencies_there_is_one_clear_line(missing: str) 
     assert (ran.returncode, ran.stdout) == (69, "")
     assert ran.stderr == (
         "turnout: error: the turnout command needs the server's dependencies: "
-        f"pip install 'turnout[server]' ({missing} is missing)\n"
+        f"pip install 'THE_WHEEL[server]', see docs/install.md ({missing} is missing)\n"
     )
 
 

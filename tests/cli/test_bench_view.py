@@ -61,6 +61,13 @@ def test_a_run_is_shown_with_latency_failures_and_who_answered(capsys: pytest.Ca
     assert ["NOT_FOUND", "1", "no", "such", "thing"] in lines
 
 
+def test_each_who_answered_has_its_latency_where_there_is_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    latencies = {Answerer("canary", "price", "2"): histogram(0.004)}
+    assert ["canary", "price", "2", "33.3", "%", "4.00", "4.00"] in shown(capsys, (PLAN, result(latencies=latencies)))
+    ladder = (PLAN, result(latencies=latencies))
+    assert ["canary", "price", "2", "33.3", "%"] in shown(capsys, ladder, ladder)
+
+
 def test_the_histogram_draws_every_answer(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, (PLAN, result()))
     start = next(index for index, words in enumerate(lines) if words[:2] == ["up", "to"])

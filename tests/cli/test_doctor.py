@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,60 @@ from turnout_server.engine.choice import NOT_INSTALLED, Engine
 def test_doctor_is_content_with_a_good_store(run: Run, store: Path) -> None:
     ran = run("doctor", "--listen", "127.0.0.1:0", "--json")
     assert (ran.code, {one["result"] for one in ran.json}) == (0, {"ok"})
+
+
+def test_doctor_warns_of_bounds_for_a_model_that_is_not_there(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text("models: {price: {queue_wait_ms: 20}, pirce: {queue_wait_ms: 20}}")
+    ran = run("doctor", "--config", file, "--json")
+    odd = [one for one in ran.json if one["result"] != "ok"]
+    assert [(one["what"], one["found"]) for one in odd] == [("models.pirce", "the store has no such model")]
+
+
+WATCH = """
+import importlib.abc, os, sys
+
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            print("telemetry off:", os.environ.get("ORT_DISABLE_TELEMETRY"), file=sys.stderr)
+
+sys.meta_path.insert(0, Watch())
+"""
+"""Says how things are when ONNX Runtime is imported first, whoever does it."""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from turnout_server.cli.application import run; run(['doctor'])",
+        "import pipelines.__main__, onnxruntime",
+        "import pipelines.export as export, onnxruntime",
+    ],
+)
+def test_no_telemetry_of_onnx_runtime_runs(store: Path, program: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH + program], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("telemetry off:")]
+    assert said == ["telemetry off: 1"]
+
+
+def test_only_packages_that_switch_it_off_import_onnx_runtime() -> None:
+    root = Path(__file__).parents[2]
+    importing = re.compile(r"^\s*(import|from) onnxruntime\b", re.M)
+    found = {
+        file.parent.relative_to(root)
+        for folder in ("server", "clients", "pipelines")
+        for file in (root / folder).rglob("*.py")
+        if importing.search(file.read_text(encoding="utf-8"))
+    }
+    assert found == {Path("server/turnout_server/onnx"), Path("pipelines")}
+    for folder in found:
+        assert 'os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")' in (root / folder / "__init__.py").read_text()
 
 
 def test_doctor_names_each_thing_that_is_wrong(run: Run, store: Path) -> None:

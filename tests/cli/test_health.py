@@ -1,23 +1,29 @@
-"""`turnout health`, which containers run every few seconds."""
+"""`turnout health` where the quick way does not do: `test_probe.py` has that."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import pytest
 
-from tests.e2e.conftest import environment
-
-
-def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+from tests.cli.conftest import Run
+from turnout_server.cli import health, probe
 
 
-def test_health_imports_nothing_heavy() -> None:
-    """A container runs it every few seconds."""
-    code = (
-        "import sys; from turnout_server.cli.application import run; run(['health', '--target', '127.0.0.1:1']); "
-        "print({'duckdb', 'onnx', 'onnxruntime', 'numpy', 'opentelemetry', 'structlog', 'rich'} & sys.modules.keys())"
-    )
-    assert python("-c", code).stdout == "set()\n"
+def test_what_the_probe_says_is_printed_and_exited_by(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "ask", lambda *arguments: ("NOT_SERVING", "route 'a': dead"))
+    ran = run("health", "--service", "route/a")
+    assert (ran.code, ran.out) == (1, "NOT_SERVING: route 'a': dead\n")
+    ran = run("health", "--json")
+    assert (ran.code, ran.json["status"], ran.json["why"]) == (1, "NOT_SERVING", "route 'a': dead")
+
+
+def test_nobody_there_is_1(run: Run) -> None:
+    ran = run("health", "--target", "127.0.0.1:1")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "turnout: error: 127.0.0.1:1: Connection refused (UNAVAILABLE)\n"
+
+
+def test_a_real_client_asks_where_the_probe_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "ask", lambda *arguments: None)
+    with pytest.raises(health.CommandError, match="UNAVAILABLE") as caught:
+        health.asked("127.0.0.1:1", "", 0.5)
+    assert caught.value.code == 1

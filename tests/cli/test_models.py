@@ -95,5 +95,6 @@ def test_verify_names_the_wrong_file(run: Run, store: Path) -> None:
     assert ran.code == 1
     assert "price version 2: model.onnx" in ran.err
     assert "1 of 22 versions" in ran.err
+    assert "price version 2" not in ran.out, "two columns say so already"
     assert run("verify", "price", 1).code == 0
     assert run("verify", "price", 2).code == 1

@@ -92,6 +92,23 @@ def test_labels_owner_description_and_extra_files_are_kept(run: Run, store: Path
     assert (ran.json["version"], ran.json["labels"]) == (2, ["new", "best"])
 
 
+def test_a_first_version_is_the_champion_unless_told_otherwise(run: Run, store: Path, echo: Path) -> None:
+    ran = run("publish", echo, "--model", "fresh", "--json")
+    assert ran.json["labels"] == ["champion"]
+    assert "champion) in" in ran.err
+    assert run("publish", echo, "--model", "fresh").err.count("warning") == 0
+    assert DirectoryStore(store).labels("fresh") == {"champion": 1}
+
+
+def test_that_traffic_moves_is_said(run: Run, store: Path, echo: Path) -> None:
+    assert run("publish", echo, "--model", "bare", "--no-champion", "--json").json["labels"] == []
+    ran = run("publish", echo, "--model", "bare")
+    assert "that traffic moves from version 1 to version 2" in ran.err
+    assert f"turnout label bare champion 1 --store {store}" in ran.err
+    assert DirectoryStore(store).labels("bare") == {}
+    assert "warning" not in run("publish", echo, "--model", "bare", "--label", "champion").err
+
+
 def test_bounds_of_a_request_are_kept(run: Run, store: Path, echo: Path, tmp_path: Path) -> None:
     """What the command line says goes before what the manifest does."""
     partial = written({"signature": {"max_rows": 7, "max_elements": 9}}, tmp_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 from tests.e2e.tiny_store import ROUTES
 from turnout_server.routing.text import parse
@@ -82,3 +84,51 @@ def test_a_wrong_table_in_the_store_can_be_replaced(run: Run, store: Path, tmp_p
     assert ran.code == 0
     assert "the present table is wrong: $.routes" in ran.err
     assert run("routes", "show").code == 0
+
+
+def test_set_changes_the_weight_and_nothing_else(run: Run, store: Path) -> None:
+    (store / "routes.yaml").write_text(f"# Ours.\n{ROUTES}")
+    dry = run("routes", "set", "ranking", "canary=25%", "--dry-run")
+    assert dry.out.splitlines()[:2] == [
+        "~ ranking: control: share 90 % -> 75 %",
+        "~ ranking: canary: share 10 % -> 25 %",
+    ]
+    assert dry.out.splitlines()[2].endswith("% of units move: control -> canary")
+    assert DirectoryStore(store).routes_text() == f"# Ours.\n{ROUTES}"
+    done = run("routes", "set", "ranking", "canary=25%", "--json").json
+    assert (done["applied"], done["moves"][0]["from"], done["moves"][0]["to"]) == (True, "control", "canary")
+    assert done["moves"][0]["share"] == pytest.approx(0.15, abs=0.02)
+    expected = ROUTES.replace("weight: 90", "weight: 75").replace("weight: 10", "weight: 25")
+    assert DirectoryStore(store).routes_text() == f"# Ours.\n{expected}"
+
+
+def test_set_reminds_of_percentages_where_weights_came_to_a_hundred(run: Run, store: Path) -> None:
+    assert "canary=25% sets the share itself" in run("routes", "set", "ranking", "canary=25").err
+    assert "note" not in run("routes", "set", "ranking", "canary=30").err
+    assert "note" not in run("routes", "set", "price", "canary=25", "control=75").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("price", "canary=nan"), 2, "expected a weight, as 25, or a share, as 25%"),
+        (("price", "canary=1e3"), 2, "expected a weight"),
+        (("price", "canary=-1"), 2, "expected a weight"),
+        (("price", "canary"), 2, "expected NAME=VALUE"),
+        (("price", "cannary=1"), 65, "no target named 'cannary'; the route has control, canary"),
+        (("price", "canary=0", "control=0"), 65, "every weight is 0"),
+        (("price", "canary=120%"), 65, "come to 120 %"),
+        (("prices", "canary=1"), 66, "no route or model named 'prices'"),
+    ],
+)
+def test_set_refuses_what_is_no_table(run: Run, store: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    ran = run("routes", "set", *arguments)
+    assert (ran.code, DirectoryStore(store).routes_text()) == (code, ROUTES)
+    assert said in ran.err
+
+
+def test_set_needs_a_table_that_is_right(run: Run, store: Path) -> None:
+    (store / "routes.yaml").write_text("routes: 3")
+    assert run("routes", "set", "price", "canary=1").code == 65
+    (store / "routes.yaml").unlink()
+    assert run("routes", "set", "price", "canary=1").code == 66

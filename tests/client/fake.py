@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import numpy as np
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
@@ -63,6 +64,7 @@ class FakeGateway(
     v1.RecommendationServiceServicer,
     v1.RankingServiceServicer,
     v1.PricingServiceServicer,
+    v1.InferenceServiceServicer,
     v1.ModelServiceServicer,
     v1.RouteServiceServicer,
 ):
@@ -80,6 +82,7 @@ class FakeGateway(
         v1.add_RecommendationServiceServicer_to_server(self, self._server)
         v1.add_RankingServiceServicer_to_server(self, self._server)
         v1.add_PricingServiceServicer_to_server(self, self._server)
+        v1.add_InferenceServiceServicer_to_server(self, self._server)
         v1.add_ModelServiceServicer_to_server(self, self._server)
         v1.add_RouteServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), self._server)
@@ -134,6 +137,19 @@ class FakeGateway(
             served=_served(request.selector, "diamonds"),
         )
 
+    def Infer(self, request: v1.InferRequest, context: Any) -> v1.InferResponse:
+        """Answer with `total`, the sum of each row's numbers, and with every whole input as it is."""
+        columns = features_of(request)
+        rows = max(map(len, columns.values()), default=1)
+        numbers = [values for values in columns.values() if not isinstance(values[0], str)]
+        total = [sum(values[row if len(values) > 1 else 0] for values in numbers) for row in range(rows)]
+        outputs = {"total": answered("total", np.array(total, np.float32))}
+        outputs |= {tensor.name: answered(tensor.name, array_of(tensor)) for tensor in request.tensors}
+        wanted = request.outputs or outputs
+        return v1.InferResponse(
+            outputs=[outputs[name] for name in wanted], served=_served(request.selector, "anything")
+        )
+
     def ListModels(self, request: v1.ListModelsRequest, context: Any) -> v1.ListModelsResponse:
         names = ["a", "b", "c", "d", "e"]
         start = int(request.page_token or 0)
@@ -179,6 +195,49 @@ class FakeGateway(
 
     def ApplyRoutes(self, request: v1.ApplyRoutesRequest, context: Any) -> v1.ApplyRoutesResponse:
         return v1.ApplyRoutesResponse(table_digest=f"{len(request.yaml)}:{request.validate_only}")
+
+
+def features_of(request: v1.InferRequest) -> dict[str, list[Any]]:
+    """Return the values of a request's features by name."""
+    columns = {one.name: list(getattr(one, one.WhichOneof("values") or "").values) for one in request.features}
+    matrix = request.feature_matrix
+    wide = len(matrix.names)
+    return columns | {name: list(matrix.values[place::wide]) for place, name in enumerate(matrix.names)}
+
+
+_DTYPES = {"BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1", "INT16": "<i2"}
+_DTYPES |= {"INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+_FIELDS = {"floats": "FP32", "doubles": "FP64", "integers": "INT64", "unsigneds": "UINT64"}
+
+
+def array_of(tensor: v1.NamedTensor) -> Any:
+    """Return a request's whole input as a server reads it."""
+    field = tensor.WhichOneof("values")
+    if field is None:
+        return np.empty(tensor.shape, np.float32)
+    if field == "raw":
+        return np.frombuffer(tensor.raw, _DTYPES[tensor.datatype]).reshape(tensor.shape)
+    dtype = _DTYPES[_FIELDS[field]] if field in _FIELDS else object
+    return np.array(getattr(tensor, field).values[:], dtype).reshape(tensor.shape)
+
+
+def answered(name: str, array: Any) -> v1.NamedTensor:
+    """Return an output as a server writes it."""
+    names = {np.dtype(dtype): datatype for datatype, dtype in _DTYPES.items()}
+    datatype = names.get(array.dtype, "BYTES")
+    tensor = v1.NamedTensor(name=name, datatype=datatype, shape=array.shape)
+    values = array.ravel().tolist()
+    if datatype == "BYTES":
+        tensor.strings.values.extend(one.decode() if isinstance(one, bytes) else one for one in values)
+    elif datatype in ("FP16", "FP32"):
+        tensor.floats.values.extend(values)
+    elif datatype == "FP64":
+        tensor.doubles.values.extend(values)
+    elif datatype == "UINT64":
+        tensor.unsigneds.values.extend(values)
+    else:
+        tensor.integers.values.extend(map(int, values))
+    return tensor
 
 
 def _served(selector: v1.Selector, model: str) -> v1.Served:

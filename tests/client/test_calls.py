@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from tests.client.fake import FakeGateway
@@ -41,6 +42,15 @@ def test_candidates_come_in_one_form(client: Any, arguments: dict[str, Any]) -> 
         (lambda c: c.predict_price("r", {"x": [1]}), TypeError, "feature 'x': the row has a list"),
         (lambda c: c.predict_prices("r", {"x": 1}), TypeError, "one row is for predict_price"),
         (lambda c: c.predict_prices("r"), TypeError, "either rows="),
+        (lambda c: c.predict_prices("r", [3]), TypeError, "row 0 is a int; expected {feature: value}"),
+        (lambda c: c.predict_price("r", 3), TypeError, "the row is a int; expected {feature: value}"),
+        (lambda c: c.predict_price("r", pd.DataFrame({"x": [1, 2]})), ValueError, "the DataFrame has 2 rows"),
+        (lambda c: c.rank("r", ids="id", columns=pd.DataFrame({"x": [1]})), ValueError, "no column 'id'; there are x"),
+        (lambda c: c.rank("r", pd.DataFrame({"x": [1]}, index=[0.5])), TypeError, "ids are text or integers"),
+        (lambda c: c.infer("m", {"x": 1}, outputs="score"), TypeError, "outputs is a list of names; found the text"),
+        (lambda c: c.infer("m", {"x": 1}, outputs=[3]), TypeError, "outputs must be text; found 3"),
+        (lambda c: c.infer("m", {"x": ["a", None]}), ValueError, "feature 'x': value 1 has none"),
+        (lambda c: c.infer("m", 3), TypeError, "found a int; expected a dict, rows, a DataFrame or an array"),
         (lambda c: c.set_label("m", "l", 0), ValueError, "version must be 1 or more; found 0"),
         (lambda c: c.model("m", timeout=0), ValueError, "timeout must be more than 0"),
         (lambda c: c.model("m", timeout="1"), TypeError, "timeout must be seconds"),
@@ -56,7 +66,14 @@ def test_what_cannot_be_sent_is_refused_before_sending(
 
 def test_the_methods_are_those_of_the_protos() -> None:
     """Paths and responses agree with the descriptors, and none is left out."""
-    files = ("recommendation_service", "ranking_service", "pricing_service", "model_service", "route_service")
+    files = (
+        "recommendation_service",
+        "ranking_service",
+        "pricing_service",
+        "inference_service",
+        "model_service",
+        "route_service",
+    )
     described = {
         f"/{service.full_name}/{method.name}": method.output_type.full_name
         for file in files

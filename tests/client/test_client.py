@@ -6,12 +6,14 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import numpy as np
+import pandas as pd
 import pytest
 
 import turnout
 from tests.client.conftest import Connect
-from tests.client.fake import FakeGateway
+from tests.client.fake import Failure, FakeGateway
 from turnout import v1
 
 SPLIT = turnout.Served("ranking", "control", "basket", 3, "SPLIT")
@@ -90,6 +92,85 @@ def test_several_articles_have_their_prices_in_order(client: Any, articles: dict
     assert [price.price for price in prices] == [50.0, 100.0]
     assert prices.prices[0].served == prices.served
     assert len(prices) == 2
+
+
+# ---------------------------------------------------------------- any model
+
+
+def test_any_model_is_asked_by_name(gateway: FakeGateway, client: Any) -> None:
+    answer = client.infer(
+        "churn", {"age": [30, 40.5], "city": "Berlin", "image": np.ones((2, 1, 2), np.uint8)}, unit="u"
+    )
+    assert answer["total"].dtype == np.float32
+    assert answer["total"].tolist() == [30.0, 40.5]
+    assert answer["image"].shape == (2, 1, 2)
+    assert str(answer.served) == "churn/control -> anything 3 (SPLIT)"
+    (seen,) = gateway.seen
+    assert seen.request.selector == v1.Selector(name="churn", unit="u")
+
+
+def test_outputs_are_chosen_in_order(client: Any) -> None:
+    answer = client.infer("churn", {"b": [[1]], "a": [[2]]}, outputs=["a", "b"])
+    assert list(answer) == ["a", "b"]
+    assert client.infer("churn", {"a": [[2]]}, outputs=["a"], version=4).served.version == 4
+
+
+def test_a_frame_is_answered_with_a_frame(client: Any) -> None:
+    sent = pd.DataFrame({"age": [30.5, 40.5], "score": [1.0, 2.0]}, index=["x", "y"])
+    frame = client.infer("churn", sent).frame()
+    assert (list(frame.index), frame["total"].tolist()) == (["x", "y"], [31.5, 42.5])
+
+
+def test_a_bare_array_is_named_by_the_signature_which_is_asked_for_once(gateway: FakeGateway, client: Any) -> None:
+    for _ in range(2):
+        assert client.infer("price", np.array([[1.0, 2.0]]))["x"].tolist() == [[1.0, 2.0]]
+    assert gateway.methods == ["GetRoute", "GetModel", "Infer", "Infer"]
+    gateway.failures.append(Failure(grpc.StatusCode.INVALID_ARGUMENT))
+    with pytest.raises(turnout.InvalidRequestError):
+        client.infer("price", [[1.0, 2.0]])
+    client.infer("price", [[1.0, 2.0]])
+    assert gateway.methods[4:] == ["Infer", "GetRoute", "GetModel", "Infer"], "by then the model may be another one"
+
+
+def test_a_route_or_model_is_described(gateway: FakeGateway, client: Any) -> None:
+    assert client.describe("price").inputs == (turnout.Tensor("x", "FP32", (-1, 2), ("carat", "depth")),)
+    gateway.failures.append(Failure(grpc.StatusCode.NOT_FOUND, "no such route"))
+    assert client.describe("diamonds", version=3).version == 3
+    gateway.failures.extend([Failure(grpc.StatusCode.NOT_FOUND, "no such route"), Failure(grpc.StatusCode.NOT_FOUND)])
+    with pytest.raises(turnout.NotFoundError, match="no such route"):
+        client.describe("nope")
+
+
+# ---------------------------------------------------------------- frames in the typed calls
+
+
+def test_frames_are_candidates(client: Any) -> None:
+    frame = pd.DataFrame({"price": [1.0, 3.0, 2.0]}, index=["a", "b", "c"])
+    by_label = client.rank("ranking", frame, unit="u")
+    assert by_label.ids == ["b", "c", "a"]
+    assert client.rank("ranking", ids=frame.index, columns=frame, unit="u") == by_label
+    assert client.rank("ranking", ids="id", columns=frame.rename_axis("id").reset_index(), unit="u") == by_label
+    assert client.rank("ranking", ids=pd.Series(["a", "b", "c"]), columns=frame, unit="u") == by_label
+    assert client.rank("ranking", frame.reset_index(drop=True)).ids == ["1", "2", "0"]
+
+
+def test_polars_frames_are_candidates(client: Any) -> None:
+    pl = pytest.importorskip("polars", reason="polars is not among the requirements")
+    frame = pl.DataFrame({"id": ["a", "b"], "price": [1.0, 3.0]})
+    assert client.rank("ranking", ids="id", columns=frame).ids == ["b", "a"]
+    assert client.rank("ranking", ids=frame["id"], columns=frame.drop("id")).ids == ["b", "a"]
+    with pytest.raises(TypeError, match="rows of Polars have no labels"):
+        client.rank("ranking", frame)
+
+
+def test_frames_are_articles(client: Any) -> None:
+    frame = pd.DataFrame({"carat": [0.5, 1.0], "cut": ["Ideal", "Good"]})
+    rows = client.predict_prices("price", frame.to_dict("records"))
+    assert client.predict_prices("price", frame) == rows
+    assert client.predict_prices("price", columns=frame) == rows
+    assert client.predict_price("price", frame[:1]) == rows.prices[0]
+    assert client.predict_price("price", frame.iloc[0]) == rows.prices[0]
+    assert client.predict_prices("price", [row for _, row in frame.iterrows()]) == rows
 
 
 @pytest.mark.parametrize("version", [4, "4"])

@@ -227,6 +227,21 @@ def test_the_callers_channel_options_win(gateway: FakeGateway, connect: Connect)
     assert gateway.seen[0].metadata["user-agent"].startswith("search ")
 
 
+# ---------------------------------------------------------------- what is shown
+
+
+@pytest.mark.parametrize("kind", [turnout.Client, turnout.AsyncClient])
+def test_a_client_shows_whom_it_asks_and_no_secret(kind: Any) -> None:
+    plain = kind("http://gateway:8001", timeout=2, unit="customer-7", metadata={"authorization": "secret"})
+    assert repr(plain) == f"<turnout.{kind.__name__} of gateway:8001, unit='customer-7', timeout=2>"
+    secure = kind("https://gateway:8001", credentials=grpc.ssl_channel_credentials())
+    assert repr(secure) == f"<turnout.{kind.__name__} of gateway:8001, TLS, timeout=10>"
+
+
+def test_a_url_is_gone_to(gateway: FakeGateway, connect: Connect) -> None:
+    assert connect(f"http://{gateway.target}").health() == "SERVING"
+
+
 # ---------------------------------------------------------------- lightness
 
 
@@ -260,6 +275,19 @@ def test_turnout_and_googleapis_get_along(order: str) -> None:
 def test_a_call_imports_no_opentelemetry(gateway: FakeGateway) -> None:
     code = f"import turnout; c = turnout.Client({gateway.target!r}); c.health(); c.close(); "
     assert run(PATH + code + "print('opentelemetry' in sys.modules)") == "False"
+
+
+def test_a_client_works_where_there_is_neither_numpy_nor_pandas(gateway: FakeGateway) -> None:
+    code = (
+        "sys.modules.update(numpy=None, pandas=None, polars=None); import turnout; "
+        f"c = turnout.Client({gateway.target!r}); "
+        "answer = c.infer('m', {'a': [1, 2], 'x': [[1, 2], [3, 4]]}); print(dict(answer)); "
+        "print(c.infer('m', [[1, 2], [3, 4]])); c.close()"
+    )
+    assert run(PATH + code).splitlines() == [
+        "{'total': [1.0, 2.0], 'x': [[1, 2], [3, 4]]}",
+        "Inference(total: list of 1, x: list of 2 by m/control -> anything 3 (UNSTICKY))",
+    ]
 
 
 def test_the_service_config_names_every_safe_method_once() -> None:

@@ -10,7 +10,8 @@ from benchmarks import frames
 from tests.conformance.fields import LISTEN
 from tests.conformance.otherwise import OTHERWISE
 from tests.transport import raw
-from tests.transport.raw import headers
+from tests.transport.raw import data, headers
+from tests.transport.socket_wire import prefixed
 
 if TYPE_CHECKING:
     from tests.conformance.visit import Visit
@@ -49,8 +50,8 @@ MALFORMED = (*stream_error("PROTOCOL_ERROR"), "HTTP 400")
 """What section 8.1.1 has for a request that is none."""
 
 GREETING = raw.opening()
-A_CALL = GREETING + headers(1, LISTEN)
-"""A call on stream 1 whose body is to come: its handler takes all, and answers nothing."""
+A_CALL = GREETING + headers(1, LISTEN) + data(1, prefixed(b""))
+"""A call on stream 1 that has begun and whose body goes on: its handler takes all, and answers nothing."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def make_world(root: Path, seed: str) -> World:
         (store / "models" / name / str(number) / "model.onnx").write_bytes(b"not a graph")
     labels = {"champion": 2, "challenger": 3, "broken": 4, "missing": 99}
     (store / "models" / WHO / "labels.json").write_text(json.dumps(labels))
+    (store / "models/ghost/labels.json").write_text('{"champion": 1}')  # which cannot answer to the bare name either
     for name in ("price", "ranking", "recommendation"):
         (store / "models" / name / "labels.json").write_text('{"champion": 1, "challenger": 2}')
     routes = json.loads(json.dumps(_routes(random)))  # or what stands in it twice would be written as an alias
@@ -110,6 +111,7 @@ def _models(random: Random) -> list[tuple[str, Task, Signature, list[onnx.ModelP
         ("picky", Task.TENSORS, picky, [own.picky()]),
         (WHO, Task.TENSORS, who, [own.who(version) for version in range(1, 6)]),
         ("ghost", Task.TENSORS, total, [own.total()]),
+        ("unlabelled", Task.TENSORS, who, [own.who(version) for version in (1, 2)]),
         ("price", Task.PRICE, tiny_store.PRICE, price),
         ("ranking", Task.RANKING, msgspec.structs.replace(tiny_store.RANKING, max_rows=4), ranking),
         ("recommendation", Task.RECOMMENDATION, wished, recommendation),

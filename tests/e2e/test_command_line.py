@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
+import numpy as np
 import pytest
 
 from tests.e2e.conftest import Gateway, StartGateway, environment
@@ -93,7 +95,16 @@ FAILING = [
     ("price -f carat=1 --version nobody", 66, "LABEL_NOT_FOUND"),
     ("price --history 1", 2, "'price' does price, which takes features, rows"),
     ("ranking", 2, "--candidate"),
-    ("echo", 65, "'echo' does tensors"),
+    ("echo", 65, "INPUT_MISSING"),
+    ("price -f caret=1", 65, "did you mean 'carat'?"),
+    ("ranking -f prize=1 --plain", 65, "did you mean 'price'?"),
+    ("ranking -f price=1", 2, "--plain passes over that"),
+    ("echo-fp32 -f in_fp32=[[[1]]]", 65, "input 'in_fp32' is FP32 [-1, -1]; found 3 axes"),
+    ("echo-fp32 -f in_fp32=1 -o nope", 65, "OUTPUT_UNKNOWN"),
+    ("echo-int8 -f in_int8=300", 65, "found 300; INT8 is from -128 to 127"),
+    ("echo-fp32 --history 1", 2, "--history: 'echo-fp32' is called by its inputs' names"),
+    ("price --data nowhere.csv", 66, "nowhere.csv: No such file or directory"),
+    ("price -f carat=1,2", 2, "Several rows go as carat=[1,2]"),
     ("recommendation --history 1 -k 5000", 65, "top_k"),
     ("price -f carat=1 --metadata bad\x01=x", 2, "--metadata: 'bad\\x01'"),
     ("price -f carat=1 --metadata good=\x01", 2, "--metadata: the value of 'good'"),
@@ -115,7 +126,7 @@ def test_a_data_file_of_any_shape_gets_one_line(ask: Turnout) -> None:
         {"rows": 3},
         {"rows": [3]},
         {"features": 3},
-        {"features": {"carat": [1]}},
+        {"features": {"carat": [[1]]}},
         {"features": {"carat": {}}},
         {"features": {"3": 1, "carat": None}},
     ]
@@ -134,6 +145,62 @@ def test_a_data_file_of_any_shape_gets_one_line(ask: Turnout) -> None:
         ran = ask("call", route, "--data", "-", stdin=json.dumps(shape))
         assert (ran.returncode in (2, 65), ran.stderr.count("\n")) == (True, 1), (shape, ran.stderr)
         assert "unexpected" not in ran.stderr
+
+
+def test_call_asks_any_model(ask: Turnout) -> None:
+    ran = ask("call", "echo-fp32", "-f", "in_fp32=1,2.5")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [line.split() for line in ran.stdout.splitlines()[:2]] == [["OUT_FP32_0", "OUT_FP32_1"], ["1", "2.5"]]
+    assert ran.stdout.splitlines()[2].startswith("echo-fp32 1 (NAMED): ")
+    assert answer(ask("call", "echo-bytes", "-f", "in_bytes=red shoes", "--json"))["outputs"] == {
+        "out_bytes": [["red shoes"]]
+    }
+    plain = answer(ask("call", "ranking", "--plain", "-f", "price=[3,2]", "--version", "1", "--json"))
+    assert plain["outputs"] == {"score": [-3.0, -2.0]}
+    chosen = answer(ask("call", "price", "-f", "carat=1", "-o", "high,low", "--version", "1", "--json"))
+    assert list(chosen["outputs"]) == ["high", "low"]
+
+
+def test_call_says_what_was_defaulted(ask: Turnout) -> None:
+    ran = ask("call", "price", "-f", "carat=1", "--explain-defaults")
+    assert "1 of 2 features defaulted: cut 'Ideal'" in ran.stdout.splitlines()
+    ranked = ask("call", "ranking", "-c", "a:price=1", "--context", "hour=3", "--explain-defaults", "--json")
+    assert answer(ranked)["defaulted"] == {"discount": 0.0}
+    slow = ask("call", "slow", "--explain-defaults")
+    assert "1 of 1 features defaulted: rounds 20" in slow.stdout.splitlines()
+
+
+def test_call_takes_files_of_every_form(ask: Turnout, tmp_path: Path) -> None:
+    """The same two articles, whoever wrote them down."""
+    rows = [{"carat": 1.0, "cut": "Fair"}, {"carat": 2.0, "cut": "Good"}]
+    body = {
+        "inputs": [
+            {"name": "carat", "datatype": "FP32", "shape": [2, 1], "data": [1, 2]},
+            {"name": "cut", "datatype": "BYTES", "shape": [2, 1], "data": ["Fair", "Good"]},
+        ]
+    }
+    files = {
+        "rows.json": json.dumps(rows),
+        "columns.json": json.dumps({"carat": [1, 2], "cut": ["Fair", "Good"]}),
+        "oip.json": json.dumps(body),
+        "lines.jsonl": "\n".join(map(json.dumps, rows)),
+        "table.csv": "carat,cut,price\n1,Fair,0\n2.0,Good,0\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    duckdb.sql("SELECT * FROM (VALUES (1.0, 'Fair'), (2.0, 'Good')) t(carat, cut)").write_parquet(
+        str(tmp_path / "table.parquet")
+    )
+    np.savez(tmp_path / "arrays.npz", carat=np.array([1.0, 2.0]), cut=np.array(["Fair", "Good"]))
+    for name in (*files, "table.parquet", "arrays.npz"):
+        drop = ("--drop", "price") if name == "table.csv" else ()
+        found = answer(ask("call", "price", "--data", tmp_path / name, *drop, "--version", "1", "--json"))
+        prices = found["outputs"]["price"] if "outputs" in found else [one["price"] for one in found["prices"]]
+        assert [round(price) for price in prices] == [1000, 2200], name
+    ran = ask("call", "price", "--data", tmp_path / "table.csv")
+    assert (ran.returncode, ran.stderr.count("\n")) == (65, 1)
+    assert "no feature named 'price'" in ran.stderr
+    assert "--drop" in ran.stderr
 
 
 def test_models_and_routes_can_be_asked_of_a_gateway(turnout: Turnout, gateway: Gateway) -> None:

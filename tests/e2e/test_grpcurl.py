@@ -83,6 +83,7 @@ def test_describe_shows_a_messages_fields(gateway: Gateway, message: str, field:
     ("symbol", "shown"),
     [
         ("inference.GRPCInferenceService.ModelInfer", "rpc ModelInfer ( .inference.ModelInferRequest ) returns"),
+        ("grpc.health.v1.HealthCheckResponse", "string why = 1000;"),
         ("grpc.health.v1.Health.List", "rpc List ( .grpc.health.v1.HealthListRequest ) returns"),
         ("inference.ModelInferRequest.InferInputTensor", "repeated int64 shape = 3;"),
         ("turnout.v1.Reason.REASON_SPLIT", "REASON_SPLIT = 1;"),
@@ -95,7 +96,7 @@ def test_describe_finds_methods_and_what_is_within_others(gateway: Gateway, symb
 
 def test_health_is_listed(gateway: Gateway) -> None:
     statuses = answered(gateway, "grpc.health.v1.Health/List")["statuses"]
-    assert set(statuses) >= {"", "inference.GRPCInferenceService"}
+    assert set(statuses) >= {"", "inference.GRPCInferenceService", "route/price"}
     assert {each["status"] for each in statuses.values()} == {"SERVING"}
 
 

@@ -166,8 +166,8 @@ def test_a_version_or_a_label_pins(client: turnout.Client, name: str, version: i
     assert found == turnout.Served("", "", "price", answers, "PINNED")
 
 
-def test_a_bare_model_is_its_newest_version(client: turnout.Client) -> None:
-    assert served(client, "price") == turnout.Served("", "", "price", 2, "NAMED")
+def test_a_bare_model_is_its_champion(client: turnout.Client) -> None:
+    assert served(client, "price") == turnout.Served("", "", "price", 1, "NAMED")
 
 
 # ---------------------------------------------------------------- fallback

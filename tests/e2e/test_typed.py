@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import turnout
 from tests.e2e.conftest import Gateway, StartGateway
-from tests.e2e.graphs import CATALOGUE
+from tests.e2e.graphs import CATALOGUE, DTYPES
 from tests.e2e.probes import eventually
 from tests.e2e.tiny_store import ROUTES
 from tests.tables import check_all
@@ -119,6 +121,70 @@ def test_recommendations_follow_the_history_and_pass_over_unknown_items(ask: Ask
 
 def test_no_more_comes_back_than_the_model_knows(ask: Ask) -> None:
     assert ask("recommend", "recommendation", [], k=1000, version=1).ids == [str(item) for item in CATALOGUE]
+
+
+# ---------------------------------------------------------------- any model
+
+
+def test_any_model_answers_by_names(ask: Ask) -> None:
+    answer = ask("infer", "price", {"carat": [1, 2.0], "cut": "Fair"}, version=1)
+    assert {name: values.tolist() for name, values in answer.items()} == {
+        "price": [1000.0, 2000.0],
+        "low": [900.0, 1800.0],
+        "high": [pytest.approx(1100.0), pytest.approx(2200.0)],
+    }
+    assert answer.served == turnout.Served("", "", "price", 1, "PINNED")
+    assert ask("infer", "price", {"carat": 1}, unit="vip", outputs=["low"]).served.reason == "OVERRIDE"
+
+
+def test_a_frame_comes_back_as_one(ask: Ask) -> None:
+    sent = pd.DataFrame({"carat": [1.0, 2.0], "cut": pd.Categorical(["Fair", "Good"])}, index=["x", "y"])
+    frame = ask("infer", "price", sent, version=1, outputs=["price"]).frame()
+    assert frame["price"].to_dict() == {"x": 1000.0, "y": pytest.approx(2200.0)}
+    prices = ask("predict_prices", "price", sent, version=1)
+    assert [one.price for one in prices] == frame["price"].tolist()
+
+
+def test_a_matrix_needs_no_names(ask: Ask) -> None:
+    matrix = np.array([[3.0, 1.0, 10.0], [2.0, 0.0, 12.0]])
+    assert ask("infer", "ranking", matrix, version=2).output.tolist() == [4.0, 4.0]
+    named = {("price", "discount", "hour"): matrix}
+    assert ask("infer", "ranking", named, version=2).output.tolist() == [4.0, 4.0]
+    assert ask("infer", "slow", {"rounds": 3}).output.tolist() == ask("infer", "slow", [3]).output.tolist() == [3]
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != "BYTES"])
+def test_numbers_of_any_type_reach_a_model_of_any_type(ask: Ask, dtype: str) -> None:
+    for given in ([[1, 0], [1, 1]], np.array([[1, 0], [1, 1]], np.float64), np.array([[1, 0], [1, 1]], np.uint8)):
+        assert ask("infer", f"echo-{dtype.lower()}", given).output.tolist() == [[1, 0], [1, 1]]
+
+
+def test_texts_reach_a_model(ask: Ask) -> None:
+    for given in (
+        [["red shoes", "é漢😀"]],
+        [[b"red shoes", "é漢😀".encode()]],
+        np.array([["red shoes", "é漢😀"]]),
+    ):
+        assert ask("infer", "echo-bytes", given).output.tolist() == [["red shoes", "é漢😀"]]
+
+
+ANY_WRONG = [
+    ({"caret": 1}, "FEATURE_UNKNOWN", "carat"),
+    ({"cut": "Fair"}, "INPUT_MISSING", "carat"),
+    ({"carat": [1.0], "cut": ["a", "b"]}, "FEATURE_INVALID", "carat"),
+    ({"carat": "heavy"}, "FEATURE_INVALID", "carat"),
+    ({"carat": [["heavy"]]}, "INPUT_INVALID", "carat"),
+    ({"carat": np.ones((1, 2))}, "INPUT_INVALID", "carat"),
+]
+
+
+def test_what_a_model_does_not_take_is_refused_by_name(ask: Ask) -> None:
+    def check(data: Any, reason: str, name: str) -> None:
+        with pytest.raises(turnout.InvalidRequestError, match=name) as caught:
+            ask("infer", "price", data)
+        assert caught.value.reason == reason
+
+    check_all([(str(row[0]), *row) for row in ANY_WRONG], check)
 
 
 # ---------------------------------------------------------------- looking

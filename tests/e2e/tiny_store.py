@@ -112,13 +112,14 @@ def make_store(root: Path) -> Path:
 def publish_graph(
     root: Path, model: str, task: Task, signature: Signature, file: Path, *, label: str | None = None, **draft: Any
 ) -> int:
-    """Publish one graph file and return its version."""
+    """Publish one graph file, with no label but this, and return its version."""
     metrics: Mapping[str, float] = {"rmse": 12.5}
     fields: dict[str, Any] = {"lineage": Lineage(framework="by hand", metrics=dict(metrics)), "owner": "tests"} | draft
     manifest = publish(
         root,
         Draft(model=model, task=task, signature=signature, files={"model.onnx": file}, **fields),
         labels=[label] if label else [],
+        champion=False,
         created_at="2026-01-02T03:04:05Z",
     )
     return manifest.version

@@ -101,7 +101,7 @@ def routes(draw: st.DrawFn) -> Route:
     mirrors = [Mirror("shop", 1, draw(st.sampled_from([0.0, 0.5]))) for _ in range(draw(st.integers(0, 2)))]
     fallback = draw(st.one_of(st.none(), st.sampled_from(names)))
     salt = draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9))
-    return Route("tensors", salt, tuple(targets), tuple(overrides), tuple(mirrors), fallback)
+    return Route(salt, tuple(targets), "tensors", tuple(overrides), tuple(mirrors), fallback)
 
 
 @st.composite
@@ -168,7 +168,7 @@ def test_both_draw_what_has_always_been_drawn() -> None:
 
 def test_hundreds_of_units_are_split_alike_over_many_arms() -> None:
     targets = tuple(Target(f"t{n}", "price", 1, 1.0 + n % 3) for n in range(64))
-    route = Route("tensors", "salt", targets)
+    route = Route("salt", targets)
     world = World(View(RouteTable({"cost": route})), {"price": [1]}, {"price": [1]})
     for number in range(400):
         found = world.natively(Ask(name="cost", unit=f"u{number}"), 0.0)
@@ -179,9 +179,9 @@ def test_hundreds_of_units_are_split_alike_over_many_arms() -> None:
 def test_the_engine_refuses_nobody_whom_python_serves() -> None:
     """Each reason is reached, so that a twin that declines everything is no twin."""
     route = Route(
-        "price",
         "s",
         (Target("a", "price", "champion", 1.0), Target("b", "price", 9, 1.0)),
+        "price",
         (Override(When({"x-qa": "on"}), "a"),),
         fallback="a",
     )

@@ -12,9 +12,9 @@ from turnout_server.routing.view import View
 from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 
 ROUTE = Route(
-    "price",
     "s",
     (Target("a", "price", "champion", 0.1), Target("b", "price", "gone", 0.2), Target("off", "rank", 3, 0.0)),
+    "price",
     (Override(When({"x-qa": "on"}, ("half \ud800", "u")), "b"),),
     (Mirror("rank", 1, 0.0),),
     "a",
@@ -49,7 +49,7 @@ def test_what_no_request_can_hold_matches_none() -> None:
 
 def test_mirrors_are_told_by_their_places() -> None:
     assert told()["routes"][0]["mirrors"] == [0.0]
-    some = Route(ROUTE.task, ROUTE.salt, ROUTE.targets, mirrors=(Mirror("rank", 1, 0.1), Mirror("rank", 2, 1.0)))
+    some = Route(ROUTE.salt, ROUTE.targets, ROUTE.task, mirrors=(Mirror("rank", 1, 0.1), Mirror("rank", 2, 1.0)))
     assert told(View(RouteTable({"cost": some})))["routes"][0]["mirrors"] == [0.1, 1.0]
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.world import SIGNATURE, Predictor, manifest
 from tests.onnx.graphs import LINEAR, linear
 from turnout_server import machine
-from turnout_server.config import LimitsConfig, SchedulingConfig
+from turnout_server.config import LimitsConfig, ModelConfig, SchedulingConfig
 from turnout_server.execution import loading
 from turnout_server.execution.loading import Loading, Opened, rules_of
 from turnout_server.execution.workers import Workers
@@ -85,6 +85,24 @@ async def test_versions_share_the_room_of_the_process_and_each_begins_its_statis
         assert loading.load(KEY).statistics.execution_count == 0
 
 
+async def test_a_model_may_have_a_queue_of_its_own_bounds() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        workers = Workers(asyncio.get_running_loop(), executor, Shares(1, 1, 1), lambda: False)
+        loading = Loading(
+            lambda key: Opened(Predictor(manifest(key.version)), {1: 10**9}),
+            workers,
+            Instruments(),
+            LimitsConfig(queue_wait_ms=40.0),
+            models={"price": ModelConfig(queue_wait_ms=20.0, queue_requests=1, queue_rows=3)},
+        )
+        own, other = loading.load(KEY), loading.load(VersionKey("rank", 1))
+        assert (own.queue_wait_s, own.queue_requests, own.room.fits(3, 1)) == (0.02, 1, True)
+        own.room.take(1, 1)
+        assert (own.room.fits(2, 1), own.room.fits(3, 1)) == (True, False)
+        assert (other.queue_wait_s, other.queue_requests) == (0.04, 64)
+        assert other.room.fits(60_000, 1)
+
+
 @pytest.mark.parametrize(
     ("configured", "limit", "granted"),
     [
@@ -110,7 +128,7 @@ def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
     publish(root, Draft(model="price", task=Task.TENSORS, signature=LINEAR, files={"model.onnx": file}))
     opened: list[Path] = []
 
-    def open_session(path: Path, options: RuntimeOptions) -> Session:
+    def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
         opened.append(path)
         return binding()(path, options)
 
@@ -125,12 +143,35 @@ def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_whatever_a_child_claims_what_is_not_allowed_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setattr(loading, "library", lambda: tmp_path / "library.so")
+    file = tmp_path / "graph"
+    file.write_bytes(linear().SerializeToString())
+    root = tmp_path / "store"
+    publish(root, Draft(model="price", task=Task.TENSORS, signature=LINEAR, files={"model.onnx": file}))
+    given: list[Path | None] = []
+
+    def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
+        given.append(extensions)
+        return binding()(path, options)
+
+    for needs in (True, False):
+        trials = Trials()
+        trials.extensions = needs
+        loading.opening(LocalFiles(DirectoryStore(root)), cast(Children, trials), open_session, allowed)(KEY)
+    assert given == [tmp_path / "library.so" if allowed else None, None]
+
+
 class Trials:
     """Stands in for the children."""
 
     problem = ""
+    extensions = False
 
     def try_out(self, directory: Path, manifest: Manifest) -> Passed:
         if self.problem:
             raise InvalidModelError(self.problem)
-        return Passed({1: 5, 64: 7}, True)
+        return Passed({1: 5, 64: 7}, True, extensions=self.extensions)

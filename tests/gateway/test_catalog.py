@@ -38,8 +38,8 @@ def test_a_route_is_described_by_its_heaviest_target(world: World) -> None:
     assert (found.versions, found.manifest.version) == ((1, 2), 1)
 
 
-def test_a_model_is_described_by_its_newest_version_and_a_pin_by_itself(world: World) -> None:
-    assert world.catalog.describe("price").manifest.version == 2
+def test_a_model_is_described_by_its_champion_and_a_pin_by_itself(world: World) -> None:
+    assert world.catalog.describe("price").manifest.version == 1
     assert world.catalog.describe("price", "champion").versions == (1,)
     assert world.catalog.describe("cost", "1").versions == (1,)
 

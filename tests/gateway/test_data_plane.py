@@ -76,7 +76,7 @@ async def mirrored(tmp_path: Path) -> World:
         ({"name": "cost", "unit": "u", "headers": {"x-qa": "on"}}, 2, "canary", Reason.OVERRIDE),
         ({"name": "cost", "version": "2"}, 2, "", Reason.PINNED),
         ({"name": "cost", "version": "challenger"}, 2, "", Reason.PINNED),
-        ({"name": "price"}, 2, "", Reason.NAMED),
+        ({"name": "price"}, 1, "", Reason.NAMED),
         ({"name": "price", "version": "champion"}, 1, "", Reason.PINNED),
         ({"name": "price", "version": "001"}, 1, "", Reason.PINNED),
     ],
@@ -210,7 +210,7 @@ async def test_every_request_is_counted_once_by_who_answered_and_how_it_ended(wo
     assert world.counted("turnout.requests") == {
         ("cost", "control", "price", 1, "SPLIT", "OK"): 1,
         ("cost", "control", "price", 1, "SPLIT", "DEADLINE_EXPIRED"): 1,
-        ("", "", "price", 2, "NAMED", "OK"): 1,
+        ("", "", "price", 1, "NAMED", "OK"): 1,
     }
 
 

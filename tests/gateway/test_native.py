@@ -161,6 +161,7 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
     runner = world.manager.peek(ONE)
     assert runner is not None
     assert plane.terms[0].room is runner.room
+    assert (plane.terms[0].queue_wait_s, plane.terms[0].queue_requests) == (1e6, 64), "as the limits say"
     plane.terms[0].room.take(5, 20)
     assert (runner.statistics.execution_count, runner.costs.least(3)) == (4, 90.0)
     points = {family.name: dict(family.points) for family in world.instruments.families()}

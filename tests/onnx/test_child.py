@@ -67,7 +67,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
 
 def raising(error: Exception, cause: Exception | None = None) -> OpenSession:
-    def open_session(path: object, options: object) -> Session:
+    def open_session(path: object, options: object, extensions: object = None) -> Session:
         raise error from cause
 
     return open_session
@@ -95,7 +95,7 @@ def test_memory_that_has_run_out_is_recognised_however_it_is_said(ask: Ask, open
 
 
 def test_memory_is_recognised_in_what_was_being_handled(ask: Ask) -> None:
-    def open_session(path: object, options: object) -> Session:
+    def open_session(path: object, options: object, extensions: object = None) -> Session:
         try:
             raise MemoryError
         except MemoryError:

@@ -19,9 +19,9 @@ def test_a_version_is_opened_with_its_own_options_and_runs(open_session: OpenSes
     of = manifest()
     opened: list[tuple[Path, RuntimeOptions]] = []
 
-    def noted(path: Path, options: RuntimeOptions) -> Session:
+    def noted(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
         opened.append((path, options))
-        return open_session(path, options)
+        return open_session(path, options, extensions)
 
     servable = open_servable(saved(tmp_path, linear()), of, noted)
     assert opened == [(tmp_path / "model.onnx", of.runtime)]

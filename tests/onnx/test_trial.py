@@ -102,19 +102,60 @@ def test_a_size_that_the_graph_leaves_open_may_be_fixed_by_the_manifest(
     assert servable.signature.inputs[0].shape == (-1, 7)
 
 
-def test_a_graph_that_fails_in_the_warm_up_is_refused_without_its_text(
+def test_a_graph_that_fails_in_the_warm_up_is_refused_with_onnx_runtimes_own_text(
     open_session: OpenSession, tmp_path: Path
 ) -> None:
+    """And the default that it was given is not blamed on zeros."""
     spec = TensorSpec("i", DType.INT64, (-1,), default=99)
-    with pytest.raises(InvalidModelError, match="the warm-up run with 1 made-up rows failed") as caught:
+    with pytest.raises(InvalidModelError, match="the warm-up run with 1 made-up row failed: ") as caught:
         load(saved(tmp_path, lookup()), manifest(Signature((spec,), LOOKUP.outputs)), open_session)
-    assert "secret_node" not in caught.value.message
+    assert "Gather node" in caught.value.message
+    assert "idx=99 must be within the inclusive range [-5,4]" in caught.value.message
+    assert caught.value.message.endswith("; it was given the manifest's defaults")
+
+
+def text_to_number() -> ModelProto:
+    """Triton's `simple_string` in short: a text that is no number fails it, and the empty one is none."""
+    nodes = [helper.make_node("Cast", ["text"], ["y"], to=FLOAT)]
+    return graph(nodes, [value("text", TensorProto.STRING, ["n"])], [value("y", FLOAT, ["n"])])
+
+
+def test_a_default_in_the_manifest_cures_a_graph_that_needs_other_values_than_zeros(
+    open_session: OpenSession, tmp_path: Path
+) -> None:
+    outputs = (TensorSpec("y", DType.FP32, (-1,)),)
+    plain = Signature((TensorSpec("text", DType.BYTES, (-1,)),), outputs)
+    with pytest.raises(InvalidModelError, match=r"a default in the manifest may cure it: 'text'$"):
+        load(saved(tmp_path, text_to_number()), manifest(plain), open_session)
+    cured = Signature((TensorSpec("text", DType.BYTES, (-1,), default="0"),), outputs)
+    assert sorted(load(tmp_path, manifest(cured), open_session).measured) == [1, 64]
+
+
+def test_the_checkers_own_sentence_is_shown_without_our_paths(open_session: OpenSession, tmp_path: Path) -> None:
+    model = graph([helper.make_node("MatMul", ["x"], ["y"])], [value("x", FLOAT, ["n"])], [value("y", FLOAT, ["n"])])
+    with pytest.raises(
+        InvalidModelError, match=r"is not a valid ONNX model: .*MatMul.* has input size 1 not in"
+    ) as one:
+        load(saved(tmp_path, model), manifest(), open_session)
+    with pytest.raises(InvalidModelError, match="is not a valid ONNX model: ") as other:
+        load(saved(tmp_path, b"garbage"), manifest(), open_session)
+    assert str(tmp_path) not in one.value.message + other.value.message
+
+
+def test_what_onnx_runtime_cannot_load_is_told_in_its_words(open_session: OpenSession, tmp_path: Path) -> None:
+    """The checker knows nothing of other domains' operators."""
+    node = helper.make_node("Nothing", ["x"], ["y"], domain="elsewhere")
+    model = graph([node], [value("x", FLOAT, ["n"])], [value("y", FLOAT, ["n"])])
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    with pytest.raises(InvalidModelError, match=r"cannot load model\.onnx: .*elsewhere:Nothing") as caught:
+        load(saved(tmp_path, model), manifest(), open_session)
+    assert str(tmp_path) not in caught.value.message
 
 
 def test_a_graph_of_one_fixed_row_is_no_batched_model(open_session: OpenSession, tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, [1, 2])], [value("y", FLOAT, [1, 2])])
-    with pytest.raises(InvalidModelError, match="warm-up run with 64"):
+    with pytest.raises(InvalidModelError, match=r"warm-up run with 64 made-up rows failed: .*--no-batched"):
         load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")), open_session)
     _, times, _, _ = load(
         saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)), open_session

@@ -29,7 +29,7 @@ def main() -> None:
     picks = []
     for name, weights in SPLITS.items():
         targets = tuple(Target(arm, "m", 1, weight) for arm, weight in weights.items())
-        route = Route("tensors", f"salt-{name}", targets)
+        route = Route(f"salt-{name}", targets)
         units = [*UNITS, *(f"user-{number}" for number in range(40))]
         picked = {unit: pick(route, unit).name for unit in units}
         picks.append({"salt": route.salt, "weights": weights, "picks": picked})

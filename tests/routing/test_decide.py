@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.routing.decide import answers_for, candidates, decide, unavailable
+from turnout_server.routing.decide import answers_for, candidates, decide, refused, unavailable
 from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.text import parse
 from turnout_server.vocabulary.ask import Ask
@@ -46,7 +46,7 @@ def names(**versions: tuple[int, ...]) -> StoredNames:
     return StoredNames(TABLE, versions, LABELS)
 
 
-ALL = names(price=(1, 2), rank=(1,))
+ALL = names(price=(1, 2), rank=(1, 3))
 
 
 def decided(names: StoredNames = ALL, draw: float = 0.0, **ask: object) -> Decision:
@@ -109,7 +109,8 @@ def test_a_label_that_is_gone_is_named_in_the_refusal() -> None:
 @pytest.mark.parametrize(
     ("ask", "model", "version", "reason"),
     [
-        ({"name": "price"}, "price", 2, Reason.NAMED),
+        ({"name": "price"}, "price", 1, Reason.NAMED),
+        ({"name": "rank"}, "rank", 3, Reason.NAMED),
         ({"name": "price", "version": "1"}, "price", 1, Reason.PINNED),
         ({"name": "price", "version": "champion"}, "price", 1, Reason.PINNED),
         ({"name": "cost", "version": "2", "unit": "u"}, "price", 2, Reason.PINNED),
@@ -119,6 +120,13 @@ def test_a_model_or_a_version_named_outright_is_no_split(
     ask: dict[str, str], model: str, version: int, reason: Reason
 ) -> None:
     assert decided(**ask) == Decision("", "", model, version, reason)
+
+
+def test_a_bare_name_whose_champion_is_away_means_no_other_version() -> None:
+    away = names(price=(2,))
+    decision = decided(away, name="price")
+    assert (decision.version, decision.reason, decision.available) == (1, Reason.NAMED, False)
+    assert "version 1 is not available" in str(unavailable(away, decision))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,14 @@ def test_candidates_are_what_requests_may_get_the_heaviest_first() -> None:
     assert [decision.available for decision in candidates(ALL, "bare")] == [True, False]
     assert candidates(ALL, "price") == (decided(name="price"),)
     assert candidates(ALL, "cost", "2") == (decided(version="2"),)
+
+
+def test_refused_are_requests_of_the_split_that_nobody_answers() -> None:
+    cost, bare = TABLE.require("cost"), TABLE.require("bare")
+    assert refused(ALL, cost) == refused(names(price=(1,)), cost) == ()  # a live fallback counts
+    assert [decision.assigned for decision, _ in refused(names(price=(2,)), cost)] == ["control"]
+    assert [(decision.assigned, error.state) for decision, error in refused(ALL, bare)] == [("a", "no such label")]
+    assert [decision.assigned for decision, _ in refused(names(price=(1,)), bare)] == ["b", "a"]
 
 
 def test_a_target_is_answered_for_by_its_own_version_never_by_the_fallback() -> None:

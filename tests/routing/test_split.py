@@ -22,7 +22,7 @@ arms = st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e"]), weights, min_
 
 
 def route_of(by_name: dict[str, float], salt: str = "salt") -> Route:
-    return Route("tensors", salt, tuple(Target(name, "m", 1, weight) for name, weight in by_name.items()))
+    return Route(salt, tuple(Target(name, "m", 1, weight) for name, weight in by_name.items()))
 
 
 def picked(by_name: dict[str, float], salt: str = "salt") -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_another_process_with_another_hash_seed_agrees() -> None:
     code = (
         "from turnout_server.routing.route import Route, Target\n"
         "from turnout_server.routing.split import pick\n"
-        "r = Route('tensors', 's', (Target('a', 'm', 1, 3.0), Target('b', 'm', 1, 1.0), Target('c', 'm', 1, 2.0)))\n"
+        "r = Route('s', (Target('a', 'm', 1, 3.0), Target('b', 'm', 1, 1.0), Target('c', 'm', 1, 2.0)))\n"
         "print(''.join(pick(r, f'u{i}').name for i in range(500)))\n"
     )
     runs = {

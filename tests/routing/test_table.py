@@ -33,6 +33,10 @@ routes:
 """
 
 
+def test_a_route_without_a_task_takes_tensors() -> None:
+    assert convert(changed(["task"], ...)).require("price").route.task == "tensors"
+
+
 def changed(path: list[str | int], value: Any) -> Any:
     document = copy.deepcopy(yaml.safe_load(GOOD))
     at = document["routes"]["price"]

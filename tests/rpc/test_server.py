@@ -12,12 +12,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.rpc.toy import METHOD, Pricing, serving
 from turnout_server.config import LimitsConfig
+from turnout_server.gateway.readiness import Standing
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.rpc.server import listening
 from turnout_server.vocabulary.errors import ConfigurationError
 
 HEALTH = "grpc.health.v1.Health"
+SERVES = Standing("")
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -35,7 +37,7 @@ def status_in(raw: Any) -> int:
 
 async def test_health_answers_for_the_server_and_each_service(pricing: Pricing) -> None:
     async with serving(pricing) as toy:
-        toy.listening.health.set_serving(True)
+        toy.listening.health.show(SERVES)
         for service in ("", "turnout.v1.PricingService", "inference.GRPCInferenceService"):
             request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
             assert status_in(await toy.call(request, f"{HEALTH}/Check")) == SERVING
@@ -46,9 +48,9 @@ async def test_health_answers_while_the_server_is_full_and_while_it_drains(prici
         pricing.act = asyncio.Event().wait
         busy = toy.call()
         await pricing.entered.wait()
-        toy.listening.health.set_serving(True)
+        toy.listening.health.show(SERVES)
         assert status_in(await toy.call(b"", f"{HEALTH}/Check")) == SERVING
-        toy.listening.health.set_serving(False)
+        toy.listening.health.end()
         toy.listening.gate.close()
         assert status_in(await toy.call(b"", f"{HEALTH}/Check")) == NOT_SERVING
         busy.cancel()
@@ -138,7 +140,7 @@ async def test_a_drain_lets_calls_finish_refuses_new_ones_and_tells_watchers(pri
     toy = await server.__aenter__()
     # The server ends before its client does, unlike in `serving`'s own order.
     channel = grpc.aio.insecure_channel(toy.listening.address)
-    toy.listening.health.set_serving(True)
+    toy.listening.health.show(SERVES)
     watch = channel.unary_stream(f"/{HEALTH}/Watch")(b"")
     assert status_in(await watch.read()) == SERVING
     in_progress = channel.unary_unary(f"/{METHOD}")(b"")

@@ -33,6 +33,12 @@ def test_a_failure_says_why_and_when_to_try_again(harness: Harness[str]) -> None
     assert (failing.attempts, failing.detail, failing.peek()) == (0, "", "at last")
 
 
+def test_why_it_failed_does_not_say_again_which_version_it_is() -> None:
+    failing: Harness[str] = Harness(VersionKey("price", 3))
+    failing.failed("price version 3: model.onnx: is gone", 100.0)
+    assert (failing.detail, failing.problem) == ("model.onnx: is gone", "model.onnx: is gone")
+
+
 def test_a_drain_ends_with_the_last_lease(harness: Harness[str]) -> None:
     first, second = harness.lease(), harness.lease()
     ended: list[str] = []

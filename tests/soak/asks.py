@@ -90,7 +90,7 @@ class Composer:
         return self._plain(self._wanted(among)._replace(overridden=False))
 
     def pinned(self, model: Model, selector: str) -> Ask:
-        """Return a request to a version of *model*: by its number, by a label, or the newest."""
+        """Return a request to a version of *model*: by its number, by a label, or by neither."""
         return self._plain(Wanted(model, "", selector))
 
     def _plain(self, wanted: Wanted) -> Ask:

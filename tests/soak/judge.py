@@ -76,7 +76,8 @@ def judge_served(served: Served, wanted: Wanted, shelf: Shelf) -> list[str]:
         problems.append(f"{served.model} answered for {wanted.model.name}")
     if served.route != wanted.route:
         problems.append(f"the answer names the route {served.route!r}, not {wanted.route!r}")
-    if served.version not in shelf.may_answer(wanted.model.name, wanted.selector):
+    bare = "champion" if shelf.labelled[wanted.model.name, "champion"] and not wanted.route else ""
+    if served.version not in shelf.may_answer(wanted.model.name, wanted.selector or bare):
         problems.append(f"version {served.version} answered for {wanted.model.name} {wanted.selector!r}")
     if not wanted.route:
         allowed = "PINNED" if wanted.selector else "NAMED"

@@ -67,8 +67,8 @@ def blobs(request: pytest.FixtureRequest) -> Blobs:
 
 @pytest.fixture
 def add(blobs: Blobs, draft: Callable[..., Draft]) -> Callable[..., Manifest]:
-    """Publishes a version of a model: `add("price")`."""
-    return lambda model="price", **options: publish(blobs, draft(model=model), **options)
+    """Publishes a version of a model: `add("price")`, with no label but those that are given."""
+    return lambda model="price", **options: publish(blobs, draft(model=model), **{"champion": False, **options})
 
 
 @pytest.fixture

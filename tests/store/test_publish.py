@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,3 +237,36 @@ def test_a_store_that_cannot_be_written_says_so_plainly(tmp_path: Path, draft: D
     with pytest.raises(StoreError, match=r"cannot write to the store: ") as caught:
         publish(tmp_path / "file", draft())
     assert caught.value.place.startswith(str(tmp_path / "file"))
+
+
+# ---------------------------------------------------------------- the champion
+
+
+def test_a_models_first_version_is_its_champion_and_no_later_one(store: BlobStore, add: Add) -> None:
+    add(champion=True)
+    assert store.labels("price") == {"champion": 1}
+    add(champion=True, labels=["challenger"])
+    assert store.labels("price") == {"champion": 1, "challenger": 2}
+
+
+def test_who_said_not_to_label_it_gets_no_champion_then_nor_later(store: BlobStore, add: Add) -> None:
+    add()
+    add(champion=True)
+    assert store.labels("price") == {}
+
+
+def test_of_two_first_versions_one_is_the_champion(store: BlobStore, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second appears while the first has its number and is not there yet."""
+    appear = publishing._appear
+
+    def overtaken(blobs: Any, staged: Path, manifest: Manifest) -> Manifest:
+        monkeypatch.setattr(publishing, "_appear", appear)
+        number = publishing._claim(blobs, manifest.model, 0)
+        assert (number, add(champion=True).version) == (1, 2)
+        shown = publishing._numbered(staged, manifest, number)
+        assert blobs.put_tree_if_absent("models/price/1", staged, "manifest.json")
+        return shown
+
+    monkeypatch.setattr(publishing, "_appear", overtaken)
+    assert add(champion=True).version == 1
+    assert store.labels("price") == {"champion": 2}

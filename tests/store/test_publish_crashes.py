@@ -20,7 +20,7 @@ from turnout_server.store.store import DirectoryStore
 Add = Callable[..., Manifest]
 TABLES = (None, "first: table\n", "second: table\n")
 KILLS = 220
-STRIDE = 2
+STRIDE = 3
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def test_a_publisher_killed_before_any_of_its_steps_leaves_no_half_version(
     deaths = 0
     with publisher(root, "--no-sync") as process:
         for step in range(1, 3000, STRIDE):
-            if step % 4 == 1:
+            if step % 6 == 1:
                 inspector.begin_again()
             ask(process, f"step {step}")
             outcome = answer(process)

@@ -35,7 +35,7 @@ class Race:
         )
         self.numbers: dict[int, int] = {}
         self.seen: set[int] = set()
-        publish(self.blobs, self.draft)
+        publish(self.blobs, self.draft, champion=False)
 
     def publish(self, who: int) -> None:
         """Publish a version under a label of one's own."""

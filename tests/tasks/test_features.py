@@ -151,6 +151,13 @@ def test_a_feature_left_out_without_default_is_named() -> None:
         pack(signature(matrix(Column("a"), Column("b"))), {"a": floats(1)}, 1)
 
 
+def test_all_features_left_out_without_defaults_are_named_whichever_inputs_they_are_in() -> None:
+    taken = signature(vector("carat"), matrix(Column("a"), Column("b"), Column("c", 1.0)), vector("cut", DType.BYTES))
+    with pytest.raises(MissingFeatureError, match="features 'carat', 'b', 'cut' are missing and") as caught:
+        pack(taken, {"a": floats(1)}, 1)
+    assert caught.value.details == {"feature": "carat"}
+
+
 def test_an_unknown_feature_is_named_with_those_that_are_known() -> None:
     with pytest.raises(UnknownFeatureError, match=r"'colour'.*a, b, carat") as caught:
         pack(signature(matrix(Column("a"), Column("b")), vector("carat")), {"a": floats(1), "colour": floats(1)}, 1)

@@ -119,7 +119,7 @@ def test_lower_levels_are_not_shown(level: str, shown: int) -> None:
 def test_terminals_get_a_readable_form(format: Any, stream: Any, is_json: bool, is_coloured: bool) -> None:
     log = stream()
     with logging_to_stderr("info", format, log):
-        structlog.get_logger("turnout.test").info("loaded", model="price")
+        structlog.get_logger("turnout.test").warning("loaded", model="price")
     assert log.getvalue().startswith("{") == is_json
     assert ("\x1b[" in log.getvalue()) == is_coloured
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log.getvalue())
@@ -164,3 +164,32 @@ def test_a_client_that_left_is_no_error() -> None:
         grpc_log.error("ExecuteBatchError raised in core by servicer method [%s]", "/a/B")
         grpc_log.error("Unexpected [%s]", "/a/B")
     assert [line["event"] for line in lines(log)] == ["Unexpected [/a/B]"]
+
+
+def test_a_start_on_a_terminal_says_only_what_is_amiss_until_it_is_over() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    for log, format in ((terminal, "auto"), (file, "json")):
+        with logging_to_stderr("info", format, log):
+            structlog.get_logger("turnout.test").info("loaded")
+            structlog.get_logger("turnout.test").warning("amiss")
+            logs.speak_up()
+            structlog.get_logger("turnout.test").info("a new table")
+    shown = [name for line in terminal.getvalue().splitlines() for name in ("loaded", "amiss", "table") if name in line]
+    assert shown == ["amiss", "table"]
+    assert [line["event"] for line in lines(file)] == ["loaded", "amiss", "a new table"]
+
+
+def test_a_start_that_takes_long_is_not_kept_quiet() -> None:
+    now = [0.0]
+    quiet = logs._Reticent(lambda: now[0])
+    record = logging.LogRecord("turnout", logging.INFO, "", 0, "loaded", None, None)
+    assert not quiet.filter(record)
+    now[0] = logs.QUIET_S
+    assert quiet.filter(record)
+
+
+def test_who_asks_for_more_is_told_more() -> None:
+    log = Terminal()
+    with logging_to_stderr("debug", "auto", log):
+        structlog.get_logger("turnout.test").info("loaded")
+    assert "loaded" in log.getvalue()

@@ -33,10 +33,12 @@ class Engine:
         self.port = 0
         self.limits = LimitsConfig(max_message_bytes=MAX_MESSAGE)
         self.urgent: set[str] = set()
+        self.quotas: dict[str, int] = {}
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        self.transport = EngineTransport(self.behaviour.as_methods, self.limits, urgent=self.urgent)
+        options = {"urgent": self.urgent, "quotas": self.quotas}
+        self.transport = EngineTransport(self.behaviour.as_methods, self.limits, **options)
         self.port = await self.transport.start("127.0.0.1", 0)
 
     async def unary(self, act: Callable[[bytes, Call], Awaitable[bytes]], quick: bool = True, **options: Any) -> Any:

@@ -85,7 +85,7 @@ FLOODS = {
 async def test_a_flood_ends_the_connection_and_its_calls(echoing: Engine, sent: bytes, code: ErrorCode) -> None:
     """What a client sends beyond that may make its system drop what we said."""
     calls = echoing.behaviour.methods["test.Fake/EchoEach"]
-    client = await echoing.client(raw.opening() + headers(1, BLOCK))
+    client = await echoing.client(raw.opening() + headers(1, BLOCK) + data(1, prefixed(b"x")))
     await calls.begun.wait()
     reading = asyncio.ensure_future(client.until(lambda: False))
     await client.say(sent)

@@ -23,6 +23,7 @@ from turnout_server.transport.call import Call
 BLOCK = raw.block("/test.Fake/Listen")
 TRAILERS = literal(b"x-checksum", b"1")
 PING = frame(frames.PING, 0, 0, b"01234567")
+FIRST = prefixed(b"")
 PROTOCOL, CANCEL = ErrorCode.PROTOCOL_ERROR, ErrorCode.CANCEL
 
 
@@ -43,8 +44,8 @@ async def listening(engine: Engine) -> FakeMethod:
 
 @pytest.fixture
 async def client(engine: Engine, listening: FakeMethod) -> Client:
-    """A client with a call on stream 1, whose body is to come."""
-    client = await engine.client(raw.opening() + headers(1, BLOCK))
+    """A client with a call on stream 1 that has begun, and whose body goes on."""
+    client = await engine.client(raw.opening() + headers(1, BLOCK) + data(1, FIRST))
     await listening.begun.wait()
     return client
 
@@ -87,7 +88,7 @@ async def test_a_stream_takes_no_more_than_its_window(engine: Engine) -> None:
 
 async def test_padding_counts_for_windows_and_is_given_back(client: Client, listening: FakeMethod) -> None:
     padded = frame(frames.DATA, frames.PADDED, 1, b"\xff" + prefixed(bytes(10_000)) + bytes(255))
-    size, sent = len(padded) - frames.HEADER.size, 0
+    size, sent = len(padded) - frames.HEADER.size, len(FIRST)
 
     def room() -> int:
         return frames.DEFAULT_WINDOW - sent + sum(one.number for one in client.of(frames.WINDOW_UPDATE, 1))

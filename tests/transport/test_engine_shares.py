@@ -14,8 +14,8 @@ from h2.errors import ErrorCodes as ErrorCode
 from benchmarks import frames
 from benchmarks.frames import frame, rst_stream, window_update
 from tests.transport import raw
-from tests.transport.engine import EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
-from tests.transport.fakes import Behaviour, echo, echo_each, slow_each
+from tests.transport.engine import EXHAUSTED, EXPIRED, UNAVAILABLE, UNIMPLEMENTED, Engine
+from tests.transport.fakes import Behaviour, echo, echo_each, forever, slow_each
 from tests.transport.raw import Client, data, headers, literal
 from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
@@ -73,31 +73,80 @@ async def test_who_resets_calls_may_ask_anew_at_once_but_not_for_ever(engine: En
     may_end.set()
 
 
+async def test_of_calls_beyond_a_methods_quota_nobody_hears_and_who_ends_makes_room(engine: Engine) -> None:
+    engine.quotas = {"test.Fake/Do": 2}
+    method = engine.behaviour.unary("Do", forever)
+    engine.behaviour.unary("Echo", echo)
+    await engine.start()
+    client = await engine.client(raw.opening())
+    await client.say(*(raw.request(stream, b"x", "/test.Fake/Do") for stream in (1, 3)))
+    await soon(lambda: len(method.calls) == 2)
+    await client.say(raw.request(5, b"x", "/test.Fake/Do"))
+    assert await status_of(client, 5) == EXHAUSTED
+    await client.say(raw.request(7, b"x", "/test.Fake/Echo"))
+    await client.until(lambda: client.of(frames.DATA, 7))
+    await client.say(rst_stream(1, ErrorCode.CANCEL))
+    await soon(lambda: method.cancelled == 1)
+    await client.say(raw.request(9, b"x", "/test.Fake/Do"))
+    await soon(lambda: len(method.calls) == 3)
+    assert engine.transport.counts()["refusal.unheard"] == 1
+
+
+SAID = data(1, prefixed(b"x"))
+
+
 async def test_the_stream_that_is_silent_the_longest_makes_room(few: Engine, one_shard: None) -> None:
     method = few.behaviour.both_stream("Do", echo_each)
     await few.start()
-    first = await few.client(raw.opening())
-    for stream in (1, 3):
-        await first.say(headers(stream, EACH))
-        await soon(lambda stream=stream: len(method.calls) == stream // 2 + 1)
-    second = await few.client(raw.opening())
-    for stream in (1, 3):
-        await second.say(headers(stream, EACH))
-        await soon(lambda stream=stream: len(method.calls) == 2 + stream // 2 + 1)
-    assert await status_of(first, 1) == UNAVAILABLE
+    first, second = [await few.client(raw.opening()) for _ in range(2)]
+    for client in (first, second):
+        for stream in (1, 3):
+            await client.say(headers(stream, EACH), data(stream, prefixed(b"x")))
+            await client.until(lambda client=client, stream=stream: client.of(frames.DATA, stream))
+    await first.until(lambda: len(first.of(frames.HEADERS, 1)) == 2)
+    assert status_in(first.of(frames.HEADERS, 1)[-1].payload) == UNAVAILABLE
     await second.say(data(3, prefixed(b"still here"), end=True))
-    await second.until(lambda: second.of(frames.DATA, 3))
-    assert not first.of(frames.HEADERS, 3)
+    await second.until(lambda: len(second.of(frames.DATA, 3)) == 2)
+    assert len(first.of(frames.HEADERS, 3)) == 1
     assert few.transport.counts()["refusal.silent"] == 1
+    assert len(method.calls) == 4
 
 
-async def test_a_stream_is_not_silent_for_ever(engine: Engine) -> None:
+async def test_a_stream_costs_python_nothing_before_its_first_message(few: Engine, one_shard: None) -> None:
+    method = few.behaviour.both_stream("Do", echo_each)
+    await few.start()
+    first = await few.client(raw.opening())
+    second = await few.client(raw.opening())
+    await first.say(headers(1, EACH), headers(3, EACH))
+    await first.say(data(3, prefixed(b"whole")[:-1]))
+    await second.say(headers(1, EACH))
+    assert await first.goes_on()
+    await second.say(headers(3, EACH))
+    assert await status_of(first, 1) == UNAVAILABLE
+    assert not method.calls
+    await first.say(data(3, b"e", end=True))
+    await first.until(lambda: first.of(frames.DATA, 3))
+    assert [answer.payload for answer in first.of(frames.DATA, 3)] == [prefixed(b"whole")]
+    assert len(method.calls) == 1
+
+
+async def test_a_stream_that_ends_without_a_message_is_heard_of(engine: Engine) -> None:
+    engine.behaviour.both_stream("Do", echo_each)
+    await engine.start()
+    client = await engine.client(raw.opening() + headers(1, EACH, end=True))
+    assert await status_of(client, 1) == 0
+
+
+@pytest.mark.parametrize("said", [b"", SAID], ids=["no message", "one message"])
+async def test_a_stream_is_not_silent_for_ever(engine: Engine, said: bytes) -> None:
     engine.limits = msgspec.structs.replace(engine.limits, stream_silence_s=0.05)
     method = engine.behaviour.both_stream("Do", echo_each)
     await engine.start()
-    client = await engine.client(raw.opening() + headers(1, EACH))
-    assert await status_of(client, 1) == UNAVAILABLE
-    await method.all_cancelled.wait()
+    client = await engine.client(raw.opening() + headers(1, EACH) + said)
+    await client.until(lambda: len(client.of(frames.HEADERS, 1)) == 1 + bool(said))
+    assert status_in(client.of(frames.HEADERS, 1)[-1].payload) == UNAVAILABLE
+    if said:
+        await method.all_cancelled.wait()
 
 
 async def test_a_stream_is_not_silent_while_its_message_is_worked_on(engine: Engine) -> None:
@@ -153,7 +202,7 @@ async def test_a_silent_stream_makes_room_for_a_connection(
     method = engine.behaviour.both_stream("Do", echo_each)
     engine.behaviour.unary("Echo", echo)
     await engine.start()
-    await engine.client(raw.opening() + headers(1, EACH))
+    await engine.client(raw.opening() + headers(1, EACH) + SAID)
     await method.begun.wait()
     for _ in range(50):  # until the engine has heard that Python waits for the client
         try:
@@ -202,7 +251,7 @@ async def test_a_path_begins_with_a_slash(engine: Engine, path: str) -> None:
 async def test_resets_are_counted_by_whose_they_are(engine: Engine) -> None:
     wire, method = await engine.both(echo_each)
     stream = wire.headers("Do")
-    wire.flush()
+    wire.send(stream, prefixed(b"x"))
     await method.begun.wait()
     wire.client.reset_stream(stream)
     wire.flush()

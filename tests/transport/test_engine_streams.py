@@ -78,16 +78,18 @@ async def test_messages_may_be_cut_and_joined_in_any_way(engine: Engine, end_apa
         assert (answer.messages, answer.status) == (messages, OK)
 
 
-async def test_a_handler_begins_before_the_client_has_said_anything(engine: Engine) -> None:
+async def test_a_handler_begins_with_the_first_message_and_may_speak_before_it_reads_it(engine: Engine) -> None:
     async def greet(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
         yield b"welcome"
         async for request in requests:
             yield request
 
-    wire, _ = await engine.both(greet)
+    wire, method = await engine.both(greet)
     stream = wire.headers("Do")
-    await wire.until(lambda: wire.answers[stream].body)
-    wire.send(stream, prefixed(b"thanks"), end=True)
+    wire.send(stream, prefixed(b"thanks")[:-1])
+    await wire.call("Nothing")
+    assert not method.calls
+    wire.send(stream, b"s", end=True)
     assert (await wire.ended(stream)).messages == [b"welcome", b"thanks"]
 
 
@@ -162,19 +164,21 @@ async def test_a_large_message_that_nobody_asks_for_gets_no_room(engine: Engine)
     """Else a client that reads no answers, so that its requests are not taken either, could fill the memory."""
     release = asyncio.Event()
     wire, _ = await engine.both(sizes_after(release))
-    body = prefixed(b"x" * MAX_MESSAGE)
+    first, body = prefixed(b""), prefixed(b"x" * MAX_MESSAGE)
+    unasked = WINDOW - len(first)
     stream = wire.headers("Do")
-    wire.send(stream, body[:WINDOW])
+    wire.send(stream, first + body[:unasked])
     await wire.call("Nothing")
     assert wire.room(stream) == 0
     release.set()
-    await wire.upload(stream, body[WINDOW:])
-    assert (await wire.ended(stream)).messages == [b"%d" % MAX_MESSAGE]
+    await wire.upload(stream, body[unasked:])
+    assert (await wire.ended(stream)).messages == [b"0", b"%d" % MAX_MESSAGE]
 
 
 async def test_a_reset_is_heard_by_a_handler_that_waits_for_messages(engine: Engine) -> None:
     wire, method = await engine.both(echo_each)
     stream = wire.headers("Do")
+    wire.send(stream, prefixed(b"x"))
     await method.begun.wait()
     wire.client.reset_stream(stream)
     wire.flush()
@@ -196,9 +200,10 @@ async def test_when_the_gate_closes_what_was_sent_is_answered_and_no_more_awaite
     wire, method = await engine.both(slow)
     busy, waiting = wire.headers("Do"), wire.headers("Do")
     wire.send(busy, prefixed(b"a") + prefixed(b"b"))
+    wire.send(waiting, prefixed(b"c"))
     await soon(lambda: len(method.calls) == 2)
     release.set()
     method.gate.close()
     answer = await wire.ended(busy)
-    assert (answer.messages, (await wire.ended(waiting)).messages) == ([b"a", b"b"], [])
+    assert (answer.messages, (await wire.ended(waiting)).messages) == ([b"a", b"b"], [b"c"])
     assert not method.gate._when_closing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.tables import check_all
 from turnout_server.transport.status import CODES
-from turnout_server.vocabulary.errors import Kind, TurnoutError
+from turnout_server.vocabulary.errors import InvalidInputError, Kind, TurnoutError
 
 RAISING = ("transport.gate", "transport.grpcio", "rpc.health", "rpc.open_inference.shared_memory", "transport.values")
 for module in RAISING:
@@ -31,7 +31,7 @@ def family(root: type[TurnoutError]) -> Iterator[type[TurnoutError]]:
     for child in root.__subclasses__():
         # What only the command line raises never gets to a caller.
         if child.__module__.startswith("turnout_server.") and not child.__module__.startswith(
-            "turnout_server.journal."
+            ("turnout_server.journal.", "turnout_server.sources.")
         ):
             yield from family(child)
 
@@ -55,6 +55,12 @@ def test_the_engines_own_reasons_are_documented_with_their_codes() -> None:
     for reason, code in OF_THE_ENGINE.items():
         assert DOCUMENTED[reason] == code
         assert f'"{reason}"' in source
+
+
+def test_a_message_names_many_and_counts_the_rest() -> None:
+    names = [f"x{number}" for number in range(20)]
+    assert InvalidInputError.missing(names[:3]).message == "input 'x0': is missing, as are 'x1', 'x2'"
+    assert InvalidInputError.missing(names).message.endswith("'x16' and 3 more")
 
 
 def test_reasons_name_one_error_each() -> None:

@@ -2,8 +2,9 @@
 
     python clients/python/examples/demo.py --target 127.0.0.1:8001 --samples model_store/samples --seconds 15
 
-The requests were set aside when the models were trained; see `pipelines/samples.py` for their format. It needs `rich`
-for its table; the client itself does not.
+The requests were set aside when the models were trained; see `pipelines/samples.py` for their format. There are fewer
+than it takes to show a split, so each time one is sent it is another unit's. It needs `rich` for its table; the client
+itself does not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,10 +91,10 @@ class Tally:
 
     def table(self) -> Group:
         """Return the tally as a table and a line of totals."""
-        table = Table(title="Who answers", title_justify="left", show_edge=False)
-        for name in ("route", "target", "version", "reason"):
-            table.add_column(name, no_wrap=True)
-        for name in ("answers", "share", "p50 ms", "p99 ms"):
+        table = Table(title="Who answers", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for name in ("route", "target", "version"):
+            table.add_column(name, overflow="fold")
+        for name in ("share", "answers", "p50 ms", "p99 ms"):
             table.add_column(name, justify="right", no_wrap=True)
         per_route: Counter[str] = Counter()
         for served, count in self.answers.items():
@@ -105,9 +106,8 @@ class Tally:
                 served.route,
                 served.target,
                 f"{served.model} {served.version}",
-                served.reason,
-                str(count),
                 f"{100 * count / per_route[served.route]:.1f} %",
+                str(count),
                 f"{statistics.median(recent):.2f}",
                 f"{recent[int(len(recent) * 0.99)]:.2f}",
             )
@@ -124,12 +124,23 @@ def sources(directory: Path) -> list[Source]:
     found = []
     for file in sorted(directory.glob("*.json")):
         document = json.loads(file.read_text(encoding="utf-8"))
-        found.append(Source(file.stem, SENDERS[document["task"]], itertools.cycle(document["requests"])))
+        found.append(Source(file.stem, SENDERS[document["task"]], units(document["requests"])))
     return found
 
 
+def units(samples: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield *samples* over and over, each time as another unit's: only many units are split as the weights say."""
+    for number in itertools.count():
+        for sample in samples:
+            yield {**sample, "unit": f"{sample['unit']}-{number}"}
+
+
 async def run(target: str, directory: Path, seconds: float, concurrency: int, console: Console) -> Tally:
-    """Send requests for *seconds*, *concurrency* at a time on every route."""
+    """Send requests for *seconds*, *concurrency* at a time on every route.
+
+    Raises:
+        turnout.TurnoutError: there is no gateway, or it does not serve.
+    """
     tally = Tally()
     end = time.monotonic() + seconds
 
@@ -137,6 +148,9 @@ async def run(target: str, directory: Path, seconds: float, concurrency: int, co
         while time.monotonic() < end:
             await tally.send(client, source)
 
+    async with turnout.AsyncClient(target, retries=0, timeout=5.0) as client:
+        if (health := await client.health()) != "SERVING":
+            raise turnout.UnavailableError(f"{target} is {health}", code="UNAVAILABLE")
     async with turnout.AsyncClient(target) as client:
         with Live(console=console, get_renderable=tally.table, refresh_per_second=4, transient=False):
             await asyncio.gather(*(worker(client, source) for source in sources(directory) for _ in range(concurrency)))
@@ -155,9 +169,12 @@ def main() -> int:
         sys.stderr.write(f"no samples in {arguments.samples}\n")
         return 2
     # A pipe has no width; the table needs this much.
-    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console = Console() if sys.stdout.isatty() else Console(width=80)
     try:
         tally = asyncio.run(run(arguments.target, arguments.samples, arguments.seconds, arguments.concurrency, console))
+    except turnout.TurnoutError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
     if not console.is_terminal:  # else the display has ended its last line itself

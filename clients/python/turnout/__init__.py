@@ -42,6 +42,7 @@ from turnout.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from turnout.inference import Inference
 from turnout.settings import NO_DEADLINE
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "ConflictError",
     "DeadlineError",
     "ForbiddenError",
+    "Inference",
     "InvalidRequestError",
     "Item",
     "Mirror",

@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from turnout import answers, calls, errors
+from turnout import answers, calls, describe, errors, inputs
 from turnout.calls import Answer, Call, Ids
-from turnout.features import Columns, Row
+from turnout.features import Columns, Frame, Row
+from turnout.inference import Inference
+from turnout.inputs import Data
 from turnout.settings import MAX_MESSAGE_BYTES, Metadata, Settings, pairs
 
 
@@ -48,7 +50,12 @@ class AsyncClient:
         )
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Callable[..., Any]] = {}
+        self._known: dict[tuple[str, int | str | None], tuple[answers.Tensor, ...]] = {}
+        """The inputs of routes and models that were sent bare arrays."""
         self._closed = False
+
+    def __repr__(self) -> str:
+        return self._settings.described("AsyncClient")
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -84,10 +91,10 @@ class AsyncClient:
     async def rank(
         self,
         route: str,
-        candidates: Mapping[str, Row] | None = None,
+        candidates: Mapping[str, Row] | Frame | None = None,
         *,
-        ids: Ids | None = None,
-        columns: Columns | None = None,
+        ids: Ids | str | None = None,
+        columns: Columns | Frame | None = None,
         context: Row | None = None,
         unit: str | None = None,
         k: int | None = None,
@@ -103,7 +110,7 @@ class AsyncClient:
     async def predict_price(
         self,
         route: str,
-        features: Row,
+        features: Row | Frame,
         *,
         unit: str | None = None,
         version: int | str | None = None,
@@ -117,9 +124,9 @@ class AsyncClient:
     async def predict_prices(
         self,
         route: str,
-        rows: Sequence[Row] | None = None,
+        rows: Sequence[Row] | Frame | None = None,
         *,
-        columns: Columns | None = None,
+        columns: Columns | Frame | None = None,
         unit: str | None = None,
         version: int | str | None = None,
         timeout: float | None = None,
@@ -129,6 +136,56 @@ class AsyncClient:
         unit = self._settings.unit_or(unit)
         call = calls.predict_prices(route, rows, columns=columns, unit=unit, version=version)
         return await self._send(call, timeout, metadata)
+
+    async def infer(
+        self,
+        name: str,
+        data: Data = None,
+        *,
+        tensors: Mapping[str, Any] | None = None,
+        unit: str | None = None,
+        version: int | str | None = None,
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Inference:
+        """Ask any route or model, whatever its task, and return its outputs by name."""
+        if inputs.is_bare(data):
+            data, whole = inputs.named(data, await self._inputs(name, version, timeout, metadata))
+            tensors = {**whole, **(tensors or {})}
+        unit = self._settings.unit_or(unit)
+        call = calls.infer(name, data, tensors=tensors, unit=unit, version=version, outputs=outputs)
+        try:
+            return await self._send(call, timeout, metadata)
+        except errors.TurnoutError:
+            self._known.pop((name, version), None)  # the signature may be another one by now
+            raise
+
+    async def describe(
+        self,
+        name: str,
+        *,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Version:
+        """Return the version that answers for a route or model, with its inputs and outputs.
+
+        Of a route it is that of its heaviest target; of a model `champion`, else the newest. It takes up to two calls.
+        """
+        steps = describe.steps(name, version)
+        call = next(steps)
+        while True:
+            try:
+                answer: Any = await self._send(call, timeout, metadata)
+            except errors.NotFoundError as error:
+                call = steps.throw(error)
+                continue
+            try:
+                call = steps.send(answer)
+            except StopIteration as end:
+                found: answers.Version = end.value
+                return found
 
     async def models(
         self, *, timeout: float | None = None, metadata: Metadata | None = None
@@ -205,6 +262,15 @@ class AsyncClient:
     async def health(self, service: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> str:
         """Return SERVING or NOT_SERVING, for the whole server or for one service by its full name."""
         return await self._send(calls.health(service), timeout, metadata)
+
+    async def _inputs(
+        self, name: str, version: int | str | None, timeout: float | None, metadata: Metadata | None
+    ) -> tuple[answers.Tensor, ...]:
+        """Return a model's inputs, which are asked for once."""
+        if (name, version) not in self._known:
+            found = await self.describe(name, version=version, timeout=timeout, metadata=metadata)
+            self._known[name, version] = found.inputs
+        return self._known[name, version]
 
     async def _send(self, call: Call[Answer], timeout: float | None, metadata: Metadata | None) -> Answer:
         if self._closed:

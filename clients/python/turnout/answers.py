@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from turnout import v1
 
+_SHOWN = 5
+"""Of many, how many a `repr` shows."""
+
 # ---------------------------------------------------------------- who answered
 
 
@@ -63,7 +66,7 @@ class Item:
     """Comparable only within one answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recommendations:
     """The recommended items, best first."""
 
@@ -74,6 +77,10 @@ class Recommendations:
     def ids(self) -> list[str]:
         """The items' ids, best first."""
         return [item.id for item in self.items]
+
+    def __repr__(self) -> str:
+        """Return `Recommendations(item-2 0.9, item-3 0.8 by recommendation/control -> basket 3 (SPLIT))`."""
+        return _brief("Recommendations", [f"{one.id} {one.score:.6g}" for one in self.items[:_SHOWN]], self)
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self.items)
@@ -103,7 +110,7 @@ class Candidate:
     """Its position in the request, counted from 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ranking:
     """The candidates, best first."""
 
@@ -114,6 +121,10 @@ class Ranking:
     def ids(self) -> list[str]:
         """The candidates' ids, best first."""
         return [candidate.id for candidate in self.candidates]
+
+    def __repr__(self) -> str:
+        """Return `Ranking(milk-2 4.5, milk-1 3.5 by ranking/control -> basket 3 (SPLIT))`."""
+        return _brief("Ranking", [f"{one.id} {one.score:.6g}" for one in self.candidates[:_SHOWN]], self)
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
@@ -131,7 +142,7 @@ def read_ranking(response: v1.RankResponse) -> Ranking:
 # ---------------------------------------------------------------- price
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Price:
     """A predicted price and the interval around it, in the unit that the model was trained on."""
 
@@ -140,13 +151,24 @@ class Price:
     high: float
     served: Served
 
+    def __repr__(self) -> str:
+        """Return `Price(50, 25 to 100 by price/control -> diamonds 3 (SPLIT))`."""
+        return f"Price({self._brief()} by {self.served})"
 
-@dataclass(frozen=True, slots=True)
+    def _brief(self) -> str:
+        return f"{self.price:.6g}, {self.low:.6g} to {self.high:.6g}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Prices:
     """The predicted prices, in the request's order."""
 
     prices: tuple[Price, ...]
     served: Served
+
+    def __repr__(self) -> str:
+        """Return `Prices(50, 100 by price/control -> diamonds 3 (SPLIT))`."""
+        return _brief("Prices", [f"{one.price:.6g}" for one in self.prices[:_SHOWN]], self)
 
     def __iter__(self) -> Iterator[Price]:
         return iter(self.prices)
@@ -181,6 +203,23 @@ class Tensor:
     """Row-major; -1 is any size."""
     columns: tuple[str, ...] = ()
     """For a matrix of features: the features' names, a column each."""
+    default: bool | int | float | str | None = None
+    """For an input that is a feature: its value where a call leaves it out; None where it is required."""
+    column_defaults: Mapping[str, float] = field(default_factory=dict)
+    """For a matrix of features: the values of those that a call may leave out."""
+
+    @property
+    def features(self) -> dict[str, bool | int | float | str | None]:
+        """Its features with their defaults, None where one is required; empty for what can only be given whole."""
+        if self.columns:
+            return {name: self.column_defaults.get(name) for name in self.columns}
+        single = self.shape in ((-1,), (-1, 1)) or all(size == 1 for size in self.shape)
+        return {self.name: self.default} if single else {}
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must say something of it."""
+        return any(default is None for default in self.features.values()) if self.features else self.default is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +256,7 @@ class Model:
 
 def read_model(model: v1.Model) -> Model:
     """Read a `Model`."""
-    return Model(model.name, tuple(map(_version, model.versions)), dict(model.labels))
+    return Model(model.name, tuple(map(_version, model.versions)), dict(sorted(model.labels.items())))
 
 
 def _version(version: v1.ModelVersion) -> Version:
@@ -229,16 +268,26 @@ def _version(version: v1.ModelVersion) -> Version:
         state_detail=version.state_detail,
         create_time=created,
         framework=version.framework,
-        metrics=dict(version.metrics),
+        metrics=dict(sorted(version.metrics.items())),
         owner=version.owner,
         description=version.description,
-        inputs=tuple(map(_tensor, version.inputs)),
-        outputs=tuple(map(_tensor, version.outputs)),
+        inputs=tuple(map(read_tensor, version.inputs)),
+        outputs=tuple(map(read_tensor, version.outputs)),
     )
 
 
-def _tensor(tensor: v1.Tensor) -> Tensor:
-    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), tuple(tensor.columns))
+def read_tensor(tensor: v1.Tensor) -> Tensor:
+    """Read a `Tensor`."""
+    kind = tensor.default_value.WhichOneof("value")
+    default = getattr(tensor.default_value, kind) if kind is not None else None
+    return Tensor(
+        tensor.name,
+        tensor.datatype,
+        tuple(tensor.shape),
+        tuple(tensor.columns),
+        bool(default) if tensor.datatype == "BOOL" and default is not None else default,
+        dict(tensor.column_defaults),
+    )
 
 
 # ---------------------------------------------------------------- routes
@@ -343,6 +392,12 @@ def read_assignment(response: v1.AssignResponse) -> Assignment:
     """Read the answer to `Assign`."""
     override = response.override_index
     return Assignment(read_served(response.served), None if override < 0 else override)
+
+
+def _brief(name: str, shown: list[str], answer: Recommendations | Ranking | Prices) -> str:
+    """Return a `repr` of the first few of many."""
+    more = f", and {len(answer) - len(shown)} more" if len(answer) > len(shown) else ""
+    return f"{name}({', '.join(shown)}{more} by {answer.served})"
 
 
 def _enum_name(enum: type[v1.Reason] | type[v1.ModelState], number: int, prefix: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from turnout import _wire, answers, features, v1
-from turnout.features import Array, Columns, Row
+from turnout import _wire, answers, features, frames, inference, inputs, v1
+from turnout.features import Array, Columns, Frame, Row
 
 Answer = TypeVar("Answer")
 
@@ -46,6 +46,7 @@ class Method:
 _RECOMMEND = Method("/turnout.v1.RecommendationService/Recommend", v1.RecommendResponse)
 _RANK = Method("/turnout.v1.RankingService/Rank", v1.RankResponse)
 _PREDICT_PRICE = Method("/turnout.v1.PricingService/PredictPrice", v1.PredictPriceResponse)
+_INFER = Method("/turnout.v1.InferenceService/Infer", v1.InferResponse)
 _LIST_MODELS = Method("/turnout.v1.ModelService/ListModels", v1.ListModelsResponse)
 _GET_MODEL = Method("/turnout.v1.ModelService/GetModel", v1.GetModelResponse)
 _SET_LABEL = Method("/turnout.v1.ModelService/SetLabel", v1.SetLabelResponse, safe=False)
@@ -59,6 +60,7 @@ METHODS = (
     _RECOMMEND,
     _RANK,
     _PREDICT_PRICE,
+    _INFER,
     _LIST_MODELS,
     _GET_MODEL,
     _SET_LABEL,
@@ -97,10 +99,10 @@ def recommend(
 
 def rank(
     route: str,
-    candidates: Mapping[str, Row] | None,
+    candidates: Mapping[str, Row] | Frame | None,
     *,
-    ids: Ids | None,
-    columns: Columns | None,
+    ids: Ids | str | None,
+    columns: Columns | Frame | None,
     context: Row | None,
     unit: str,
     version: int | str | None,
@@ -109,12 +111,20 @@ def rank(
     """Build `Client.rank`."""
     if (candidates is None) == (ids is None) or (candidates is not None and columns is not None):
         raise TypeError("rank takes either candidates={id: features}, or ids=[...] and columns={feature: values}")
-    if candidates is not None:
+    if isinstance(ids, str) and frames.is_frame(columns):
+        ids, columns = _split(ids, frames.columns_of(columns))
+    if frames.is_frame(candidates):
+        index = frames.shape_of(candidates).index
+        if index is None:
+            raise TypeError("rows of Polars have no labels; expected ids='the column that has them', columns=frame")
+        names = _ids("candidates", index)
+        candidate_features = features.from_columns(candidates, len(names))
+    elif candidates is not None:
         names = _ids("candidates", candidates)
         candidate_features = features.from_rows(list(candidates.values()), lambda row: f"candidate {names[row]!r}")
     else:
         names = _ids("ids", () if ids is None else ids)
-        candidate_features = features.from_columns(columns or {}, len(names))
+        candidate_features = features.from_columns({} if columns is None else columns, len(names))
     packed = features.pack(candidate_features, len(names))
     request = v1.RankRequest(
         selector=_selector(route, version, unit),
@@ -127,7 +137,7 @@ def rank(
     return Call(_RANK, request, answers.read_ranking)
 
 
-def predict_price(route: str, row: Row, *, unit: str, version: int | str | None) -> Call[answers.Price]:
+def predict_price(route: str, row: Row | Frame, *, unit: str, version: int | str | None) -> Call[answers.Price]:
     """Build `Client.predict_price`."""
     request = v1.PredictPriceRequest(
         selector=_selector(route, version, unit), features=features.from_row(row, "the row")
@@ -136,19 +146,51 @@ def predict_price(route: str, row: Row, *, unit: str, version: int | str | None)
 
 
 def predict_prices(
-    route: str, rows: Sequence[Row] | None, *, columns: Columns | None, unit: str, version: int | str | None
+    route: str,
+    rows: Sequence[Row] | Frame | None,
+    *,
+    columns: Columns | Frame | None,
+    unit: str,
+    version: int | str | None,
 ) -> Call[answers.Prices]:
     """Build `Client.predict_prices`."""
     if (rows is None) == (columns is None):
         raise TypeError("predict_prices takes either rows=[{feature: value}, ...] or columns={feature: values}")
     if isinstance(rows, Mapping):
         raise TypeError("predict_prices takes a list of rows; one row is for predict_price, columns go by columns=...")
-    found = features.from_rows(list(rows)) if rows is not None else features.from_columns(columns or {})
+    if rows is None or frames.is_frame(rows):
+        found = features.from_columns(columns if rows is None else rows)
+    else:
+        found = features.from_rows([features.as_row(row, "row {}".format, place) for place, row in enumerate(rows)])
     packed = features.pack(found, max((len(column.floats.values) for column in found), default=0))
     request = v1.PredictPriceRequest(
         selector=_selector(route, version, unit), features=packed.columns, feature_matrix=packed.matrix
     )
     return Call(_PREDICT_PRICE, request, answers.read_prices)
+
+
+def infer(
+    name: str,
+    data: inputs.Data,
+    *,
+    tensors: Mapping[str, Any] | None,
+    unit: str,
+    version: int | str | None,
+    outputs: Iterable[str] | None,
+) -> Call[inference.Inference]:
+    """Build `Client.infer`, for data whose values have names."""
+    if isinstance(outputs, str):
+        raise TypeError(f"outputs is a list of names; found the text {outputs!r}")
+    found = inputs.read(data, tensors)
+    request = v1.InferRequest(
+        selector=_selector(name, version, unit),
+        features=found.features,
+        feature_matrix=found.matrix,
+        tensors=found.tensors,
+        outputs=[_text("outputs", one) for one in outputs or ()],
+    )
+    like = frames.shape_of(data) if frames.is_frame(data) else None
+    return Call(_INFER, request, lambda response: inference.read(response, like))
 
 
 # ---------------------------------------------------------------- models
@@ -223,10 +265,18 @@ def _selector(name: str, version: int | str | None, unit: str) -> v1.Selector:
 
 def _ids(what: str, given: Ids) -> list[str]:
     """Return ids as a list of text; a lone string would pass for a sequence of its letters."""
-    plain: Any = given.tolist() if hasattr(given, "tolist") else given
+    plain: Any = frames.values_of(what, given) if frames.is_series(given) else given
+    plain = plain.tolist() if hasattr(plain, "tolist") else plain
     if isinstance(plain, str):
         raise TypeError(f"{what} is a list of ids; found the text {plain!r}")
     return [one if isinstance(one, str) else _id(what, one, position) for position, one in enumerate(plain)]
+
+
+def _split(ids: str, columns: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the column *ids*, and the others."""
+    if ids not in columns:
+        raise ValueError(f"ids: there is no column {ids!r}; there are {', '.join(columns)}")
+    return columns[ids], {name: values for name, values in columns.items() if name != ids}
 
 
 def _id(what: str, given: object, position: int) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 import grpc
 
-from turnout import answers, calls, errors
+from turnout import answers, calls, describe, errors, inputs
 from turnout.calls import Answer, Call, Ids
-from turnout.features import Columns, Row
+from turnout.features import Columns, Frame, Row
+from turnout.inference import Inference
+from turnout.inputs import Data
 from turnout.settings import MAX_MESSAGE_BYTES, Metadata, Settings, pairs
 
 
@@ -31,7 +33,7 @@ class Client:
     - `metadata`: sent with this call, over and above the client's.
 
     Args:
-        target: `host:port`, `dns:///host:port` or any other name that gRPC resolves.
+        target: `host:port`, `http://host:port`, `dns:///host:port` or any other name that gRPC resolves.
         timeout: seconds that a call may take, for calls that don't say.
         unit: the user, session or device on whose behalf calls are made, for calls that don't say.
         metadata: sent with every call. The current OpenTelemetry span's `traceparent` is added by itself.
@@ -66,7 +68,7 @@ class Client:
             retries=retries,
             channel_options=tuple(channel_options),
         )
-        options = self._settings.channel_arguments()
+        options, target = self._settings.channel_arguments(), self._settings.target
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options, compression)
         else:
@@ -75,7 +77,12 @@ class Client:
             method.path: self._channel.unary_unary(method.path, response_deserializer=method.response.FromString)
             for method in calls.METHODS
         }
+        self._known: dict[tuple[str, int | str | None], tuple[answers.Tensor, ...]] = {}
+        """The inputs of routes and models that were sent bare arrays."""
         self._closed = False
+
+    def __repr__(self) -> str:
+        return self._settings.described("Client")
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -121,10 +128,10 @@ class Client:
     def rank(
         self,
         route: str,
-        candidates: Mapping[str, Row] | None = None,
+        candidates: Mapping[str, Row] | Frame | None = None,
         *,
-        ids: Ids | None = None,
-        columns: Columns | None = None,
+        ids: Ids | str | None = None,
+        columns: Columns | Frame | None = None,
         context: Row | None = None,
         unit: str | None = None,
         k: int | None = None,
@@ -136,8 +143,9 @@ class Client:
 
         Args:
             route: the route, or the model, to ask.
-            candidates: each candidate's features, by its id.
-            ids: the candidates' ids, with *columns* in place of *candidates*: faster when there are many.
+            candidates: each candidate's features, by its id; or a DataFrame of pandas, whose row labels are the ids.
+            ids: the candidates' ids, with *columns* in place of *candidates*: faster when there are many. Where those
+                are a DataFrame, the name of its column that has the ids will do.
             columns: by feature, a list or array with one value a candidate, or a single value for all. By a tuple of
                 features, a matrix with a row a candidate: `columns={("price", "age"): matrix}`.
             context: features that hold for every candidate, such as the hour or the user's age.
@@ -154,7 +162,7 @@ class Client:
     def predict_price(
         self,
         route: str,
-        features: Row,
+        features: Row | Frame,
         *,
         unit: str | None = None,
         version: int | str | None = None,
@@ -165,7 +173,7 @@ class Client:
 
         Args:
             route: the route, or the model, to ask.
-            features: the article's features, by name.
+            features: the article's features, by name; or a DataFrame with one row.
             unit: what the assignment sticks to; None is the client's, and an empty one draws a target at random.
             version: a version number or a label, which pins the call.
             timeout: see the class.
@@ -177,9 +185,9 @@ class Client:
     def predict_prices(
         self,
         route: str,
-        rows: Sequence[Row] | None = None,
+        rows: Sequence[Row] | Frame | None = None,
         *,
-        columns: Columns | None = None,
+        columns: Columns | Frame | None = None,
         unit: str | None = None,
         version: int | str | None = None,
         timeout: float | None = None,
@@ -189,7 +197,7 @@ class Client:
 
         Args:
             route: the route, or the model, to ask.
-            rows: the features of each article.
+            rows: the features of each article; or a DataFrame.
             columns: in place of *rows*: by feature, a list or array with one value an article, or a single value; by a
                 tuple of features, a matrix with a row an article.
             unit: what the assignment sticks to; None is the client's, and an empty one draws a target at random.
@@ -200,6 +208,68 @@ class Client:
         unit = self._settings.unit_or(unit)
         call = calls.predict_prices(route, rows, columns=columns, unit=unit, version=version)
         return self._send(call, timeout, metadata)
+
+    def infer(
+        self,
+        name: str,
+        data: Data = None,
+        *,
+        tensors: Mapping[str, Any] | None = None,
+        unit: str | None = None,
+        version: int | str | None = None,
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Inference:
+        """Ask any route or model, whatever its task, and return its outputs by name.
+
+        Args:
+            name: the route, or the model, to ask.
+            data: a dict of features and inputs by name, a list of rows, or a DataFrame of pandas or Polars; for a
+                model's only input, or for all of its features in order, an array or nested lists. See `docs/client.md`.
+            tensors: whole inputs by name. In *data* what has one axis is a feature, with a value a row; here it is not.
+            unit: what the assignment sticks to; None is the client's, and an empty one draws a target at random.
+            version: a version number or a label, which pins the call.
+            outputs: the names of the outputs to return; None is all.
+            timeout: see the class.
+            metadata: see the class.
+        """
+        if inputs.is_bare(data):
+            data, whole = inputs.named(data, self._inputs(name, version, timeout, metadata))
+            tensors = {**whole, **(tensors or {})}
+        unit = self._settings.unit_or(unit)
+        call = calls.infer(name, data, tensors=tensors, unit=unit, version=version, outputs=outputs)
+        try:
+            return self._send(call, timeout, metadata)
+        except errors.TurnoutError:
+            self._known.pop((name, version), None)  # the signature may be another one by now
+            raise
+
+    def describe(
+        self,
+        name: str,
+        *,
+        version: int | str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> answers.Version:
+        """Return the version that answers for a route or model, with its inputs and outputs.
+
+        Of a route it is that of its heaviest target; of a model `champion`, else the newest. It takes up to two calls.
+        """
+        steps = describe.steps(name, version)
+        call = next(steps)
+        while True:
+            try:
+                answer: Any = self._send(call, timeout, metadata)
+            except errors.NotFoundError as error:
+                call = steps.throw(error)
+                continue
+            try:
+                call = steps.send(answer)
+            except StopIteration as end:
+                found: answers.Version = end.value
+                return found
 
     def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> tuple[answers.Model, ...]:
         """Return all models, ordered by name; the timeout is for each page of 1000."""
@@ -295,6 +365,15 @@ class Client:
     def health(self, service: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> str:
         """Return SERVING or NOT_SERVING, for the whole server or for one service by its full name."""
         return self._send(calls.health(service), timeout, metadata)
+
+    def _inputs(
+        self, name: str, version: int | str | None, timeout: float | None, metadata: Metadata | None
+    ) -> tuple[answers.Tensor, ...]:
+        """Return a model's inputs, which are asked for once."""
+        if (name, version) not in self._known:
+            found = self.describe(name, version=version, timeout=timeout, metadata=metadata)
+            self._known[name, version] = found.inputs
+        return self._known[name, version]
 
     def _send(self, call: Call[Answer], timeout: float | None, metadata: Metadata | None) -> Answer:
         if self._closed:

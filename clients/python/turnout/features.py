@@ -1,19 +1,19 @@
 """Python values -> `FeatureColumn` and `FeatureMatrix`: rows of named values, or whole columns, as people have them.
 
 A number is sent as a 32-bit float where its column holds any float, else as a 64-bit integer; a bool is an integer,
-0 or 1. `None` is a missing value: NaN among numbers, an error among text, and a column of nothing else is left out,
-so that the server fills in the model's default. Columns of floats with a value a row travel as one matrix.
+0 or 1. `None` and `pd.NA` are a missing value: NaN among numbers, an error among text, and a column of nothing else is
+left out, so that the server fills in the model's default. Columns of floats with a value a row travel as one matrix.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from turnout import _packed, frames
 from turnout.v1 import FeatureColumn, FeatureMatrix, FloatValues, IntegerValues, StringValues
 
 
@@ -34,6 +34,8 @@ Names = tuple[str, ...]
 """Several features."""
 Columns = Mapping[str, Column] | Mapping[Names, Any] | Mapping[str | Names, Any]
 """The features of all rows, by name. By a tuple of names, a matrix: as many rows, and a column for each name."""
+Frame = Any
+"""A DataFrame of pandas or Polars, neither of which is needed."""
 
 
 class Packed(NamedTuple):
@@ -44,24 +46,52 @@ class Packed(NamedTuple):
     """The features that are not in `columns`; None where all are."""
 
 
-_FLOATS_TAG = 0x0A
 _MATRIX_TAG = 0x12
-"""Of packed values in `FloatValues` and in `FeatureMatrix`, length-delimited."""
+"""Of packed values in `FeatureMatrix`, length-delimited."""
 _WIDTH = 4
 """Bytes of a float."""
+_LARGEST = 3.4028235677973366e38
+"""Half a step beyond the largest 32-bit float: from here on a number would become infinite."""
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
 _EXPECTED = "expected numbers, text or bools"
+_TIMES = ("M", "m")
+"""NumPy's kinds of points and spans of time."""
+_NO_TIME = "models take no times: say which number, such as the hour"
+_HINTS = dict.fromkeys(("Timestamp", "datetime", "date", "timedelta", "NaTType", "datetime64"), _NO_TIME) | {
+    "Decimal": "float(...) makes it a number",
+    "bytes": ".decode() makes it text",
+}
+"""What to do about values that people have, by the name of their type."""
 
 
-def from_row(row: Row, what: str = "row") -> list[FeatureColumn]:
-    """Return *row* as columns of one value; *what* names it in errors.
+def from_row(row: Row | Frame, what: str = "row") -> list[FeatureColumn]:
+    """Return *row*, which may be a DataFrame's, as columns of one value; *what* names it in errors.
 
     Raises:
         TypeError: a value is not a number, text or bool.
-        ValueError: a value does not fit its wire type.
+        ValueError: a value does not fit its wire type, or a DataFrame has other than one row.
     """
-    return from_rows([row], lambda _: what)
+    if frames.is_frame(row):
+        found = frames.columns_of(row)
+        rows: int = len(row)
+        if rows != 1:
+            raise ValueError(f"{what}: the DataFrame has {rows} rows; expected one")
+        return from_columns(found, place=lambda _: what)
+    return from_rows([as_row(row, lambda _: what, 0)], lambda _: what)
+
+
+def as_row(row: Row | Frame, place: Callable[[int], str], position: int) -> Row:
+    """Return one row as a mapping.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if frames.is_series(row):
+        return frames.row_of(row)
+    if not isinstance(row, Mapping):
+        raise TypeError(f"{place(position)} is a {_kind(row)}; expected {{feature: value}}")
+    return row
 
 
 def from_rows(rows: Sequence[Row], place: Callable[[int], str] = "row {}".format) -> list[FeatureColumn]:
@@ -79,17 +109,22 @@ def from_rows(rows: Sequence[Row], place: Callable[[int], str] = "row {}".format
     return _present(_column(name, [row.get(name) for row in rows], place) for name in names)
 
 
-def from_columns(columns: Columns, rows: int | None = None) -> list[FeatureColumn]:
+def from_columns(
+    columns: Columns | Frame, rows: int | None = None, place: Callable[[int], str] = "value {}".format
+) -> list[FeatureColumn]:
     """Return *columns* as messages.
 
     Args:
-        columns: by feature, values of shape [rows], or a single value for all rows.
+        columns: by feature, values of shape [rows], or a single value for all rows; or a DataFrame.
         rows: how many rows there are; None when the columns themselves say so.
+        place: names the i-th value in errors, counted from 0.
 
     Raises:
         TypeError: as `from_rows`.
         ValueError: as `from_rows`, or the columns differ in length.
     """
+    if frames.is_frame(columns):
+        columns, place = frames.columns_of(columns), "row {}".format
     first = "" if rows is None else "the ids"
     messages = []
     for name, given in _by_name(columns):
@@ -99,21 +134,20 @@ def from_columns(columns: Columns, rows: int | None = None) -> list[FeatureColum
                 rows, first = len(values), repr(name)
             if len(values) != rows:
                 raise ValueError(f"feature {name!r} has {len(values)} values where {first} has {rows}")
-        messages.append(_column(name, values, "value {}".format))
+        messages.append(_column(name, values, place))
     return _present(messages)
 
 
 def pack(columns: list[FeatureColumn], rows: int) -> Packed:
     """Return *columns*, those of floats with a value for each of *rows* put together where there are several."""
     floats = [column for column in columns if rows > 1 and len(column.floats.values) == rows]
-    if len(floats) < 2 or sys.byteorder != "little":
+    if len(floats) < 2 or not _packed.NATIVE:
         return Packed(columns, None)
     cells = array("f", bytes(_WIDTH * rows * len(floats)))
     for place, column in enumerate(floats):
-        # Packed floats are their own bytes, after the tag and the length.
-        cells[place :: len(floats)] = array("f", column.floats.SerializeToString()[-_WIDTH * rows :])
+        cells[place :: len(floats)] = array("f", _packed.body(column.floats, _WIDTH, rows))
     matrix = FeatureMatrix(names=[column.name for column in floats])
-    matrix.MergeFromString(_length_delimited(_MATRIX_TAG, cells.tobytes()))
+    matrix.MergeFromString(_packed.field(_MATRIX_TAG, cells.tobytes()))
     return Packed([column for column in columns if len(column.floats.values) != rows], matrix)
 
 
@@ -129,7 +163,10 @@ def _by_name(columns: Columns) -> Iterator[tuple[str, Any]]:
     for name, given in columns.items():
         parts = [(name, given)]
         if isinstance(name, tuple):
-            single = list(given.T) if hasattr(given, "T") else list(zip(*given, strict=True))
+            if frames.is_frame(given):
+                single = list(frames.columns_of(given).values())
+            else:
+                single = list(given.T) if hasattr(given, "T") else list(zip(*given, strict=True))
             if len(single) != len(name):
                 raise ValueError(f"the matrix of {name} has {len(single)} columns; expected {len(name)}")
             parts = list(zip(name, single, strict=True))
@@ -142,21 +179,16 @@ def _by_name(columns: Columns) -> Iterator[tuple[str, Any]]:
 
 def _is_float32(given: object) -> bool:
     """Say whether *given* is a one-dimensional array whose bytes are as they travel."""
-    dtype = getattr(given, "dtype", None)
-    return getattr(dtype, "str", "") == "<f4" and getattr(given, "ndim", 0) == 1 and hasattr(given, "tobytes")
-
-
-def _length_delimited(tag: int, raw: bytes) -> bytes:
-    """Return a field whose number is under 16."""
-    head, size = bytearray((tag,)), len(raw)
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes((*head, size)) + raw
+    return _packed.is_little(given, "<f4") and getattr(given, "ndim", 0) == 1
 
 
 def _values(name: str, given: Column) -> Sequence[Any]:
     """Return *given* as a sequence of values."""
+    if frames.is_series(given):
+        given = frames.values_of(name, given)
+    kind = getattr(getattr(given, "dtype", None), "kind", "")
+    if kind in _TIMES:
+        given = given.astype(f"{kind}8[us]")  # type: ignore[union-attr]  # of nanoseconds NumPy makes bare integers
     plain: Any = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(plain, Sequence) and not isinstance(plain, str | bytes):
         return plain
@@ -171,7 +203,7 @@ def _column(name: str, values: Sequence[Any], place: Callable[[int], str]) -> Fe
         raise TypeError(f"feature names are text; found {name!r}")
     if _is_float32(values):
         raw: bytes = values.tobytes()  # type: ignore[attr-defined]
-        return FeatureColumn(name=name, floats=FloatValues.FromString(_length_delimited(_FLOATS_TAG, raw)))
+        return FeatureColumn(name=name, floats=FloatValues.FromString(_packed.field(_packed.VALUES_TAG, raw)))
     kinds = set(map(type, values))
     if not kinds <= _PLAIN:
         values = [_plain(name, value, place, row) for row, value in enumerate(values)]
@@ -189,15 +221,27 @@ def _column(name: str, values: Sequence[Any], place: Callable[[int], str]) -> Fe
         if type(None) in kinds:
             values = [math.nan if value is None else value for value in values]
         if not kinds <= {bool, int} or not kinds:
-            return FeatureColumn(name=name, floats=FloatValues(values=values))
+            floats = FloatValues(values=values)
+            if not math.isfinite(sum(floats.values)):  # NaN and infinity may be meant; what became so is not
+                _check_float32(values, place)
+            return FeatureColumn(name=name, floats=floats)
         return FeatureColumn(name=name, integers=IntegerValues(values=map(int, values) if bool in kinds else values))
     except (ValueError, OverflowError) as error:
         raise ValueError(f"feature {name!r}: {error}") from error
 
 
+def _check_float32(values: Sequence[Any], place: Callable[[int], str]) -> None:
+    for row, value in enumerate(values):
+        if _LARGEST <= abs(value) < math.inf:
+            raise ValueError(f"{place(row)} has {value!r}, which is too large for a 32-bit float")
+
+
 def _plain(name: str, value: Any, place: Callable[[int], str], row: int) -> Scalar | None:
     """Return *value* as one of Python's own types: it is of a subclass, or an array library's scalar."""
-    value = value.tolist() if hasattr(value, "tolist") else value
+    if frames.is_missing(value):
+        return None
+    if hasattr(value, "tolist") and getattr(getattr(value, "dtype", None), "kind", "") not in _TIMES:
+        value = value.tolist()
     match value:
         case bool() | None:
             return value
@@ -207,7 +251,8 @@ def _plain(name: str, value: Any, place: Callable[[int], str], row: int) -> Scal
             return int(value)
         case numbers.Real():
             return float(value)
-    raise TypeError(f"feature {name!r}: {place(row)} has a {_kind(value)}; {_EXPECTED}")
+    hint = _HINTS.get(_kind(value), "")
+    raise TypeError(f"feature {name!r}: {place(row)} has a {_kind(value)}; {_EXPECTED}{hint and f' ({hint})'}")
 
 
 def _kind(value: Any) -> str:

@@ -13,6 +13,7 @@ import grpc
 
 from turnout.calls import METHODS, Call
 from turnout.errors import InvalidRequestError
+from turnout.target import resolve
 
 NO_DEADLINE = math.inf
 """A timeout that says outright: wait as long as it takes."""
@@ -54,10 +55,7 @@ class Settings:
     channel_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.target, str):
-            raise TypeError(f"target must be an address such as '127.0.0.1:8001'; found {self.target!r}")
-        if not self.target:
-            raise ValueError("target is empty; it must be an address such as '127.0.0.1:8001'")
+        object.__setattr__(self, "target", resolve(self.target, secure=self.credentials is not None))
         if not isinstance(self.unit, str):
             raise TypeError(f"unit must be text; found {self.unit!r}")
         _check_timeout(self.timeout)
@@ -65,6 +63,12 @@ class Settings:
             raise ValueError(f"retries must be 0 to {MAX_RETRIES}; found {self.retries}")
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be 1 or more; found {self.max_message_bytes}")
+
+    def described(self, kind: str) -> str:
+        """Return the `repr` of a client: nothing of its metadata, which may be secret."""
+        tls = ", TLS" if self.credentials is not None else ""
+        unit = f", unit={self.unit!r}" if self.unit else ""
+        return f"<turnout.{kind} of {self.target}{tls}{unit}, timeout={self.timeout:g}>"
 
     def channel_arguments(self) -> tuple[tuple[str, Any], ...]:
         """Return the channel's options, as gRPC names them."""

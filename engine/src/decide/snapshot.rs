@@ -12,6 +12,8 @@ use super::split::Splitter;
 
 /// Of a version number: the largest that fits a signed 64-bit integer in full.
 const MOST_DIGITS: usize = 18;
+/// The label whose version a model's bare name means, where the model has it.
+const CHAMPION: &str = "champion";
 
 /// A decision; None where nobody could answer.
 type Taken = Option<Arc<Decision>>;
@@ -46,7 +48,8 @@ struct Override {
 
 #[derive(Debug, Default)]
 struct Model {
-    newest: Taken,
+    /// What the bare name gets: the champion, or without that label the newest version.
+    bare: Taken,
     versions: HashMap<i64, Arc<Decision>>,
     labels: HashMap<String, Taken>,
 }
@@ -59,7 +62,7 @@ pub fn decide(snapshot: &Snapshot, ask: &Ask<'_>, draw: f64) -> Option<Arc<Decis
     if ask.version().is_empty() {
         return match route {
             Some(route) => route.assign(ask, draw).clone(),
-            None => snapshot.models.get(ask.name())?.newest.clone(),
+            None => snapshot.models.get(ask.name())?.bare.clone(),
         };
     }
     let model = match (snapshot.models.get(ask.name()), route) {
@@ -132,8 +135,11 @@ impl Making {
             let pinned = self.keep(Decision::outright(&given.name, version, Reason::Pinned));
             model.versions.insert(version, pinned);
         }
-        let newest = given.available.iter().max();
-        model.newest = newest.map(|&version| self.keep(Decision::outright(&given.name, version, Reason::Named)));
+        let bare = match given.labels.get(CHAMPION) {
+            Some(champion) => Some(champion).filter(|version| given.available.contains(version)),
+            None => given.available.iter().max(),
+        };
+        model.bare = bare.map(|&version| self.keep(Decision::outright(&given.name, version, Reason::Named)));
         let labels = given.labels.iter();
         model.labels = labels.map(|(label, version)| (label.clone(), model.versions.get(version).cloned())).collect();
         match self.models.insert(given.name.clone(), model) {
@@ -243,7 +249,8 @@ mod tests {
                 ]
             }}], "models": [
                 {{"name": "price", "available": {available}, "labels": {{"champion": 1, "gone": 9}}}},
-                {{"name": "stored", "available": [], "labels": {{}}}}
+                {{"name": "stored", "available": [], "labels": {{}}}},
+                {{"name": "unlabelled", "available": [3, 4], "labels": {{"challenger": 3}}}}
             ]}}"#,
             target("control", "1", "1.0"),
             target("canary", "2", "1"),
@@ -274,7 +281,10 @@ mod tests {
     fn models_and_versions_are_named_outright() {
         let both = snapshot("[1, 2]");
         let none = String::new();
-        assert_eq!(taken(&both, "price", "", "", 0.0), Some((2, Reason::Named, none.clone())));
+        assert_eq!(taken(&both, "price", "", "", 0.0), Some((1, Reason::Named, none.clone())));
+        assert_eq!(taken(&both, "unlabelled", "", "", 0.0), Some((4, Reason::Named, none.clone())));
+        // Without its champion nobody else gets its traffic.
+        assert_eq!(taken(&snapshot("[2]"), "price", "", "", 0.0), None);
         for (version, wanted) in [("1", 1), ("002", 2), ("champion", 1)] {
             for name in ["price", "cost"] {
                 assert_eq!(taken(&both, name, version, "", 0.0), Some((wanted, Reason::Pinned, none.clone())));

@@ -12,6 +12,7 @@ use crate::call::Head;
 use crate::memory::Held;
 use crate::net::connection::State;
 use crate::net::events::{Event, Events, Shares};
+use crate::net::quota::Taken;
 use crate::net::status::{self, Status};
 use crate::spans::Parent;
 
@@ -38,6 +39,8 @@ struct Entry {
     /// What is held for the messages that Python has, the last two: the next is asked for while one is answered.
     messages: [Option<Held>; 2],
     connection: Rc<State>,
+    /// Where its method has a quota.
+    _taken: Option<Taken>,
     lingers: bool,
 }
 
@@ -79,13 +82,15 @@ impl Bridge {
         self.events.join()
     }
 
-    /// Hands a call to Python, unless too many wait to be heard of; `held` is kept until Python has said its last word.
+    /// Hands a call to Python, unless too many wait to be heard of; `held` and `taken` are kept until Python has said its last
+    /// word.
     pub fn begin(
         self: &Rc<Self>,
         head: Head,
         message: Option<Bytes>,
         connection: &Rc<State>,
         held: Held,
+        taken: Option<Taken>,
     ) -> Option<Handle> {
         let id = self.next.get();
         self.next.set(id + self.step);
@@ -94,7 +99,7 @@ impl Bridge {
         }
         let (sender, replies) = unbounded_channel();
         let messages = [Some(held), None];
-        let entry = Entry { replies: sender, messages, connection: connection.clone(), lingers: false };
+        let entry = Entry { replies: sender, messages, connection: connection.clone(), _taken: taken, lingers: false };
         self.calls.borrow_mut().insert(id, entry);
         Some(Handle { id, replies, bridge: self.clone(), connection: connection.clone(), sending: None })
     }

@@ -88,9 +88,16 @@ pub fn begin<U: Unary>(
     if !unary.takes(&opening.head.path) {
         connection.spend(ELSEWHERE);
     }
+    if opening.streaming.client {
+        tokio::task::spawn_local(call.listen(opening, counted));
+        return;
+    }
     let present = unary.takes(&opening.head.path).then(|| unary.company().enter());
     tokio::task::spawn_local(call.carry(opening, present, counted));
 }
+
+/// A stream's first message, with what is held for it; None where it ended without any.
+pub type First = Option<(Message, Held)>;
 
 /// A call that is carried.
 pub struct Call<U: Unary> {
@@ -109,17 +116,57 @@ impl<U: Unary> Call<U> {
         async move {
             let _counted = counted;
             let end = self.run(opening, present).await;
-            if was_work(&end, || self.reader.whole_for()) {
-                self.connection.worked();
-            }
-            match end {
-                Ok(()) | Err(Over::Gone) => {}
-                Err(Over::Status(status)) => {
-                    if let Some(told) = status.told {
-                        self.shard.tally.add(told);
-                    }
-                    drop(self.answer.status(&status));
+            self.end(end);
+        }
+    }
+
+    /// Carries a stream. Until its first message is whole nobody hears of it and it is kept small: it costs nothing to
+    /// open one and say no more.
+    #[expect(clippy::manual_async_fn, reason = "its parameters would be there twice, in what is moved about")]
+    fn listen(mut self, opening: Opening, counted: Counted) -> impl Future<Output = ()> {
+        async move {
+            let _counted = counted;
+            let head = opening.head;
+            self.ends.watch(self.reader.watch(&self.connection));
+            let end = match self.first().await {
+                Ok(first) if self.shard.unary.takes_messages(&head) => {
+                    Box::pin(stream::answers(&mut self, head, first)).await
                 }
+                Ok(first) => Box::pin(python::conversation(&mut self, head, first)).await,
+                Err(over) => Err(over),
+            };
+            self.end(end);
+        }
+    }
+
+    /// Waits for a stream's first message, or for its end.
+    async fn first(&mut self) -> Result<First, Over> {
+        let first = {
+            let silence = pin!(self.shard.silences.over());
+            let _waiting = self.connection.wait();
+            let work = async {
+                tokio::select! {
+                    biased;
+                    message = self.reader.next() => message.map_err(Over::from),
+                    () = silence => Err(Over::Status(status::silent())),
+                }
+            };
+            self.ends.race(&mut self.answer, pin!(work)).await??
+        };
+        Ok(first.map(|message| (message, self.reader.take_held())))
+    }
+
+    fn end(&mut self, end: Result<(), Over>) {
+        if was_work(&end, || self.reader.whole_for()) {
+            self.connection.worked();
+        }
+        match end {
+            Ok(()) | Err(Over::Gone) => {}
+            Err(Over::Status(status)) => {
+                if let Some(told) = status.told {
+                    self.shard.tally.add(told);
+                }
+                drop(self.answer.status(&status));
             }
         }
     }
@@ -127,15 +174,6 @@ impl<U: Unary> Call<U> {
     /// `present`: where the call will be offered to the native handler.
     async fn run(&mut self, opening: Opening, present: Option<Present>) -> Result<(), Over> {
         let Opening { head, streaming, .. } = opening;
-        if streaming.client {
-            self.ends.watch(self.reader.watch(&self.connection));
-            let here = self.shard.unary.takes_messages(&head);
-            return if here {
-                Box::pin(stream::answers(self, head)).await
-            } else {
-                Box::pin(python::conversation(self, head)).await
-            };
-        }
         let waiting = self.connection.wait();
         let only = only(&mut self.reader, self.encoding, &self.shard.settings, &head.path);
         let message = self.ends.race(&mut self.answer, pin!(only)).await??;

@@ -227,6 +227,11 @@ impl Reader {
         rest
     }
 
+    /// Holds what was held for a message that is to be dealt with only now.
+    pub fn take_back(&mut self, held: Held) {
+        self.held.join(held);
+    }
+
     /// Holds so much for the message that comes, at the least.
     fn charge(&mut self, size: usize) -> Result<(), Status> {
         if size > self.charged {

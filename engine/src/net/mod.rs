@@ -15,9 +15,11 @@ mod events;
 mod fair;
 mod head;
 mod inflate;
+mod lag;
 mod lane;
 mod message;
 mod python;
+mod quota;
 mod scanner;
 mod server;
 mod shard;
@@ -75,6 +77,8 @@ pub struct Settings {
     pub headers_first: bool,
     /// Methods whose calls are every other event that Python hears of, if there are any.
     pub urgent: HashSet<Box<str>>,
+    /// How many calls of a method Python may have at once, of those that have a bound of their own.
+    pub quotas: HashMap<Box<str>, usize>,
     /// Streams open at once on a connection; twice as many with calls that still run in Python though theirs was reset.
     pub connection_calls: usize,
     /// How long a request may take to come, beyond a second for each KiB of it, or for each 64 KiB if it is longer than a
@@ -99,6 +103,7 @@ impl Settings {
             bounds: Arc::default(),
             headers_first: false,
             urgent: HashSet::new(),
+            quotas: HashMap::new(),
             connection_calls: 1,
             request_time: Duration::from_secs(30),
             silence_time: Duration::from_secs(600),

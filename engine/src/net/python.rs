@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::call::{Head, Unary};
 use crate::net::bridge::{Handle, Reply};
-use crate::net::carry::{Call, plain};
+use crate::net::carry::{Call, First, plain};
 use crate::net::ends::Over;
 use crate::net::message::{Broken, Message};
 use crate::net::status::{self, OK};
@@ -44,14 +44,26 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, message: Bytes) -
 }
 
 /// Any number of messages each way, with one answer for each as all such methods have it: until it has come, the client's
-/// silence is none. The next message is read when it is asked for.
-pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
+/// silence is none. All messages but the first are read when they are asked for.
+pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head, first: First) -> Result<(), Over> {
     let path = head.path.clone();
     let mut handle = begin(call, head, None)?;
     let (mut sent, mut wanted, mut under_way) = (0, false, 0_usize);
+    let mut first = Some(first);
     loop {
         let next = {
             let reader = &mut call.reader;
+            let first = &mut first;
+            let message = async {
+                match first.take() {
+                    Some(Some((message, held))) => {
+                        reader.take_back(held);
+                        Ok(Some(message))
+                    }
+                    Some(None) => Ok(None),
+                    None => reader.next().await,
+                }
+            };
             let (connection, silences) = (&call.connection, &call.shard.silences);
             let silence = async {
                 let _waiting = connection.wait();
@@ -61,7 +73,7 @@ pub async fn conversation<U: Unary>(call: &mut Call<U>, head: Head) -> Result<()
                 tokio::select! {
                     biased;
                     reply = handle.reply() => Next::Reply(reply),
-                    message = reader.next(), if wanted => Next::Message(message),
+                    message = message, if wanted => Next::Message(message),
                     () = silence, if wanted && under_way == 0 => Next::Silent,
                 }
             };
@@ -101,8 +113,9 @@ pub fn begin<U: Unary>(call: &mut Call<U>, head: Head, message: Option<Bytes>) -
     if call.answer.is_gone() {
         return Err(Over::Gone);
     }
+    let taken = call.shard.quotas.take(&head.path).map_err(status::full)?;
     call.reader.hold(IN_PYTHON + message.as_ref().map_or(0, Bytes::len))?;
-    let begun = call.shard.bridge.begin(head, message, &call.connection, call.reader.take_held());
+    let begun = call.shard.bridge.begin(head, message, &call.connection, call.reader.take_held(), taken);
     begun.ok_or_else(|| Over::Status(status::too_many_calls()))
 }
 

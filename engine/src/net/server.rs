@@ -18,6 +18,8 @@ use crate::call::Unary;
 use crate::memory::Memory;
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::events::Events;
+use crate::net::lag::Lag;
+use crate::net::quota::Quotas;
 use crate::net::shard::{Common, Order, Shard, most_connections};
 use crate::net::tally::Tally;
 use crate::net::{Methods, Settings};
@@ -38,6 +40,7 @@ pub struct Server {
     shards: Arc<[Remote]>,
     events: Arc<Events>,
     tally: Arc<Tally>,
+    lag: Arc<Lag>,
     memory: Arc<Memory>,
     listeners: UnboundedSender<TcpListener>,
     accepting: watch::Sender<bool>,
@@ -54,7 +57,8 @@ impl Server {
         let methods = Arc::new(methods);
         let count = settings.shards.max(1);
         let memory = Arc::new(Memory::new(settings.memory_bytes, count * most_connections(&settings)));
-        let common = Common { memory: memory.clone(), ..Common::default() };
+        let quotas = Arc::new(Quotas::new(settings.quotas.clone()));
+        let common = Common { memory: memory.clone(), quotas, ..Common::default() };
         let living = Arc::new(AtomicUsize::new(count));
         let mut shards = Vec::with_capacity(count);
         for index in 0..count {
@@ -77,7 +81,7 @@ impl Server {
         thread::Builder::new()
             .name("turnout-accept".to_owned())
             .spawn(move || runtime.block_on(LocalSet::new().run_until(accept_all(arriving, stopping, choice))))?;
-        Ok(Self { shards, events, tally: common.tally, memory, listeners, accepting })
+        Ok(Self { shards, events, tally: common.tally, lag: common.lag, memory, listeners, accepting })
     }
 
     /// Takes connections on a socket that listens; it is duplicated.
@@ -96,9 +100,9 @@ impl Server {
         self.tell(&self.shards[Bridge::shard_of(id, self.shards.len())], Order::Reply(id, reply));
     }
 
-    /// What has come of connections and calls.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// What has come of connections and calls, and how late reactors were, by names.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.tally.all().chain(self.lag.all())
     }
 
     /// What callers make the process hold.

@@ -17,7 +17,9 @@ use crate::call::Unary;
 use crate::memory::{Memory, Purse};
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::connection::{State, serve};
+use crate::net::lag::Lag;
 use crate::net::lane::Lane;
+use crate::net::quota::Quotas;
 use crate::net::silence::Silences;
 use crate::net::tally::{Tally, Told};
 use crate::net::{Methods, Settings};
@@ -83,6 +85,8 @@ impl Ending {
 #[derive(Clone, Default)]
 pub struct Common {
     pub tally: Arc<Tally>,
+    pub lag: Arc<Lag>,
+    pub quotas: Arc<Quotas>,
     /// How many streams are silent.
     pub silent: Arc<AtomicUsize>,
     pub memory: Arc<Memory>,
@@ -96,7 +100,9 @@ pub struct Shard<U: Unary> {
     pub bridge: Rc<Bridge>,
     pub ending: Rc<Ending>,
     pub silences: Silences,
+    pub quotas: Arc<Quotas>,
     pub tally: Arc<Tally>,
+    lag: Arc<Lag>,
     lane: Rc<Lane>,
     purse: Rc<Purse>,
     /// The connections that are open, the oldest first.
@@ -126,7 +132,9 @@ impl<U: Unary> Shard<U> {
             bridge: Rc::new(bridge),
             ending: Rc::default(),
             silences,
+            quotas: common.quotas,
             tally: common.tally,
+            lag: common.lag,
             lane: Rc::default(),
             purse: Rc::new(Purse::new(common.memory)),
             connections: RefCell::default(),
@@ -139,6 +147,7 @@ impl<U: Unary> Shard<U> {
 
     /// Does what it is told until the server has ended.
     pub async fn run(self: Rc<Self>, mut orders: UnboundedReceiver<Order>) {
+        tokio::task::spawn_local(self.lag.clone().watch());
         let lane = self.lane.clone();
         tokio::task::spawn_local(async move { lane.run().await });
         loop {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, MEMORY_FULL, MEMORY_RETRY};
+use crate::net::quota::Full;
 use crate::net::tally::Told;
 
 const DOMAIN: &str = "turnout";
@@ -115,11 +116,16 @@ pub fn too_many_values(error: &Error) -> Status {
 
 /// As Python's gate says it, for calls that it would not hear of for long.
 pub fn too_many_calls() -> Status {
-    let error = Error::new(
-        Kind::Overloaded,
-        "TOO_MANY_CALLS",
-        "calls wait to be looked at already, some of this connection's too",
-    );
+    too_many("calls wait to be looked at already, some of this connection's too".into())
+}
+
+/// Likewise, of a method that has as many calls as it may have.
+pub fn full(Full { most }: Full) -> Status {
+    too_many(format!("{most} calls are in progress already"))
+}
+
+fn too_many(text: String) -> Status {
+    let error = Error::new(Kind::Overloaded, "TOO_MANY_CALLS", text);
     let retry_after = Some(Duration::from_millis(500));
     status_of(&Error { retry_after, ..error }).telling(Told::Unheard)
 }

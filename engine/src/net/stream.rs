@@ -1,6 +1,6 @@
 //! Streams whose messages are answered here, several at once and in their order.
 //!
-//! The call is Python's all the same: it lets it in and counts it, so nothing is read before it has asked for a message.
+//! The call is Python's all the same: it lets it in and counts it, so only one message is read before it has asked for any.
 //! What of the messages is declined goes to Python too, which has one answer for each. The twin, for streams that Python
 //! answers alone, is `rpc/open_inference/in_order.py`.
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::call::{Head, Outcome, Unary};
 use crate::net::bridge::{Handle, Reply};
-use crate::net::carry::{Call, plain, unpanicked};
+use crate::net::carry::{Call, First, plain, unpanicked};
 use crate::net::ends::Over;
 use crate::net::message::{Broken, Message};
 use crate::net::python::{SENT_EVERY, begin};
@@ -22,8 +22,8 @@ use crate::net::status::{self, OK, Status};
 use crate::net::under_way::{Said, Stage, Task, UnderWay};
 use crate::spans::Parent;
 
-/// Answers a stream.
-pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Over> {
+/// Answers a stream whose first message has come.
+pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head, first: First) -> Result<(), Over> {
     let mut handle = begin(call, head.clone(), None)?;
     let parent = match call.ends.race(&mut call.answer, pin!(handle.reply())).await? {
         Reply::More(parent) => parent,
@@ -31,9 +31,13 @@ pub async fn answers<U: Unary>(call: &mut Call<U>, head: Head) -> Result<(), Ove
         Reply::End(_) | Reply::Answer(_) | Reply::Send(_) => return Ok(call.answer.ok()?),
     };
     let (answerer, ended) = Answerer::new(call.shard.clone(), head, parent);
-    Stream { call, handle, answerer, ended, under_way: UnderWay::default(), left: Left::new(), reading: true }
-        .run()
-        .await
+    let (under_way, left, reading) = (UnderWay::default(), Left::new(), first.is_some());
+    let mut stream = Stream { call, handle, answerer, ended, under_way, left, reading };
+    if let Some((message, held)) = first {
+        stream.call.reader.take_back(held);
+        stream.take(message).await?;
+    }
+    stream.run().await
 }
 
 /// A stream under way.

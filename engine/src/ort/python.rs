@@ -99,10 +99,16 @@ impl PySession {
 #[pymethods]
 impl PySession {
     #[new]
-    #[pyo3(signature = (path, intra_op_threads = 1, spinning = false))]
-    fn new(py: Python<'_>, path: PathBuf, intra_op_threads: u16, spinning: bool) -> PyResult<Self> {
+    #[pyo3(signature = (path, intra_op_threads = 1, spinning = false, extensions = None))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        intra_op_threads: u16,
+        spinning: bool,
+        extensions: Option<PathBuf>,
+    ) -> PyResult<Self> {
         let runtime = loaded()?;
-        let options = Options { intra_op_threads, spinning, ..Options::default() };
+        let options = Options { intra_op_threads, spinning, extensions, ..Options::default() };
         let session = py.detach(|| Session::open(runtime, &path, &options))?;
         Ok(Self(Mutex::new(Some(Arc::new(session)))))
     }

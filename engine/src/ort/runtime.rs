@@ -146,6 +146,19 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// Loads a library of operators, so that it is never unloaded again: ONNX Runtime would with its last session, and
+    /// load it anew for the next, and its threads and destructors are not made for that.
+    ///
+    /// # Errors
+    /// It cannot be loaded.
+    pub(super) fn keep(&self, path: &Path) -> Result<(), Failure> {
+        // SAFETY: its initialisers are those of the installed package, which Python would run as well.
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+            .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+        std::mem::forget(library);
+        Ok(())
+    }
+
     /// Turns what a call returned into a result.
     ///
     /// # Safety

@@ -1,7 +1,7 @@
 //! A graph that can run, and what goes into it and comes out of it.
 
 use std::ffi::{CStr, CString, c_char};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use ort_sys::{
@@ -37,18 +37,20 @@ pub enum Optimization {
 }
 
 /// How ONNX Runtime should run a graph; what else there is, is as `onnx/session.py` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How many threads share one run; 1 is the caller's own.
     pub intra_op_threads: u16,
     /// Whether idle threads of these spin.
     pub spinning: bool,
     pub optimization: Optimization,
+    /// A library of operators that the graph needs beyond ONNX Runtime's own: an installed package's, never a model's.
+    pub extensions: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { intra_op_threads: 1, spinning: false, optimization: Optimization::All }
+        Self { intra_op_threads: 1, spinning: false, optimization: Optimization::All, extensions: None }
     }
 }
 
@@ -98,7 +100,7 @@ impl Session {
     /// ONNX Runtime cannot load it.
     pub fn open(runtime: &'static Runtime, path: &Path, options: &Options) -> Result<Self, Failure> {
         let settings = settings_of(runtime, options)?;
-        let file = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Failure::new("a NUL in the path"))?;
+        let file = path_of(path)?;
         let api = runtime.api;
         // SAFETY: the environment lives forever, the path and the options until the call has returned.
         let raw = unsafe {
@@ -176,8 +178,17 @@ fn settings_of(runtime: &'static Runtime, options: &Options) -> Result<Handle<Or
         runtime.check((api.DisableMemPattern)(raw))?;
         // An arena never shrinks: one huge request would hold its memory for as long as the version lives.
         runtime.check((api.DisableCpuMemArena)(raw))?;
+        if let Some(library) = &options.extensions {
+            runtime.keep(library)?;
+            let library = path_of(library)?;
+            runtime.check((api.RegisterCustomOpsLibrary_V2)(raw, library.as_ptr()))?;
+        }
         Ok(made)
     }
+}
+
+fn path_of(path: &Path) -> Result<CString, Failure> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Failure::new("a NUL in the path"))
 }
 
 /// Reads one side of a session.

@@ -81,8 +81,13 @@ fn plain<'a>(document: &'a Value, ask: &Ask<'_>, draw: f64) -> Option<Option<(&'
         versions.into_iter().flatten().filter_map(Value::as_i64).collect()
     };
     let Some(route) = named("routes", ask.name()) else {
-        let newest = available(ask.name()).into_iter().max();
-        return Some(newest.map(|version| ("", version)));
+        let known = available(ask.name());
+        let champion = named("models", ask.name()).and_then(|model| model["labels"]["champion"].as_i64());
+        let bare = match champion {
+            Some(champion) => known.contains(&champion).then_some(champion),
+            None => known.into_iter().max(),
+        };
+        return Some(bare.map(|version| ("", version)));
     };
     let targets = route["targets"].as_array()?;
     let matches = |rule: &&Value| {

@@ -16,12 +16,15 @@ from turnout_server.cli.call import call
 from turnout_server.cli.doctor import doctor
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.health import health
+from turnout_server.cli.incident import incident
 from turnout_server.cli.journal import journal
 from turnout_server.cli.models import label, models, verify
+from turnout_server.cli.prune import prune
 from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
 from turnout_server.cli.serve import serve
 from turnout_server.cli.shadow import shadow
+from turnout_server.cli.top import top
 from turnout_server.vocabulary.errors import StoreError, TurnoutError
 
 application = typer.Typer(
@@ -41,11 +44,14 @@ application.command(rich_help_panel=_STORE)(publish)
 application.command(rich_help_panel=_STORE)(models)
 application.command(rich_help_panel=_STORE)(label)
 application.command(rich_help_panel=_STORE)(verify)
+application.command(rich_help_panel=_STORE)(prune)
 application.add_typer(routes, name="routes", rich_help_panel=_STORE)
 application.command(rich_help_panel=_STORE)(assign)
 application.command(rich_help_panel=_CALLING)(call)
 application.command(rich_help_panel=_CALLING)(bench)
+application.command(rich_help_panel=_CALLING)(top)
 application.command(rich_help_panel=_CALLING)(health)
+application.command(rich_help_panel=_CALLING)(incident)
 application.add_typer(journal, name="journal", rich_help_panel=_RECORDS)
 application.add_typer(shadow, name="shadow", rich_help_panel=_RECORDS)
 

@@ -152,11 +152,14 @@ def _report_served(results: Sequence[Result]) -> None:
         return
     total, answers = served.total(), sum(result.codes["OK"] for result in results)
     output.say()
+    # Of several runs there is no one latency: each step of a ladder has its own.
+    latencies = results[0].latencies if len(results) == 1 else {}
     rows = [
-        (one.target, one.model, one.version, output.percent(round(count / total, 3)))
+        (one.target, one.model, one.version, output.percent(round(count / total, 3)), *_both(latencies.get(one)))
         for one, count in served.most_common()
     ]
-    output.table(("target", "model", "version", "share"), rows, right=("version", "share"))
+    columns = ("target", "model", "version", "share", "p50 ms", "p99 ms")
+    output.table(columns, rows, right=columns[2:])
     if total < answers:
         output.say(f"Shares are of {total:,} answers, drawn at random from {answers:,}.")
 
@@ -186,6 +189,12 @@ def _draw(latency: Histogram) -> None:
     output.say(f"{'up to ms':>{width}}  {'answers':>{count_width}}")
     for edge, bucket in zip(edges, buckets, strict=True):
         output.say(f"{edge:>{width}}  {bucket.count:>{count_width},}  {_bar(bucket.count, most)}".rstrip())
+
+
+def _both(latency: Histogram | None) -> tuple[str, str]:
+    if latency is None:
+        return "", ""
+    return _ms(latency.percentile(50.0)), _ms(latency.percentile(99.0))
 
 
 def _shares(served: Counter[Answerer]) -> list[tuple[str, float]]:

@@ -1,33 +1,32 @@
-"""`turnout call`: one typed request, for debugging."""
+"""`turnout call`: one request, for debugging."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
-from turnout_server.cli import exits, options, output
+from turnout_server.cli import any_call, data_file, exits, options, output, results, typed_call
 from turnout_server.cli.complete import routes
+from turnout_server.cli.data_file import Contents, Table
 from turnout_server.cli.exits import CommandError
-from turnout_server.config import NOT_YAML
+from turnout_server.cli.known_inputs import KnownInputs
+from turnout_server.cli.typed_call import Common
 
 if TYPE_CHECKING:
     import turnout
 
-_PRICE, _RANKING, _RECOMMENDATION = "Price", "Ranking", "Recommendation"
+_TYPED, _RANKING, _RECOMMENDATION = "Features", "Ranking", "Recommendation"
 
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "price": ("features", "rows"),
-    "ranking": ("candidates", "context", "k"),
-    "recommendation": ("history", "exclude", "k"),
-}
-"""What a request of each task consists of: the keys that --data may have."""
+_OPTIONS = {"candidates": "--candidate", "k": "-k"}
+"""The parts of a request whose options are called otherwise."""
 
 _HEADER = re.compile(r"[0-9a-z_.-]+").fullmatch
 
@@ -35,26 +34,44 @@ _WHY = {
     "SPLIT": "the unit's place in the split",
     "OVERRIDE": "an override of the route matched",
     "PINNED": "the request named the version or label",
-    "NAMED": "the request named the model, and this is its newest version",
+    "NAMED": "the request named the model: its champion, or without that label its newest",
     "UNSTICKY": "no unit, so drawn at random",
     "FALLBACK": "the assigned version is not available",
 }
 
 
-class _Common(NamedTuple):
-    """What every call takes."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sent:
+    """A request that was answered."""
 
-    unit: str
-    version: int | str | None
-    metadata: dict[str, str]
+    answer: Any
+    given: dict[str, Any]
+    """What it said of each feature."""
+    elapsed_ms: float
 
 
 def call(
-    route: Annotated[str, typer.Argument(metavar="ROUTE", help="The route, or the model.", autocompletion=routes)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The route, or the model.", autocompletion=routes)],
     target: options.Gateway = options.DEFAULT_TARGET,
     feature: Annotated[
         list[str] | None,
-        typer.Option("--feature", "-f", metavar="NAME=VALUE", help="A feature.", rich_help_panel=_PRICE),
+        typer.Option("--feature", "-f", metavar="NAME=VALUE", help="A feature, or an input.", rich_help_panel=_TYPED),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON, CSV, Parquet, NPZ; - is stdin, JSON or CSV. Options win over it.",
+            rich_help_panel=_TYPED,
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN,...", help="Columns of the file to leave out.", rich_help_panel=_TYPED),
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="NAME,...", help="Outputs to return.", rich_help_panel=_TYPED),
     ] = None,
     candidate: Annotated[
         list[str] | None,
@@ -73,9 +90,12 @@ def call(
         typer.Option(metavar="ID,...", help="Items not to recommend.", rich_help_panel=_RECOMMENDATION),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", min=1, help="How many items or candidates to return.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The request as a JSON object; - is stdin. Options win over it.")
-    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Pass over the model's task: inputs by name in, all outputs out.")
+    ] = False,
+    explain_defaults: Annotated[
+        bool, typer.Option("--explain-defaults", help="Say which features the model's defaults stood in for.")
+    ] = False,
     unit: Annotated[str, typer.Option("--unit", "-u", help="What the assignment sticks to; a user's id, say.")] = "",
     version: Annotated[
         str | None, typer.Option("--version", metavar="VERSION", help="A version or label, to pin the request to.")
@@ -86,121 +106,162 @@ def call(
     timeout: options.Timeout = 10.0,
     json: options.Json = False,
 ) -> None:
-    """Send one request to a route or model and show the answer, and who gave it.
+    """Send one request to any route or model and show the answer, and who gave it.
 
-    A value is a number or true or false where it looks like one, and text otherwise; quotes make it text: cut='"1"'.
-    The task is the route's, so a price route takes --feature, a ranking --candidate, a recommendation --history.
+    Values are read as the model's signature has them: --feature age=30 --feature city=Berlin. A price route takes
+    --feature, a ranking --candidate, a recommendation --history, any other --feature; --data has many rows.
     """
-    given: dict[str, Any] = {
-        "features": _features(feature, "--feature"),
-        "candidates": _candidates(candidate),
-        "context": _features(context, "--context"),
-        "history": _ids(history),
-        "exclude": _ids(exclude),
-        "k": k,
-    }
-    request = _read_data(data) | {name: value for name, value in given.items() if value is not None}
-    common = _Common(unit, None if version is None else options.selector(version), _metadata(metadata or []))
+    pairs = options.pairs(feature or [], "--feature")
+    parts = {"history": _ids(history), "exclude": _ids(exclude), "k": k, "context": context, "candidates": candidate}
+    parts = {part: value for part, value in parts.items() if value is not None}
+    common = Common(unit, None if version is None else options.selector(version), _metadata(metadata or []))
+    contents = _without(data_file.read(data), drop or []) if data is not None else {}
     with options.connected(target, timeout=timeout) as client:
-        task = _task(client, route, version)
-        for name in request:
-            if name not in _KEYS[task]:
-                raise typer.BadParameter(f"{name}: {route!r} does {task}, which takes {', '.join(_KEYS[task])}")
-        started = time.perf_counter()
-        answer = _SENDERS[task](client, route, request, common)
-        elapsed_ms = (time.perf_counter() - started) * 1000.0
-    if json:
-        output.json({**dataclasses.asdict(answer), "elapsed_ms": round(elapsed_ms, 3)})
-        return
-    _show(answer)
-    why = _WHY.get(answer.served.reason, answer.served.reason)
-    output.say(output.plain(f"{answer.served}: {why}; {elapsed_ms:.1f} ms"))
+        task, described = _task(client, name, common.version)
+        known = KnownInputs.of(described)
+        place = str(data)
+        request = None if plain or outputs else _typed(task, contents, known, place)
+        if request is None and parts:
+            part = next(iter(parts))
+            which = _OPTIONS.get(part, f"--{part}")
+            raise typer.BadParameter(f"{which}: {name!r} is called by its inputs' names; it takes --feature and --data")
+        if request is not None:
+            request |= _parts(parts, pairs, known)
+        with _suggesting(known):
+            if request is not None:
+                sent = _send_typed(client, task, name, request, common)
+            else:
+                sent = _send_any(client, name, any_call.request(known, contents, pairs, place), outputs, common)
+        defaults = _defaults(client, sent, explain_defaults)
+    _show(sent, defaults, json)
 
 
-def _task(client: turnout.Client, name: str, version: str | None) -> str:
-    """Ask the gateway what *name*, a route or else a model, does."""
+# ---------------------------------------------------------------- sending
+
+
+def _task(client: turnout.Client, name: str, version: int | str | None) -> tuple[str, turnout.Version]:
+    """Ask the gateway what *name*, a route or else a model, does, and what it takes."""
+    import turnout
+
+    described = client.describe(name, version=version)
+    try:
+        return client.route(name).task, described
+    except turnout.NotFoundError:
+        return described.task, described
+
+
+def _typed(task: str, contents: Contents, known: KnownInputs, place: str) -> dict[str, Any] | None:
+    """Return what a file has for a task's own service; None where the request is not one for it."""
+    return typed_call.fitting(task, contents, known, place) if task in typed_call.KEYS else None
+
+
+def _parts(parts: dict[str, Any], pairs: dict[str, str], known: KnownInputs) -> dict[str, Any]:
+    """Return the options' part of a typed request."""
+    found = dict(parts)
+    if "candidates" in parts:
+        found["candidates"] = _candidates(parts["candidates"], known)
+    if "context" in parts:
+        found["context"] = _values(options.pairs(parts["context"], "--context"), known)
+    if pairs:
+        found["features"] = _values(pairs, known)
+    return found
+
+
+def _send_typed(client: turnout.Client, task: str, name: str, request: dict[str, Any], common: Common) -> _Sent:
+    return _timed(lambda: typed_call.send(client, task, name, request, common), lambda: typed_call.given(task, request))
+
+
+def _send_any(
+    client: turnout.Client, name: str, request: any_call.Request, outputs: list[str] | None, common: Common
+) -> _Sent:
+    wanted = any_call.outputs_of(outputs, request.outputs)
+    importlib.import_module("numpy")  # which the answer needs: its import is no part of the call's time
+    return _timed(
+        lambda: client.infer(name, request.features, tensors=request.whole, outputs=wanted, **common._asdict()),
+        lambda: request.given,
+    )
+
+
+@contextlib.contextmanager
+def _suggesting(known: KnownInputs) -> Iterator[None]:
+    """Say what may have been meant, where the gateway knows no feature of that name."""
     import turnout
 
     try:
-        task = client.route(name).task
-    except turnout.NotFoundError as error:
-        try:
-            model = client.model(name)
-        except turnout.NotFoundError:
-            raise error from None
-        wanted = model.labels.get(version or "", version or "")
-        task = next((one.task for one in model.versions if str(one.version) == str(wanted)), model.versions[0].task)
-    if task not in _KEYS:
-        raise CommandError(
-            f"{name!r} does {task}, which has no typed call; use a client of the Open Inference Protocol", exits.INVALID
-        )
-    return task
+        yield
+    except turnout.InvalidRequestError as error:
+        meant = known.close_to(error.details.get("feature", "")) if error.reason == "FEATURE_UNKNOWN" else None
+        if meant is None:
+            raise
+        raise CommandError(f"{error}; did you mean {meant!r}? ({error.reason}, {error.code})", exits.INVALID) from error
 
 
-def _price(client: turnout.Client, route: str, request: dict[str, Any], common: _Common) -> turnout.Prices:
-    rows = request.get("rows") or [{}]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise typer.BadParameter("rows: expected a list of objects")
-    merged = [{**row, **request.get("features", {})} for row in rows]
-    return client.predict_prices(route, merged, **common._asdict())
+def _timed(send: Callable[[], Any], given: Callable[[], dict[str, Any]]) -> _Sent:
+    started = time.perf_counter()
+    answer = send()
+    return _Sent(answer, given(), (time.perf_counter() - started) * 1000.0)
 
 
-def _ranking(client: turnout.Client, route: str, request: dict[str, Any], common: _Common) -> turnout.Ranking:
-    candidates = request.get("candidates")
-    if not isinstance(candidates, dict):
-        raise typer.BadParameter("candidates: a ranking needs --candidate ID:NAME=VALUE,... at least once")
-    return client.rank(route, candidates, context=request.get("context"), k=request.get("k"), **common._asdict())
+def _defaults(client: turnout.Client, sent: _Sent, wanted: bool) -> tuple[dict[str, Any], str] | None:
+    """Return the features that the version which answered filled in, and a sentence on them."""
+    if not wanted:
+        return None
+    served = sent.answer.served
+    known = KnownInputs.of(client.describe(served.model, version=served.version))
+    defaulted = known.defaulted(sent.given)
+    return defaulted, known.explained(defaulted)
 
 
-def _recommendation(
-    client: turnout.Client, route: str, request: dict[str, Any], common: _Common
-) -> turnout.Recommendations:
-    history, exclude = (list(map(str, request.get(name) or [])) for name in ("history", "exclude"))
-    return client.recommend(route, history, exclude=exclude, k=request.get("k") or 10, **common._asdict())
-
-
-_SENDERS: Mapping[str, Callable[[turnout.Client, str, dict[str, Any], _Common], Any]] = {
-    "price": _price,
-    "ranking": _ranking,
-    "recommendation": _recommendation,
-}
-
-
-def _show(answer: turnout.Prices | turnout.Ranking | turnout.Recommendations) -> None:
+def _show(sent: _Sent, defaults: tuple[dict[str, Any], str] | None, json: bool) -> None:
     import turnout
 
-    match answer:
-        case turnout.Prices(prices=prices):
-            rows = [(number, *map(output.number, (one.price, one.low, one.high))) for number, one in enumerate(prices)]
-            columns = ("row", "price", "low", "high") if len(rows) > 1 else ("price", "low", "high")
-            output.table(columns, [row[-len(columns) :] for row in rows], right=columns)
-        case turnout.Ranking(candidates=candidates):
-            ranked = [(rank, one.id, output.number(one.score)) for rank, one in enumerate(candidates, 1)]
-            output.table(("rank", "candidate", "score"), ranked, right=("rank", "score"))
-        case turnout.Recommendations(items=items):
-            found = [(rank, one.id, output.number(one.score)) for rank, one in enumerate(items, 1)]
-            output.table(("rank", "item", "score"), found, right=("rank", "score"))
+    answer = sent.answer
+    is_any = isinstance(answer, turnout.Inference)
+    if json:
+        served = {"served": dataclasses.asdict(answer.served)}
+        document = {**any_call.document(answer), **served} if is_any else dataclasses.asdict(answer)
+        more = {} if defaults is None else {"defaulted": defaults[0]}
+        output.json({**document, **more, "elapsed_ms": round(sent.elapsed_ms, 3)})
+        return
+    (any_call if is_any else typed_call).show(answer)
+    if defaults is not None:
+        results.say(defaults[1])
+    why = _WHY.get(answer.served.reason, answer.served.reason)
+    output.say(output.plain(f"{answer.served}: {why}; {sent.elapsed_ms:.1f} ms"))
 
 
-# ---------------------------------------------------------------- reading the request
+# ---------------------------------------------------------------- reading the options
 
 
-def _features(given: list[str] | None, option: str) -> dict[str, Any] | None:
-    if given is None:
-        return None
-    return {name: options.scalar(value) for name, value in options.pairs(given, option).items()}
+def _without(contents: Contents, drop: list[str]) -> Contents:
+    """Return a file's contents without the columns in *drop*."""
+    names = {name.strip() for text in drop for name in text.split(",")}
+    if not names:
+        return contents
+    if not isinstance(contents, Table):
+        raise typer.BadParameter("--drop: the file has no columns, as CSV, Parquet and rows of JSON have")
+    unknown = names - contents.columns.keys()
+    if unknown:
+        there = ", ".join(contents.columns)
+        raise typer.BadParameter(f"--drop: there is no column {min(unknown)!r}; there are {there}")
+    return dataclasses.replace(contents, columns={n: v for n, v in contents.columns.items() if n not in names})
 
 
-def _candidates(given: list[str] | None) -> dict[str, dict[str, Any]] | None:
-    if given is None:
-        return None
+def _values(pairs: dict[str, str], known: KnownInputs) -> dict[str, Any]:
+    return {
+        name: known.value(name, text) if name in known.features else options.scalar(text)
+        for name, text in pairs.items()
+    }
+
+
+def _candidates(given: list[str], known: KnownInputs) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for text in given:
         name, _, rest = text.partition(":")
         if not name or name in found:
             problem = "stands twice" if name else "has no id"
             raise typer.BadParameter(f"--candidate: {text!r} {problem}; expected ID:NAME=VALUE,...")
-        found[name] = _features(rest.split(",") if rest else [], "--candidate") or {}
+        found[name] = _values(options.pairs(rest.split(","), "--candidate"), known) if rest else {}
     return found
 
 
@@ -218,20 +279,3 @@ def _ids(given: list[str] | None) -> list[str] | None:
     if given is None:
         return None
     return [one.strip() for text in given for one in text.split(",") if one.strip()]
-
-
-def _read_data(file: Path | None) -> dict[str, Any]:
-    """Read --data. YAML reads JSON, and says where a mistake is."""
-    if file is None:
-        return {}
-    try:
-        document = yaml.safe_load(options.read_text(file))
-    except NOT_YAML as error:
-        raise CommandError(f"{file}: not JSON: {error}", exits.INVALID) from error
-    if not isinstance(document, dict):
-        raise CommandError(f"{file}: expected a JSON object", exits.INVALID)
-    known = {key for keys in _KEYS.values() for key in keys}
-    for key in document:
-        if key not in known:
-            raise CommandError(f"{file}: unknown key {key!r}; allowed are {', '.join(sorted(known))}", exits.INVALID)
-    return document

@@ -16,6 +16,7 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
+from turnout_server.cli.health import asked
 from turnout_server.cli.models import findings
 from turnout_server.config import Config, load, parse_address
 from turnout_server.engine.choice import HOW_TO_GET_IT, NOT_INSTALLED, Engine, chosen, find
@@ -23,7 +24,7 @@ from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore, StoreSnapshot
 from turnout_server.vocabulary.errors import ConfigurationError, TurnoutError
 
-_PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
+PACKAGES = ("grpcio", "protobuf", "numpy", "onnx", "onnxruntime", "msgspec", "opentelemetry-sdk", "uvloop", "xxhash")
 
 
 class Result(enum.StrEnum):
@@ -56,10 +57,9 @@ def doctor(
     json: options.Json = False,
 ) -> None:
     """Check packages, settings, the data plane, the store, ports and a gateway; exit with 1 if anything fails."""
-    checks = [*_python(), *_configuration(file, find()), *_store(store)]
+    checks = examine(store, target, file)
     checks += [_port("listen", listen)] if listen is not None else []
     checks += [_port("metrics", metrics)] if metrics is not None else []
-    checks += [_gateway(target)] if target is not None else []
     if json:
         output.json(checks)
     else:
@@ -71,17 +71,24 @@ def doctor(
         raise CommandError(f"{failed} of {len(checks)} checks failed", exits.FAILED)
 
 
+def examine(store: Path, target: str | None, file: Path | None) -> list[Check]:
+    """Check all but ports: packages, settings in *file*, the data plane, a store, and the gateway at *target*."""
+    checks = [*_python(), *_configuration(file, find()), *_store(store), *_models(file, store)]
+    return checks + ([_gateway(target)] if target is not None else [])
+
+
 def _python() -> Iterator[Check]:
     yield Check("python", Result.OK, platform.python_version())
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             yield Check(package, Result.OK, metadata.version(package))
         except metadata.PackageNotFoundError:
-            yield Check(package, Result.FAIL, "not installed", "pip install 'turnout[server]'")
+            yield Check(package, Result.FAIL, "not installed", "pip install 'THE_WHEEL[server]', see docs/install.md")
     try:
-        import onnxruntime  # noqa: F401
-
         import turnout.v1  # noqa: F401
+
+        # By our own package, which switches off ONNX Runtime's telemetry before it is imported.
+        import turnout_server.onnx.binding  # noqa: F401
     except Exception as error:
         yield Check("imports", Result.FAIL, output.one_line(error), "install the locked requirements afresh")
     else:
@@ -143,9 +150,23 @@ def _store(path: Path) -> Iterator[Check]:
     yield _routes(directory, snapshot)
 
 
+def _models(file: Path | None, store: Path) -> Iterator[Check]:
+    """Say which models of the configuration the store does not have, where both can be read."""
+    try:
+        configured = load(file).models if file is not None else {}
+        unknown = sorted(configured.keys() - DirectoryStore(store).snapshot().models.keys()) if configured else []
+    except TurnoutError:
+        return
+    for name in unknown:
+        yield Check(f"models.{name}", Result.WARN, "the store has no such model", "correct the name, or publish it")
+
+
 def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:
     if snapshot.routes_problem:
         return Check("routes", Result.FAIL, snapshot.routes_problem, "make routes.yaml readable")
+    if snapshot.routes_text is None and snapshot.had_routes:
+        advice = "bring routes.yaml back, or write one that says `routes: {}`; a gateway that starts is NOT_SERVING"
+        return Check("routes", Result.FAIL, "the route table is gone", advice)
     if snapshot.routes_text is None:
         return Check("routes", Result.WARN, "no routes.yaml", "models answer by their own names; see docs/routing.md")
     from turnout_server.gateway.reconciler import check_references
@@ -175,13 +196,14 @@ def _port(what: str, address: str) -> Check:
 
 def _gateway(target: str) -> Check:
     try:
+        status, why = asked(target, "", 3.0)
         with options.connected(target, timeout=3.0, retries=0) as client:
-            status = client.health()
             problem = client.routes().problem
     except CommandError as failure:
         return Check("gateway", Result.FAIL, failure.message, "start it with `turnout serve`")
     if status != "SERVING":
-        return Check("gateway", Result.FAIL, f"{target} is {status}", "its log says why")
+        found = f"{target} is {status}: {why}" if why else f"{target} is {status}"
+        return Check("gateway", Result.FAIL, found, "mend what it names; the gateway follows by itself")
     if problem:
         return Check("gateway", Result.WARN, f"{target} serves an older route table: {problem}", "correct routes.yaml")
     return Check("gateway", Result.OK, f"{target} is SERVING")

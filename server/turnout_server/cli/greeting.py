@@ -25,6 +25,8 @@ def as_json(started: Started) -> str:
         "address": started.address,
         "metrics": started.metrics,
         "pid": os.getpid(),
+        "health": "NOT_SERVING" if started.why_not else "SERVING",
+        "why": started.why_not,
         "routes": [route.name for route in started.view.table],
         "table_problem": started.table_problem,
         "failed": [
@@ -38,10 +40,15 @@ def as_json(started: Started) -> str:
 def as_text(started: Started, store: Path) -> str:
     """Return a few lines for people, with commands that work when they are pasted."""
     lines = [f"turnout serves {output.plain(store)} on {started.address}"]
+    if started.why_not:
+        lines = [
+            f"turnout listens on {started.address}, store {output.plain(store)}",
+            f"NOT_SERVING: {output.one_line(started.why_not)}",
+        ]
     if started.metrics:
         lines.append(f"metrics on http://{started.metrics}/metrics")
     lines += ["", *(_routes(started.view) or ["no routes; models answer by their own names"])]
-    if started.table_problem:
+    if started.table_problem and started.table_problem not in started.why_not:
         lines.append(f"the store's route table is not served: {output.one_line(started.table_problem)}")
     lines += [f"failed: {status.key}: {output.one_line(status.detail)}" for status in started.failed]
     lines += ["", "try:"]
@@ -51,16 +58,16 @@ def as_text(started: Started, store: Path) -> str:
 
 def commands(address: str, shown: Example | None) -> list[str]:
     """Return three commands, for grpcurl, Python and `turnout call`, that ask the gateway at *address*."""
-    python, turnout = _python(), _turnout()
+    grpcurl, python, turnout = _grpcurl(), _python(), _turnout()
     if shown is None:
         return [
-            f"grpcurl -plaintext {address} list",
+            f"{grpcurl} -plaintext {address} list",
             f"{python} -c 'import turnout; print(turnout.Client(\"{address}\").models())'",
             f"{turnout} models --target {address}",
         ]
     program = f'import turnout; print(turnout.Client("{address}").{shown.expression})'
     return [
-        f"grpcurl -plaintext -d {_quoted(json.dumps(shown.request, ensure_ascii=False))} {address} {shown.method}",
+        f"{grpcurl} -plaintext -d {_quoted(json.dumps(shown.request, ensure_ascii=False))} {address} {shown.method}",
         f"{python} -c {_quoted(program)}",
         f"{turnout} call {' '.join(map(_quoted, shown.arguments))} --target {address}",
     ]
@@ -100,6 +107,12 @@ def _reachable(address: str) -> str:
     """Return *address* as this machine can call it: a wildcard host is itself."""
     host, port = parse_address(address, "listen")
     return {"0.0.0.0": f"127.0.0.1:{port}", "::": f"[::1]:{port}"}.get(host, address)
+
+
+def _grpcurl() -> str:
+    """Return how to call grpcurl, which may be in Python's environment and nowhere else."""
+    beside = Path(sys.executable).with_name("grpcurl")
+    return _quoted(_shortest(beside)) if beside.exists() and shutil.which("grpcurl") is None else "grpcurl"
 
 
 def _python() -> str:

@@ -1,4 +1,4 @@
-"""`turnout health`: for container health checks, so it has to start fast."""
+"""`turnout health`: for container health checks. Most are answered by `probe` before this module is imported."""
 
 from __future__ import annotations
 
@@ -6,27 +6,45 @@ from typing import Annotated
 
 import typer
 
-from turnout_server.cli import exits, options, output
+from turnout_server.cli import exits, options, output, probe
 from turnout_server.cli.exits import CommandError
 
 
 def health(
     target: options.Gateway = options.DEFAULT_TARGET,
     service: Annotated[
-        str, typer.Option(metavar="NAME", help="A service's full name; the whole gateway by default.")
+        str,
+        typer.Option(metavar="NAME", help="A service's full name, or route/NAME; the whole gateway by default."),
     ] = "",
-    timeout: options.Timeout = 3.0,
+    timeout: options.Timeout = probe.DEFAULT_TIMEOUT_S,
     json: options.Json = False,
 ) -> None:
-    """Exit with 0 if a gateway is SERVING, with 1 if it is not or does not answer."""
+    """Exit with 0 if a gateway is SERVING; with 1, and the reason, if it is not or does not answer."""
+    status, why = asked(target, service, timeout)
+    if json:
+        output.json({"target": target, "service": service, "status": status, "why": why})
+    else:
+        output.say(probe.told((status, why)))
+    if status != probe.SERVING:
+        raise typer.Exit(exits.FAILED)
+
+
+def asked(target: str, service: str, timeout_s: float) -> probe.Answer:
+    """Return what a gateway says of its health, and why.
+
+    Raises:
+        CommandError: it does not answer, or has no such service.
+    """
     try:
-        with options.connected(target, timeout=timeout, retries=0) as client:
-            status = client.health(service)
+        answer = probe.ask(target, service, timeout_s)
+    except probe.NoAnswerError as error:
+        raise CommandError(str(error), exits.FAILED) from error
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"{error.object!r} is not UTF-8 text") from error
+    if answer is not None:
+        return answer
+    try:
+        with options.connected(target, timeout=timeout_s, retries=0) as client:
+            return client.health(service), ""
     except CommandError as failure:
         raise CommandError(failure.message, exits.FAILED) from failure
-    if json:
-        output.json({"target": target, "service": service, "status": status})
-    else:
-        output.say(status)
-    if status != "SERVING":
-        raise typer.Exit(exits.FAILED)

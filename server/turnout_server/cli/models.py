@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from turnout_server.cli import complete, exits, options, output
+from turnout_server.cli import complete, exits, options, output, past_labels
 from turnout_server.cli.exits import CommandError
 from turnout_server.store.store import UNSET, DirectoryStore, UnsetType
 from turnout_server.vocabulary.errors import ModelNotFoundError, StoreError, TurnoutError, VersionNotFoundError
+from turnout_server.vocabulary.versions import VersionKey
 
 if TYPE_CHECKING:
     import turnout
@@ -172,13 +173,15 @@ def _tensor(tensor: turnout.Tensor) -> dict[str, Any]:
 def label(
     model: options.ModelArgument,
     label: Annotated[
-        str, typer.Argument(metavar="LABEL", help="The label, such as champion.", autocompletion=complete.labels)
-    ],
+        str | None,
+        typer.Argument(metavar="LABEL", help="The label, such as champion.", autocompletion=complete.labels),
+    ] = None,
     version: Annotated[
         int | None,
         typer.Argument(metavar="VERSION", min=1, help="The version it shall name.", autocompletion=complete.versions),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove the label.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Show who moved the model's labels, and when.")] = False,
     expect: Annotated[
         int | None,
         typer.Option(
@@ -190,12 +193,19 @@ def label(
     timeout: options.Timeout = 10.0,
     json: options.Json = False,
 ) -> None:
-    """Point a label at a version, or remove it."""
+    """Point a label at a version, or remove it; or show who did so before."""
+    if history:
+        if delete or version is not None or target is not None:
+            raise typer.BadParameter("--history shows what a store's audit knows, and changes nothing")
+        past_labels.show(options.opened(store), model, label, json)
+        return
+    if label is None:
+        raise typer.BadParameter("give a LABEL, or --history")
     if delete == (version is not None):
         raise typer.BadParameter("give either a VERSION or --delete")
     if target is None:
         expected: int | UnsetType | None = UNSET if expect is None else expect or None
-        options.opened(store).set_label(model, label, version, expected)
+        options.opened(store).set_label(model, label, version, expected, options.by("label"))
     else:
         with options.connected(target, timeout=timeout) as client:
             if version is None:
@@ -245,7 +255,8 @@ def verify(
             right=("version", "files", "size"),
         )
     if wrong:
-        raise CommandError(f"{wrong[0]['problem']} ({len(wrong)} of {len(found)} versions are wrong)", exits.FAILED)
+        first = f"{VersionKey(wrong[0]['model'], wrong[0]['version'])}: {wrong[0]['problem']}"
+        raise CommandError(f"{first} ({len(wrong)} of {len(found)} versions are wrong)", exits.FAILED)
 
 
 def findings(
@@ -273,7 +284,7 @@ def findings(
             except (ModelNotFoundError, VersionNotFoundError):
                 continue  # Deleted meanwhile.
             except TurnoutError as error:
-                row["problem"] = error.message
+                row["problem"] = VersionKey(name, number).without_name(error.message)
             advance(size or 0)
             yield row
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
+import pwd
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +17,7 @@ import typer
 from turnout_server.cli import exits
 from turnout_server.cli.complete import models, routes
 from turnout_server.cli.exits import CommandError
-from turnout_server.store.store import DirectoryStore
+from turnout_server.store.store import By, DirectoryStore
 
 if TYPE_CHECKING:
     import turnout
@@ -59,6 +62,16 @@ def connected(target: str, *, timeout: float = 10.0, retries: int = 3) -> Iterat
 def opened(store: Path) -> DirectoryStore:
     """Return the store at *store*."""
     return DirectoryStore(store)
+
+
+def by(command: str) -> By:
+    """Return who runs *command*, as the audit is to say it: the process's user, whatever its environment claims."""
+    user = os.geteuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = f"uid {user}"
+    return By(f"{name}@{platform.node()}", f"turnout {command}")
 
 
 def read_text(file: Path) -> str:

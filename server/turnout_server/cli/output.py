@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+
+from turnout_server.cli import grid
 
 PROGRESS_BYTES = 16 * 1024 * 1024
 """Less work than this, in bytes, shows no progress bar."""
@@ -45,57 +49,63 @@ def json(value: Any, *, indent: int = 2) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Print *rows*: with lines and within the width on a terminal, as aligned columns at full width elsewhere.
+    """Print *rows* as aligned columns: within the width on a terminal, as wide as they are elsewhere.
 
-    Columns named in *right* are aligned to the right. Columns that are empty in every row are left out.
+    On a terminal what does not fit stands below its row, with its column's name; nothing is cut. Columns named in
+    *right* are aligned to the right. Columns that are empty in every row are left out.
     """
+    terminal = sys.stdout.isatty()
+    for line in table_lines(columns, rows, width() if terminal else None, right=right, coloured=terminal):
+        print(line)
+
+
+def table_lines(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    width: int | None,
+    *,
+    right: Sequence[str] = (),
+    coloured: bool = False,
+) -> list[str]:
+    """Return the lines that `table` prints, within *width*; None is any."""
     cells = [[plain("" if cell is None else cell) for cell in row] for row in rows]
     used = [index for index, _ in enumerate(columns) if any(row[index] for row in cells) or not cells]
     names = [columns[index] for index in used]
     cells = [[row[index] for index in used] for row in cells]
-    if sys.stdout.isatty():
-        _rich_table(names, cells, right)
-    else:
-        _plain_table(names, cells, right)
+    if not names:
+        return []
+    colours = coloured and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    lines = grid.lay_out(names, cells, width, right=right, below_first=_PROSE, paint=_painted if colours else _bare)
+    return [f"\x1b[1m{lines[0]}\x1b[0m", *lines[1:]] if colours else lines
 
 
-def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    lines = [[name.upper() for name in columns], *rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        padded = (
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(columns, line, widths, strict=True)
-        )
-        print("  ".join(padded).rstrip())
+def width() -> int:
+    """Return how many columns there are: the terminal's, COLUMNS, else 80."""
+    return max(grid.LEAST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _bare(text: str, padded: str) -> str:
+    return padded
 
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in columns:
-        grid.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name not in _PROSE)
-    for row in rows:
-        grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(grid)
+
+def _painted(text: str, padded: str) -> str:
+    colour = _COLOURS.get(text)
+    return padded if colour is None else f"\x1b[{colour}m{padded}\x1b[0m"
 
 
 _PROSE = frozenset({"framework", "metrics", "detail", "problem", "found", "advice", "columns"})
-"""The columns that may take several lines on a narrow terminal."""
+"""The columns that go below their row first, on a narrow terminal."""
 
-_STYLES: Mapping[str, str] = {
-    "ok": "green",
-    "AVAILABLE": "green",
-    "warn": "yellow",
-    "LOADING": "yellow",
-    "UNLOADING": "yellow",
-    "fail": "bold red",
-    "FAILED": "bold red",
+_COLOURS: Mapping[str, str] = {
+    "ok": "32",
+    "AVAILABLE": "32",
+    "warn": "33",
+    "LOADING": "33",
+    "UNLOADING": "33",
+    "fail": "1;31",
+    "FAILED": "1;31",
 }
+"""By a cell's text, what a terminal calls its colour."""
 
 
 @contextlib.contextmanager

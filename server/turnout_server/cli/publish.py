@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +13,15 @@ import yaml
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.complete import models
 from turnout_server.cli.exits import CommandError
+from turnout_server.cli.sourcing import prepared, with_columns, with_origin
 from turnout_server.config import NOT_YAML
+from turnout_server.sources.sample import read_sample
 from turnout_server.store.manifest import Batching, Lineage, Manifest, RuntimeOptions
 from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.names import CHAMPION
 from turnout_server.vocabulary.signature import MOST, Signature
 from turnout_server.vocabulary.task import Task
 
@@ -37,6 +40,12 @@ _PROPOSED = (
 )
 
 
+_MOVES = (
+    "warning: {model} has no label champion, so who asks for it by its name gets the newest version: that traffic moves"
+    " from version {before} to version {now}; `turnout label {model} champion {before} --store {store}` keeps it"
+)
+
+
 class _Partial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `--manifest` may say."""
 
@@ -51,7 +60,15 @@ class _Partial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def publish(
-    file: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The graph; its external data comes along.")],
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An ONNX file; or what is converted: a model of LightGBM, XGBoost, scikit-learn or PyTorch, a "
+            "TensorFlow SavedModel, an MLflow model's folder or models:/NAME@ALIAS.",
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="The model it is a version of.", autocompletion=models),
@@ -63,6 +80,9 @@ def publish(
     label: Annotated[
         list[str] | None, typer.Option(metavar="LABEL", help="A label to point at the new version; may be repeated.")
     ] = None,
+    no_champion: Annotated[
+        bool, typer.Option("--no-champion", help="Don't label a new model's first version champion.")
+    ] = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -98,19 +118,31 @@ def publish(
         list[Path] | None,
         typer.Option("--file", metavar="EXTRA", help="A further file to keep with it; may be repeated."),
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Some rows of input, CSV or JSON: which columns there are, of which type."),
+    ] = None,
+    unpickle: Annotated[
+        bool,
+        typer.Option("--unpickle", help="Read a pickle or a PyTorch file, which runs whatever code is in it."),
+    ] = False,
+    convert_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long fetching or converting SOURCE may take.")
+    ] = 300.0,
     json: options.Json = False,
 ) -> None:
-    """Publish an ONNX file as a new version, and print the version's number.
+    """Publish a model as a new version, and print the version's number.
 
     The signature is read from the graph. The version is loaded and run on made-up inputs before it appears, and it
-    appears whole or not at all.
+    appears whole or not at all. What is no ONNX file is converted first, by the library that is made for that.
     """
     partial = _read_partial(manifest) if manifest is not None else _Partial()
     name = model or partial.model
     if not name:
         raise typer.BadParameter("--model is missing, and no manifest names the model")
-    if not file.is_file():
-        raise CommandError(f"{file}: no such file", exits.NOT_FOUND)
+    rows = read_sample(sample) if sample is not None else None
+    found = prepared(context, source, unpickle, {} if rows is None else rows.dtypes, convert_timeout)
+    file = found.graph
 
     from turnout_server.onnx.files import files_of
     from turnout_server.onnx.trial import inspect, load, rows_within
@@ -123,7 +155,8 @@ def publish(
         if one.name in files:
             raise typer.BadParameter(f"--file: {one.name!r} is already among the version's files")
         files[one.name] = one
-    signature = _overlaid(inspect(file, batched), partial.signature, batched, manifest)
+    read = with_columns(inspect(file, batched), found)
+    signature = _overlaid(read, partial.signature, batched, manifest)
     draft = Draft(
         model=name,
         task=task or partial.task or Task.TENSORS,
@@ -133,7 +166,7 @@ def publish(
             max_elements=signature.max_elements if max_elements is None else max_elements,
         ),
         files=files,
-        lineage=partial.lineage,
+        lineage=with_origin(partial.lineage, found),
         runtime=partial.runtime,
         batching=msgspec.structs.replace(partial.batching, **given) if given else partial.batching,
         owner=partial.owner if owner is None else owner,
@@ -152,15 +185,26 @@ def publish(
     before = _newest(store, name)
     total = sum(path.stat().st_size for path in files.values() if path.is_file())
     with output.progress(f"publishing {name}", total) as advance:
-        published = publish_draft(store, draft, labels=label or [], verify=verify, on_progress=advance)
+        published = publish_draft(
+            store,
+            draft,
+            labels=label or [],
+            champion=not no_champion,
+            verify=verify,
+            on_progress=advance,
+            by=options.by("publish"),
+        )
     _report(published, store, label or [], before, json)
 
 
-def _report(published: Manifest, store: Path, labels: Sequence[str], before: Manifest | None, json: bool) -> None:
+def _report(published: Manifest, store: Path, given: Sequence[str], before: Manifest | None, json: bool) -> None:
+    known = _labels(store, published.model)
+    is_champion = known.get(CHAMPION) == published.version and CHAMPION not in given
+    labels = [*given, CHAMPION] if is_champion else list(given)
     size = sum(entry.size for entry in published.files)
     if json:
         found = msgspec.to_builtins(published)
-        output.json({**found, "labels": list(labels), "path": str(store), "size": size})
+        output.json({**found, "labels": labels, "path": str(store), "size": size})
     else:
         output.say(str(published.version))
     count = f"{len(published.files)} file{'s' if len(published.files) > 1 else ''}, {output.size(size)}"
@@ -170,6 +214,15 @@ def _report(published: Manifest, store: Path, labels: Sequence[str], before: Man
     )
     if before is not None and before.task != published.task:
         output.note(f"note: version {before.version} of {published.model} did {before.task}")
+    if before is not None and CHAMPION not in known:
+        output.note(_MOVES.format(model=published.model, before=before.version, now=published.version, store=store))
+
+
+def _labels(store: Path, model: str) -> Mapping[str, int]:
+    try:
+        return DirectoryStore(store).labels(model)
+    except TurnoutError:  # the version is there, whatever its labels are
+        return {}
 
 
 def _newest(store: Path, model: str) -> Manifest | None:

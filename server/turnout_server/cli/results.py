@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import shutil
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from turnout_server.cli import output
-
-_SPARE = 2
-"""What a terminal's table may need more than a plain one."""
-
-
-def width() -> int:
-    """Return how many columns there are: the terminal's, COLUMNS, else 80."""
-    return max(20, shutil.get_terminal_size((80, 24)).columns)
+from turnout_server.cli import grid, output
+from turnout_server.cli.output import width
 
 
 def say(text: str) -> None:
     """Print *text* on as many lines as it takes, those after the first indented."""
-    for line in wrapped(output.plain(text), width(), "  "):
-        output.say(line)
+    hang("", output.plain(text), "  ")
 
 
-def wrapped(text: str, columns: int, indent: str) -> list[str]:
-    """Return *text* in lines of at most *columns*, those after the first behind *indent*."""
-    return textwrap.wrap(text, columns, subsequent_indent=indent, break_on_hyphens=False) or [""]
+def hang(first: str, text: str, rest: str) -> None:
+    """Print *text* on as many lines as it takes within the width: behind *first*, and the others behind *rest*."""
+    for number, line in enumerate(grid.wrap(text, width() - max(len(first), len(rest))) or [""]):
+        output.say(f"{rest if number else first}{line}".rstrip())
 
 
 def show(
@@ -46,22 +37,20 @@ def show(
     kept = [index for index in range(len(columns)) if empty or any(row[index] for row in cells)]
     names = [output.plain(columns[index]) for index in kept]
     cells = [[row[index] or "-" for index in kept] for row in cells]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    if sum(widths) + 2 * (len(widths) - 1) + _SPARE <= width():
+    widths = [max(map(grid.measure, column)) for column in zip(names, *cells, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= width():
         output.table(names, cells, right=_numeric(columns, rows) if right is None else right)
         return
-    label = max(map(len, names))
+    label = max(map(grid.measure, names))
     for index, row in enumerate(cells):
         if index:
             output.say()
         for name, value in zip(names, row, strict=True):
             if label + 22 > width():  # long names leave too little room beside them
-                output.say(name)
-                lines = wrapped(value, width() - 2, "")
-                output.say("  " + "\n  ".join(lines))
+                hang("", name, "")
+                hang("  ", value, "  ")
             else:
-                for line in wrapped(f"{name.ljust(label)}  {value}", width(), " " * (label + 2)):
-                    output.say(line)
+                hang(name + " " * (label - grid.measure(name) + 2), value, " " * (label + 2))
     output.note(f"note: too wide for a table of {width()} columns; shown one below the other")
 
 

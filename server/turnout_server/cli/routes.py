@@ -1,4 +1,4 @@
-"""`turnout routes check`, `show` and `apply`."""
+"""`turnout routes check`, `show`, `apply` and `set`; the others are in `past_routes`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from typing import Annotated
 
 import typer
 
-from turnout_server.cli import exits, options, output, table
+from turnout_server.cli import exits, options, output, past_routes, table
 from turnout_server.cli.exits import CommandError
-from turnout_server.routing.table import EMPTY, RouteTable
+from turnout_server.routing.changes import Listed, changes, listed, moves
+from turnout_server.routing.edit import Wanted, weights_for, with_weights
+from turnout_server.routing.route import Route
+from turnout_server.routing.table import EMPTY
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import InvalidRouteTableError
 
-routes = typer.Typer(help="Check, show and apply route tables.", no_args_is_help=True)
+routes = typer.Typer(help="Check, show and change route tables.", no_args_is_help=True)
+
+SAMPLE = 10_000
+"""Made-up units that `set` assigns before and after, to say how many move."""
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The route table; - is stdin.")]
 
@@ -29,7 +35,7 @@ def check(
     json: options.Json = False,
 ) -> None:
     """Check a route table; say the place of the first mistake."""
-    parsed = _parsed(file, options.read_text(file), options.opened(store) if store is not None else None)
+    parsed = table.read(file, options.read_text(file), options.opened(store) if store is not None else None)
     targets = sum(len(one.route.targets) for one in parsed)
     if json:
         output.json({"ok": True, "routes": [one.name for one in parsed], "targets": targets, "digest": parsed.digest})
@@ -53,17 +59,17 @@ def show(
             parsed = parse(text) if text is not None else EMPTY
         except InvalidRouteTableError as error:
             raise CommandError(f"{store}/routes.yaml: {error.message}", exits.INVALID) from error
-        listed = table.from_table(parsed, table.names_in(directory, parsed))
+        rows = listed(parsed, table.names_in(directory, parsed))
         digest = parsed.digest
     else:
         with options.connected(target, timeout=timeout) as client:
             served = client.routes()
-        listed, digest, problem = table.from_gateway(served), served.digest, served.problem
+        rows, digest, problem = table.from_gateway(served), served.digest, served.problem
     if json:
-        output.json({"digest": digest, "problem": problem, "routes": listed})
+        output.json({"digest": digest, "problem": problem, "routes": rows})
         return
-    if listed:
-        table.show(listed)
+    if rows:
+        table.show(rows)
     else:
         output.note("no routes")
     if problem:
@@ -93,7 +99,7 @@ def apply(
     if target is None:
         before, after, digest = _apply_to_store(file, text, options.opened(store), expect_digest, dry_run)
     else:
-        new = table.from_table(_parsed(file, text, None))
+        new = listed(table.read(file, text, None))
         with options.connected(target, timeout=timeout) as client:
             served = client.routes()
             before, after = table.from_gateway(served), new
@@ -103,7 +109,7 @@ def apply(
                 output.note(f"note: the store's present table is not being served: {served.problem}")
                 expected = ""
             digest = client.apply_routes(text, expected_digest=expected, validate_only=dry_run)
-    changed = table.changes(before, after)
+    changed = changes(before, after)
     if json:
         output.json({"changes": changed, "digest": digest, "applied": not dry_run})
         return
@@ -114,9 +120,9 @@ def apply(
 
 def _apply_to_store(
     file: Path, text: str, directory: DirectoryStore, expect_digest: str | None, dry_run: bool
-) -> tuple[list[table.Listed], list[table.Listed], str]:
+) -> tuple[list[Listed], list[Listed], str]:
     snapshot = directory.snapshot()
-    parsed = _parsed(file, text, directory)
+    parsed = table.read(file, text, directory)
     try:
         old = parse(snapshot.routes_text) if snapshot.routes_text is not None else EMPTY
     except InvalidRouteTableError as error:
@@ -124,21 +130,79 @@ def _apply_to_store(
         old = EMPTY
     expected = snapshot.routes_digest if expect_digest is None else expect_digest or None
     if not dry_run:
-        directory.write_routes(text, expected)
+        directory.write_routes(text, expected, options.by("routes apply"))
     elif expect_digest is not None and expected != snapshot.routes_digest:
         raise CommandError("the route table was changed since it was read; read it again", exits.CONFLICT)
-    return table.from_table(old), table.from_table(parsed), parsed.digest
+    return listed(old), listed(parsed), parsed.digest
 
 
-def _parsed(file: Path, text: str, store: DirectoryStore | None) -> RouteTable:
-    """Read a table, and with a *store* check what it refers to; errors name the file."""
-    snapshot = store.snapshot() if store is not None else None
+@routes.command("set")
+def set_weights(
+    route: options.RouteArgument,
+    weights: Annotated[
+        list[str],
+        typer.Argument(metavar="TARGET=WEIGHT...", help="canary=25 is a weight; canary=25% a share of the traffic."),
+    ],
+    store: options.Store = options.DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the changes and whom they move; change nothing.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Give targets of a route other weights, and leave all else in the store's table as it is, comments too.
+
+    Of percentages the targets that are not named share the rest, as they did before.
+    """
+    wanted = {name: _wanted(name, value) for name, value in options.pairs(weights, "TARGET=WEIGHT").items()}
+    directory = options.opened(store)
+    snapshot = directory.snapshot()
+    place = store / "routes.yaml"
+    if snapshot.routes_text is None:
+        raise CommandError(f"{place}: {snapshot.routes_problem or 'there is no route table'}", exits.NOT_FOUND)
+    old = table.read(place, snapshot.routes_text, None)
+    before = old.require(route).route
     try:
-        parsed = parse(text)
-        if store is not None and snapshot is not None:
-            from turnout_server.gateway.reconciler import check_references
-
-            check_references(parsed, store, snapshot)
+        new = weights_for(route, before, wanted)
+        text = with_weights(snapshot.routes_text, route, new)
     except InvalidRouteTableError as error:
-        raise CommandError(f"{file}: {error.message}", exits.INVALID) from error
-    return parsed
+        raise CommandError(f"{place}: {error.message}", exits.INVALID) from error
+    parsed = table.read(place, text, directory)
+    after = parsed.require(route).route
+    said = changes(listed(old), listed(parsed))
+    moved = moves(before, after, map(str, range(SAMPLE)))
+    if not dry_run:
+        directory.write_routes(text, snapshot.routes_digest, options.by("routes set"))
+    if json:
+        shares = [{"from": pair[0], "to": pair[1], "share": count / SAMPLE} for pair, count in moved.items()]
+        output.json({"changes": said, "moves": shares, "digest": parsed.digest, "applied": not dry_run})
+        return
+    for line in said or ["no changes"]:
+        output.say(output.plain(line))
+    for (one, other), count in moved.items():
+        output.say(f"  {output.percent(count / SAMPLE)} of units move: {one} -> {other}")
+    if remark := _remark(before, after, wanted):
+        output.note(remark)
+    output.note(f"{'checked' if dry_run else 'applied'}: {parsed.digest}")
+
+
+def _wanted(name: str, value: str) -> Wanted:
+    is_share = value.endswith("%")
+    text = value.removesuffix("%").strip()
+    # What float() takes besides, as `nan`, `1_0` and `1e3`, is no weight that people mean.
+    if not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text) > 20:
+        raise typer.BadParameter(f"{name}: found {value!r}; expected a weight, as 25, or a share, as 25%")
+    return Wanted(float(text) / 100 if is_share else float(text), is_share)
+
+
+def _remark(before: Route, after: Route, wanted: dict[str, Wanted]) -> str:
+    """Say that weights which came to 100 no longer do: somebody may have meant a percentage."""
+    was, now = (sum(target.weight for target in route.targets) for route in (before, after))
+    if was != 100 or now == 100 or any(one.is_share for one in wanted.values()):
+        return ""
+    name, one = next(iter(wanted.items()))
+    return f"note: the weights came to 100 and now come to {now:.6g}; {name}={one.number:.6g}% sets the share itself"
+
+
+routes.command()(past_routes.history)
+routes.command()(past_routes.diff)
+routes.command()(past_routes.rollback)

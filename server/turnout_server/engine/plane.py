@@ -47,6 +47,10 @@ class Terms(NamedTuple):
     task: Task = Task.TENSORS
     run_timeout_s: float = 30.0
     """How long a run may take."""
+    queue_wait_s: float = 0.05
+    """How long a request may have to wait for its run, as estimated."""
+    queue_requests: int = 64
+    """How many may wait however long that takes."""
 
 
 class NativeServable(NamedTuple):
@@ -121,7 +125,6 @@ class EnginePlane:
         """Whether it makes spans, if any are wanted."""
         self.total: Bounded = self.inner.total
         """Counts what waits for all versions, wherever it does."""
-        self._limits = limits
 
     def room(self, bounds: Bounds) -> Bounded:
         """Return what counts what waits for a version, wherever it does."""
@@ -134,7 +137,7 @@ class EnginePlane:
             terms: how.
             session: its `turnout_engine.Session`.
         """
-        limits, rules = self._limits, terms.rules
+        rules = terms.rules
         settings = {
             "id": terms.number,
             "model": terms.key.model,
@@ -146,8 +149,8 @@ class EnginePlane:
             "max_delay_ns": round(rules.max_delay_s * _NS),
             "inline_below_ns": _finite(rules.inline_below_ns),
             "parallel": rules.parallel,
-            "queue_wait_s": _finite(limits.queue_wait_ms / 1e3),
-            "queue_requests": limits.queue_requests,
+            "queue_wait_s": _finite(terms.queue_wait_s),
+            "queue_requests": terms.queue_requests,
             "run_timeout_ns": round(terms.run_timeout_s * _NS),
         }
         signature = snapshot.signature(terms.signature)

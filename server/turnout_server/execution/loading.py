@@ -12,23 +12,27 @@ from typing import NamedTuple
 import structlog
 
 from turnout_server import machine
-from turnout_server.config import LEAST_TRIAL_MB, LimitsConfig, SchedulingConfig
+from turnout_server.config import LEAST_TRIAL_MB, LimitsConfig, ModelConfig, SchedulingConfig
 from turnout_server.execution.batch_run import Predictor
 from turnout_server.execution.runner import OnRun, Runner
 from turnout_server.execution.workers import Workers, most_runs, usable_cores
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.onnx.children import Children
+from turnout_server.onnx.extensions import library
 from turnout_server.onnx.loader import open_servable
 from turnout_server.onnx.session import OpenSession
 from turnout_server.scheduling.admission import Admission, Bounds, Room, Rooms
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.store.local import LocalFiles
-from turnout_server.store.manifest import Batching
+from turnout_server.store.manifest import Batching, Manifest, size_of
 from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
+_NOTHING = ModelConfig()
+_BARE_TRIAL_BYTES = 64 << 20
+"""What a process with ONNX Runtime takes before it has a graph."""
 
 
 class Opened(NamedTuple):
@@ -52,22 +56,40 @@ TimedOut = Callable[[VersionKey, float, int], None]
 """Told of a run that was ended: whose it was, how long it may have taken, in seconds, and how many had gone well."""
 
 
-def opening(local: LocalFiles, children: Children, open_session: OpenSession) -> Open:
+def opening(
+    local: LocalFiles,
+    children: Children,
+    open_session: OpenSession,
+    extensions: bool = True,
+    make_room: Callable[[Manifest], None] = lambda manifest: None,
+) -> Open:
     """Return what opens the versions in *local* with ONNX Runtime, after they were verified and tried out.
 
     Args:
         local: the versions' files.
         children: try them out, in processes of their own.
         open_session: opens a graph in this one.
+        extensions: whether graphs may have operators of onnxruntime-extensions.
+        make_room: told of each version before it takes memory, in the loader's thread.
     """
 
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
+        make_room(manifest)
         passed = children.try_out(directory, manifest)
-        servable = open_servable(directory, manifest, open_session)
+        # Whatever a child claims, what is not allowed is not loaded.
+        extras = library() if extensions and passed.extensions else None
+        servable = open_servable(directory, manifest, open_session, extras)
         return Opened(servable, passed.measured, passed.independent, passed.by_value)
 
     return open_version
+
+
+def needed_bytes(manifest: Manifest) -> int:
+    """Return roughly how much memory loading a version takes: it is tried out in a process of its own, then opened in
+    this one, and both hold its weights a second time for a moment.
+    """
+    return 3 * size_of(manifest) + _BARE_TRIAL_BYTES
 
 
 def trial_memory_bytes(configured_mb: int | None) -> int:
@@ -93,6 +115,7 @@ class Loading:
         on_run: OnRun | None = None,
         rooms: Rooms | None = None,
         on_timed_out: TimedOut | None = None,
+        models: Mapping[str, ModelConfig] | None = None,
     ) -> None:
         """Make what loads.
 
@@ -105,8 +128,10 @@ class Loading:
             on_run: told of runs; None for nobody.
             rooms: count what waits; None where it waits for these runners only.
             on_timed_out: told of each run that was ended since it took too long; None for nobody.
+            models: what models have of their own in place of *limits*, by name.
         """
         self._open = open_version
+        self._models = models or {}
         self._workers = workers
         self._instruments = instruments
         self._limits = limits = limits or LimitsConfig()
@@ -124,7 +149,7 @@ class Loading:
             TurnoutError: what is wrong with it.
         """
         predictor, measured, independent, by_value = self._open(key)
-        manifest, limits = predictor.manifest, self._limits
+        manifest, limits = predictor.manifest, self._models.get(key.model, _NOTHING).over(self._limits)
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
             _log.warning("version is not batched", model=key.model, version=key.version, problem=problem)

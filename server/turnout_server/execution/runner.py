@@ -121,6 +121,8 @@ class Runner:
         self.statistics: VersionStatistics = self._runs.statistics
         self.room = room = batcher.room
         """What waits for the version, in whichever data plane."""
+        self.queue_wait_s, self.queue_requests = batcher.admission.wait_s, batcher.admission.patient
+        """How long a request may have to wait, in seconds, and how many may wait however long that takes."""
         # What is counted of a version outlives it, and must not keep it in memory: hence the room, and not the runner.
         self._runs.waiting_rows = lambda: room.rows
         self._on_run = on_run

@@ -11,7 +11,7 @@ from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.instruments.statistics import VersionStatistics
-from turnout_server.routing.decide import answers_for, candidates, decide, unavailable
+from turnout_server.routing.decide import answers_for, candidates, decide, refused, unavailable
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import RouteTable
 from turnout_server.serving.manager import Manager
@@ -31,7 +31,8 @@ class Description(NamedTuple):
     versions: tuple[int, ...]
     """The versions available now that a request for the name may get, ascending."""
     manifest: Manifest
-    """Of the version that would answer: for a route its heaviest available target's, for a model its newest's."""
+    """Of the version that would answer: for a route its heaviest available target's, for a model its champion's, or its
+    newest's without one."""
 
 
 class Catalog:
@@ -46,6 +47,7 @@ class Catalog:
         *,
         draw: Callable[[], float] = random.random,
         before_statistics: Callable[[], object] = lambda: None,
+        unclear: Callable[[], str] = str,
     ) -> None:
         """Make a catalogue.
 
@@ -56,6 +58,7 @@ class Catalog:
             manager: what is loaded.
             draw: a source of numbers uniform in [0, 1).
             before_statistics: called before statistics are read: what was counted elsewhere comes in.
+            unclear: says why nobody can tell what a bare name means; empty where that is clear. See `Standing.names`.
         """
         self._store = store
         self._names = names
@@ -63,6 +66,7 @@ class Catalog:
         self._manager = manager
         self._draw = draw
         self._before_statistics = before_statistics
+        self._unclear = unclear
 
     @property
     def table(self) -> RouteTable:
@@ -99,7 +103,16 @@ class Catalog:
         return Description(name, versions, runner.manifest)
 
     def is_ready(self, name: str, version: str = "") -> bool:
-        """Say whether a request for *name* would be answered now; False for what does not exist."""
+        """Say whether every request for *name* would be answered now; False for what does not exist.
+
+        Of a route, every target that its split gives requests to has to be available, or its fallback.
+        """
+        if not version:
+            if self._unclear():  # it may be a route's
+                return False
+            route = self.table.get(name)
+            if route is not None:
+                return not refused(self._names, route)
         try:
             return any(decision.available for decision in candidates(self._names, name, version))
         except TurnoutError:
@@ -155,7 +168,11 @@ class Catalog:
             for key in (VersionKey(name, version) for version in self._names.stored(name))
         }
         found.update(
-            {status.key: status for status in self._manager.status() if not model or status.key.model == model}
+            {
+                status.key: self._names.status_of(status.key)
+                for status in self._manager.status()
+                if not model or status.key.model == model
+            }
         )
         return tuple(found[key] for key in sorted(found))
 

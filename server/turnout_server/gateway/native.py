@@ -138,7 +138,11 @@ class NativePlane:
         task = runner.manifest.task
         learnt = runner.costs.learnt()
         terms = Terms(runner.number, key, runner.signature, runner.batched, learnt, runner.rules, runner.room, task)
-        terms = terms._replace(run_timeout_s=runner.run_timeout_s)
+        terms = terms._replace(
+            run_timeout_s=runner.run_timeout_s,
+            queue_wait_s=runner.queue_wait_s,
+            queue_requests=runner.queue_requests,
+        )
         try:
             servable = self.plane.servable(terms, runner.predictor.native)
         except Exception:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from turnout_server.instruments.families import CAUSE, OUTCOME, Family, Label, counter, gauge
+from turnout_server.instruments.families import (
+    CAUSE,
+    OUTCOME,
+    Counted,
+    Family,
+    Histogram,
+    Label,
+    counter,
+    gauge,
+    histogram,
+)
 
 OPEN: Final = "connections"
 _OPEN = "Connections that are open."
@@ -32,6 +42,12 @@ _COUNTERS: tuple[tuple[str, str, str, Label, tuple[str, ...]], ...] = (
         ),
     ),
 )
+LAG_BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""The twin is in `engine/src/net/lag.rs`."""
+LAG: Final = tuple(f"lag.{bucket}" for bucket in range(len(LAG_BOUNDS_MS) + 1))
+LAG_SUM: Final = "lag.sum"
+"""In nanoseconds."""
+_LAG = "How late reactors did what was asked of them."
 
 
 class TransportMetrics:
@@ -50,6 +66,10 @@ class TransportMetrics:
                 gauge("turnout.transport.connections.open", "{connection}", _OPEN, (), [((), counts[OPEN])])
             )
         families += [gauge(name, "By", text, (), [((), counts[key])]) for key, name, text in MEMORY if key in counts]
+        if LAG_SUM in counts:
+            lag = Histogram(tuple(bound * 1_000_000 for bound in LAG_BOUNDS_MS))
+            lag.include(Counted([counts[bucket] for bucket in LAG], counts[LAG_SUM]))
+            families.append(histogram("turnout.transport.lag", "s", _LAG, (), [((), lag.read(1_000_000_000))]))
         for name, unit, text, label, keys in _COUNTERS:
             points = [((key.rpartition(".")[2],), counts[key]) for key in keys if key in counts]
             if points:

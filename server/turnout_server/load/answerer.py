@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from turnout_server.load.histogram import Histogram
 from turnout_server.load.plan import MODEL_INFER
 from turnout_server.load.stubs import pb
 
@@ -41,7 +42,7 @@ class Sample:
     too often by a clock, and fixed gaps would fall in step with the requests, which repeat.
     """
 
-    __slots__ = ("_gap", "_random", "_reads", "_skip", "served")
+    __slots__ = ("_gap", "_random", "_reads", "_skip", "latencies", "served")
 
     def __init__(self, method: str, seed: int = 0) -> None:
         self._reads = method == MODEL_INFER
@@ -50,13 +51,15 @@ class Sample:
         self._skip = 0
         self.served: Counter[Answerer] = Counter()
         """How many of the sample each has answered."""
+        self.latencies: dict[Answerer, Histogram] = {}
+        """How long those took."""
 
     def adapt(self, throughput: float) -> None:
         """Take up how many answers a second there are now."""
         self._gap = max(1.0, throughput / SAMPLES_PER_S)
 
-    def offer(self, answer: bytes) -> None:
-        """Decode *answer* if it is its turn."""
+    def offer(self, answer: bytes, took_s: float) -> None:
+        """Decode *answer*, which took so many seconds, if it is its turn."""
         self._skip -= 1
         if self._skip >= 0:
             return
@@ -64,3 +67,7 @@ class Sample:
         self._skip = round(self._random.random() * 2.0 * (self._gap - 1.0))
         if self._reads and (answerer := read(answer)) is not None:
             self.served[answerer] += 1
+            latency = self.latencies.get(answerer)
+            if latency is None:
+                latency = self.latencies[answerer] = Histogram()
+            latency.record(took_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from turnout_server.load.answerer import Answerer
@@ -57,6 +57,8 @@ class Result:
     """Calls that had not ended when the run stopped waiting, or were due and could not be sent."""
     served: Counter[Answerer]
     """Who answered, in a sample: every answer at up to `SAMPLES_PER_S`, or so, and at random above."""
+    latencies: Mapping[Answerer, Histogram] = field(default_factory=dict)
+    """As `latency`, of each of those in the sample."""
     calls: int
     """Calls that ended, those of the warm-up included."""
     cpu_s: float
@@ -91,8 +93,6 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         """Return it as plain values for JSON; latencies in milliseconds, NaN where nothing was answered."""
-        latency = {f"p{percent:g}": self.latency.percentile(percent) * 1e3 for percent in PERCENTILES}
-        latency |= {"mean": self.latency.mean * 1e3, "max": self.latency.percentile(100.0) * 1e3}
         return {
             "seconds": self.seconds,
             "throughput": self.throughput,
@@ -100,10 +100,13 @@ class Result:
             "failed": self.failed,
             "unanswered": self.unanswered,
             "calls": self.calls,
-            "latency_ms": latency,
+            "latency_ms": _in_ms(self.latency),
             "codes": dict(self.codes),
             "messages": dict(self.messages),
-            "served": [{**one._asdict(), "sampled": count} for one, count in self.served.most_common()],
+            "served": [
+                {**one._asdict(), "sampled": count, "latency_ms": _in_ms(self.latencies.get(one) or Histogram())}
+                for one, count in self.served.most_common()
+            ],
             "histogram": [
                 {"from_ms": bucket.low * 1e3, "to_ms": bucket.high * 1e3, "count": bucket.count}
                 for bucket in self.latency.buckets()
@@ -112,3 +115,8 @@ class Result:
             "generator_bound": self.generator_bound,
             "stopped_early": self.stopped_early,
         }
+
+
+def _in_ms(latency: Histogram) -> dict[str, float]:
+    found = {f"p{percent:g}": latency.percentile(percent) * 1e3 for percent in PERCENTILES}
+    return found | {"mean": latency.mean * 1e3, "max": latency.percentile(100.0) * 1e3}

@@ -145,6 +145,7 @@ def _result(tally: Tally, unanswered: int, cpu_s: float, stopped_early: bool) ->
         messages=tally.messages,
         unanswered=unanswered,
         served=tally.sample.served,
+        latencies=tally.sample.latencies,
         calls=tally.calls,
         cpu_s=cpu_s,
         stopped_early=stopped_early,

@@ -46,7 +46,7 @@ class Tally:
             if measured:
                 self.codes["OK"] += 1
                 self.latency.record(ended - started)
-                self.sample.offer(payload or b"")
+                self.sample.offer(payload or b"", ended - started)
         elif measured:
             self.codes[code] += 1
             if code not in self.messages:

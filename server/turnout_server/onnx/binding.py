@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from turnout_server.onnx.said import what_was_said
 from turnout_server.onnx.session import trim_memory
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError
@@ -69,8 +70,8 @@ def _bits(value: ort.OrtValue) -> Array:
     return np.frombuffer(raw, "<u2").reshape(shape)
 
 
-def open_session(path: Path, options: RuntimeOptions) -> BindingSession:
-    """Make a session for the graph at *path*.
+def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> BindingSession:
+    """Make a session for the graph at *path*; see `OpenSession`.
 
     Raises:
         InvalidModelError: ONNX Runtime cannot load it, or its binding cannot run it.
@@ -85,9 +86,12 @@ def open_session(path: Path, options: RuntimeOptions) -> BindingSession:
     # An arena never shrinks: one huge request would hold its memory for as long as the version lives.
     settings.enable_cpu_mem_arena = False
     try:
+        if extensions is not None:
+            settings.register_custom_ops_library(str(extensions))
         session = BindingSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise InvalidModelError(f"ONNX Runtime cannot load {path.name} ({type(error).__name__})") from error
+        said = what_was_said(error, path.parent, None if extensions is None else extensions.parent)
+        raise InvalidModelError(f"ONNX Runtime cannot load {path.name}: {said}") from error
     texts = any(one.type == "tensor(string)" for one in session.get_inputs())
     if texts and any(one.type == _BF16 for one in session.get_outputs()):
         raise InvalidModelError(

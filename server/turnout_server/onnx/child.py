@@ -61,12 +61,14 @@ def main() -> None:
     end = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     with contextlib.closing(Line(end, REQUESTS)) as line, contextlib.suppress(EOFError, OSError):
         while True:
-            line.say(_answer(line.hear(), open_session, line))
+            line.say(_answer(line.hear(), open_session, line, settings.extensions))
 
 
-def _answer(request: Request, open_session: OpenSession, line: Line[Request]) -> Word:
+def _answer(request: Request, open_session: OpenSession, line: Line[Request], extensions: bool) -> Word:
     try:
-        loaded = load(Path(request.directory), request.manifest, open_session, lambda step: line.say(Began(step)))
+        loaded = load(
+            Path(request.directory), request.manifest, open_session, lambda step: line.say(Began(step)), extensions
+        )
         loaded.servable.close()
     except Exception as error:
         if any(_is_no_memory(one) for one in _causes(error)):
@@ -74,7 +76,7 @@ def _answer(request: Request, open_session: OpenSession, line: Line[Request]) ->
         if isinstance(error, TurnoutError):
             return Refused(error.message)
         return Puzzled(type(error).__name__, traceback.format_exc())
-    return Passed(loaded.measured, loaded.independent, loaded.by_value)
+    return Passed(loaded.measured, loaded.independent, loaded.by_value, loaded.extensions)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -26,14 +26,16 @@ IDLE_S = 30.0
 class Children:
     """As many children as there are threads that ask at once. Any thread."""
 
-    def __init__(self, opener: Opener, timeout_s: float, memory_bytes: int) -> None:
+    def __init__(self, opener: Opener, timeout_s: float, memory_bytes: int, extensions: bool = True) -> None:
         """Start none yet.
 
         Args:
             opener: who opens graphs: the same as will serve them, so that what is measured holds.
             timeout_s: how long a step of a trial may take, in seconds.
             memory_bytes: what one child may take.
+            extensions: whether graphs may have operators of onnxruntime-extensions.
         """
+        self._extensions = extensions
         self._opener: Opener = opener
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
@@ -99,7 +101,7 @@ class Children:
         return self._start()
 
     def _start(self) -> KeptChild:
-        child = KeptChild(self._opener, self._memory_bytes)
+        child = KeptChild(self._opener, self._memory_bytes, self._extensions)
         with self._lock:
             self._busy.add(child)
             if self._closed:

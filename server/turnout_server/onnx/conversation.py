@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True):
     opener: Opener
     memory_bytes: int
     """What it may take."""
+    extensions: bool = True
+    """Whether graphs may have operators of onnxruntime-extensions."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -61,6 +63,8 @@ class Passed(msgspec.Struct, frozen=True, tag=True):
     """Whether a row's answer is the same alone and in company."""
     by_value: bool = False
     """Whether values may decide what a run costs."""
+    extensions: bool = False
+    """Whether it has operators of onnxruntime-extensions."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import turnout_engine
 
+from turnout_server.onnx.said import what_was_said
 from turnout_server.store.manifest import RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError
 from turnout_server.vocabulary.tensors import Array, Arrays
@@ -76,8 +77,8 @@ def _texts(tensor: turnout_engine.Tensor) -> Array:
     return made
 
 
-def open_session(path: Path, options: RuntimeOptions) -> EngineSession:
-    """Make a session for the graph at *path*.
+def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> EngineSession:
+    """Make a session for the graph at *path*; see `turnout_server.onnx.session.OpenSession`.
 
     Raises:
         InvalidModelError: ONNX Runtime cannot load it.
@@ -85,9 +86,11 @@ def open_session(path: Path, options: RuntimeOptions) -> EngineSession:
     """
     load()
     try:
-        return EngineSession(turnout_engine.Session(str(path), options.intra_op_threads, options.spinning))
+        library = None if extensions is None else str(extensions)
+        return EngineSession(turnout_engine.Session(str(path), options.intra_op_threads, options.spinning, library))
     except Exception as error:
-        raise InvalidModelError(f"ONNX Runtime cannot load {path.name} ({type(error).__name__})") from error
+        said = what_was_said(error, path.parent, None if extensions is None else extensions.parent)
+        raise InvalidModelError(f"ONNX Runtime cannot load {path.name}: {said}") from error
 
 
 @functools.cache

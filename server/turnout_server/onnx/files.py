@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import onnx
 from onnx import external_data_helper
 
+from turnout_server.onnx.said import what_was_said
 from turnout_server.store.manifest import MODEL_FILE
 from turnout_server.vocabulary.errors import InvalidModelError
 
@@ -21,7 +22,7 @@ def files_of(path: Path) -> dict[str, Path]:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise InvalidModelError(f"{path} is not an ONNX model ({type(error).__name__})") from error
+        raise InvalidModelError(f"{path} is not an ONNX model: {what_was_said(error, path.parent)}") from error
     files = {MODEL_FILE: path}
     for location in sorted(set(_locations(model))):
         inside = PurePosixPath(location)

@@ -62,12 +62,13 @@ class LostError(Exception):
 class KeptChild:
     """One process and its keeper, and what it is asked. One thread at a time, apart from `end`."""
 
-    def __init__(self, opener: Opener, memory_bytes: int) -> None:
+    def __init__(self, opener: Opener, memory_bytes: int, extensions: bool = True) -> None:
         """Start it.
 
         Args:
             opener: who opens graphs.
             memory_bytes: what it may take.
+            extensions: whether graphs may have operators of onnxruntime-extensions.
 
         Raises:
             OSError: there are no more processes or files to be had.
@@ -81,7 +82,7 @@ class KeptChild:
             # Whatever it writes there must neither hold it up nor find its way into the gateway's log unasked.
             os.set_blocking(errors, False)
             os.set_blocking(self._said, False)
-            settings = msgspec.json.encode(Settings(opener, memory_bytes)).decode()
+            settings = msgspec.json.encode(Settings(opener, memory_bytes, extensions)).decode()
             child = [sys.executable, "-P", "-m", "turnout_server.onnx.child", settings]
             self._keeper = subprocess.Popen(
                 [sys.executable, "-IS", keeper.__file__, str(line.fileno()), *child],

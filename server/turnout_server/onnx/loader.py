@@ -19,17 +19,20 @@ def binding() -> OpenSession:
     return open_session
 
 
-def open_servable(directory: Path, manifest: Manifest, open_session: OpenSession) -> OnnxServable:
+def open_servable(
+    directory: Path, manifest: Manifest, open_session: OpenSession, extensions: Path | None = None
+) -> OnnxServable:
     """Open a version's graph, and see that it does what its manifest says.
 
     Args:
         directory: with its files.
         manifest: what it claims.
         open_session: opens the graph.
+        extensions: the library of operators that it needs; None where it needs none.
 
     Raises:
         InvalidModelError: ONNX Runtime cannot open the graph, or it differs from the manifest.
     """
-    session = open_session(directory / MODEL_FILE, manifest.runtime)
+    session = open_session(directory / MODEL_FILE, manifest.runtime, extensions)
     check_signature(manifest.signature, read_signature(session))
     return OnnxServable(manifest, session)

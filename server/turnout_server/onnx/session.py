@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,8 +62,15 @@ class Session(Protocol):
         """Give its memory back to the system. No run may be under way."""
 
 
-OpenSession = Callable[[Path, RuntimeOptions], Session]
-"""Makes a session for the graph in a file; raises `InvalidModelError` where ONNX Runtime cannot load it."""
+class OpenSession(Protocol):
+    """Makes a session for the graph in a file."""
+
+    def __call__(self, path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
+        """Open the graph at *path*, with the operators in the library *extensions*.
+
+        Raises:
+            InvalidModelError: ONNX Runtime cannot load it.
+        """
 
 
 class RunEnding:

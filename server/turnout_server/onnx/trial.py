@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +19,13 @@ import onnx
 
 from turnout_server.onnx.by_value import is_by_value
 from turnout_server.onnx.conversation import Step
+from turnout_server.onnx.extensions import library_for
 from turnout_server.onnx.loader import binding, open_servable
+from turnout_server.onnx.said import what_was_said
 from turnout_server.onnx.session import OnnxServable, OpenSession
 from turnout_server.onnx.signature import read_signature
 from turnout_server.store.manifest import MODEL_FILE, Manifest, RuntimeOptions
-from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError
+from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError, enumerated
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, bf16_of, fp32_of
 
@@ -49,6 +51,8 @@ class Loaded(NamedTuple):
     """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
     by_value: bool
     """Whether values may decide what a run costs, and not shapes alone."""
+    extensions: bool = False
+    """Whether it has operators of onnxruntime-extensions."""
 
 
 def load(
@@ -56,6 +60,7 @@ def load(
     manifest: Manifest,
     open_session: OpenSession | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
+    extensions: bool = True,
 ) -> Loaded:
     """Load a version whose digests have been verified, and try it out.
 
@@ -64,6 +69,7 @@ def load(
         manifest: what it claims.
         open_session: opens the graph; None for ONNX Runtime's own binding.
         on_step: told of each step before it is taken.
+        extensions: whether it may have operators of onnxruntime-extensions.
 
     Raises:
         InvalidModelError: the graph is broken, differs from the manifest, or fails in the warm-up.
@@ -71,11 +77,12 @@ def load(
     on_step(Step.CHECK)
     check_graph(directory / MODEL_FILE)
     by_value = is_by_value(directory / MODEL_FILE)
+    library = library_for(directory / MODEL_FILE, extensions)
     on_step(Step.OPEN)
-    servable = open_servable(directory, manifest, open_session or binding())
+    servable = open_servable(directory, manifest, open_session or binding(), library)
     on_step(Step.RUN)
     measured = warm_up(servable)
-    return Loaded(servable, measured, rows_are_independent(servable), by_value)
+    return Loaded(servable, measured, rows_are_independent(servable), by_value, library is not None)
 
 
 def check_graph(path: Path) -> None:
@@ -93,22 +100,27 @@ def check_graph(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
     except Exception as error:
-        raise InvalidModelError(f"{path.name} is not a valid ONNX model ({type(error).__name__})") from error
+        said = what_was_said(error, path.parent)
+        raise InvalidModelError(f"{path.name} is not a valid ONNX model: {said}") from error
 
 
-def inspect(path: Path, batched: bool | None = None, open_session: OpenSession | None = None) -> Signature:
+def inspect(
+    path: Path, batched: bool | None = None, open_session: OpenSession | None = None, extensions: bool = True
+) -> Signature:
     """Return the signature of the graph at *path*, for publishing a bare file; see `read_signature`.
 
     Args:
         path: the graph.
         batched: whether rows are independent; None for a guess.
         open_session: opens the graph; None for ONNX Runtime's own binding.
+        extensions: whether it may have operators of onnxruntime-extensions.
 
     Raises:
         InvalidModelError: the graph is broken or has inputs or outputs that cannot be served.
     """
     check_graph(path)
-    return read_signature((open_session or binding())(path, RuntimeOptions()), batched)
+    session = (open_session or binding())(path, RuntimeOptions(), library_for(path, extensions))
+    return read_signature(session, batched)
 
 
 def warm_up(servable: OnnxServable) -> dict[int, int]:
@@ -135,12 +147,25 @@ def warm_up(servable: OnnxServable) -> dict[int, int]:
             try:
                 servable.run(inputs)
             except TurnoutError as error:
+                said = what_was_said(error.__cause__ or error)
                 raise InvalidModelError(
-                    f"the warm-up run with {rows} made-up rows failed ({type(error.__cause__ or error).__name__})"
+                    f"the warm-up run with {rows} made-up {'row' if rows == 1 else 'rows'} failed: {said}"
+                    f"; {_cure(specs, rows)}"
                 ) from error
             times.append(time.perf_counter_ns() - started)
         best[rows] = min(times)
     return best
+
+
+def _cure(specs: Sequence[TensorSpec], rows: int) -> str:
+    """Say what may be done about a warm-up that fails."""
+    if rows > 1:
+        return "one row runs: export the graph with a free batch axis, or publish it with --no-batched"
+    plain = [spec.name for spec in specs if spec.default is None and not any(one.default for one in spec.columns)]
+    if not plain:
+        return "it was given the manifest's defaults"
+    given = "empty texts" if all(spec.dtype is DType.BYTES for spec in specs) else "zeros and empty texts"
+    return f"it was given {given}; where it needs others, a default in the manifest may cure it: {enumerated(plain)}"
 
 
 def rows_within(measured: Mapping[int, int], run_s: float = 1.0) -> int | None:

@@ -22,7 +22,7 @@ from turnout_server.vocabulary.errors import (
     VersionNotFoundError,
     VersionUnavailableError,
 )
-from turnout_server.vocabulary.names import is_version_number
+from turnout_server.vocabulary.names import CHAMPION, is_version_number
 from turnout_server.vocabulary.versions import VersionKey
 
 _MOST_DIGITS = 18
@@ -101,6 +101,16 @@ def answers_for(names: Names, target: Target) -> int:
     return key.version if key is not None and names.is_available(key) else 0
 
 
+def refused(names: Names, route: CompiledRoute) -> tuple[tuple[Decision, VersionUnavailableError], ...]:
+    """Return the decisions on a route's requests that are refused now, with their errors, the heaviest target first.
+
+    Each target that the split gives requests to has to be available, or else the fallback. What only overrides name
+    does not count.
+    """
+    drawn = [decision for decision in candidates(names, route.name) if decision.propensity]
+    return tuple((decision, unavailable(names, decision)) for decision in drawn if not decision.available)
+
+
 def unavailable(names: Names, decision: Decision) -> VersionUnavailableError:
     """Return the error that a request gets whose *decision* is not available."""
     route = names.table.get(decision.route)
@@ -153,6 +163,10 @@ def _named(names: Names, name: str, version: str) -> Decision:
     model = _model_of(names, name)
     stored = names.stored(model)
     if not version:
+        champion = names.key_of(model, CHAMPION)
+        if champion is not None:
+            # It moves when people move it. That it cannot answer gives nobody else its traffic.
+            return Decision("", "", model, champion.version, Reason.NAMED, available=names.is_available(champion))
         newest = names.newest(model)
         number = newest or (stored[-1] if stored else 0)
         if not number:

@@ -64,9 +64,10 @@ class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A public name whose traffic is split over targets."""
 
-    task: str
     salt: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     targets: Annotated[tuple[Target, ...], msgspec.Meta(min_length=1, max_length=64)]
+    task: str = Task.TENSORS.value
+    """What the route is asked to do; `tensors` takes any model."""
     overrides: tuple[Override, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     fallback: Name | None = None

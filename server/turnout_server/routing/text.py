@@ -38,6 +38,12 @@ def parse(text: str) -> RouteTable:
     return convert(document, digest_of(text))
 
 
+def compose(text: str) -> yaml.Node | None:
+    """Return the nodes of a text that `parse` has read, with their places in it."""
+    found: yaml.Node | None = yaml.compose(text, Loader=_StrictLoader)
+    return found
+
+
 class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

@@ -103,7 +103,8 @@ async def listening(
     door = Door(gate, (trace, count, Admit(gate), *checks))
     # Health answers while the server drains and while it is full, of calls and of those who watch. Watchers are not
     # waited for, and are bounded apart.
-    health_gate, watch_gate = Gate(limits.concurrent_calls), Gate(min(limits.watches, limits.concurrent_calls))
+    watches = min(limits.watches, limits.concurrent_calls)
+    health_gate, watch_gate = Gate(limits.concurrent_calls), Gate(watches)
     health_door = Door(health_gate, (trace, count, Admit(health_gate), *checks))
     watch_door = Door(watch_gate, (trace, count, Admit(watch_gate), *checks))
     reflection = Reflection((*everything, *_REFLECTIONS), (error_details_pb2.DESCRIPTOR,))
@@ -117,7 +118,9 @@ async def listening(
     if data_plane == "engine":
         answers = native is not None and not checks and (native.plane.traces or not spans.enabled)
         plane = native.plane.inner if native is not None and answers else None
-        server = EngineTransport(methods, limits, plane, errors=errors, span=spans.passed_on, urgent={CHECK})
+        server = EngineTransport(
+            methods, limits, plane, errors=errors, span=spans.passed_on, urgent={CHECK}, quotas={WATCH: watches}
+        )
     else:
         server = GrpcioTransport(methods, limits, errors=errors)
     instruments.include(TransportMetrics(server.counts))
@@ -126,7 +129,7 @@ async def listening(
     try:
         yield Listening(format_address(host, port), health, gate)
     finally:
-        health.set_serving(False)
+        health.end()
         gate.close()
         if native is not None:
             native.plane.close()

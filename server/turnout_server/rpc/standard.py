@@ -19,10 +19,20 @@ from grpc_reflection.v1alpha import reflection_pb2
 _POOL: Final = DescriptorPool()
 
 
+WHY_NUMBER: Final = 1000
+"""Of the field that we add to `grpc.health.v1.HealthCheckResponse`: far from those that gRPC may add."""
+
+
 def _health() -> ServiceDescriptor:
-    """Return `grpc.health.v1.Health`, with `List`."""
+    """Return `grpc.health.v1.Health`, with `List`, and with a field of ours that says why something does not serve.
+
+    Clients that don't know the field pass over it; who asks by reflection, such as grpcurl, sees it.
+    """
     file = _file_of(health_pb2)
     (service,) = file.service
+    (answer,) = [message for message in file.message_type if message.name == "HealthCheckResponse"]
+    kind, label = FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.LABEL_OPTIONAL
+    answer.field.add(name="why", json_name="why", number=WHY_NUMBER, type=kind, label=label)
     if all(method.name != "List" for method in service.method):
         file.message_type.add(name="HealthListRequest")
         response = file.message_type.add(name="HealthListResponse")
@@ -67,5 +77,7 @@ def _find(pool: Any, name: str) -> ServiceDescriptor:
 HEALTH: Final = _health()
 REFLECTION: Final = _reflection()
 REFLECTION_ALPHA: Final = _find(reflection_pb2.DESCRIPTOR.pool, "grpc.reflection.v1alpha.ServerReflection")
+HealthCheckResponse: Final[type[Message]] = GetMessageClass(HEALTH.methods_by_name["Check"].output_type)
+"""A status, and why it is what it is."""
 HealthListResponse: Final[type[Message]] = GetMessageClass(HEALTH.methods_by_name["List"].output_type)
 """The statuses of services by their names."""

@@ -106,7 +106,7 @@ class Admission:
     may wait whatever the estimate says.
     """
 
-    __slots__ = ("_model", "_patient", "_version", "_wait_s", "own", "total")
+    __slots__ = ("_model", "_version", "own", "patient", "total", "wait_s")
 
     def __init__(
         self, model: str, version: int, own: Bounded, total: Bounded, *, wait_s: float = math.inf, patient: int = 0
@@ -127,8 +127,10 @@ class Admission:
         """What waits for this version."""
         self.total = total
         """What waits for any version."""
-        self._wait_s = wait_s
-        self._patient = patient
+        self.wait_s = wait_s
+        """How long a request may have to wait, in seconds."""
+        self.patient = patient
+        """How many may wait however long that takes."""
 
     def check(self, rows: int, nbytes: int, wait_s: float, runs_s: float = math.inf) -> None:
         """Refuse what does not fit, or would wait too long.
@@ -145,11 +147,11 @@ class Admission:
         """
         own = self.own
         if own.fits(rows, nbytes) and self.total.fits(rows, nbytes):
-            if wait_s <= self._wait_s or own.count < self._patient:
+            if wait_s <= self.wait_s or own.count < self.patient:
                 return
-            if runs_s <= self._wait_s and own.count < BURST:
+            if runs_s <= self.wait_s and own.count < BURST:
                 return
-            wait_s -= self._wait_s
+            wait_s -= self.wait_s
         raise self._full(wait_s)
 
     def admit(self, rows: int, nbytes: int, wait_s: float, runs_s: float = math.inf) -> None:

@@ -80,6 +80,11 @@ class Batcher:
         return self.waiting.count
 
     @property
+    def admission(self) -> Admission:
+        """Decides who may wait."""
+        return self._admission
+
+    @property
     def room(self) -> Bounded:
         """What waits for the version, here and in other queues of it."""
         return self._admission.own

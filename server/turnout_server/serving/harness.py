@@ -61,7 +61,7 @@ class Harness(Generic[S]):
 
     def loading(self) -> None:
         """Loading has started."""
-        self.state, self.detail = State.LOADING, ""
+        self.state, self.detail = State.LOADING, f"once more: {self.problem}" if self.attempts > 0 else ""
 
     def loaded(self, servable: S) -> None:
         """Loading has succeeded."""
@@ -71,6 +71,7 @@ class Harness(Generic[S]):
     def failed(self, problem: str, now: float) -> None:
         """Loading has failed; try again after a while."""
         self.attempts += 1
+        problem = self.key.without_name(problem)
         self.state, self.detail, self.problem = State.FAILED, problem, problem
         self.retry_at = now + retry_delay(self.attempts)
 

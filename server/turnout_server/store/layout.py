@@ -14,6 +14,12 @@ LABELS_NAME = "labels.json"
 SUSPENDED_NAME = "suspended.json"
 ROUTES_KEY = "routes.yaml"
 """The route table."""
+AUDIT = "audit"
+"""The folder of who changed what."""
+CONTENT = f"{AUDIT}/content"
+"""What route tables and labels were, by digest."""
+ROUTES_AUDIT = f"{AUDIT}/routes"
+"""The changes of the route table."""
 
 _NAME = re.compile(NAME_PATTERN)
 _VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
@@ -48,6 +54,11 @@ def suspended_key(model: str) -> str:
 def last_version_key(model: str) -> str:
     """Return the key of the highest version number that *model* ever gave away; a deleted one is not used again."""
     return f"{model_folder(model)}/.last_version"
+
+
+def model_audit(model: str) -> str:
+    """Return the folder with the changes of *model*."""
+    return f"{AUDIT}/{model_folder(model)}"
 
 
 def check_name(name: str, what: str = "name") -> str:

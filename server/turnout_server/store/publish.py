@@ -9,6 +9,7 @@ deleted, since metrics and exposures still speak of it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from turnout_server.store.layout import (
     check_name,
     labels_key,
     last_version_key,
+    model_audit,
     model_folder,
     version_folder,
     version_number,
@@ -41,9 +43,10 @@ from turnout_server.store.manifest import (
     decode,
     encode,
 )
-from turnout_server.store.store import ATTEMPTS, BlobStore
+from turnout_server.store.store import ATTEMPTS, NOBODY, BlobStore, By
 from turnout_server.store.verify import check_files_listed
-from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError, StoreError
+from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError, StaleWriteError, StoreError
+from turnout_server.vocabulary.names import CHAMPION
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.task import Task
 
@@ -73,15 +76,19 @@ def publish(
     draft: Draft,
     *,
     labels: Sequence[str] = (),
+    champion: bool = True,
     created_at: str | None = None,
     verify: Verify | None = None,
     on_progress: Callable[[int], None] | None = None,
+    by: By = NOBODY,
 ) -> Manifest:
     """Publish *draft* as a new version of its model and return its manifest, which has the version's number.
 
     The store is made if it is not there yet. *created_at* is RFC 3339 with an offset, by default now. *verify* sees the
     staged directory and a manifest whose number is provisional. *on_progress* hears the bytes copied since it was last
-    called. *labels* are set once the version is there.
+    called. *labels* are set once the version is there; with *champion* that label too, where the version is the model's
+    first and nobody has set it, so that later versions get no traffic by themselves. The audit says that it was *by*
+    whom.
 
     Raises:
         InvalidNameError: the model's or a label's name is not allowed.
@@ -107,8 +114,14 @@ def publish(
                 verify(staged, manifest)
                 check_files_listed(walk(staged), manifest)
         manifest = _appear(blobs, staged, manifest)
+    published = BlobStore(blobs)
+    published.audit.note(model_audit(draft.model), "version", f"version {manifest.version} published", by)
     for label in labels:
-        BlobStore(blobs).set_label(draft.model, label, manifest.version)
+        published.set_label(draft.model, label, manifest.version, by=by)
+    if champion and published.versions(draft.model)[0] == manifest.version:
+        # Of two who publish a first version at the same time one is first, or sees the other's label.
+        with contextlib.suppress(StaleWriteError):
+            published.set_label(draft.model, CHAMPION, manifest.version, None, by=by)
     return manifest
 
 

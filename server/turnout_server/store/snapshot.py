@@ -60,6 +60,8 @@ class StoreSnapshot(msgspec.Struct, frozen=True):
     """SHA-256 (hex) of the route table's bytes."""
     routes_problem: str | None
     """Why the route table could not be read."""
+    had_routes: bool = False
+    """Whether the audit has changes of a route table, though there is none."""
 
 
 class Models(NamedTuple):

@@ -11,14 +11,17 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from turnout_server.store.audit import Audit, By, Change, Entry, What, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.store.labels import decode_labels, encode_labels
 from turnout_server.store.layout import (
+    ROUTES_AUDIT,
     ROUTES_KEY,
     check_label,
     labels_key,
     manifest_key,
+    model_audit,
     suspended_key,
     version_folder,
 )
@@ -36,10 +39,25 @@ from turnout_server.vocabulary.errors import (
     VersionNotFoundError,
 )
 
-__all__ = ["ATTEMPTS", "UNSET", "BlobStore", "DirectoryStore", "ModelState", "ModelStore", "StoreSnapshot", "UnsetType"]
+__all__ = [
+    "ATTEMPTS",
+    "NOBODY",
+    "UNSET",
+    "BlobStore",
+    "By",
+    "DirectoryStore",
+    "ModelState",
+    "ModelStore",
+    "StoreSnapshot",
+    "UnsetType",
+]
 
 ATTEMPTS = 1000
 """How often a change is tried that others overtake; each time one of them has got on."""
+_RECENT = 20
+"""Entries of the audit that are looked at for the author of a table that has just come."""
+NOBODY = By()
+"""Who changes something without saying who that is."""
 
 
 class ModelStore(Protocol):
@@ -61,10 +79,18 @@ class ModelStore(Protocol):
         """Return label -> version; raise `ModelNotFoundError`, or `StoreError` where they cannot be read."""
         ...
 
-    def set_label(self, model: str, label: str, version: int | None, expected: int | UnsetType | None = UNSET) -> None:
+    def set_label(
+        self,
+        model: str,
+        label: str,
+        version: int | None,
+        expected: int | UnsetType | None = UNSET,
+        by: By = NOBODY,
+    ) -> None:
         """Point *label* at *version*, or remove it (None).
 
-        With *expected*, only when the label names that version now (None: only when there is no such label).
+        With *expected*, only when the label names that version now (None: only when there is no such label). The audit
+        says that it was *by* whom, as of all that is changed here.
 
         Raises:
             StaleWriteError: the label is not as expected.
@@ -81,7 +107,7 @@ class ModelStore(Protocol):
         """
         ...
 
-    def suspend(self, model: str) -> bool:
+    def suspend(self, model: str, by: By = NOBODY) -> bool:
         """Say that *model* is not to be served; return False, and write nothing, where that is said already.
 
         Raises:
@@ -90,7 +116,7 @@ class ModelStore(Protocol):
         """
         ...
 
-    def resume(self, model: str) -> bool:
+    def resume(self, model: str, by: By = NOBODY) -> bool:
         """Take `suspend` back; return False, and write nothing, where *model* is not suspended."""
         ...
 
@@ -98,11 +124,15 @@ class ModelStore(Protocol):
         """Return the route table, None where there is none."""
         ...
 
-    def write_routes(self, text: str, expected: str | UnsetType | None = UNSET) -> str:
+    def write_routes(self, text: str, expected: str | UnsetType | None = UNSET, by: By = NOBODY) -> str:
         """Replace the route table; return its SHA-256 (hex).
 
         With *expected*, only when that is the present table's (None: only when there is none), else `StaleWriteError`.
         """
+        ...
+
+    def routes_author(self, digest: str) -> Entry | None:
+        """Return who made the table of this digest the present one; None where the audit does not know."""
         ...
 
     def snapshot(self) -> StoreSnapshot:
@@ -119,6 +149,8 @@ class BlobStore:
         patience = Patience()
         self._reading = PatientBlobs(blobs, patience)
         self._watcher = Watcher(blobs, patience)
+        self.audit = Audit(blobs, self._reading)
+        """Who changed what."""
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""
@@ -151,7 +183,14 @@ class BlobStore:
         blob = self._reading.get(labels_key(model))
         return decode_labels(None if blob is None else blob.content, model)
 
-    def set_label(self, model: str, label: str, version: int | None, expected: int | UnsetType | None = UNSET) -> None:
+    def set_label(
+        self,
+        model: str,
+        label: str,
+        version: int | None,
+        expected: int | UnsetType | None = UNSET,
+        by: By = NOBODY,
+    ) -> None:
         """Point *label* at *version*, or remove it (None), if it is as *expected*."""
         check_label(label)
         versions = self.versions(model)
@@ -170,7 +209,25 @@ class BlobStore:
                 labels[label] = version
             return encode_labels(labels)
 
-        self._change(labels_key(model), moved)
+        action = f"{label} removed" if version is None else f"{label} -> {version}"
+        self._change(labels_key(model), moved, model_audit(model), "labels", action, by)
+        if version is not None and self._reading.get(manifest_key(model, version)) is None:
+            self._take_back(model, label, version, by)
+            raise VersionNotFoundError(model, version)
+
+    def _take_back(self, model: str, label: str, version: int, by: By) -> None:
+        """Remove a label from a version that was removed while it was being named: who removes looks before and after,
+        and so does who names, so that one of them sees the other.
+        """
+
+        def without(raw: bytes | None) -> bytes:
+            labels = decode_labels(raw, model)
+            if labels.get(label) == version:
+                del labels[label]
+            return encode_labels(labels)
+
+        action = f"{label} taken back: version {version} was removed"
+        self._change(labels_key(model), without, model_audit(model), "labels", action, by)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -181,17 +238,30 @@ class BlobStore:
         )
         return manifest
 
-    def suspend(self, model: str) -> bool:
+    def suspend(self, model: str, by: By = NOBODY) -> bool:
         """Say that *model* is not to be served; return whether that is new."""
         self.versions(model)
         since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return self.blobs.put_if_absent(suspended_key(model), msgspec.json.encode({"since": since}) + b"\n")
+        key = suspended_key(model)
+        if self._reading.get(key) is not None:
+            return False
+        announced = self.audit.announce(model_audit(model), "suspended", "suspended", by)
+        is_new = self.blobs.put_if_absent(key, msgspec.json.encode({"since": since}) + b"\n")
+        if is_new:
+            self.audit.confirm(announced)
+        return is_new
 
-    def resume(self, model: str) -> bool:
+    def resume(self, model: str, by: By = NOBODY) -> bool:
         """Take `suspend` back; return whether *model* was suspended."""
         self.versions(model)
         key = suspended_key(model)
-        return self._reading.get(key) is not None and self.blobs.delete(key)
+        if self._reading.get(key) is None:
+            return False
+        announced = self.audit.announce(model_audit(model), "suspended", "resumed", by)
+        was_there = self.blobs.delete(key)
+        if was_there:
+            self.audit.confirm(announced)
+        return was_there
 
     def routes_text(self) -> str | None:
         """Return the route table, None where there is none."""
@@ -199,7 +269,7 @@ class BlobStore:
         blob = self._reading.get(ROUTES_KEY)
         return None if blob is None else _text(blob.content)
 
-    def write_routes(self, text: str, expected: str | UnsetType | None = UNSET) -> str:
+    def write_routes(self, text: str, expected: str | UnsetType | None = UNSET, by: By = NOBODY) -> str:
         """Replace the route table, if it is as *expected*; return its SHA-256 (hex)."""
         self._reading.check()
         try:
@@ -212,28 +282,80 @@ class BlobStore:
                 raise StaleWriteError("the route table was changed since it was read; read it again")
             return content
 
-        self._change(ROUTES_KEY, replaced)
+        self._change(ROUTES_KEY, replaced, ROUTES_AUDIT, "routes", by.how or "replaced", by)
         return _digest(content)
+
+    def routes_changes(self) -> tuple[Change, ...]:
+        """Return the changes that led to the present route table, newest first, as far as the audit has them.
+
+        Raises:
+            StoreError: the audit or the table cannot be read.
+        """
+        noted = [each for each in self.audit.entries(ROUTES_AUDIT) if each.entry.what == "routes"]
+        blob = self._reading.get(ROUTES_KEY)  # after the entries: one that is being written is not taken for a break
+        return told(noted, None if blob is None else _digest(blob.content))
+
+    def routes_author(self, digest: str) -> Entry | None:
+        """Return who made the table of this digest the present one; None where that was done outside Turnout."""
+        noted = self.audit.entries(ROUTES_AUDIT, most=_RECENT)
+        newest = next((each.entry for each in reversed(noted) if each.is_done or each.entry.after == digest), None)
+        return newest if newest is not None and newest.after == digest else None
+
+    def model_events(self, model: str) -> tuple[Entry, ...]:
+        """Return what else the audit says has happened to *model*, newest first: published, suspended, removed.
+
+        Raises:
+            StoreError: the audit cannot be read.
+        """
+        noted = self.audit.entries(model_audit(model))
+        return tuple(each.entry for each in reversed(noted) if each.entry.what != "labels" and each.is_done)
+
+    def label_changes(self, model: str) -> tuple[Change, ...]:
+        """Return the changes that led to the present labels of *model*, likewise; it need not have versions any more.
+
+        Raises:
+            StoreError: the audit or the labels cannot be read.
+        """
+        noted = [each for each in self.audit.entries(model_audit(model)) if each.entry.what == "labels"]
+        blob = self._reading.get(labels_key(model))
+        return told(noted, None if blob is None else _digest(blob.content))
 
     def snapshot(self) -> StoreSnapshot:
         """Return everything at once, looking only at what may have changed since the last time."""
         self._reading.check()
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem)
+        had_routes = text is None and problem is None and self._had_routes()
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
 
-    def _change(self, key: str, changed: Callable[[bytes | None], bytes]) -> None:
-        """Replace a blob by what *changed* makes of it, again where somebody else was faster."""
+    def _change(
+        self, key: str, changed: Callable[[bytes | None], bytes], folder: str, what: What, action: str, by: By
+    ) -> None:
+        """Replace a blob by what *changed* makes of it, again where somebody else was faster.
+
+        Nothing is written where that is what is there.
+        """
         for _ in range(ATTEMPTS):
             blob = self._reading.get(key)
-            content = changed(None if blob is None else blob.content)
+            before = None if blob is None else blob.content
+            content = changed(before)
+            if content == before:
+                return
+            announced = self.audit.announce(folder, what, action, by, before, content)
             if (
                 self.blobs.put_if_absent(key, content)
                 if blob is None
                 else self.blobs.put_if_match(key, content, blob.tag)
             ):
+                self.audit.confirm(announced)
                 return
         raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
+
+    def _had_routes(self) -> bool:
+        try:
+            return bool(self._reading.list(ROUTES_AUDIT))
+        except StoreError:
+            return False
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None

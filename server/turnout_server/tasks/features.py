@@ -104,7 +104,7 @@ def fill(taken: Layout, columns: Columns, rows: int) -> dict[str, Array]:
     """
     if taken.has_text and rows > 1:
         _check_repeated_text(columns, rows)
-    return {part.name: _pack_input(part, columns, rows) for part in taken.inputs}
+    return {part.name: _pack_input(part, columns, rows, taken) for part in taken.inputs}
 
 
 class Feature(NamedTuple):
@@ -200,7 +200,7 @@ def _check_repeated_text(columns: Columns, rows: int) -> None:
         raise InvalidFeatureError(longest, f"its {lengths[longest]} characters are too many to repeat in {rows} rows")
 
 
-def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
+def _pack_input(part: InputLayout, columns: Columns, rows: int, taken: Layout) -> Array:
     if part.rows not in (-1, rows):
         raise InvalidInputError(part.name, f"found {rows} rows; the model takes exactly {part.rows}")
     matrix = np.empty((rows, len(part.features)), NUMPY_DTYPES[part.dtype])
@@ -214,7 +214,8 @@ def _pack_input(part: InputLayout, columns: Columns, rows: int) -> Array:
         elif default is not None:
             matrix[:, position] = default
         else:
-            raise MissingFeatureError(name)
+            required = [one.name for each in taken.inputs for one in each.features if one.default is None]
+            raise MissingFeatureError(*(one for one in required if one not in columns))
     if part.defaults is not None:
         missing = np.isnan(matrix)
         if missing.any():

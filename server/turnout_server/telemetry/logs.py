@@ -28,6 +28,8 @@ _LEFT_OUT = (
 )
 LIBRARY_SILENCE_S = 60.0
 """An OpenTelemetry logger that has spoken keeps still for this long."""
+QUIET_S = 5.0
+"""For so long a start says on a terminal only what is amiss, unless the greeting comes first."""
 CLOSING_S = 1.0
 """How long the last lines may take to be written."""
 
@@ -55,6 +57,8 @@ def logging_to_stderr(
     A thread of its own writes them, so that a pipe that nobody reads holds up nobody; on leaving it has `CLOSING_S`
     seconds for what is left. Yield what counts the lines that were left out.
 
+    On a terminal, and at level `info`, what is lower than a warning is shown from `speak_up` on, or after `QUIET_S`.
+
     Args:
         level: the lowest level that is shown.
         format: `auto` is `console` on a terminal and `json` elsewhere.
@@ -81,6 +85,8 @@ def logging_to_stderr(
         handler.addFilter(_Seldom())
         handler.addFilter(_not_a_client_that_left)
         handler.addFilter(repetitions)
+        if console and stream.isatty() and level == "info":
+            handler.addFilter(_Reticent())
         stack.enter_context(_installed(handler, shared, level, _renderers(console, stream)))
         stack.callback(_show, repetitions, all_of_them=True)
         yield LeftOut(writer, repetitions)
@@ -91,6 +97,14 @@ def flush(within_s: float) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _Queued):
             handler.writer.flush(within_s)
+
+
+def speak_up() -> None:
+    """Show on a terminal what is lower than a warning, too: the start is over."""
+    for handler in logging.getLogger().handlers:
+        for each in handler.filters:
+            if isinstance(each, _Reticent):
+                handler.removeFilter(each)
 
 
 @contextmanager
@@ -275,3 +289,16 @@ class _Seldom(logging.Filter):
             return False
         self._spoke[record.name] = now
         return True
+
+
+class _Reticent(logging.Filter):
+    """Keeps back what is lower than a warning: a start that goes well is told by its greeting."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._until = clock() + QUIET_S
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether *record* is shown."""
+        return record.levelno >= logging.WARNING or self._clock() >= self._until

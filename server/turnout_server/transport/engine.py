@@ -62,6 +62,7 @@ class EngineTransport:
         errors: ErrorForm = "trailers_only",
         span: SpanOf = lambda: None,
         urgent: Collection[str] = (),
+        quotas: Mapping[str, int] | None = None,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -72,6 +73,7 @@ class EngineTransport:
             errors: how they travel.
             span: for spans that the plane makes below it.
             urgent: the paths of methods whose calls are every other one that this event loop hears of, where both wait.
+            quotas: how many calls of a method, by its path, may be in progress at once; of one more nobody here hears.
 
         Raises:
             ConfigurationError: the engine is not installed.
@@ -91,6 +93,7 @@ class EngineTransport:
             shapes={path: method.shape for path, method in methods.items()},
             headers_first=errors == "headers_and_trailers",
             urgent=list(urgent),
+            quotas=quotas or {},
             plane=plane,
         )
         self._methods = methods

@@ -20,7 +20,7 @@ class Reason(enum.Enum):
     PINNED = "PINNED"
     """The caller named a version or a label."""
     NAMED = "NAMED"
-    """A bare model name was resolved."""
+    """A bare model name was resolved: it means the model's champion, or without that label its newest version."""
     UNSTICKY = "UNSTICKY"
     """The request has no unit, so a target was drawn at random."""
     FALLBACK = "FALLBACK"

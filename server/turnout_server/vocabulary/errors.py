@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
+
+NAMED = 16
+"""Names that one message has room for."""
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return names for a message, quoted; how many more there are, where there are many."""
+    shown = ", ".join(repr(name) for name in names[:NAMED])
+    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
+
 
 _NAMED_MOST = 20
 """Things that one sentence lists."""
@@ -86,6 +96,13 @@ class InvalidInputError(InvalidRequestError):
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"input {name!r}: {problem}", input=name)
 
+    @classmethod
+    def missing(cls, names: Sequence[str]) -> Self:
+        """Return the error that says that all of these inputs are missing; the first is in its details."""
+        if len(names) == 1:
+            return cls(names[0], "is missing")
+        return cls(names[0], f"is missing, as {'is' if len(names) == 2 else 'are'} {enumerated(names[1:])}")
+
 
 class TooLargeError(InvalidRequestError):
     """An input has more rows, or all of them have more elements, than the version takes in one request."""
@@ -119,8 +136,11 @@ class MissingFeatureError(InvalidRequestError):
 
     reason = "FEATURE_MISSING"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"feature {name!r} is missing and the model has no default for it", feature=name)
+    def __init__(self, name: str, *others: str) -> None:
+        message = f"feature {name!r} is missing and the model has no default for it"
+        if others:
+            message = f"features {enumerated((name, *others))} are missing and the model has no defaults for them"
+        super().__init__(message, feature=name)
 
 
 class InvalidFeatureError(InvalidRequestError):
@@ -222,6 +242,18 @@ class ChangesDisabledError(TurnoutError):
 
     def __init__(self) -> None:
         super().__init__("this server does not accept changes; start it with --allow-changes")
+
+
+class RoutesElsewhereError(TurnoutError):
+    """This gateway's route table is not the store's."""
+
+    reason = "ROUTES_ELSEWHERE"
+    kind = Kind.PRECONDITION
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this gateway reads its route table from a file outside the store (store.routes): change that file"
+        )
 
 
 class ModelFailedError(TurnoutError):

@@ -15,6 +15,9 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 """Lower case, 1 to 63 characters, safe in paths and metrics."""
 Label = Annotated[str, msgspec.Meta(pattern=LABEL_PATTERN)]
 
+CHAMPION = "champion"
+"""The label whose version a model's bare name means, where the model has it."""
+
 _ONLY_DIGITS = re.compile(r"[0-9]+")
 
 

@@ -18,6 +18,10 @@ class VersionKey(NamedTuple):
     def __str__(self) -> str:
         return f"{self.model} version {self.version}"
 
+    def without_name(self, problem: str) -> str:
+        """Return *problem* without the version's name at its front, for where the name is said already."""
+        return problem.removeprefix(f"{self}: ")
+
 
 Labels = Mapping[str, Mapping[str, int]]
 """Versions by label, by model."""

@@ -303,6 +303,13 @@ def test_inputs_that_do_not_fit_the_signature_are_refused(
         prepare(request, PAIR)
 
 
+def test_every_input_that_is_missing_is_named() -> None:
+    request = request_of({}, {})
+    with pytest.raises(InvalidInputError, match=r"input 'a': is missing, as is 'b'$") as caught:
+        prepare(request, PAIR)
+    assert caught.value.details == {"input": "a"}
+
+
 def test_rows_may_differ_where_they_are_no_batch() -> None:
     signature = identity(("a", "FP32", (-1,)), ("b", "FP32", (-1,)), batched=False)
     arrays = {"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)}

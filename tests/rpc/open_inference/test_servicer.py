@@ -16,6 +16,7 @@ from turnout_server.instruments.statistics import BatchStatistics, Duration, Ver
 from turnout_server.rpc.open_inference.servicer import STREAM_ROOM, OpenInferenceServicer
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.serving.state import State, VersionStatus
+from turnout_server.store.audit import By
 from turnout_server.store.manifest import Manifest
 from turnout_server.vocabulary.errors import (
     ChangesDisabledError,
@@ -67,12 +68,12 @@ class FakeCatalog:
             raise RouteNotFoundError(name)
         return tuple(self.counts.items())
 
-    async def load(self, model: str) -> None:
+    async def load(self, model: str, by: By) -> None:
         if not self.allow_changes:
             raise ChangesDisabledError
         self.loaded.append(model)
 
-    async def unload(self, model: str) -> None:
+    async def unload(self, model: str, by: By) -> None:
         self.unloaded.append(model)
 
 

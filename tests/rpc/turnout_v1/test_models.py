@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -69,11 +70,32 @@ async def test_a_version_says_everything_about_itself() -> None:
         owner="pricing",
         description="prices in dollars",
         inputs=[
-            pb.Tensor(name="features", datatype="FP32", shape=[-1, 2], columns=["a", "b"]),
+            pb.Tensor(name="features", datatype="FP32", shape=[-1, 2], columns=["a", "b"], column_defaults={"b": 1.0}),
             pb.Tensor(name="cut", datatype="BYTES", shape=[-1, 1]),
         ],
         outputs=[pb.Tensor(name="price", datatype="FP32", shape=[-1])],
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "default", "sent"),
+    [
+        (DType.FP32, 2, pb.DefaultValue(number=2.0)),
+        (DType.FP64, 0.5, pb.DefaultValue(number=0.5)),
+        (DType.INT64, 0, pb.DefaultValue(integer=0)),
+        (DType.UINT64, 2**64 - 1, pb.DefaultValue(number=2.0**64)),
+        (DType.BOOL, True, pb.DefaultValue(integer=1)),
+        (DType.BYTES, "", pb.DefaultValue(text="")),
+    ],
+)
+async def test_a_default_is_told_apart_from_none(dtype: DType, default: Any, sent: pb.DefaultValue) -> None:
+    catalog = FakeCatalog()
+    spec = TensorSpec("x", dtype, (-1,), default=default)
+    catalog.add(manifest("m", 1, spec, TensorSpec("y", dtype, (-1,))), VersionKey("m", 1))
+    answer = await ModelService(catalog, catalog).GetModel(pb.GetModelRequest(model="m"), CALL)
+    given, required = answer.model.versions[0].inputs
+    assert given.default_value == sent
+    assert not required.HasField("default_value")
 
 
 async def test_every_state_has_its_name_on_the_wire() -> None:

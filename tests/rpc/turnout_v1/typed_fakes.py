@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import EMPTY, RouteTable
 from turnout_server.serving.state import State, VersionStatus
+from turnout_server.store.audit import By
 from turnout_server.store.manifest import Manifest
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import ModelNotFoundError, TurnoutError, UnknownOutputError, VersionNotFoundError
@@ -74,6 +75,7 @@ class FakeCatalog:
         self.serving: dict[tuple[str, int | str], int] = {}
         self.assigned = DECISION
         self.changes: list[tuple[object, ...]] = []
+        self.authors: list[By] = []
 
     def add(
         self, one: Manifest | TurnoutError, key: VersionKey, state: State = State.AVAILABLE, detail: str = ""
@@ -105,7 +107,10 @@ class FakeCatalog:
         self.changes.append((route, unit, dict(headers)))
         return self.assigned
 
-    async def set_label(self, model: str, label: str, version: int | None, expected: int | None, check: bool) -> None:
+    async def set_label(
+        self, model: str, label: str, version: int | None, expected: int | None, check: bool, by: By
+    ) -> None:
+        self.authors.append(by)
         if model not in self.models():
             raise ModelNotFoundError(model)
         self.changes.append((model, label, version, expected, check))
@@ -115,6 +120,7 @@ class FakeCatalog:
         else:
             labels[label] = version
 
-    async def apply_routes(self, text: str, expected_digest: str, validate_only: bool) -> str:
+    async def apply_routes(self, text: str, expected_digest: str, validate_only: bool, by: By) -> str:
+        self.authors.append(by)
         self.changes.append((text, expected_digest, validate_only))
         return "f00d"

@@ -61,6 +61,10 @@ class MemoryBlobs:
         with self._lock:
             return self._blobs.pop(key, None) is not None
 
+    def delete_tree(self, folder: str) -> bool:
+        gone = [self.delete(f"{folder}/{path}") for path in sorted(self._below(folder))]
+        return any(gone)
+
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as place:

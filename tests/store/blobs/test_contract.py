@@ -57,6 +57,17 @@ def test_a_deleted_blob_is_gone_and_matches_nothing(blobs: Blobs) -> None:
     assert blobs.put_if_absent("a/b", b"again")
 
 
+def test_a_folder_goes_with_all_that_is_in_it_and_nothing_else(blobs: Blobs) -> None:
+    assert put_tree(blobs, "price/1", weights=b"w" * 100, last=b"1")
+    assert put_tree(blobs, "price/10", weights=b"w" * 100, last=b"10")
+    assert blobs.delete_tree("price/1")
+    assert not blobs.delete_tree("price/1")
+    assert blobs.get("price/1/last") is None
+    assert [entry.name for entry in blobs.list("price") or ()] == ["10"]
+    assert blobs.measure("price/10/deep/weights", 1000).bytes == 100
+    assert put_tree(blobs, "price/1", last=b"again")
+
+
 def test_of_many_creators_at_once_one_wins(blobs: Blobs) -> None:
     with ThreadPoolExecutor(WRITERS) as threads:
         for turn in range(5):

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from turnout.v1.features_pb2 import FeatureColumn, FeatureMatrix, FloatValues, IntegerValues, StringValues
+from turnout.v1.inference_service_pb2 import (
+    BytesValues,
+    DoubleValues,
+    InferRequest,
+    InferResponse,
+    NamedTensor,
+    UnsignedValues,
+)
+from turnout.v1.inference_service_pb2_grpc import (
+    InferenceServiceServicer,
+    InferenceServiceStub,
+    add_InferenceServiceServicer_to_server,
+)
 from turnout.v1.model_service_pb2 import (
     MODEL_STATE_AVAILABLE,
     MODEL_STATE_FAILED,
@@ -10,6 +23,7 @@ from turnout.v1.model_service_pb2 import (
     MODEL_STATE_STORED,
     MODEL_STATE_UNLOADING,
     MODEL_STATE_UNSPECIFIED,
+    DefaultValue,
     GetModelRequest,
     GetModelResponse,
     ListModelsRequest,
@@ -86,6 +100,9 @@ __all__ = [
     "ApplyRoutesResponse",
     "AssignRequest",
     "AssignResponse",
+    "BytesValues",
+    "DefaultValue",
+    "DoubleValues",
     "FeatureColumn",
     "FeatureMatrix",
     "FloatValues",
@@ -93,6 +110,10 @@ __all__ = [
     "GetModelResponse",
     "GetRouteRequest",
     "GetRouteResponse",
+    "InferRequest",
+    "InferResponse",
+    "InferenceServiceServicer",
+    "InferenceServiceStub",
     "IntegerValues",
     "ListModelsRequest",
     "ListModelsResponse",
@@ -104,6 +125,7 @@ __all__ = [
     "ModelServiceStub",
     "ModelState",
     "ModelVersion",
+    "NamedTensor",
     "Override",
     "PredictPriceRequest",
     "PredictPriceResponse",
@@ -131,6 +153,8 @@ __all__ = [
     "StringValues",
     "Target",
     "Tensor",
+    "UnsignedValues",
+    "add_InferenceServiceServicer_to_server",
     "add_ModelServiceServicer_to_server",
     "add_PricingServiceServicer_to_server",
     "add_RankingServiceServicer_to_server",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eturnout/v1/model_service.proto\x12\nturnout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.turnout.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.turnout.v1.Model\"t\n\x0fSetLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"4\n\x10SetLabelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.turnout.v1.Model\"\x9f\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x08versions\x18\x02 \x03(\x0b\x32\x18.turnout.v1.ModelVersion\x12-\n\x06labels\x18\x03 \x03(\x0b\x32\x1d.turnout.v1.Model.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x83\x03\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0c\n\x04task\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.turnout.v1.ModelState\x12\x14\n\x0cstate_detail\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tframework\x18\x06 \x01(\t\x12\x36\n\x07metrics\x18\x07 \x03(\x0b\x32%.turnout.v1.ModelVersion.MetricsEntry\x12\r\n\x05owner\x18\x08 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\"\n\x06inputs\x18\n \x03(\x0b\x32\x12.turnout.v1.Tensor\x12#\n\x07outputs\x18\x0b \x03(\x0b\x32\x12.turnout.v1.Tensor\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"H\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t*\xa8\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_STATE_STORED\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x16\n\x12MODEL_STATE_FAILED\x10\x05\x32\xe9\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.turnout.v1.ListModelsRequest\x1a\x1e.turnout.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.turnout.v1.GetModelRequest\x1a\x1c.turnout.v1.GetModelResponse\x12\x45\n\x08SetLabel\x12\x1b.turnout.v1.SetLabelRequest\x1a\x1c.turnout.v1.SetLabelResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eturnout/v1/model_service.proto\x12\nturnout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.turnout.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.turnout.v1.Model\"t\n\x0fSetLabelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"4\n\x10SetLabelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.turnout.v1.Model\"\x9f\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x08versions\x18\x02 \x03(\x0b\x32\x18.turnout.v1.ModelVersion\x12-\n\x06labels\x18\x03 \x03(\x0b\x32\x1d.turnout.v1.Model.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x83\x03\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0c\n\x04task\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.turnout.v1.ModelState\x12\x14\n\x0cstate_detail\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tframework\x18\x06 \x01(\t\x12\x36\n\x07metrics\x18\x07 \x03(\x0b\x32%.turnout.v1.ModelVersion.MetricsEntry\x12\r\n\x05owner\x18\x08 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\"\n\x06inputs\x18\n \x03(\x0b\x32\x12.turnout.v1.Tensor\x12#\n\x07outputs\x18\x0b \x03(\x0b\x32\x12.turnout.v1.Tensor\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xf1\x01\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\x12/\n\rdefault_value\x18\x05 \x01(\x0b\x32\x18.turnout.v1.DefaultValue\x12?\n\x0f\x63olumn_defaults\x18\x06 \x03(\x0b\x32&.turnout.v1.Tensor.ColumnDefaultsEntry\x1a\x35\n\x13\x43olumnDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"L\n\x0c\x44\x65\x66\x61ultValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x42\x07\n\x05value*\xa8\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_STATE_STORED\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x16\n\x12MODEL_STATE_FAILED\x10\x05\x32\xe9\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.turnout.v1.ListModelsRequest\x1a\x1e.turnout.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.turnout.v1.GetModelRequest\x1a\x1c.turnout.v1.GetModelResponse\x12\x45\n\x08SetLabel\x12\x1b.turnout.v1.SetLabelRequest\x1a\x1c.turnout.v1.SetLabelResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_MODELVERSION_METRICSENTRY']._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATE']._serialized_start=1108
-  _globals['_MODELSTATE']._serialized_end=1276
+  _globals['_TENSOR_COLUMNDEFAULTSENTRY']._loaded_options = None
+  _globals['_TENSOR_COLUMNDEFAULTSENTRY']._serialized_options = b'8\001'
+  _globals['_MODELSTATE']._serialized_start=1356
+  _globals['_MODELSTATE']._serialized_end=1524
   _globals['_LISTMODELSREQUEST']._serialized_start=79
   _globals['_LISTMODELSREQUEST']._serialized_end=137
   _globals['_LISTMODELSRESPONSE']._serialized_start=139
@@ -59,8 +61,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSION']._serialized_end=1031
   _globals['_MODELVERSION_METRICSENTRY']._serialized_start=985
   _globals['_MODELVERSION_METRICSENTRY']._serialized_end=1031
-  _globals['_TENSOR']._serialized_start=1033
-  _globals['_TENSOR']._serialized_end=1105
-  _globals['_MODELSERVICE']._serialized_start=1279
-  _globals['_MODELSERVICE']._serialized_end=1512
+  _globals['_TENSOR']._serialized_start=1034
+  _globals['_TENSOR']._serialized_end=1275
+  _globals['_TENSOR_COLUMNDEFAULTSENTRY']._serialized_start=1222
+  _globals['_TENSOR_COLUMNDEFAULTSENTRY']._serialized_end=1275
+  _globals['_DEFAULTVALUE']._serialized_start=1277
+  _globals['_DEFAULTVALUE']._serialized_end=1353
+  _globals['_MODELSERVICE']._serialized_start=1527
+  _globals['_MODELSERVICE']._serialized_end=1760
 # @@protoc_insertion_point(module_scope)

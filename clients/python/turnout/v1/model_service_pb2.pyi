@@ -366,10 +366,32 @@ class Tensor(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ColumnDefaultsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     DATATYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    COLUMN_DEFAULTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The tensor's name."""
     datatype: _builtins.str
@@ -382,6 +404,14 @@ class Tensor(_message.Message):
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For a matrix of features: the features' names, a column each."""
 
+    @_builtins.property
+    def default_value(self) -> Global___DefaultValue:
+        """For an input that is a feature: the value that it has where a call leaves it out. Not set where it is required."""
+
+    @_builtins.property
+    def column_defaults(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """For a matrix of features: by name, the values of those that a call may leave out. The others are required."""
+
     def __init__(
         self,
         *,
@@ -389,11 +419,45 @@ class Tensor(_message.Message):
         datatype: _builtins.str = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
+        default_value: Global___DefaultValue | None = ...,
+        column_defaults: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "datatype", b"datatype", "name", b"name", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column_defaults", b"column_defaults", "columns", b"columns", "datatype", b"datatype", "default_value", b"default_value", "name", b"name", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
+
+@_typing.final
+class DefaultValue(_message.Message):
+    """What a feature is where a call leaves it out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    number: _builtins.float
+    """Of floating-point types."""
+    integer: _builtins.int
+    """Of integer types, and of BOOL, where 0 is false and 1 is true."""
+    text: _builtins.str
+    """Of BYTES."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.float = ...,
+        integer: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["number", "integer", "text"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___DefaultValue: _TypeAlias = DefaultValue  # noqa: Y015

@@ -275,7 +275,7 @@ class Route(_message.Message):
     name: _builtins.str
     """The route's name."""
     task: _builtins.str
-    """recommendation, ranking, price or tensors."""
+    """recommendation, ranking, price or tensors, which is also what a route is that names none."""
     salt: _builtins.str
     """What makes its assignments independent of other routes'."""
     fallback: _builtins.str

@@ -36,7 +36,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_FALLBACK: _Reason.ValueType  # 5
     """The assigned target's version was not available, and the route's fallback answered."""
     REASON_NAMED: _Reason.ValueType  # 6
-    """The request named a model and no version, and got the newest one that is available."""
+    """The request named a model and no version. That means its `champion`; where it has no such label, the newest version
+    that is available.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a target was chosen."""
@@ -54,7 +56,9 @@ REASON_UNSTICKY: Reason.ValueType  # 4
 REASON_FALLBACK: Reason.ValueType  # 5
 """The assigned target's version was not available, and the route's fallback answered."""
 REASON_NAMED: Reason.ValueType  # 6
-"""The request named a model and no version, and got the newest one that is available."""
+"""The request named a model and no version. That means its `champion`; where it has no such label, the newest version
+that is available.
+"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.release import release
+from turnout_server.rpc.author import author
 from turnout_server.rpc.open_inference.model_descriptions import config_of, metadata_of, statistics_of
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
@@ -137,7 +138,7 @@ class OpenInferenceAdmin:
         _require(request.model_name, "model_name")
         if request.parameters:
             raise NotSupportedError("load parameters are not supported: a version is served as it was published")
-        await self._administration.load(request.model_name)
+        await self._administration.load(request.model_name, author(call, "RepositoryModelLoad"))
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
@@ -152,7 +153,7 @@ class OpenInferenceAdmin:
         """
         _refuse_repository(request.repository_name)
         _require(request.model_name, "model_name")
-        await self._administration.unload(request.model_name)
+        await self._administration.unload(request.model_name, author(call, "RepositoryModelUnload"))
         return pb.RepositoryModelUnloadResponse()
 
     # ------------------------------------------------------------ shared memory

@@ -127,8 +127,7 @@ def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signatur
             flat = raw_tensors.decode(name, spec.dtype, count, data)
         arrays[name] = flat.reshape(shape)
     if len(arrays) != len(known.inputs):
-        missing = next(name for name in known.inputs if name not in arrays)
-        raise InvalidInputError(missing, "is missing")
+        raise InvalidInputError.missing([name for name in known.inputs if name not in arrays])
     if len(known.rowwise) > 1:
         _check_rows(known.rowwise, arrays)
     return arrays

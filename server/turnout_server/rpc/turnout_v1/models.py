@@ -7,12 +7,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from turnout.v1 import model_service_pb2 as pb
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
+from turnout_server.rpc.author import author
 from turnout_server.rpc.turnout_v1.paging import page
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.manifest import Manifest
 from turnout_server.transport.call import Call
 from turnout_server.vocabulary.errors import InvalidRequestError, ModelNotFoundError, TurnoutError
-from turnout_server.vocabulary.signature import TensorSpec
+from turnout_server.vocabulary.signature import DType, Scalar, TensorSpec
 
 _STATES = {
     State.STORED: pb.MODEL_STATE_STORED,
@@ -55,6 +56,7 @@ class ModelService:
             request.version or None,
             request.expected_version or None,
             request.HasField("expected_version"),
+            author(call, "SetLabel"),
         )
         return pb.SetLabelResponse(model=await self._require(request.model))
 
@@ -97,8 +99,28 @@ def _describe(message: pb.ModelVersion, manifest: Manifest) -> None:
 
 def _tensor(spec: TensorSpec) -> pb.Tensor:
     return pb.Tensor(
-        name=spec.name, datatype=spec.dtype, shape=spec.shape, columns=[column.name for column in spec.columns]
+        name=spec.name,
+        datatype=spec.dtype,
+        shape=spec.shape,
+        columns=[column.name for column in spec.columns],
+        default_value=_default(spec.default, spec.dtype),
+        column_defaults={column.name: column.default for column in spec.columns if column.default is not None},
     )
+
+
+def _default(value: Scalar | None, dtype: DType) -> pb.DefaultValue | None:
+    match value:
+        case None:
+            return None
+        case str():
+            return pb.DefaultValue(text=value)
+        case float():
+            return pb.DefaultValue(number=value)
+        case _ if dtype.startswith(("FP", "BF")):
+            return pb.DefaultValue(number=float(value))
+        case _ if -(2**63) <= value < 2**63:
+            return pb.DefaultValue(integer=int(value))
+    return pb.DefaultValue(number=float(value))
 
 
 def _timestamp(text: str) -> Timestamp | None:

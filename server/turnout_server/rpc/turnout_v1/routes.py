@@ -7,6 +7,7 @@ from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.routing.route import Mirror, Override, Target
 from turnout_server.routing.table import CompiledRoute
+from turnout_server.rpc.author import author
 from turnout_server.rpc.turnout_v1 import typed
 from turnout_server.rpc.turnout_v1.paging import page
 from turnout_server.transport.call import Call
@@ -51,7 +52,9 @@ class RouteService:
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, call: Call) -> pb.ApplyRoutesResponse:
         """Replace the whole route table in the store, or only check the new one."""
-        digest = await self._administration.apply_routes(request.yaml, request.expected_digest, request.validate_only)
+        digest = await self._administration.apply_routes(
+            request.yaml, request.expected_digest, request.validate_only, author(call, "ApplyRoutes")
+        )
         return pb.ApplyRoutesResponse(table_digest=digest)
 
     def _route(self, compiled: CompiledRoute) -> pb.Route:

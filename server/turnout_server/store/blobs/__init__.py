@@ -127,6 +127,13 @@ class Blobs(Protocol):
         """Remove the blob *key*; return whether it was there."""
         ...
 
+    def delete_tree(self, folder: str) -> bool:
+        """Remove *folder* with all that is in it; return whether there was one.
+
+        After a crash some of it may be left.
+        """
+        ...
+
     def workspace(self) -> AbstractContextManager[Path]:
         """Lend an empty local directory from which `put_tree_if_absent` takes its files; it goes afterwards.
 

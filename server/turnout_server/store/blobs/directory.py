@@ -112,6 +112,18 @@ class DirectoryBlobs:
             files.sync_dir(path.parent)
             return True
 
+    def delete_tree(self, folder: str) -> bool:
+        """Rename the directory *folder* into a workspace, which goes with it; a link goes alone."""
+        path = self._root / folder
+        with self.workspace() as grave, files.plain_errors(f"remove {folder}", writing=True):
+            with files.locked(self._lock):
+                try:
+                    path.rename(grave / "removed")
+                except _MISSING:
+                    return False
+                files.sync_dir(path.parent)
+            return True
+
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Lend a directory on the store's own file system, so that what is in it can be renamed into place."""

@@ -1,0 +1,109 @@
+"""`turnout prune`: removes versions that nobody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from turnout_server.cli import options, output, table
+from turnout_server.cli.exits import CommandError
+from turnout_server.routing.route import Mirror, Target
+from turnout_server.routing.table import RouteTable
+from turnout_server.store import prune as pruning
+from turnout_server.store.store import DirectoryStore
+from turnout_server.vocabulary.errors import TurnoutError
+
+
+def prune(
+    model: options.ModelArgument,
+    keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="Keep so many of the newest versions.")] = 3,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; without it nothing is removed.")] = False,
+    routes: Annotated[
+        list[Path] | None,
+        typer.Option("--routes", metavar="FILE", help="Keep what this table names, too: a gateway's store.routes."),
+    ] = None,
+    store: options.Store = options.DEFAULT_STORE,
+    json: options.Json = False,
+) -> None:
+    """Remove a model's old versions; never one that a label, a route, a rollout or an experiment names.
+
+    Without --yes it only says what would go. Gateways that have a removed version loaded go on serving it.
+    """
+    directory = options.opened(store)
+    others = {str(file): table.read(file, options.read_text(file), None) for file in routes or ()}
+
+    found = pruning.plan(directory, model, keep, _routed(directory, model, others))
+    rows = [_row(directory, model, version, found) for version in sorted((*found.remove, *found.keep), reverse=True)]
+    removed: list[int] = []
+    spared: list[int] = []
+    if yes:
+        pruning.remove_leftovers(directory, model)
+        by = options.by("prune")
+        for version in found.remove:
+            gone = pruning.remove(directory, model, version, by, partial(_is_named, directory, model, version, others))
+            (removed if gone else spared).append(version)
+    if json:
+        output.json({"model": model, "versions": rows, "removed": removed, "applied": yes})
+        return
+    output.table(
+        ("version", "created", "size", "what", "why"),
+        [(row["version"], row["created"][:10], output.size(row["size"]), row["what"], row["why"]) for row in rows],
+        right=("version", "size"),
+    )
+    for version in spared:
+        output.note(f"note: version {version} was named by somebody meanwhile, and stays")
+    freed = sum(row["size"] or 0 for row in rows if row["version"] in (removed if yes else found.remove))
+    what = _versions(removed if yes else found.remove)
+    if not found.remove:
+        output.note("nothing to remove")
+    elif yes:
+        output.note(f"removed: {what}, {output.size(freed)}")
+    else:
+        output.note(f"nothing is removed yet; --yes removes {what}, {output.size(freed)}")
+
+
+def _is_named(directory: DirectoryStore, model: str, version: int, others: Mapping[str, RouteTable]) -> bool:
+    """Say whether anything has come to name *version*, whose manifest is gone; whatever cannot be read may."""
+    try:
+        return bool(pruning.reasons(directory, model, (version,), _routed(directory, model, others))[version])
+    except (TurnoutError, CommandError):
+        return True
+
+
+def _routed(directory: DirectoryStore, model: str, others: Mapping[str, RouteTable]) -> dict[int, tuple[str, ...]]:
+    """Return the versions of *model* that route tables name by number, and where; labels speak for themselves."""
+    text = directory.routes_text()
+    tables = {"routes.yaml": table.read("routes.yaml", text, None)} if text is not None else {}
+    found: dict[int, tuple[str, ...]] = {}
+    for place, one in (*tables.items(), *others.items()):
+        for compiled in one:
+            arms: list[Target | Mirror] = [*compiled.route.targets, *compiled.route.mirrors]
+            for version in {arm.version for arm in arms if arm.model == model and isinstance(arm.version, int)}:
+                where = f"route {compiled.name}" + ("" if place == "routes.yaml" else f" in {place}")
+                found[version] = (*found.get(version, ()), where)
+    return found
+
+
+def _row(directory: DirectoryStore, model: str, version: int, found: pruning.Plan) -> dict[str, Any]:
+    created, size = "", None
+    try:
+        manifest = directory.manifest(model, version)
+        created, size = manifest.created_at, sum(entry.size for entry in manifest.files)
+    except TurnoutError:
+        pass  # A version that cannot be read can be removed all the same.
+    why = found.keep.get(version)
+    return {
+        "version": version,
+        "created": created,
+        "size": size,
+        "what": "keep" if why else "remove",
+        "why": ", ".join(why or ()),
+    }
+
+
+def _versions(numbers: Sequence[int]) -> str:
+    return f"version{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"

@@ -1,0 +1,82 @@
+"""Old versions go when they are told to, and never one that is in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.e2e.tiny_store import ROUTES
+from turnout_server.store.store import DirectoryStore
+
+
+@pytest.fixture
+def six(store: Path, run: Run) -> DirectoryStore:
+    """Four more versions of `price`, of which 1 is champion and 2 is challenger."""
+    for _ in range(4):
+        assert run("publish", store / "models/price/1/model.onnx", "--model", "price").code == 0
+    return DirectoryStore(store)
+
+
+def test_nothing_goes_before_it_is_told_to(run: Run, six: DirectoryStore) -> None:
+    ran = run("prune", "price", "--keep", 2)
+    assert "nothing is removed yet; --yes removes versions 3, 4" in ran.err
+    assert {line.split()[0]: line.split()[4] for line in ran.out.splitlines()[1:]} == {
+        "6": "keep", "5": "keep", "4": "remove", "3": "remove", "2": "keep", "1": "keep",
+    }  # fmt: skip
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert six.versions("price") == (1, 2, 3, 4, 5, 6)
+
+
+def test_what_nobody_names_goes(run: Run, six: DirectoryStore, store: Path) -> None:
+    (store / "routes.yaml").write_text(ROUTES.replace("version: champion, weight: 50", "version: 3, weight: 50"))
+    six.set_label("price", "champion", None)
+    done = run("prune", "price", "--keep", 2, "--yes", "--json").json
+    assert done["removed"] == [1, 4]
+    why = {row["version"]: row["why"] for row in done["versions"] if row["why"]}
+    assert why == {2: "label challenger", 3: "route price", 5: "one of the newest 2", 6: "one of the newest 2"}
+    assert six.versions("price") == (2, 3, 5, 6)
+    assert [row["what"] for row in run("label", "price", "--history", "--json").json if row["label"] is None][:2] in (
+        ["version 4 removed", "version 1 removed"],
+        ["version 1 removed", "version 4 removed"],
+    )
+    assert run("prune", "price", "--keep", 2, "--yes").err == "nothing to remove\n"
+
+
+def test_mirrors_and_other_tables_count(run: Run, six: DirectoryStore, store: Path, tmp_path: Path) -> None:
+    mirror = "    fallback: control\n    mirrors: [{model: price, version: 3}]\n  ranking:"
+    (store / "routes.yaml").write_text(ROUTES.replace("    fallback: control\n  ranking:", mirror))
+    other = tmp_path / "other.yaml"
+    other.write_text(ROUTES.replace("version: champion, weight: 50", "version: 4, weight: 50"))
+    assert run("prune", "price", "--keep", 1, "--json").json["versions"][2]["what"] == "remove"
+    kept = {row["version"]: row["why"] for row in run("prune", "price", "--routes", other, "--json").json["versions"]}
+    assert (kept[3], kept[4]) == ("route price", f"one of the newest 3, route price in {other}")
+
+
+def test_a_table_that_nobody_can_read_keeps_everything(run: Run, six: DirectoryStore, store: Path) -> None:
+    (store / "routes.yaml").write_text("routes: 3")
+    assert run("prune", "price", "--yes").code == 65
+    assert six.versions("price") == (1, 2, 3, 4, 5, 6)
+
+
+def test_a_label_that_moves_there_meanwhile_saves_a_version(
+    run: Run, six: DirectoryStore, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = type(six.blobs).delete
+
+    def overtaken(self: object, key: str) -> bool:
+        labels = store / "models/price/labels.json"
+        labels.write_text(labels.read_text().replace("1", "3"))
+        return delete(self, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(six.blobs), "delete", overtaken)
+    ran = run("prune", "price", "--keep", 3, "--yes")
+    assert ran.code == 0
+    assert "version 3 was named by somebody meanwhile, and stays" in ran.err
+    assert 3 in six.versions("price")
+
+
+def test_who_asks_wrongly_is_told(run: Run, store: Path) -> None:
+    assert run("prune", "prices").code == 66
+    assert run("prune", "price", "--keep", 0).code == 2
