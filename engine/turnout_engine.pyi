@@ -408,6 +408,9 @@ def load_onnxruntime(path: str) -> str:
         OnnxRuntimeError: it cannot be loaded or is too old, or another one is loaded.
     """
 
+def last_run_bytes() -> int:
+    """Return the most bytes that this thread's last run had at once, beside its inputs, outputs among them."""
+
 class RunOptions:
     """Ends runs from outside: any number of runs, one after another or at once."""
 
