@@ -35,3 +35,24 @@ def test_what_is_only_cached_can_be_had(tmp_path: Path, monkeypatch: pytest.Monk
     assert machine.available_bytes() == 0
     limit.write_text("max\n")
     assert machine.available_bytes() == 2048 * 1024
+
+
+@pytest.mark.parametrize("groups", ["4:cpu,memory:/a/b\n3:pids:/c\n", "0::/a/b\n", "4:memory:/a/b/../x\n0::/a/b\n"])
+def test_a_service_has_what_the_groups_say_that_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str
+) -> None:
+    own = tmp_path / "own"
+    own.write_text(groups)
+    monkeypatch.setattr(machine, "_GROUP_LIMITS", ())
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN", own)
+    folder, name = (tmp_path / "memory", "memory.limit_in_bytes") if "cpu" in groups else (tmp_path, "memory.max")
+    (folder / "a/b").mkdir(parents=True)
+    (folder / "a/b" / name).write_text("100000000\n")
+    assert machine.memory_bytes() == 100000000
+    (folder / "a" / name).write_text("90000000\n")
+    assert machine.memory_bytes() == 90000000
+    (folder / name).write_text("7\n")  # the whole machine's is no group's
+    assert machine.memory_bytes() == 90000000
+    own.write_text("no such line\n\n")
+    assert machine.memory_bytes() > 1 << 28

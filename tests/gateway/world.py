@@ -131,7 +131,7 @@ class World:
             if key in self.broken:
                 raise InvalidModelError(f"{key} is broken")
             predictor = self.predictors[key] = Predictor(self.store.verify(*key))
-            return Opened(predictor, {1: 1})
+            return Opened(predictor, {1: 1}, needs={1: 100})
 
         limits = LimitsConfig(queue_rows=8, queue_bytes=1 << 20, queue_wait_ms=1e9)
         scheduling = SchedulingConfig(workers=1, max_batch_rows=1, inline_below_us=0.0 if slow else 1e9)

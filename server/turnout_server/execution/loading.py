@@ -45,6 +45,8 @@ class Opened(NamedTuple):
     """Whether a row's answer is the same alone and in company."""
     by_value: bool = False
     """Whether values may decide what a run costs: then no run has shown what the next one takes."""
+    needs: Mapping[int, int] = {}
+    """The most bytes that a run had, by number of rows; none where nobody counts."""
 
 
 Open = Callable[[VersionKey], Opened]
@@ -80,7 +82,7 @@ def opening(
         # Whatever a child claims, what is not allowed is not loaded.
         extras = library() if extensions and passed.extensions else None
         servable = open_servable(directory, manifest, open_session, extras)
-        return Opened(servable, passed.measured, passed.independent, passed.by_value)
+        return Opened(servable, passed.measured, passed.independent, passed.by_value, passed.needs)
 
     return open_version
 
@@ -148,7 +150,7 @@ class Loading:
         Raises:
             TurnoutError: what is wrong with it.
         """
-        predictor, measured, independent, by_value = self._open(key)
+        predictor, measured, independent, by_value, needs = self._open(key)
         manifest, limits = predictor.manifest, self._models.get(key.model, _NOTHING).over(self._limits)
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
@@ -175,6 +177,7 @@ class Loading:
             signature=signature,
             run_timeout_s=timeout_s,
             on_timed_out=None if self._on_timed_out is None else partial(self._on_timed_out, key, timeout_s),
+            needs=needs,
         )
 
 
