@@ -29,10 +29,13 @@ def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
 
 
 def test_a_good_version_loads_and_its_run_times_are_measured(open_session: OpenSession, tmp_path: Path) -> None:
-    servable, times, independent, _ = load(saved(tmp_path, linear()), manifest(), open_session)
+    servable, times, independent, _, needs = load(saved(tmp_path, linear()), manifest(), open_session)
     assert sorted(times) == [1, 64]
     assert all(ns > 0 for ns in times.values())
     assert independent
+    taken = servable.run_bytes()
+    assert sorted(needs) == ([] if taken is None else [1, 64])
+    assert all(nbytes >= rows * 12 for rows, nbytes in needs.items())  # two numbers in, and one out
     assert servable.run({"x": np.array([[1, 2], [3, 4]], np.float32)})[0].tolist() == [[3], [7]]
 
 
@@ -98,7 +101,7 @@ def test_a_size_that_the_graph_leaves_open_may_be_fixed_by_the_manifest(
 ) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     model = graph(nodes, [value("x", FLOAT, ["n", "m"])], [value("y", FLOAT, ["n", "m"])])
-    servable, _, _, _ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")), open_session)
+    servable, *_ = load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 7", "y FP32 -1 7")), open_session)
     assert servable.signature.inputs[0].shape == (-1, 7)
 
 
@@ -157,7 +160,7 @@ def test_a_graph_of_one_fixed_row_is_no_batched_model(open_session: OpenSession,
     model = graph(nodes, [value("x", FLOAT, [1, 2])], [value("y", FLOAT, [1, 2])])
     with pytest.raises(InvalidModelError, match=r"warm-up run with 64 made-up rows failed: .*--no-batched"):
         load(saved(tmp_path, model), manifest(signature_of("x FP32 -1 2", "y FP32 -1 2")), open_session)
-    _, times, _, _ = load(
+    _, times, *_ = load(
         saved(tmp_path, model), manifest(signature_of("x FP32 1 2", "y FP32 1 2", batched=False)), open_session
     )
     assert list(times) == [1]
@@ -175,7 +178,7 @@ def test_large_rows_are_warmed_up_one_at_a_time(
     open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "MANY_ROWS_BYTES", 64 * 8 - 1)
-    _, times, _, _ = load(saved(tmp_path, linear()), manifest(), open_session)
+    _, times, *_ = load(saved(tmp_path, linear()), manifest(), open_session)
     assert list(times) == [1]
 
 
@@ -242,7 +245,7 @@ def test_every_dtype_loads_and_runs(open_session: OpenSession, tmp_path: Path, e
     model = graph(nodes, [value("x", number, ["n"])], [value("y", number, ["n"])])
     signature = signature_of(f"x {dtype} -1", f"y {dtype} -1")
     assert inspect(saved(tmp_path, model) / "model.onnx", open_session=open_session) == signature
-    servable, _, _, _ = load(tmp_path, manifest(signature), open_session)
+    servable, *_ = load(tmp_path, manifest(signature), open_session)
     made = made_up(signature.inputs[0], 3)
     (back,) = servable.run({"x": made})
     assert back.tolist() == made.tolist()
@@ -254,7 +257,7 @@ def test_weights_in_a_file_of_their_own_are_found_beside_the_graph(open_session:
     raw = numpy_helper.to_array(model.graph.initializer[0]) * 10
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(raw, "w"))
     onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
-    servable, _, _, _ = load(tmp_path, manifest(), open_session)
+    servable, *_ = load(tmp_path, manifest(), open_session)
     assert servable.run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[20]]
 
 

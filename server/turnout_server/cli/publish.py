@@ -13,7 +13,9 @@ import yaml
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.complete import models
 from turnout_server.cli.exits import CommandError
+from turnout_server.cli.sourcing import prepared, with_columns, with_origin
 from turnout_server.config import NOT_YAML
+from turnout_server.sources.sample import read_sample
 from turnout_server.store.manifest import Batching, Lineage, Manifest, RuntimeOptions
 from turnout_server.store.publish import Draft
 from turnout_server.store.publish import publish as publish_draft
@@ -58,7 +60,15 @@ class _Partial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def publish(
-    file: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The graph; its external data comes along.")],
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An ONNX file; or what is converted: a model of LightGBM, XGBoost, scikit-learn or PyTorch, a "
+            "TensorFlow SavedModel, an MLflow model's folder or models:/NAME@ALIAS.",
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="The model it is a version of.", autocompletion=models),
@@ -108,19 +118,31 @@ def publish(
         list[Path] | None,
         typer.Option("--file", metavar="EXTRA", help="A further file to keep with it; may be repeated."),
     ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Some rows of input, CSV or JSON: which columns there are, of which type."),
+    ] = None,
+    unpickle: Annotated[
+        bool,
+        typer.Option("--unpickle", help="Read a pickle or a PyTorch file, which runs whatever code is in it."),
+    ] = False,
+    convert_timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long fetching or converting SOURCE may take.")
+    ] = 300.0,
     json: options.Json = False,
 ) -> None:
-    """Publish an ONNX file as a new version, and print the version's number.
+    """Publish a model as a new version, and print the version's number.
 
     The signature is read from the graph. The version is loaded and run on made-up inputs before it appears, and it
-    appears whole or not at all.
+    appears whole or not at all. What is no ONNX file is converted first, by the library that is made for that.
     """
     partial = _read_partial(manifest) if manifest is not None else _Partial()
     name = model or partial.model
     if not name:
         raise typer.BadParameter("--model is missing, and no manifest names the model")
-    if not file.is_file():
-        raise CommandError(f"{file}: no such file", exits.NOT_FOUND)
+    rows = read_sample(sample) if sample is not None else None
+    found = prepared(context, source, unpickle, {} if rows is None else rows.dtypes, convert_timeout)
+    file = found.graph
 
     from turnout_server.onnx.files import files_of
     from turnout_server.onnx.trial import inspect, load, rows_within
@@ -133,7 +155,8 @@ def publish(
         if one.name in files:
             raise typer.BadParameter(f"--file: {one.name!r} is already among the version's files")
         files[one.name] = one
-    signature = _overlaid(inspect(file, batched), partial.signature, batched, manifest)
+    read = with_columns(inspect(file, batched), found)
+    signature = _overlaid(read, partial.signature, batched, manifest)
     draft = Draft(
         model=name,
         task=task or partial.task or Task.TENSORS,
@@ -143,7 +166,7 @@ def publish(
             max_elements=signature.max_elements if max_elements is None else max_elements,
         ),
         files=files,
-        lineage=partial.lineage,
+        lineage=with_origin(partial.lineage, found),
         runtime=partial.runtime,
         batching=msgspec.structs.replace(partial.batching, **given) if given else partial.batching,
         owner=partial.owner if owner is None else owner,
