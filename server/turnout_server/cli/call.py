@@ -113,7 +113,13 @@ def call(
     --feature, a ranking --candidate, a recommendation --history, any other --feature; --data has many rows.
     """
     pairs = options.pairs(feature or [], "--feature")
-    parts = {"history": _ids(history), "exclude": _ids(exclude), "k": k, "context": context, "candidates": _candidates(candidate)}
+    parts = {
+        "history": _ids(history),
+        "exclude": _ids(exclude),
+        "k": k,
+        "context": context,
+        "candidates": _candidates(candidate),
+    }
     parts = {part: value for part, value in parts.items() if value is not None}
     common = Common(unit, None if version is None else options.selector(version), _metadata(metadata or []))
     contents = _without(data_file.read(data), drop or []) if data is not None else {}
