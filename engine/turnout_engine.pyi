@@ -224,8 +224,8 @@ def write_segment(
 @final
 class Plane:
     """What the engine answers by itself: `inference.GRPCInferenceService/ModelInfer`, the messages of its
-    `ModelStreamInfer`, and of `turnout.v1` `RankingService/Rank`, `PricingService/PredictPrice` and
-    `RecommendationService/Recommend`.
+    `ModelStreamInfer`, and of `turnout.v1` `InferenceService/Infer`, `RankingService/Rank`,
+    `PricingService/PredictPrice` and `RecommendationService/Recommend`.
 
     Whatever else comes, and whatever would be refused, it hands to Python before anything of it was counted.
 
@@ -408,6 +408,9 @@ def load_onnxruntime(path: str) -> str:
         OnnxRuntimeError: it cannot be loaded or is too old, or another one is loaded.
     """
 
+def last_run_bytes() -> int:
+    """Return the most bytes that this thread's last run had at once, beside its inputs, outputs among them."""
+
 class RunOptions:
     """Ends runs from outside: any number of runs, one after another or at once."""
 
@@ -551,7 +554,7 @@ def page(
 def parse_typed(
     method: str, message: bytes, metadata: dict[str, str], signature: bytes
 ) -> tuple[str, str, str, str, list[tuple[str, list[int], bytes]], int, int, list[str]] | None:
-    """Read a request of `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
+    """Read a request of `Infer`, `Rank`, `PredictPrice` or `Recommend` for a signature as above, or None.
 
     Args:
         method: `package.Service/Method`.

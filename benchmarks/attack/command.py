@@ -26,6 +26,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from benchmarks.attack.wire import ATTACKS, OPENING, Attack, numbered
+from benchmarks.memory_group import MemoryGroup, memory_group
 from turnout.v1 import pricing_service_pb2 as pricing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,16 +65,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data-plane", default="engine", choices=["engine", "python"])
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each; 5")
     parser.add_argument("--connections", type=int, help="for every attack, in place of its own number")
+    parser.add_argument(
+        "--memory-mib", type=int, help="what the gateway may take, in a cgroup of its own; as the machine"
+    )
     options = parser.parse_args(arguments)
     names = options.names or list(ATTACKS)
     if unknown := set(names) - set(ATTACKS):
         parser.error(f"no attack is named {', '.join(sorted(unknown))}; there are: {', '.join(ATTACKS)}")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    with tempfile.TemporaryDirectory() as folder:
-        gateway, address, metrics = start(options.data_plane, Path(folder) / "log")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        group = None
+        if options.memory_mib is not None:
+            group = stack.enter_context(memory_group(options.memory_mib << 20))
+        gateway, address, metrics = start(options.data_plane, folder / "log", group)
         try:
-            attacked_by(names, gateway, address, metrics, options.seconds, options.connections)
+            attacked_by(names, gateway, address, metrics, options.seconds, options.connections, group)
             return 0
         finally:
             gateway.terminate()
@@ -87,6 +95,7 @@ def attacked_by(
     metrics: str,
     seconds: float,
     connections: int | None,
+    group: MemoryGroup | None = None,
 ) -> None:
     """Attack by each of the names, and print the table."""
     print(
@@ -107,10 +116,10 @@ def attacked_by(
             "holds",
         )
     )
-    alone = shown("(nothing)", None, None, gateway, address, metrics, seconds)
+    alone = shown("(nothing)", None, None, gateway, address, metrics, seconds, group)
     for name in names:
         attack = ATTACKS[name]._replace(connections=connections or ATTACKS[name].connections)
-        shown(name, attack, alone, gateway, address, metrics, seconds)
+        shown(name, attack, alone, gateway, address, metrics, seconds, group)
 
 
 def line(name: str, *columns: object) -> str:
@@ -118,13 +127,20 @@ def line(name: str, *columns: object) -> str:
     return f"{name:34}" + "".join(f"{column!s:>9}" for column in columns)
 
 
-def start(data_plane: str, log: Path) -> tuple[subprocess.Popen[bytes], str, str]:
-    """Start a gateway; return it with its address and that of its metrics."""
+def start(data_plane: str, log: Path, group: MemoryGroup | None = None) -> tuple[subprocess.Popen[bytes], str, str]:
+    """Start a gateway, in a *group* if there is one; return it with its address and that of its metrics."""
     options = {"store": str(ROOT / "model_store"), "listen": "127.0.0.1:0", "metrics": "127.0.0.1:0"}
     command = [sys.executable, "-m", "turnout_server", "serve", "--data-plane", data_plane]
     command += [word for name, value in options.items() for word in (f"--{name}", value)]
     environment = {**os.environ, "TURNOUT_LOG": "json"}
-    gateway = subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+    gateway = subprocess.Popen(
+        command,
+        stdout=log.open("wb"),
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env=environment,
+        preexec_fn=None if group is None else group.enter,  # so that nothing of it is outside
+    )
     ends = time.monotonic() + 120
     while time.monotonic() < ends and gateway.poll() is None:
         if found := re.search(r"turnout serves .* on (\S+)\s+metrics on http://(\S+)/metrics", log.read_text()):
@@ -142,6 +158,7 @@ def shown(
     address: str,
     metrics: str,
     seconds: float,
+    group: MemoryGroup | None = None,
 ) -> Fared:
     """Attack for so long, and print a line."""
     report: multiprocessing.Queue[tuple[str, tuple[int, int] | Fared]] = multiprocessing.Queue()
@@ -157,6 +174,8 @@ def shown(
             multiprocessing.Process(target=attacking, args=(attack, address, seconds, report), daemon=True)
         )
         processes[-1].start()
+    if group is not None:
+        group.peak()
     rss, ends = 0.0, time.monotonic() + seconds
     while time.monotonic() < ends:
         rss = max(rss, rss_mib(gateway.pid))
@@ -171,6 +190,8 @@ def shown(
     latencies = (f"{ms:.1f}" for ms in (fared.p50, fared.p99, fared.longest))
     health, used = f"{fared.healthy}/{fared.checks}", f"{cpu_s(gateway.pid) - cpu:.1f}"
     connections = attack.connections if attack else 0
+    if group is not None:
+        rss = group.peak() / (1 << 20)
     columns = (
         connections,
         f"{sent / 1e6:.1f}",

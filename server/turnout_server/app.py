@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import structlog
 import uvloop
 
-from turnout_server import ends
+from turnout_server import ends, machine
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
 from turnout_server.engine.plane import EnginePlane
 from turnout_server.engine.shares import EngineShares
-from turnout_server.execution.loading import Loading, opening, trial_memory_bytes
+from turnout_server.execution.loading import Loading, needed_bytes, opening, trial_memory_bytes
 from turnout_server.execution.runner import Runner, start_chosen
 from turnout_server.execution.workers import Workers, most_runs, most_threads, usable_cores, working
 from turnout_server.gateway.administration import Administration
@@ -53,7 +53,9 @@ from turnout_server.serving.manager import Manager
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
+from turnout_server.serving.warm import Warm
 from turnout_server.store.local import LocalFiles
+from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import Telemetry, logs, telemetry
 from turnout_server.transport.status import name_of_reason
@@ -118,7 +120,16 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             trial_memory_bytes(config.store.load_memory_mb),
             extensions,
         )
-        open_version = opening(local, children, open_session, extensions)
+        loop = asyncio.get_running_loop()
+
+        def make_room(manifest: Manifest) -> None:  # in a loader's thread
+            needed, free = needed_bytes(manifest), machine.available_bytes()
+            if needed > free:
+                key = VersionKey(manifest.model, manifest.version)
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(reconciler.make_room, key, needed, free)
+
+        open_version = opening(local, children, open_session, extensions, make_room)
         overruns = Overruns()
 
         def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:
@@ -149,6 +160,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             routes_file=Path(config.store.routes) if config.store.routes else None,
             on_table=instruments.record_reload,
             on_look=instruments.record_look,
+            warm=Warm(config.store.keep_warm_s, config.store.keep_warm_versions),
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
         records = _recording(config.journal, boot, instruments, stack, native)

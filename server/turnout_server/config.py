@@ -58,6 +58,10 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often the store is looked at, in seconds."""
     latest: Count = 1
     """How many of each model's newest versions to load, besides those that labels and routes name."""
+    keep_warm_s: Seconds = 300.0
+    """How long a version that a label or a route has left stays loaded, in seconds: going back needs no load then."""
+    keep_warm_versions: Count = 4
+    """How many versions are kept so at most; those that were left last."""
     loaders: Count = 0
     """How many versions may load at the same time; 0 is one a core."""
     load_timeout_s: Period = 120.0

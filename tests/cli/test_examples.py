@@ -49,5 +49,13 @@ def test_a_recommendation_needs_no_known_item() -> None:
     assert made(manifest(Task.RECOMMENDATION)).request["historyItemIds"] == ["1", "2"]
 
 
-def test_tensors_have_no_example() -> None:
-    assert example("r", [manifest(Task.TENSORS, CARAT)]) is None
+def test_a_model_without_a_task_is_asked_by_its_inputs_names() -> None:
+    shown = made(manifest(Task.TENSORS, CARAT, TensorSpec("k", DType.INT64, (1,)), CUT))
+    assert shown.method == "turnout.v1.InferenceService/Infer"
+    assert shown.expression == 'infer("r", {"carat": 1.0, "k": 1, "cut": "7"}, unit="customer-7")'
+    words = "r --feature carat=1.0 --feature k=1 --feature 'cut=\"7\"' --unit customer-7"
+    assert shlex.join(shown.arguments) == words
+
+
+def test_whole_tensors_have_no_example() -> None:
+    assert example("r", [manifest(Task.TENSORS, CARAT, TensorSpec("image", DType.UINT8, (-1, 8, 8)))]) is None

@@ -33,6 +33,14 @@ def test_pairs_have_a_name_and_a_value() -> None:
             options.pairs(wrong, "--set")
 
 
+def test_a_gateways_address_may_be_a_url() -> None:
+    assert options._address(None) is None
+    assert options._address("gateway:8001") == "gateway:8001"
+    assert options._address("http://gateway:8001") == "gateway:8001"
+    with pytest.raises(typer.BadParameter, match="asks for TLS"):
+        options._address("https://gateway:8001")
+
+
 def test_text_comes_from_a_file_or_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.write_bytes("漢".encode())

@@ -102,6 +102,21 @@ def test_names_that_take_more_than_a_look_are_too(target: str) -> None:
     assert probe.ask(target) is None
 
 
+def test_a_name_is_asked_where_that_is_said(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe.socket, "create_connection", lambda place, timeout: found.append(place) or connect(place))
+    found: list[tuple[str, int]] = []
+    port = int(listen(answer(2, "why")).rpartition(":")[2])
+
+    def connect(place: tuple[str, int]) -> socket.socket:
+        connection = socket.socket()
+        connection.connect(("127.0.0.1", place[1]))
+        return connection
+
+    assert probe.ask(f"gateway:{port}", any_name=True) == ("NOT_SERVING", "why")
+    assert found == [("gateway", port)]
+    assert probe.ask("dns:///gateway:1", any_name=True) is None
+
+
 def test_so_is_who_may_stand_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
     assert probe._place("192.0.2.1:1") is None

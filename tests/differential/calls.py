@@ -8,6 +8,7 @@ INFER = "inference.GRPCInferenceService/ModelInfer"
 STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
 ANY = "turnout.v1.InferenceService/Infer"
 TYPED = (
+    ANY,
     "turnout.v1.RankingService/Rank",
     "turnout.v1.PricingService/PredictPrice",
     "turnout.v1.RecommendationService/Recommend",

@@ -13,6 +13,7 @@ from tests.differential.tensors import Drawn
 from tests.rpc.inference import NUMPY
 from turnout.v1 import features_pb2
 from turnout.v1 import inference_service_pb2 as pb
+from turnout_server.tasks import features
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 
 Mutation = Callable[[Random, pb.InferRequest], object]
@@ -155,7 +156,7 @@ MUTATIONS: dict[str, Mutation] = {
     "no-values": lambda random, request: request.features.add(name="age"),
     "another-tensor": lambda random, request: request.tensors.add(name="nobody", raw=b""),
     "another-output": lambda random, request: request.outputs.append(random.choice(("nobody", "y", "o" * 300))),
-    "outputs-again": lambda random, request: request.outputs.extend(request.outputs),
+    "outputs-again": lambda random, request: request.outputs.extend(list(request.outputs)),
     "datatype": _in_tensor(
         lambda random, one: setattr(one, "datatype", random.choice(("FP32", "INT64", "BYTES", "float", "BOOL", "BF16")))
     ),
@@ -180,4 +181,24 @@ def infer(random: Random, signature: Signature) -> tuple[pb.InferRequest, str]:
     done = random.choices(list(MUTATIONS), k=random.choices((0, 1, 2), (65, 27, 8))[0])
     for mutation in done:
         MUTATIONS[mutation](random, request)
-    return request, " ".join(done)
+    return request, " ".join([*done, *(["for-python"] if is_for_python(request, signature) else [])])
+
+
+def is_for_python(request: pb.InferRequest, signature: Signature) -> bool:
+    """Say whether the engine may leave a request to Python that Python takes."""
+    specs = {spec.name: spec for spec in signature.inputs}
+    given = {tensor.name for tensor in request.tensors}
+    if any(not features.is_feature(spec) and name not in given for name, spec in specs.items()):
+        return True  # a default, or an input of one element by a feature
+    if any(spec.dtype is DType.BF16 and name not in given for name, spec in specs.items()):
+        return True
+    return any(_is_for_python(tensor, specs[tensor.name].dtype) for tensor in request.tensors if tensor.name in specs)
+
+
+def _is_for_python(tensor: pb.NamedTensor, dtype: DType) -> bool:
+    field, halves = tensor.WhichOneof("values"), (DType.FP16, DType.BF16)
+    if field == "raw":
+        return tensor.datatype not in ("", dtype) and (tensor.datatype in halves or dtype in halves)
+    if field == "floats" and any(map(math.isnan, tensor.floats.values)):
+        return True
+    return dtype is DType.BF16 or (dtype is DType.FP16 and field == "doubles")

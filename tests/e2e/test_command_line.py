@@ -161,6 +161,12 @@ def test_call_asks_any_model(ask: Turnout) -> None:
     assert list(chosen["outputs"]) == ["high", "low"]
 
 
+def test_a_target_may_be_a_url(turnout: Turnout, gateway: Gateway) -> None:
+    ran = turnout("call", "slow", "--target", f"http://{gateway.address}", "--json")
+    assert answer(ran)["outputs"] == {"done": [20]}
+    assert turnout("call", "slow", "--target", f"https://{gateway.address}").returncode == 2
+
+
 def test_call_says_what_was_defaulted(ask: Turnout) -> None:
     ran = ask("call", "price", "-f", "carat=1", "--explain-defaults")
     assert "1 of 2 features defaulted: cut 'Ideal'" in ran.stdout.splitlines()

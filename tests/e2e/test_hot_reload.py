@@ -171,10 +171,22 @@ def test_a_label_that_moves_takes_its_traffic_along(
 ) -> None:
     publish_price(store, tmp_path, 3000, label="champion")
     traffic.reaches("control", 3)
-    eventually(lambda: state(gateway, "price", 1)[0] == "STORED")
-    assert len(events(gateway, "version unloaded", model="price", version=1)) == 1
+    at, remark = state(gateway, "price", 1)
+    assert (at, remark.startswith("kept warm for another ")) == ("AVAILABLE", True)
     DirectoryStore(store).set_label("price", "champion", 1)
     traffic.reaches("control", 1)
+    assert len(events(gateway, "version available", model="price", version=1)) == 1
+    assert events(gateway, "version unloaded", model="price") == []
+    assert state(gateway, "price", 1) == ("AVAILABLE", "")
+
+
+def test_a_version_is_unloaded_once_its_warm_time_is_over(
+    start_gateway: StartGateway, store: Path, tmp_path: Path
+) -> None:
+    gateway = start_gateway(store, "--set", "store.poll_s=0.1", "--set", "store.keep_warm_s=0.5")
+    publish_price(store, tmp_path, 3000, label="champion")
+    eventually(lambda: events(gateway, "version unloaded", model="price", version=1))
+    assert state(gateway, "price", 1)[0] == "STORED"
 
 
 def test_many_moves_in_a_row_end_where_the_last_one_says(

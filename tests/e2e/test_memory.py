@@ -60,7 +60,7 @@ def heavy(file: Path, seed: int, rows: int = SMALL) -> Path:
 def gateway(store: Path, tmp_path: Path, start_gateway: StartGateway) -> Gateway:
     """A gateway of its own with the model `heavy`, which looks at its store twenty times a second."""
     publish_graph(store, "heavy", Task.TENSORS, SIGNATURE, heavy(tmp_path / "1.onnx", 1), label="champion")
-    return start_gateway(store, "--allow-changes", "--set", "store.poll_s=0.05")
+    return start_gateway(store, "--allow-changes", "--set", "store.poll_s=0.05", "--set", "store.keep_warm_s=0")
 
 
 @contextmanager

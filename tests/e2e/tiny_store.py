@@ -47,7 +47,7 @@ routes:
 
 PRICE = Signature(
     inputs=(
-        TensorSpec("carat", DType.FP32, (-1, 1)),
+        TensorSpec("carat", DType.FP32, (-1, 1), range=(0.25, 5.0)),
         TensorSpec("cut", DType.BYTES, (-1, 1), default="Ideal"),
     ),
     outputs=tuple(TensorSpec(name, DType.FP32, (-1,)) for name in ("price", "low", "high")),
@@ -55,7 +55,10 @@ PRICE = Signature(
 RANKING = Signature(
     inputs=(
         TensorSpec(
-            "features", DType.FP32, (-1, 3), columns=(Column("price"), Column("discount", 0.0), Column("hour", 12.0))
+            "features",
+            DType.FP32,
+            (-1, 3),
+            columns=(Column("price", range=(0.0, 3.0)), Column("discount", 0.0), Column("hour", 12.0, (0.0, 23.0))),
         ),
     ),
     outputs=(TensorSpec("score", DType.FP32, (-1,)),),

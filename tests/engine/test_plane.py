@@ -26,7 +26,7 @@ SIGNATURE = Signature((TensorSpec("x", DType.FP32, (-1, 2)),), (TensorSpec("y", 
 
 def terms(plane: EnginePlane, number: int = 1, signature: Signature = SIGNATURE) -> Terms:
     room = plane.room(Bounds(10, 100))
-    return Terms(number, VersionKey("price", 1), signature, True, {1: 1000}, Rules(), room)
+    return Terms(number, VersionKey("price", 1), signature, True, {1: 1000}, Rules(), room, needs={1: 100, 64: 6_400})
 
 
 @pytest.fixture

@@ -84,9 +84,14 @@ def test_of_a_signature_tensors_and_features_are_told() -> None:
     }
 
 
-def test_what_takes_no_features_has_none_to_tell_of() -> None:
+def test_inputs_that_are_no_features_have_none_to_tell_of() -> None:
+    inputs = (TensorSpec("x", DType.FP32, (-1, -1)), TensorSpec("y", DType.FP32, (-1,)))
+    told = json.loads(snapshot.signature(Signature(inputs=inputs, outputs=())))["features"]
+    assert told == [None, {"rows": -1, "tail": [], "features": [{"name": "y", "default": None}]}]
+
+
+def test_features_with_a_default_that_is_none_are_not_told_of() -> None:
     for spec in (
-        TensorSpec("x", DType.FP32, (-1, -1)),
         TensorSpec("x", DType.INT8, (-1,), default=0.5),
         TensorSpec("x", DType.BYTES, (-1,), default="half \ud800"),
     ):

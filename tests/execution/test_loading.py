@@ -135,7 +135,7 @@ def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
     trials = Trials()
     open_version = loading.opening(LocalFiles(DirectoryStore(root)), cast(Children, trials), open_session)
     made = open_version(KEY)
-    assert (made.measured, made.independent) == ({1: 5, 64: 7}, True)
+    assert (made.measured, made.independent, made.needs) == ({1: 5, 64: 7}, True, {1: 100, 64: 6400})
     assert opened == [root / "models/price/1/model.onnx"]
     trials.problem = "its first runs took more than 60 s"
     with pytest.raises(InvalidModelError, match="its first runs took more than 60 s"):
@@ -174,4 +174,4 @@ class Trials:
     def try_out(self, directory: Path, manifest: Manifest) -> Passed:
         if self.problem:
             raise InvalidModelError(self.problem)
-        return Passed({1: 5, 64: 7}, True, extensions=self.extensions)
+        return Passed({1: 5, 64: 7}, True, extensions=self.extensions, needs={1: 100, 64: 6400})

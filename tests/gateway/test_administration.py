@@ -11,11 +11,15 @@ import pytest
 from tests.gateway.world import World, table, turns
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.names import UNLOADED
+from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.serving.state import State
+from turnout_server.serving.version_policy import Latest
+from turnout_server.store.audit import By
 from turnout_server.vocabulary.errors import (
     ChangesDisabledError,
     InvalidRouteTableError,
     ModelNotFoundError,
+    RoutesElsewhereError,
     StaleWriteError,
     StoreReadOnlyError,
     VersionUnavailableError,
@@ -68,6 +72,30 @@ async def test_a_table_is_checked_written_and_adopted(world: World) -> None:
         await world.administration.apply_routes(table("all price 2 1"), "0" * 64, False)
     with pytest.raises(InvalidRouteTableError):
         await world.administration.apply_routes("routes: 1", "", False)
+
+
+async def test_a_table_that_this_gateway_does_not_read_is_not_changed(world: World, tmp_path: Path) -> None:
+    reconciler = Reconciler(world.store, world.names, world.manager, Latest(1), routes_file=tmp_path / "routes.yaml")
+    administration = Administration(world.store, world.names, reconciler, world.manager, allow_changes=True)
+    before = world.store.routes_text()
+    for validate_only in (True, False):
+        with pytest.raises(RoutesElsewhereError, match=r"store\.routes"):
+            await administration.apply_routes(table("all price 1 1"), "", validate_only)
+    assert world.store.routes_text() == before
+
+
+async def test_every_change_is_in_the_audit_with_its_author(world: World) -> None:
+    by = By("spiffe://shop/pricing", "SetLabel")
+    await world.administration.set_label("price", "champion", 2, None, False, by)
+    await world.administration.apply_routes(table("all price 1 1"), "", False, by)
+    await world.administration.unload("price", by)
+    loading = asyncio.create_task(world.administration.load("price", by))
+    await turns()
+    await loading
+    told = [*world.store.label_changes("price")[:1], *world.store.routes_changes()[:1]]
+    authors = [change.entry.who for change in told if change.entry]
+    events = [event.action for event in world.store.model_events("price") if event.who == by.who]
+    assert (authors, events) == ([by.who] * 2, ["resumed", "suspended"])
 
 
 async def test_unloading_waits_until_the_memory_is_back_and_loading_until_it_serves(world: World) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.gateway.world import World, query, table, turns
+from turnout_server.tasks.features import pack
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.errors import InvalidInputError, TurnoutError
 from turnout_server.vocabulary.query import Prediction
 from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.versions import VersionKey
 
 
 async def world_of(tmp_path: Path, *, slow: bool = False) -> World:
@@ -31,6 +35,19 @@ async def world(tmp_path: Path) -> World:
 @pytest.fixture
 async def slow(tmp_path: Path) -> World:
     return await world_of(tmp_path, slow=True)
+
+
+async def test_odd_features_are_counted_once_whatever_becomes_of_the_request(world: World) -> None:
+    columns = {"x": np.array([math.nan, 1.0, 2.0], np.float32)}
+    await world.data_plane.infer(query("cost", prepare=lambda signature: pack(signature, columns, 3)))
+    world.predictors[VersionKey("price", 1)].error = InvalidInputError("x", "is odd")
+    with pytest.raises(TurnoutError):
+        await world.data_plane.infer(query("cost", prepare=lambda signature: pack(signature, columns, 3)))
+    world.predictors[VersionKey("price", 1)].error = None
+    await world.data_plane.infer(query("cost"))
+    points = {family.name: dict(family.points) for family in world.instruments.families()}
+    assert points["turnout.feature.rows"] == {("price", 1): 6}, "tensors are no features"
+    assert points["turnout.features.odd"] == {("price", 1, "x", "nan"): 2}
 
 
 def refuse(signature: object) -> Any:

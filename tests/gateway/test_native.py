@@ -111,6 +111,7 @@ async def test_a_view_is_told_at_once_and_versions_soon(tmp_path: Path) -> None:
     driver.publish()
     assert plane.served[-1] == (["cost"], {ONE})
     assert (plane.terms[0].key, plane.terms[0].batched, plane.terms[0].measured) == (ONE, True, {1: 1})
+    assert plane.terms[0].needs == {1: 100}
     world.publish("price", "champion")
     await world.look()
     before = len(plane.served)

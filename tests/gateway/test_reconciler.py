@@ -7,10 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.gateway.world import Traffic, World, table, turns
+from tests.gateway.world import Traffic, World, query, table, turns
 from turnout_server.gateway import reconciler as reconciler_module
 from turnout_server.serving.state import State
+from turnout_server.store.audit import By
 from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
@@ -464,3 +466,113 @@ async def test_a_store_that_takes_long_to_look_at_is_looked_at_more_seldom(
     with pytest.raises(asyncio.CancelledError):
         await world.reconciler.poll(1.0)
     assert waits == [50.0]
+
+
+# ---------------------------------------------------------------- kept warm
+
+
+async def back_and_forth(tmp_path: Path, keep_warm_s: float) -> World:
+    """Champion moves from 1 to 2, so that nothing names 1 any more."""
+    world = await labelled(World(tmp_path / "store", keep_warm_s=keep_warm_s))
+    world.publish("price", "champion")
+    await world.look()
+    assert (world.names.status_of(ONE).state is State.AVAILABLE) == (keep_warm_s > 0)
+    return world
+
+
+async def test_going_back_to_what_a_label_left_needs_no_load(tmp_path: Path) -> None:
+    world = await back_and_forth(tmp_path, 300.0)
+    first = world.predictors[ONE]
+    status = world.names.status_of(ONE)
+    assert (status.state, status.detail) == (State.AVAILABLE, "kept warm for another 300 s")
+    assert world.catalog.status("price")[0].detail == "kept warm for another 300 s"
+    world.now += 299.0
+    world.store.set_label("price", "champion", 1)
+    await world.look()
+    assert world.predictors[ONE] is first
+    assert world.names.status_of(ONE).detail == ""
+    assert (await world.data_plane.infer(query(unit="u"))).decision.version == 1
+
+
+async def test_without_a_time_it_goes_at_once(tmp_path: Path) -> None:
+    await back_and_forth(tmp_path, 0.0)
+
+
+async def test_what_is_warm_goes_when_its_time_is_over(tmp_path: Path) -> None:
+    world = await back_and_forth(tmp_path, 300.0)
+    world.now += 300.0
+    world.reconciler.advance()
+    await turns()
+    assert world.names.status_of(ONE).state is State.STORED
+    assert world.predictors[ONE].closed
+
+
+async def test_what_is_warm_makes_room_for_what_is_to_be_loaded(tmp_path: Path) -> None:
+    world = await back_and_forth(tmp_path, 300.0)
+    world.reconciler.make_room(TWO, 10, 10)
+    assert world.names.status_of(ONE).state is State.AVAILABLE
+    with capture_logs() as logs:
+        world.reconciler.make_room(TWO, 10, 9)
+    await turns()
+    assert world.names.status_of(ONE).state is State.STORED
+    assert [line["versions"] for line in logs] == [["price version 1"]]
+
+
+async def test_a_model_that_is_unloaded_is_not_kept_warm(tmp_path: Path) -> None:
+    world = await back_and_forth(tmp_path, 300.0)
+    await world.administration.unload("price")
+    assert world.names.status_of(ONE).state is State.STORED
+
+
+async def test_a_target_that_leaves_its_route_is_kept_warm(tmp_path: Path) -> None:
+    world = World(tmp_path / "store", keep_warm_s=300.0)
+    for _ in range(2):
+        world.publish("price")
+    world.routes(table("only price 1 1"))
+    await world.start()
+    world.routes(table("only price 2 1"))
+    await world.look()
+    assert world.names.status_of(ONE).detail == "kept warm for another 300 s"
+
+
+# ---------------------------------------------------------------- what the log says of a table
+
+
+async def adopted(world: World) -> dict[str, object]:
+    with capture_logs() as logs:
+        await world.look()
+    (line,) = [line for line in logs if line["event"] == "route table adopted"]
+    return dict(line)
+
+
+async def test_the_log_says_what_changed_and_by_whom(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    world.publish("price", "champion")
+    world.publish("price", "challenger")
+    world.routes(table("a price champion 90", "b price challenger 10"))
+    await world.start()
+    text = table("a price champion 75", "b price challenger 25")
+    world.store.write_routes(text, by=By("ada@laptop", "turnout routes set"))
+    line = await adopted(world)
+    assert line["changes"] == ["~ price: a: share 90 % -> 75 %", "~ price: b: share 10 % -> 25 %"]
+    assert (line["by"], line["how"]) == ("ada@laptop", "turnout routes set")
+    world.routes(text.replace("25", "50"))
+    line = await adopted(world)
+    assert (line["by"], line["how"]) == ("not known", "outside Turnout")
+    world.routes(text)  # as it was, but not by her this time
+    world.store.write_routes(table("a price champion 1"), by=By("bob", "turnout routes apply"))
+    assert (await adopted(world))["by"] == "bob"
+    world.routes(text)
+    assert (await adopted(world))["by"] == "not known"
+
+
+async def test_of_very_many_changes_the_first_are_said(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    world.publish("price", "champion")
+    targets = [f"t{number} price champion 1" for number in range(30)]
+    world.routes(table(*targets))
+    await world.start()
+    world.routes(table(*targets, "more price champion 1"))
+    said = (await adopted(world))["changes"]
+    assert isinstance(said, list)
+    assert (len(said), said[-1]) == (21, "and 11 more")

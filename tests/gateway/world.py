@@ -28,6 +28,7 @@ from turnout_server.scheduling.shares import Shares
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.serving.version_policy import Latest
+from turnout_server.serving.warm import Warm
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import DirectoryStore
@@ -104,7 +105,13 @@ class World:
     """Everything, on the running loop. Loads and runs happen at once unless they are held."""
 
     def __init__(
-        self, root: Path, *, latest: int = 1, slow: bool = False, draw: Callable[[], float] = lambda: 0.0
+        self,
+        root: Path,
+        *,
+        latest: int = 1,
+        slow: bool = False,
+        draw: Callable[[], float] = lambda: 0.0,
+        keep_warm_s: float = 0.0,
     ) -> None:
         self.root = root
         root.mkdir(exist_ok=True)
@@ -124,15 +131,23 @@ class World:
             if key in self.broken:
                 raise InvalidModelError(f"{key} is broken")
             predictor = self.predictors[key] = Predictor(self.store.verify(*key))
-            return Opened(predictor, {1: 1})
+            return Opened(predictor, {1: 1}, needs={1: 100})
 
         limits = LimitsConfig(queue_rows=8, queue_bytes=1 << 20, queue_wait_ms=1e9)
         scheduling = SchedulingConfig(workers=1, max_batch_rows=1, inline_below_us=0.0 if slow else 1e9)
         loading = Loading(open_version, workers, self.instruments, limits, scheduling)
         self.manager: Manager[Runner] = Manager(loading.load, Runner.close, clock=lambda: self.now, executor=self.loads)
         self.reloads: list[str] = []
-        self.names = LiveNames(self.manager)
-        self.reconciler = Reconciler(self.store, self.names, self.manager, Latest(latest), on_table=self.reloads.append)
+        self.names = LiveNames(self.manager, clock=lambda: self.now)
+        self.reconciler = Reconciler(
+            self.store,
+            self.names,
+            self.manager,
+            Latest(latest),
+            on_table=self.reloads.append,
+            warm=Warm(keep_warm_s),
+            clock=lambda: self.now,
+        )
         self.manager.subscribe(lambda status, error: self.reconciler.version_changed())
         self.ended: list[Record] = []
         """The records of all requests."""

@@ -111,6 +111,8 @@ def test_every_series_has_a_value_for_every_label() -> None:
     instruments.record_look("ok")
     instruments.record_restart("store")
     instruments.record_message("a.B/C", "OK")
+    runs = instruments.runs_of("price", 3)
+    runs.feature_rows, runs.odd = 2, {("carat", "nan"): 1}
     for each in instruments.families():
         assert each.points, each.name
         assert {len(labels) for labels, _ in each.points} == {len(each.labels)}, each.name

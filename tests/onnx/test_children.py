@@ -92,6 +92,7 @@ def test_a_good_version_passes_with_its_run_times_and_the_child_is_used_again(
 ) -> None:
     passed = tried(children, tmp_path, linear())
     assert sorted(passed.measured) == [1, 64]
+    assert set(passed.needs) <= {1, 64}
     assert passed.independent
     before = workers()
     tried(children, tmp_path, linear())

@@ -29,10 +29,13 @@ def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
 
 
 def test_a_good_version_loads_and_its_run_times_are_measured(open_session: OpenSession, tmp_path: Path) -> None:
-    servable, times, independent, *_ = load(saved(tmp_path, linear()), manifest(), open_session)
+    servable, times, independent, _, needs, _ = load(saved(tmp_path, linear()), manifest(), open_session)
     assert sorted(times) == [1, 64]
     assert all(ns > 0 for ns in times.values())
     assert independent
+    taken = servable.run_bytes()
+    assert sorted(needs) == ([] if taken is None else [1, 64])
+    assert all(nbytes >= rows * 12 for rows, nbytes in needs.items())  # two numbers in, and one out
     assert servable.run({"x": np.array([[1, 2], [3, 4]], np.float32)})[0].tolist() == [[3], [7]]
 
 

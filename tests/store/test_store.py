@@ -199,6 +199,15 @@ def test_a_linked_directory_is_not_followed(root: Path, store: BlobStore, add: A
         store.verify("price", 1)
 
 
+def test_that_there_was_a_table_is_remembered(store: BlobStore, add: Add) -> None:
+    add()
+    assert not store.snapshot().had_routes
+    store.write_routes("routes: {}\n")
+    assert not store.snapshot().had_routes  # there is one
+    assert store.blobs.delete("routes.yaml")
+    assert store.snapshot().had_routes
+
+
 # ---------------------------------------------------------------- labels
 
 

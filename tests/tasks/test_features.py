@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout_server.tasks import features
-from turnout_server.tasks.features import FeatureColumn, collect, pack
+from turnout_server.tasks.features import FeatureColumn, Note, Odd, collect, pack, places
 from turnout_server.vocabulary.errors import (
     InvalidFeatureError,
     InvalidInputError,
@@ -308,3 +308,63 @@ def test_signatures_that_differ_only_in_a_default_are_kept_apart() -> None:
         one = signature(vector("a", default=default), vector("b", default=0.0))
         expected = [[NAN if default is None else default]]
         np.testing.assert_array_equal(pack(one, {"a": floats(NAN)}, 1)["a"], expected)
+
+
+# ---------------------------------------------------------------- what is odd
+
+
+def notes(given: Signature, columns: dict[str, Array], rows: int) -> list[tuple[str, str, int]]:
+    """Return what is odd, with names."""
+    return [(name, kind.name, count) for name, kind, count in pack(given, columns, rows).notes]
+
+
+def test_what_is_left_out_or_nan_is_noted_by_whether_there_is_a_default() -> None:
+    taken = signature(matrix(Column("a", 9.0), Column("b"), Column("c", 1.0)), vector("cut", DType.BYTES, "Ideal"))
+    columns = {"a": floats(1, NAN, NAN), "b": floats(NAN, 2, 3)}
+    assert notes(taken, columns, 3) == [
+        ("a", "DEFAULTED", 2),
+        ("b", "NAN", 1),
+        ("c", "DEFAULTED", 3),
+        ("cut", "DEFAULTED", 3),
+    ]
+
+
+def test_whole_numbers_that_were_nan_are_noted() -> None:
+    taken = signature(vector("n", DType.INT32, 7), vector("m", DType.INT32, 7))
+    assert notes(taken, {"n": floats(1, NAN), "m": integers(1, 2)}, 2) == [("n", "DEFAULTED", 1)]
+
+
+def test_what_training_has_not_seen_is_noted_and_nan_and_defaults_are_not() -> None:
+    taken = signature(
+        matrix(Column("a", 99.0, (0.0, 1.0)), Column("b", None, (0.1, 0.2))),
+        TensorSpec("n", DType.INT64, (-1,), range=(2.0, 3.0)),
+    )
+    columns = {"a": floats(0, NAN, 1.5, math.inf), "b": floats(0.1, 0.2, 0.05, 0.15), "n": integers(1, 2, 3, 4)}
+    assert notes(taken, columns, 4) == [
+        ("a", "DEFAULTED", 1),
+        ("a", "OUT_OF_RANGE", 2),
+        ("b", "OUT_OF_RANGE", 1),
+        ("n", "OUT_OF_RANGE", 2),
+    ]
+
+
+def test_one_value_that_stands_for_all_rows_is_odd_in_all_of_them() -> None:
+    taken = signature(matrix(Column("a", 1.0, (0.0, 1.0)), Column("b", 1.0)))
+    assert notes(taken, {"a": floats(2), "b": floats(NAN)}, 5) == [("a", "OUT_OF_RANGE", 5), ("b", "DEFAULTED", 5)]
+
+
+def test_a_range_beyond_the_widths_of_values_has_all_of_them() -> None:
+    taken = signature(matrix(Column("a", 1.0, (-1e300, 1e300))))
+    assert pack(taken, {"a": floats(3e38, -3e38)}, 2).notes == []
+
+
+def test_nothing_odd_is_nothing() -> None:
+    taken = signature(matrix(Column("a", 1.0, (0.0, 1.0)), Column("b")), vector("c", DType.INT8))
+    assert pack(taken, {"a": floats(0.5), "b": floats(1), "c": integers(1)}, 1).notes == []
+
+
+def test_a_feature_counts_for_each_input_that_takes_it() -> None:
+    taken = signature(matrix(Column("a", 1.0)), vector("a", default=2.0))
+    assert pack(taken, {}, 2).notes == [Note("a", Odd.DEFAULTED, 2)] * 2
+    assert places(taken) == ("a", "a")
+    assert places(signature(TensorSpec("x", DType.FP32, (-1, 2)))) == ()

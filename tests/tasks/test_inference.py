@@ -222,6 +222,15 @@ def test_no_element_is_read_of_what_is_beyond_the_models_bounds() -> None:
         pack(signature(AGE, IMAGE, max_elements=4), {"age": column(1.0)}, [Tensor("image", (1, 2, 2), read)])
 
 
+def test_no_default_is_repeated_for_rows_that_are_only_claimed() -> None:
+    def read(wanted: DType, count: int) -> Elements:
+        raise InvalidInputError("x", "has fewer elements")
+
+    wide = TensorSpec("wide", DType.FP64, (-1, 1 << 10, 1 << 10), default=0.0)
+    with pytest.raises(InvalidInputError, match="fewer"):
+        pack(signature(wide, TensorSpec("x", DType.FP32, (-1, 2))), {}, [Tensor("x", (1 << 40, 2), read)])
+
+
 # ---------------------------------------------------------------- both
 
 

@@ -84,6 +84,27 @@ async def test_half_messages_are_refused_beyond_the_budget_while_a_neighbour_is_
     assert len(method.calls) == 4
 
 
+async def test_a_neighbour_with_less_than_a_share_gets_in_while_others_hold_all_that_they_can_get(
+    small: Engine,
+) -> None:
+    wire, _ = await small.unary(echo)
+    half = b"\0" + (9_000).to_bytes(4, "big") + b"not all of it"
+    calls = b"".join(headers(stream, EACH) + data(stream, half) for stream in range(1, 40, 2))
+    clients = [await small.client(raw.opening() + calls) for _ in range(12)]
+    tasks = await listening(clients)
+    await soon(lambda: small.transport.counts()["refusal.memory"] >= 100)
+    for _ in range(30):
+        # With its answer, and what Python has of it, more than is a connection's own.
+        answer = await wire.call("Do", b"x" * 20_000)
+        assert (answer.status, answer.messages) == (OK, [b"x" * 20_000])
+    assert taken(small) > MEMORY // 8
+    for task in tasks:
+        task.cancel()
+    for client in clients:
+        await client.close()
+    await soon(lambda: taken(small) < IDLE)
+
+
 async def test_a_refusal_says_why_and_when_to_come_again(small: Engine) -> None:
     wire, _ = await small.unary(echo)
     for _ in range(2):

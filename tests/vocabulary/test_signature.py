@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
+from turnout_server.vocabulary.signature import Column, DType, Signature, TensorSpec
 
 
 def spec(name: str, *shape: int) -> TensorSpec:
@@ -30,3 +31,16 @@ def test_rows_are_the_first_axis_where_that_is_free(
 ) -> None:
     signature = Signature(inputs, outputs, batched)
     assert (signature.rowwise, signature.has_batch_axis) == (rowwise, has_batch_axis)
+
+
+@pytest.mark.parametrize("given", ["[1, 0]", "[null, 1]", "[0]", "[0, 1e999]"])
+def test_a_range_is_two_numbers_in_order(given: str) -> None:
+    column = f'{{"name": "a", "range": {given}}}'
+    assert msgspec.json.decode(column.replace(given, "[0, 0]"), type=Column).range == (0.0, 0.0)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(column, type=Column)
+
+
+def test_text_has_no_range() -> None:
+    with pytest.raises(ValueError, match="cut: text has no range"):
+        TensorSpec("cut", DType.BYTES, (-1,), range=(0.0, 1.0))

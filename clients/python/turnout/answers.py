@@ -256,7 +256,7 @@ class Model:
 
 def read_model(model: v1.Model) -> Model:
     """Read a `Model`."""
-    return Model(model.name, tuple(map(_version, model.versions)), dict(model.labels))
+    return Model(model.name, tuple(map(_version, model.versions)), dict(sorted(model.labels.items())))
 
 
 def _version(version: v1.ModelVersion) -> Version:
@@ -268,7 +268,7 @@ def _version(version: v1.ModelVersion) -> Version:
         state_detail=version.state_detail,
         create_time=created,
         framework=version.framework,
-        metrics=dict(version.metrics),
+        metrics=dict(sorted(version.metrics.items())),
         owner=version.owner,
         description=version.description,
         inputs=tuple(map(read_tensor, version.inputs)),

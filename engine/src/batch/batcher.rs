@@ -59,6 +59,8 @@ pub struct Batcher<T> {
     admission: Arc<Admission>,
     pub costs: CostModel,
     rules: Rules,
+    /// How large a batch may be; what is larger by itself runs alone.
+    max_size: u64,
     waiting: Waiting<T>,
     /// Seconds that a waiting row has taken lately, from one batch's end to the next; 0 while unknown.
     pace_s: f64,
@@ -70,12 +72,13 @@ pub struct Batcher<T> {
 impl<T> Batcher<T> {
     /// Makes an empty queue.
     pub fn new(admission: Arc<Admission>, costs: CostModel, rules: Rules) -> Self {
-        Self { admission, costs, rules, waiting: Waiting::default(), pace_s: 0.0, pace_mark: None, running: 0 }
+        let (max_size, waiting) = (u64::MAX, Waiting::default());
+        Self { admission, costs, rules, max_size, waiting, pace_s: 0.0, pace_mark: None, running: 0 }
     }
 
-    /// Sets how many rows a batch may have from now on.
-    pub fn bound_rows(&mut self, most: u64) {
-        self.rules.max_rows = most;
+    /// Sets how large a batch may be from now on, by the size that costs go by.
+    pub fn bound_size(&mut self, most: u64) {
+        self.max_size = most;
     }
 
     /// Says whether nothing waits.
@@ -125,8 +128,15 @@ impl<T> Batcher<T> {
             size = (size.saturating_mul(most) / together).max(head.size);
             together = most;
         }
+        let (together, size) = self.within_size(together, size, head);
         let batches = (rows as f64 / together.max(1) as f64).max(1.0);
         self.costs.estimate(size) * batches / NS / self.rules.parallel.max(1) as f64
+    }
+
+    /// Returns rows and size of a batch with `head` in it, where so many rows of such a size wait.
+    fn within_size(&self, rows: u64, size: u64, head: &Item<T>) -> (u64, u64) {
+        let most = self.max_size.max(head.size);
+        if size <= most { (rows, size) } else { ((rows.saturating_mul(most) / size).max(head.room()), most) }
     }
 
     /// Refuses a request of which only its priority `level` is known, if there is certainly no room for it.
@@ -194,8 +204,9 @@ impl<T> Batcher<T> {
                 continue;
             }
             let (rows, mut size) = self.waiting.group_of(head);
-            if rows > self.rules.max_rows {
-                size = (size.saturating_mul(self.rules.max_rows) / rows).max(head.size);
+            if size > self.max_size || rows > self.rules.max_rows {
+                size = self.within_size(rows, size, head).1;
+                size = size.min((size.saturating_mul(self.rules.max_rows) / rows.max(1)).max(head.size));
             } else if self.rules.max_delay > 0 && head.key.is_some() && rows < self.rules.max_rows {
                 let due = head.offered + self.rules.max_delay;
                 if now < due {
@@ -241,12 +252,12 @@ impl<T> Batcher<T> {
     /// Takes the head, and whoever waits and fits, out of the queue.
     fn take(&mut self, head: Ticket, now: Ns, dropped: &mut Vec<Item<T>>) -> Vec<Item<T>> {
         let Some(first) = self.leave(head) else { return Vec::new() };
-        let (key, mut rows) = (first.key.clone(), first.rows);
+        let (key, mut rows, mut size) = (first.key.clone(), first.rows, first.size);
         let mut taken = vec![first];
         let Some(key) = key else { return taken };
         while let Some(ticket) = self.waiting.first_of(&key) {
             let Some(mate) = self.waiting.get(ticket) else { break };
-            if rows + mate.rows > self.rules.max_rows {
+            if rows + mate.rows > self.rules.max_rows || size.saturating_add(mate.size) > self.max_size {
                 break;
             }
             if self.is_too_late(mate, now) {
@@ -254,6 +265,7 @@ impl<T> Batcher<T> {
                 continue;
             }
             rows += mate.rows;
+            size += mate.size;
             taken.extend(self.leave(ticket));
         }
         taken

@@ -109,11 +109,11 @@ impl Driver {
                 Tried::Done((mut ended, run)) => {
                     trace(&self.plane, span.iter(), &ended.timing);
                     ended.timing.input += input_ns;
-                    self.ran(&queue, rows, &[run], true);
+                    self.ran(&queue, &servable, rows, &[run], true);
                     return Ok(ended);
                 }
                 Tried::Crashed => {
-                    self.ran(&queue, rows, &[], true);
+                    self.ran(&queue, &servable, rows, &[], true);
                     return Err(crashed());
                 }
                 Tried::TooLong(took) => too_long = Some(took),
@@ -130,11 +130,11 @@ impl Driver {
         } else {
             let nbytes = nbytes.max(nbytes_of(&prepared));
             let key = servable.key_of(&prepared);
-            let most_rows = servable.most_rows();
+            let most_size = servable.most_size();
             let load = Load { number, servable, prepared, input_ns, span, done };
             let item = Item { load, rows, nbytes, size, deadline, key, priority: level, offered: now };
             let mut batcher = queue.batcher.borrow_mut();
-            batcher.bound_rows(most_rows);
+            batcher.bound_size(most_size);
             waits.ticket = Some(batcher.offer(item, now)?);
             drop(batcher);
             if alone {
@@ -249,7 +249,7 @@ impl Driver {
             // Those who wait are told so as their loads go.
             Tried::Crashed => Default::default(),
         };
-        self.ran(queue, due.rows, &runs, true);
+        self.ran(queue, &servable, due.rows, &runs, true);
         due.trace(&self.plane, &ended, runs.len());
         due.tell(ended);
     }
@@ -303,8 +303,9 @@ impl Driver {
         });
     }
 
-    fn ran(&self, queue: &Queue, rows: u64, runs: &[Run], here: bool) {
+    fn ran(&self, queue: &Queue, servable: &Servable, rows: u64, runs: &[Run], here: bool) {
         let mut batcher = queue.batcher.borrow_mut();
+        batcher.bound_size(servable.most_size()); // what waits is to be put together by what was learnt just now
         for run in runs {
             if !run.failed {
                 let overran = here && batcher.overran(run.infer);
@@ -327,7 +328,7 @@ impl Driver {
             Nudge::Finished(hold, rows, runs) => {
                 let queue = self.queues.borrow().get(&hold.settings.id).cloned();
                 if let Some(queue) = queue {
-                    self.ran(&queue, rows, &runs, false);
+                    self.ran(&queue, &hold, rows, &runs, false);
                     self.pump(&queue, false);
                 }
             }

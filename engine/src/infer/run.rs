@@ -32,10 +32,6 @@ impl Made {
         }
         Ok(Self { output, texts })
     }
-
-    fn nbytes(&self) -> usize {
-        self.output.bytes().len() + self.texts.iter().map(Bytes::len).sum::<usize>()
-    }
 }
 
 /// What a run made for one request: its rows of the outputs that it wanted.
@@ -123,7 +119,7 @@ pub fn alone(
     let inputs = prepared.inputs.iter().map(|input| (input.dtype, &input.shape[..], input.data.elements()));
     let began = Instant::now();
     begin(options, began);
-    let result = perform(servable, inputs, prepared, prepared.rows, options);
+    let result = perform(servable, inputs, prepared, prepared.size, options);
     let infer = began.elapsed().as_nanos() as Ns;
     let timing = Timing { infer, rows: prepared.rows, started: now(began).max(1), ..Timing::default() };
     let failed = result.is_err();
@@ -146,6 +142,7 @@ fn together<T: Runs>(
     let first = items.first()?.prepared();
     let began = Instant::now();
     let rows: u64 = items.iter().map(|item| item.prepared().rows).sum();
+    let size: u64 = items.iter().map(|item| item.prepared().size).sum();
     let mut joined: Vec<(Vec<i64>, Joined)> = Vec::with_capacity(first.inputs.len());
     for (index, spec) in servable.signature.inputs.iter().enumerate() {
         let mut shape = first.inputs[index].shape.clone();
@@ -162,7 +159,7 @@ fn together<T: Runs>(
     let ready = Instant::now();
     begin(options, ready);
     // Whose fault it is shows when each runs alone.
-    let outputs = perform(servable, inputs, first, rows, options).ok()?;
+    let outputs = perform(servable, inputs, first, size, options).ok()?;
     let infer = ready.elapsed().as_nanos() as Ns;
     if outputs.iter().any(|made| made.output.shape().first() != Some(&(rows as i64))) {
         return None;
@@ -180,7 +177,6 @@ fn together<T: Runs>(
             Ended { answer, timing }
         })
         .collect();
-    let size = items.iter().map(|item| item.prepared().size).sum();
     Some((ended, Run { servable: servable.settings.id, rows, size, input, infer, output: 0, failed: false }))
 }
 
@@ -195,19 +191,25 @@ fn perform<'a>(
     servable: &Servable,
     inputs: impl Iterator<Item = (DType, &'a [i64], Elements<'a>)>,
     prepared: &Prepared,
-    rows: u64,
+    size: u64,
     options: Option<&RunOptions>,
 ) -> Result<Vec<Made>, Ill> {
     let inputs: Vec<Input<'a>> = (servable.input_places.iter().zip(inputs))
         .map(|(&index, (dtype, shape, elements))| Input { index, dtype, shape, elements })
         .collect();
     let given: usize = inputs.iter().map(|input| input.elements.nbytes()).sum();
-    let _running = servable.borrow(rows, given).map_err(Ill::NoMemory)?;
+    let running = servable.borrow(size, given).map_err(Ill::NoMemory)?;
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
-    let outputs = servable.session.run(&inputs, &wanted, options).map_err(Ill::Run)?;
+    let (outputs, taken) = servable.session.run_within(&inputs, &wanted, options, running);
+    if let Some(nbytes) = taken.refused.map(|more| given.saturating_add(more)) {
+        servable.need.observe(size, nbytes);
+        return Err(Ill::NoMemory(NoMemory { nbytes, ever: servable.could_have(nbytes) }));
+    }
+    let outputs = outputs.map_err(Ill::Run)?;
     let made =
         outputs.into_iter().map(Made::of).collect::<Result<Vec<Made>, _>>().map_err(|error| Ill::Run(error.into()))?;
-    servable.need.observe(rows, made.iter().map(Made::nbytes).sum());
+    let texts: usize = made.iter().flat_map(|made| &made.texts).map(Bytes::len).sum();
+    servable.need.observe(size, given + taken.peak + texts);
     Ok(made)
 }
 
@@ -220,11 +222,12 @@ enum Ill {
 fn no_memory(servable: &Servable, why: &NoMemory) -> Failure {
     let (model, version) = (&servable.settings.model, servable.settings.version);
     let details = vec![("model", model.clone()), ("version", version.to_string())];
+    let when = if why.ever { "now" } else { "ever" };
     let text = format!(
-        "a run of {model} version {version} would take some {} bytes, and there is not so much now; limits.memory_bytes is the bound",
+        "a run of {model} version {version} would take {} bytes or more, and there is not so much {when}; limits.memory_bytes is the bound",
         why.nbytes
     );
-    let retry_after = Some(MEMORY_RETRY);
+    let retry_after = why.ever.then_some(MEMORY_RETRY);
     let error = Error { details, retry_after, ..Error::new(Kind::Overloaded, MEMORY_FULL, text) };
     Failure { error, problem: String::new() }
 }
@@ -242,7 +245,7 @@ fn failure(servable: &Servable, error: RunError) -> Failure {
             let text = format!("{model} version {version} ran for longer than it may (run_timeout_s), and was ended");
             (Kind::Internal, "RUN_TIMED_OUT", text)
         }
-        RunErrorKind::Failed => {
+        RunErrorKind::NoMemory | RunErrorKind::Failed => {
             (Kind::Internal, "MODEL_FAILED", format!("{model} version {version} failed on this request"))
         }
     };

@@ -25,9 +25,6 @@ use crate::tensor::Data;
 /// What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves.
 const SHARED_BYTES: usize = 1024;
 
-/// Runs that take no more bytes are not counted: there are as many at once as threads, and no more.
-const FREELY: usize = 64 * 1024;
-
 /// What Python says of a version.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +39,9 @@ pub struct Settings {
     pub batched: bool,
     /// Runs that were timed: (rows, nanoseconds).
     pub measured: Vec<(u64, Ns)>,
+    /// What runs took: (rows, bytes).
+    #[serde(default)]
+    pub needs: Vec<(u64, usize)>,
     pub max_rows: u64,
     pub max_delay_ns: Ns,
     pub inline_below_ns: f64,
@@ -55,8 +55,10 @@ pub struct Settings {
 /// There is no memory for a run.
 #[derive(Debug, PartialEq)]
 pub struct NoMemory {
-    /// What it would take, as estimated.
+    /// What it would take, as estimated, or has asked for.
     pub nbytes: usize,
+    /// Whether there ever is so much.
+    pub ever: bool,
 }
 
 /// One loaded version.
@@ -96,7 +98,7 @@ impl Servable {
             input_places,
             output_places,
             session,
-            need: Need::default(),
+            need: Need::new(&settings.needs),
             memory: plane.memory.clone(),
             admission: Arc::new(admission),
             holds: AtomicUsize::new(0),
@@ -120,23 +122,25 @@ impl Servable {
         self.timed_out.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes the memory that a run of so many rows should take, with so many bytes of input.
+    /// Takes the memory that a run of so large a size should take, so many bytes of input among it; None where nobody counts.
     ///
     /// # Errors
     /// How many bytes that is, where they are not there now.
-    pub fn borrow(&self, rows: u64, input: usize) -> Result<Option<Running>, NoMemory> {
-        let nbytes = input.saturating_add(self.need.of(rows));
-        if nbytes <= FREELY {
-            return Ok(None);
-        }
+    pub fn borrow(&self, size: u64, inputs: usize) -> Result<Option<Running>, NoMemory> {
         let Some(memory) = self.memory.get() else { return Ok(None) };
-        Running::new(memory, nbytes).map(Some).ok_or(NoMemory { nbytes })
+        let need = self.need.of(size).saturating_sub(inputs);
+        let nbytes = inputs.saturating_add(need);
+        Running::new(memory, inputs, need).map(Some).ok_or(NoMemory { nbytes, ever: true })
     }
 
-    /// Returns how many rows a batch may have.
-    pub fn most_rows(&self) -> u64 {
-        let fit = self.memory.get().map_or(u64::MAX, |memory| self.need.rows_in(memory.for_a_batch()));
-        self.settings.max_rows.min(fit)
+    /// Says whether a run could ever have so many bytes.
+    pub fn could_have(&self, nbytes: usize) -> bool {
+        self.memory.get().is_none_or(|memory| nbytes <= memory.limit())
+    }
+
+    /// Returns how large a batch may be.
+    pub fn most_size(&self) -> u64 {
+        self.memory.get().map_or(u64::MAX, |memory| self.need.size_in(memory.for_a_batch()))
     }
 
     /// Makes the queue of one shard.

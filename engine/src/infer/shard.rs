@@ -18,11 +18,12 @@ use crate::decide::{Decision, decide};
 use crate::error::Error;
 use crate::oip::{InferRequest, StreamRequest};
 use crate::spans::{Parent, Start};
-use crate::turnout_v1::{PredictPriceRequest, RankRequest, RecommendRequest};
+use crate::turnout_v1::{AnyRequest, PredictPriceRequest, RankRequest, RecommendRequest};
 
 /// The methods that are answered here. Records and tallies name them by these very texts.
 const MODEL_INFER: &str = "inference.GRPCInferenceService/ModelInfer";
 const MODEL_STREAM_INFER: &str = "inference.GRPCInferenceService/ModelStreamInfer";
+pub const INFER: &str = "turnout.v1.InferenceService/Infer";
 pub const RANK: &str = "turnout.v1.RankingService/Rank";
 pub const PREDICT_PRICE: &str = "turnout.v1.PricingService/PredictPrice";
 pub const RECOMMEND: &str = "turnout.v1.RecommendationService/Recommend";
@@ -62,7 +63,7 @@ impl Unary for Shard {
     }
 
     fn takes(&self, path: &str) -> bool {
-        matches!(path, MODEL_INFER | RANK | PREDICT_PRICE | RECOMMEND)
+        matches!(path, MODEL_INFER | INFER | RANK | PREDICT_PRICE | RECOMMEND)
     }
 
     async fn answer(&self, head: &call::Head, message: &Bytes) -> Outcome {
@@ -72,6 +73,7 @@ impl Unary for Shard {
                 let call = call(MODEL_INFER);
                 self.answer_as(call, self.tensors(head, message).as_ref()).await
             }
+            INFER => self.answer_as(call(INFER), AnyRequest::parse(message, head).as_ref()).await,
             RANK => self.answer_as(call(RANK), RankRequest::parse(message, head).as_ref()).await,
             PREDICT_PRICE => {
                 self.answer_as(call(PREDICT_PRICE), PredictPriceRequest::parse(message, head).as_ref()).await

@@ -1,21 +1,28 @@
 //! What one connection holds of the budget.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::contest::{Place, Seat, enough};
 use super::{Loan, Purse};
 
 /// One connection's part of the budget.
-#[derive(Debug)]
 pub struct Account {
     purse: Rc<Purse>,
     held: Cell<usize>,
+    /// Calls that may have to end, the youngest last.
+    calls: RefCell<Vec<Rc<Place>>>,
+    /// What those give back that have been told so.
+    ending: Cell<usize>,
 }
 
 impl Account {
     /// Begins with nothing held.
     pub fn new(purse: Rc<Purse>) -> Rc<Self> {
-        Rc::new(Self { purse, held: Cell::new(0) })
+        let (held, calls, ending) = Default::default();
+        let account = Rc::new(Self { purse, held, calls, ending });
+        account.purse.join(&account);
+        account
     }
 
     /// Returns how many bytes it holds.
@@ -29,6 +36,44 @@ impl Account {
         own.saturating_sub(held) + self.purse.free().saturating_sub(held.saturating_sub(own)) / 2
     }
 
+    /// Returns how much it holds beyond its own, but for what is about to be given back.
+    pub(super) fn beyond(&self) -> usize {
+        self.held.get().saturating_sub(self.purse.memory().own).saturating_sub(self.ending.get())
+    }
+
+    fn share(&self) -> usize {
+        let memory = self.purse.memory();
+        memory.share(self.held.get() > memory.own)
+    }
+
+    /// Returns a place for one more call, which may have to end.
+    pub fn seat(self: &Rc<Self>) -> Seat {
+        let seat = Seat::of(self);
+        self.calls.borrow_mut().push(seat.place().clone());
+        seat
+    }
+
+    pub(super) fn stand_up(&self, place: &Rc<Place>) {
+        let mut calls = self.calls.borrow_mut();
+        if let Some(index) = calls.iter().rposition(|one| Rc::ptr_eq(one, place)) {
+            calls.remove(index);
+        }
+        self.ending.set(self.ending.get().saturating_sub(place.ended().unwrap_or(0)));
+    }
+
+    /// Ends calls, the youngest first, until that should give back so many bytes.
+    ///
+    /// Returns how many it should, as estimated: all of its calls may be fewer.
+    pub(super) fn end_youngest(&self, size: usize) -> usize {
+        let calls = self.calls.borrow();
+        let living = || calls.iter().filter(|call| call.ended().is_none());
+        let (count, held) = (living().count(), self.held.get().saturating_sub(self.ending.get()));
+        let (ended, each) = (enough(count, held, size), held / count.max(1));
+        living().rev().take(ended).for_each(|call| call.end(each));
+        self.ending.set(self.ending.get() + ended * each);
+        ended * each
+    }
+
     /// Holds more, if those are there.
     fn hold(&self, more: usize) -> bool {
         let Some(held) = self.held.get().checked_add(more) else { return false };
@@ -36,10 +81,11 @@ impl Account {
         let taken = beyond == 0 || {
             let drawn = beyond.min(more);
             let before = beyond - drawn;
-            before + 2 * drawn <= self.purse.free() && self.purse.take(drawn)
+            let open = before.saturating_add(drawn.saturating_mul(2)) <= self.purse.free() && self.purse.take(drawn);
+            open || beyond <= self.share() && self.purse.claim(drawn)
         };
         if taken {
-            self.held.set(held);
+            self.set(held);
         }
         taken
     }
@@ -50,7 +96,15 @@ impl Account {
         if beyond > 0 {
             self.purse.give_back(beyond);
         }
-        self.held.set(held - less);
+        self.set(held - less);
+    }
+
+    fn set(&self, held: usize) {
+        let own = self.purse.memory().own;
+        let (before, after) = (self.held.replace(held) > own, held > own);
+        if before != after {
+            self.purse.memory().hold(after);
+        }
     }
 
     /// Takes so many bytes, if it may hold them.
@@ -66,12 +120,19 @@ impl Account {
 
     /// Returns what can grow in another thread, and no further than this connection may now.
     pub fn loan(&self) -> Loan {
-        Loan::open(self.purse.memory().clone(), self.allowance())
+        let (own, memory) = (self.purse.memory().own, self.purse.memory());
+        let share = (own + self.share()).saturating_sub(self.held.get().max(own));
+        Loan::open(memory.clone(), self.allowance(), share)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.purse.leave(self);
     }
 }
 
 /// Bytes that are held as long as this lives.
-#[derive(Debug)]
 pub struct Held {
     account: Rc<Account>,
     size: usize,
@@ -117,7 +178,7 @@ impl Held {
         let size = loan.into_size();
         let account = &self.account;
         let (own, before) = (account.purse.memory().own, account.held.get());
-        account.held.set(before + size);
+        account.set(before + size);
         self.size += size;
         account.purse.give_back(own.saturating_sub(before).min(size)); // that much is its own
     }
@@ -132,6 +193,8 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::task::{Context, Waker};
 
     use super::super::Memory;
     use super::*;
@@ -153,7 +216,7 @@ mod tests {
     fn one_alone_may_hold_half_and_leaves_as_much() {
         let (memory, accounts) = accounts(2);
         let all = taken_in(&accounts[0], 1_000);
-        assert!((all.len() as i64 - 150).abs() <= 1, "{}", all.len());
+        assert!((all.len() as i64 - 150).abs() <= 1, "{}", all.len()); // half, as it is a share for one more
         assert!(accounts[0].take(1_000).is_none());
         assert!(accounts[1].take(50_000).is_some());
         drop(all);
@@ -162,17 +225,59 @@ mod tests {
         assert_eq!(memory.taken(), 0);
     }
 
+    /// A connection that takes what it gets, in calls that end when they are told to.
+    struct Hog {
+        account: Rc<Account>,
+        calls: Vec<(Seat, Held)>,
+    }
+
+    impl Hog {
+        fn call(&mut self, size: usize) -> bool {
+            let held = self.account.take(size);
+            let gets = held.is_some();
+            self.calls.extend(held.map(|held| (self.account.seat(), held)));
+            gets
+        }
+
+        fn end_those_told(&mut self) {
+            let context = Context::from_waker(Waker::noop());
+            self.calls.retain(|(seat, _)| seat.poll_over(&context).is_pending());
+        }
+    }
+
     #[test]
-    fn who_holds_most_is_refused_first() {
-        let (_memory, accounts) = accounts(12);
-        let (hogs, neighbour) = accounts.split_at(11);
-        let _all: Vec<Vec<Held>> = hogs.iter().map(|hog| taken_in(hog, 100)).collect();
-        for hog in hogs.iter().take(5) {
-            assert!(hog.take(100).is_none());
+    fn who_holds_less_than_a_share_gets_in_and_the_greatest_makes_room() {
+        let (memory, accounts) = accounts(13);
+        let mut all: Vec<Hog> = accounts.into_iter().map(|account| Hog { account, calls: Vec::new() }).collect();
+        let (neighbour, hogs) = all.split_last_mut().unwrap();
+        for hog in hogs.iter_mut() {
+            while hog.call(100) {} // and nothing ends in between
         }
-        for _ in 0..1_000 {
-            assert!(neighbour[0].take(20).is_some());
+        assert!(memory.taken() > memory.open());
+        let ended: usize = hogs.iter().map(|hog| hog.calls.len()).sum();
+        for _ in 0..20 {
+            assert!(neighbour.call(1_000), "{} of {}", neighbour.account.held(), memory.share(true));
         }
+        hogs.iter_mut().for_each(Hog::end_those_told);
+        assert!(hogs.iter().map(|hog| hog.calls.len()).sum::<usize>() < ended);
+        assert!(!hogs[0].call(5_000) && neighbour.account.ending.get() == 0);
+        drop(all);
+        assert_eq!((memory.taken(), memory.holders.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn the_youngest_calls_end_and_only_as_many_as_give_back_enough() {
+        let (_memory, accounts) = accounts(1);
+        let mut hog = Hog { account: accounts[0].clone(), calls: Vec::new() };
+        assert!((0..10).all(|_| hog.call(1_000)));
+        assert_eq!((accounts[0].end_youngest(2_500), accounts[0].beyond()), (3_000, 7_000));
+        assert_eq!(accounts[0].end_youngest(500), 1_000);
+        assert_eq!(accounts[0].beyond(), 6_000);
+        let oldest: Vec<*const Place> = hog.calls[..6].iter().map(|(seat, _)| Rc::as_ptr(seat.place())).collect();
+        hog.end_those_told();
+        assert_eq!(hog.calls.iter().map(|(seat, _)| Rc::as_ptr(seat.place())).collect::<Vec<_>>(), oldest);
+        assert_eq!((accounts[0].held(), accounts[0].beyond()), (6_000, 6_000));
+        assert_eq!(accounts[0].end_youngest(7_000), 6_000);
     }
 
     #[test]

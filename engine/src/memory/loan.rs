@@ -10,18 +10,21 @@ pub struct Loan {
     memory: Arc<Memory>,
     size: usize,
     most: usize,
+    /// So much it gets of what is kept, too.
+    share: usize,
 }
 
 impl Loan {
-    /// Begins with nothing taken, for at most `most` bytes of what connections may hold.
-    pub fn open(memory: Arc<Memory>, most: usize) -> Self {
-        Self { memory, size: 0, most }
+    /// Begins with nothing taken, for at most `most` bytes of what connections may hold, or for `share`.
+    pub fn open(memory: Arc<Memory>, most: usize, share: usize) -> Self {
+        Self { memory, size: 0, most, share }
     }
 
     /// Makes it so many bytes, if those are not fewer; says no where they are not there.
     pub fn grow_to(&mut self, size: usize) -> bool {
         let more = size.saturating_sub(self.size);
-        let grown = more == 0 || size <= self.most && self.memory.take(more);
+        let open = || size <= self.most && self.memory.take(more);
+        let grown = more == 0 || open() || size <= self.share && self.memory.take_kept(more);
         if grown {
             self.size += more;
         }
@@ -40,26 +43,6 @@ impl Drop for Loan {
     }
 }
 
-/// What a run takes, as long as this lives.
-#[derive(Debug)]
-pub struct Running {
-    memory: Arc<Memory>,
-    size: usize,
-}
-
-impl Running {
-    /// Takes what a run needs; None where that is not there.
-    pub fn new(memory: &Arc<Memory>, size: usize) -> Option<Self> {
-        memory.take_for_run(size).then(|| Self { memory: memory.clone(), size })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.memory.give_back_of_run(self.size);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,14 +50,15 @@ mod tests {
     #[test]
     fn a_loan_grows_as_far_as_it_may_and_is_given_back() {
         let memory = Arc::new(Memory::new(3_000, 0));
-        let mut loan = Loan::open(memory.clone(), 500);
+        let mut loan = Loan::open(memory.clone(), 500, 0);
         assert!(loan.grow_to(400) && loan.grow_to(300) && loan.grow_to(500) && !loan.grow_to(501));
         assert_eq!(memory.taken(), 500);
-        let mut other = Loan::open(memory.clone(), 500);
-        assert!(!other.grow_to(251) && other.grow_to(250));
-        let run = Running::new(&memory, 750).unwrap();
-        assert!(Running::new(&memory, 1).is_none());
-        drop((loan, other, run));
+        let mut other = Loan::open(memory.clone(), 500, 0);
+        assert!(!other.grow_to(158) && other.grow_to(157));
+        let mut small = Loan::open(memory.clone(), 0, 50);
+        assert!(!small.grow_to(51) && small.grow_to(50));
+        drop(small);
+        drop((loan, other));
         assert_eq!(memory.taken(), 0);
     }
 }

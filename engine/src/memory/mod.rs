@@ -2,23 +2,32 @@
 //!
 //! A fourth of it is for connections themselves, of which there are no more than fit. A fourth is theirs for what calls hold: each
 //! has its part of that whatever the others do, so that who holds little is never refused. For a fourth they compete: a
-//! connection may hold only as much of it as is then still free, and those that hold the most are refused first. A fourth is
-//! for runs. Nothing has to be set by connection.
+//! connection may hold only as much of it as is then still free, and those that hold the most are refused first; an eighth of it
+//! is kept for those that hold less than an equal share, for whom the greatest holder's calls are ended. A fourth is
+//! for runs, of which none has more than half; one run at a time may take more, up to as much as the whole budget. Nothing has
+//! to be set by connection.
 
 mod account;
+mod contest;
 mod loan;
 mod need;
 mod purse;
+mod running;
 
 pub use account::{Account, Held};
-pub use loan::{Loan, Running};
+pub use contest::Seat;
+pub use loan::Loan;
 pub use need::Need;
 pub use purse::Purse;
+pub use running::Running;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What connections and runs have for themselves: one part each of so many.
 const PARTS: usize = 4;
+
+/// What of that which connections compete for is kept for those with less than a share: one part of so many.
+const KEPT: usize = 8;
 
 /// The budget: how much there is, and how much of it is taken. Shared by all threads.
 #[derive(Debug)]
@@ -29,13 +38,22 @@ pub struct Memory {
     /// By calls, and by runs.
     calls: AtomicUsize,
     runs: AtomicUsize,
+    /// Connections that hold more than their own.
+    holders: AtomicUsize,
+    /// By the one run that takes more than those may; 0 without one.
+    large: AtomicUsize,
 }
 
 impl Memory {
     /// Begins with `limit` bytes, all free, for so many connections at the most.
     pub fn new(limit: usize, connections: usize) -> Self {
         let own = (limit / PARTS).checked_div(connections).unwrap_or(0);
-        Self { limit, own, calls: AtomicUsize::new(0), runs: AtomicUsize::new(0) }
+        Self { limit, own, ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        let [calls, runs, holders, large] = Default::default();
+        Self { limit: 0, own: 0, calls, runs, holders, large }
     }
 
     /// Returns how many connections there may be, if each takes so many bytes before anything is held for its calls.
@@ -49,7 +67,7 @@ impl Memory {
 
     /// Returns how many bytes are taken beyond what is each connection's own, those that shards keep at hand among them.
     pub fn taken(&self) -> usize {
-        self.calls.load(Relaxed) + self.runs.load(Relaxed)
+        self.calls.load(Relaxed) + self.runs.load(Relaxed) + self.large.load(Relaxed)
     }
 
     /// Returns the same, of calls alone.
@@ -67,9 +85,42 @@ impl Memory {
         self.limit / PARTS / PARTS
     }
 
+    /// Returns how much of that they may hold, but for what is kept.
+    fn open(&self) -> usize {
+        self.for_calls() - self.for_calls() / KEPT
+    }
+
+    /// Returns an equal share of that for each connection that holds more than its own, for one that asks, whether it `holds`
+    /// more or not, and for one that may come.
+    fn share(&self, holds: bool) -> usize {
+        self.for_calls() / (self.holders.load(Relaxed) + 2 - usize::from(holds))
+    }
+
+    /// Notes that a connection holds more than its own, or no longer.
+    fn hold(&self, holds: bool) {
+        if holds {
+            self.holders.fetch_add(1, Relaxed)
+        } else {
+            self.holders.fetch_sub(1, Relaxed)
+        };
+    }
+
     /// Takes bytes for calls, if they are there.
     fn take(&self, size: usize) -> bool {
-        let most = self.for_calls();
+        self.take_of(self.open(), size)
+    }
+
+    /// Takes bytes for calls, of what is kept as well.
+    fn take_kept(&self, size: usize) -> bool {
+        self.take_of(self.for_calls(), size)
+    }
+
+    /// Takes bytes for calls that others are about to give back.
+    fn take_ahead(&self, size: usize) {
+        self.calls.fetch_add(size, Relaxed);
+    }
+
+    fn take_of(&self, most: usize, size: usize) -> bool {
         let more = |taken: usize| taken.checked_add(size).filter(|&sum| sum <= most);
         self.calls.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
@@ -78,16 +129,24 @@ impl Memory {
         self.calls.fetch_sub(size, Relaxed);
     }
 
-    /// Takes bytes for a run, if they are there, or if no other run has any: how much one takes is an estimate, and what is
-    /// alone is not refused by that.
-    fn take_for_run(&self, size: usize) -> bool {
+    /// Takes `size` more bytes for a run that has `own` of them, if they are there.
+    fn take_for_run(&self, own: usize, size: usize) -> bool {
         let most = self.limit / PARTS;
-        let more = |taken: usize| taken.checked_add(size).filter(|&sum| taken == 0 || sum <= most);
-        self.runs.fetch_update(Relaxed, Relaxed, more).is_ok()
+        let more = |taken: usize| taken.checked_add(size).filter(|&sum| sum <= most);
+        own.saturating_add(size) <= most / 2 && self.runs.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     fn give_back_of_run(&self, size: usize) {
         self.runs.fetch_sub(size, Relaxed);
+    }
+
+    /// Makes the large run one of `size` bytes, which was one of `own`; there is none where that is 0.
+    fn take_for_large_run(&self, own: usize, size: usize) -> bool {
+        size <= self.limit && self.large.compare_exchange(own, size, Relaxed, Relaxed).is_ok()
+    }
+
+    fn give_back_of_large_run(&self) {
+        self.large.store(0, Relaxed);
     }
 }
 
@@ -111,7 +170,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..20_000 {
                         if memory.take(size) {
-                            assert!(memory.taken() <= 1_000);
+                            assert!(memory.taken() <= 875);
                             memory.give_back(size);
                         }
                     }
@@ -125,22 +184,28 @@ mod tests {
     fn sums_that_are_too_large_for_a_number_are_refused() {
         let memory = Memory::new(usize::MAX, 0);
         assert!(memory.take(10) && !memory.take(usize::MAX));
-        assert!(memory.take_for_run(10) && !memory.take_for_run(usize::MAX));
+        assert!(memory.take_for_run(0, 10) && !memory.take_for_run(10, usize::MAX));
+        assert!(memory.take_for_run(0, usize::MAX / 8) && !memory.take_for_run(0, usize::MAX / 4));
     }
 
     #[test]
     fn runs_and_calls_take_nothing_of_each_others() {
         let memory = Memory::new(4_000, 0);
-        assert!(memory.take_for_run(1_000) && !memory.take_for_run(1) && memory.take(1_000) && !memory.take(1));
-        memory.give_back_of_run(1_000);
-        assert!(!memory.take(1) && memory.take_for_run(500) && memory.taken() == 1_500);
+        assert!(memory.take_for_run(0, 500) && memory.take_for_run(0, 500) && !memory.take_for_run(0, 1));
+        assert!(memory.take(875) && !memory.take(1));
+        memory.give_back_of_run(500);
+        assert!(!memory.take(1) && memory.take_for_run(0, 100) && memory.taken() == 1_475);
     }
 
     #[test]
-    fn a_run_alone_is_not_refused_whatever_it_is_thought_to_take() {
+    fn one_run_at_a_time_may_be_as_large_as_the_budget_and_leaves_the_others_theirs() {
         let memory = Memory::new(4_000, 0);
-        assert!(memory.take_for_run(9_000) && !memory.take_for_run(1));
-        memory.give_back_of_run(9_000);
-        assert!(memory.take_for_run(1) && !memory.take_for_run(1_000));
+        assert!(
+            !memory.take_for_run(0, 501) && memory.take_for_large_run(0, 501) && memory.take_for_large_run(501, 4_000)
+        );
+        assert!(!memory.take_for_large_run(0, 501) && !memory.take_for_large_run(4_000, 4_001));
+        assert!(memory.take_for_run(0, 500) && memory.take_for_run(0, 500));
+        memory.give_back_of_large_run();
+        assert!(memory.take_for_large_run(0, 501));
     }
 }

@@ -1,9 +1,10 @@
 //! What a thread has at hand of the budget, so that it seldom has to reach for what all threads share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::Memory;
+use super::{Account, Memory, contest};
 
 /// Bytes that are fetched beyond what is needed, at most.
 const STEP: usize = 64 * 1024;
@@ -11,18 +12,19 @@ const STEP: usize = 64 * 1024;
 const PART: usize = 64;
 
 /// One thread's bytes of the budget that nobody holds.
-#[derive(Debug)]
 pub struct Purse {
     memory: Arc<Memory>,
     step: usize,
     credit: Cell<usize>,
+    /// Of this thread's connections.
+    accounts: RefCell<Vec<Weak<Account>>>,
 }
 
 impl Purse {
     /// Begins empty.
     pub fn new(memory: Arc<Memory>) -> Self {
         let step = STEP.min(memory.limit() / PART);
-        Self { memory, step, credit: Cell::new(0) }
+        Self { memory, step, credit: Cell::new(0), accounts: RefCell::default() }
     }
 
     pub fn memory(&self) -> &Arc<Memory> {
@@ -31,7 +33,7 @@ impl Purse {
 
     /// Returns how many bytes nobody holds, as far as this thread can tell, of those that connections may hold.
     pub fn free(&self) -> usize {
-        self.memory.for_calls().saturating_sub(self.memory.taken_by_calls()) + self.credit.get()
+        self.memory.open().saturating_sub(self.memory.taken_by_calls()) + self.credit.get()
     }
 
     /// Takes so many bytes; says no where they are not there.
@@ -47,6 +49,26 @@ impl Purse {
             self.credit.set(fetched - need);
         }
         fetched.is_some()
+    }
+
+    /// Takes so many bytes for who holds less than a share: those that are about to be given back by who holds the most,
+    /// whose calls are ended for it, or else of what is kept.
+    pub fn claim(&self, size: usize) -> bool {
+        let accounts: Vec<Rc<Account>> = self.accounts.borrow().iter().filter_map(Weak::upgrade).collect();
+        let greatest = contest::greatest(accounts.iter().map(|account| account.beyond()), self.memory.share(true));
+        if greatest.is_some_and(|index| accounts[index].end_youngest(size) >= size) {
+            self.memory.take_ahead(size);
+            return true;
+        }
+        self.memory.take_kept(size)
+    }
+
+    pub(super) fn join(&self, account: &Rc<Account>) {
+        self.accounts.borrow_mut().push(Rc::downgrade(account));
+    }
+
+    pub(super) fn leave(&self, account: *const Account) {
+        self.accounts.borrow_mut().retain(|one| one.as_ptr() != account);
     }
 
     /// Puts so many bytes back.
@@ -88,13 +110,13 @@ mod tests {
 
     #[test]
     fn the_last_byte_can_be_taken_and_no_more() {
-        let memory = Arc::new(Memory::new(12_000, 0));
+        let memory = Arc::new(Memory::new(13_800, 0)); // 3,019 in the open
         let (one, other) = (Purse::new(memory.clone()), Purse::new(memory.clone()));
         assert!(one.take(2_000) && other.take(800));
         assert!(!one.take(1_000));
         let free = one.free();
         assert!(one.take(free) && !one.take(1));
-        assert!(memory.taken() <= memory.for_calls());
+        assert!(memory.taken() <= memory.open());
         one.give_back(2_000 + free);
         other.give_back(800);
         drop((one, other));

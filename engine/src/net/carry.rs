@@ -76,7 +76,7 @@ pub fn begin<U: Unary>(
         return drop(answer.status(&status::memory_full()));
     };
     let call = Call {
-        ends: Ends::new(shard.ending.clone(), opening.head.deadline),
+        ends: Ends::new(shard.ending.clone(), opening.head.deadline, connection.account.clone()),
         reader: Reader::new(body, shard.settings.max_message_bytes, connection, shard.settings.request_time),
         encoding: opening.encoding,
         answer,

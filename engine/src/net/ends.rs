@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
+use crate::memory::{Account, Seat};
 use crate::net::answer::{Answer, Gone};
 use crate::net::message::Broken;
 use crate::net::shard::Ending;
@@ -51,11 +52,14 @@ pub struct Ends {
     timer: Option<Pin<Box<Sleep>>>,
     /// What of the call is unread, where that may be its end.
     pile: Option<Rc<Pile>>,
+    /// Whose memory it is that the call takes, and where it is found that it has to end for that: once it waits.
+    account: Rc<Account>,
+    seat: Option<Seat>,
 }
 
 impl Ends {
-    pub fn new(ending: Rc<Ending>, deadline: Option<Instant>) -> Self {
-        Self { ending, deadline, timer: None, pile: None }
+    pub fn new(ending: Rc<Ending>, deadline: Option<Instant>, account: Rc<Account>) -> Self {
+        Self { ending, deadline, timer: None, pile: None, account, seat: None }
     }
 
     /// Ends the call where there is no memory for what is unread of it.
@@ -85,7 +89,7 @@ impl Ends {
         mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
         ended: impl Fn() -> bool,
     ) -> Result<F::Output, Over> {
-        let Self { ending, deadline, timer, pile } = self;
+        let Self { ending, deadline, timer, pile, account, seat } = self;
         let mut told = pin!(ending.cancelled());
         let mut cancelled = false;
         poll_fn(|cx| {
@@ -97,6 +101,9 @@ impl Ends {
                 return Poll::Ready(Err(Over::Gone));
             }
             if pile.as_ref().is_some_and(|pile| pile.poll_over(cx).is_ready()) {
+                return Poll::Ready(Err(Over::Status(status::memory_full())));
+            }
+            if seat.get_or_insert_with(|| account.seat()).poll_over(cx).is_ready() {
                 return Poll::Ready(Err(Over::Status(status::memory_full())));
             }
             if let Some(at) = *deadline {

@@ -30,7 +30,7 @@ pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prep
     if request.inputs.len() != specs.len() {
         return None;
     }
-    let outputs = wanted(request, signature)?;
+    let outputs = wanted(&request.outputs, signature)?;
     let mut extent = Extent::default();
     let mut found: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
     for (guess, input) in request.inputs.iter().enumerate() {
@@ -63,11 +63,16 @@ pub fn prepare(request: &InferRequest<'_>, signature: &Signature) -> Option<Prep
 
 /// Holds one input's datatype and shape against what they have to be; returns how many elements it has.
 fn count(input: &Input<'_>, spec: &Spec) -> Option<u64> {
-    if input.datatype != name_of(spec.dtype) || input.shape.len() != spec.shape.len() {
+    if input.datatype == name_of(spec.dtype) { count_of(&input.shape, spec) } else { None }
+}
+
+/// Holds a shape against what it has to be; returns how many elements it has.
+pub fn count_of(shape: &[i64], spec: &Spec) -> Option<u64> {
+    if shape.len() != spec.shape.len() {
         return None;
     }
     let (mut others, mut empty) = (1u64, false);
-    for (&size, &wanted) in input.shape.iter().zip(&spec.shape) {
+    for (&size, &wanted) in shape.iter().zip(&spec.shape) {
         if wanted >= 0 && size != wanted {
             return None;
         }
@@ -83,7 +88,7 @@ fn count(input: &Input<'_>, spec: &Spec) -> Option<u64> {
 }
 
 /// Returns the `count` elements in raw contents.
-fn elements(raw: &Bytes, dtype: DType, count: u64) -> Option<Data> {
+pub fn elements(raw: &Bytes, dtype: DType, count: u64) -> Option<Data> {
     let Some(width) = width_of(dtype) else { return texts::decode(raw, count).map(Data::Texts) };
     if u64::try_from(raw.len()).ok()? != count.checked_mul(width as u64)? {
         return None;
@@ -92,17 +97,17 @@ fn elements(raw: &Bytes, dtype: DType, count: u64) -> Option<Data> {
 }
 
 /// Returns the outputs wanted; None for an unknown one, or one wanted twice.
-fn wanted(request: &InferRequest<'_>, signature: &Signature) -> Option<Vec<usize>> {
+pub fn wanted(names: &[&str], signature: &Signature) -> Option<Vec<usize>> {
     let specs = &signature.outputs;
-    if request.outputs.is_empty() {
+    if names.is_empty() {
         return Some((0..specs.len()).collect());
     }
-    if request.outputs.len() > specs.len() {
+    if names.len() > specs.len() {
         return None;
     }
     let mut seen = vec![false; specs.len()];
-    let mut outputs = Vec::with_capacity(request.outputs.len());
-    for (guess, name) in request.outputs.iter().enumerate() {
+    let mut outputs = Vec::with_capacity(names.len());
+    for (guess, name) in names.iter().enumerate() {
         let index = signature.output(name, guess)?;
         if std::mem::replace(&mut seen[index], true) {
             return None;

@@ -37,7 +37,7 @@ pub struct Signature {
     pub leading: Option<usize>,
     /// Whether an axis other than the first is free, so that rows alone don't say how long a run takes.
     pub varying: bool,
-    /// Which features the inputs consist of; None where they are none.
+    /// Which features the inputs consist of; None where a default is none.
     pub layout: Option<Layout>,
     /// How many rows, and how many elements in all inputs, one request may have.
     max_rows: u64,
@@ -77,7 +77,7 @@ struct Document {
     #[serde(default)]
     max_elements: Option<u64>,
     #[serde(default)]
-    features: Option<Vec<layout::Document>>,
+    features: Option<Vec<Option<layout::Document>>>,
 }
 
 #[derive(Deserialize)]

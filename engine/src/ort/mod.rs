@@ -2,9 +2,11 @@
 //!
 //! What leaves this room is safe: a `Runtime` for the process, a `Session` a version, `Output`s that own their memory.
 
+mod allocator;
 mod element;
 mod few;
 mod handle;
+mod meter;
 mod output;
 pub mod python;
 mod reaper;
@@ -15,6 +17,7 @@ mod view;
 
 pub use crate::tensor::Elements;
 pub use element::item_size;
+pub use meter::Taken;
 pub use output::Output;
 pub use reaper::{free_later, trim, trim_later};
 pub use run::{ALIGNMENT, Input, RunError, RunErrorKind, RunOptions};

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{create_exception, ffi};
 
 use super::element::item_size;
+use super::meter;
 use super::output::Output;
 use super::reaper;
 use super::run::{Input, RunError, RunErrorKind, RunOptions};
@@ -32,6 +33,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PySession>()?;
     module.add_class::<PyRunOptions>()?;
     module.add_class::<PyTensor>()?;
+    module.add_function(wrap_pyfunction!(last_run_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(load_onnxruntime, module)?)
 }
 
@@ -47,7 +49,7 @@ impl From<RunError> for PyErr {
         match error.kind {
             RunErrorKind::Rejected => InputRejectedError::new_err(text),
             RunErrorKind::Terminated => RunTerminatedError::new_err(text),
-            RunErrorKind::Failed => OnnxRuntimeError::new_err(text),
+            RunErrorKind::NoMemory | RunErrorKind::Failed => OnnxRuntimeError::new_err(text),
         }
     }
 }
@@ -60,6 +62,12 @@ fn loaded() -> PyResult<&'static Runtime> {
 #[pyfunction]
 fn load_onnxruntime(py: Python<'_>, path: PathBuf) -> PyResult<&'static str> {
     Ok(py.detach(|| Runtime::load(&path))?.version())
+}
+
+/// See `turnout_engine.pyi`.
+#[pyfunction]
+fn last_run_bytes() -> usize {
+    meter::last_peak()
 }
 
 #[pyclass(frozen, name = "RunOptions", module = "turnout_engine")]

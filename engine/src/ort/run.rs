@@ -12,9 +12,11 @@ use ort_sys::{OrtErrorCode, OrtRunOptions, OrtValue};
 use super::element::{item_size, nbytes, number_of};
 use super::few::Few;
 use super::handle::Handle;
+use super::meter::{Taken, metered};
 use super::output::Output;
 use super::runtime::{Failure, Runtime};
 use super::session::Session;
+use crate::memory::Running;
 use crate::tensor::{DType, Elements, Tensor};
 
 /// Elements that do not begin on such a border, in bytes, are copied to one before a run.
@@ -48,6 +50,8 @@ pub enum RunErrorKind {
     Rejected,
     /// It was told to end.
     Terminated,
+    /// It wanted more memory than it may have.
+    NoMemory,
     /// Anything else.
     Failed,
 }
@@ -174,6 +178,30 @@ impl Session {
     /// # Errors
     /// The graph refused the inputs or failed, or an output is not a tensor of a dtype that the protocol knows.
     pub fn run(
+        &self,
+        inputs: &[Input<'_>],
+        wanted: &[usize],
+        options: Option<&RunOptions>,
+    ) -> Result<Vec<Output>, RunError> {
+        self.run_within(inputs, wanted, options, None).0
+    }
+
+    /// Does the same with no more memory than `running` grants, and says what it took.
+    pub fn run_within(
+        &self,
+        inputs: &[Input<'_>],
+        wanted: &[usize],
+        options: Option<&RunOptions>,
+        running: Option<Running>,
+    ) -> (Result<Vec<Output>, RunError>, Taken) {
+        let (mut ended, taken) = metered(running, || self.perform(inputs, wanted, options));
+        if let (Err(error), Some(_)) = (&mut ended, taken.refused) {
+            error.kind = RunErrorKind::NoMemory;
+        }
+        (ended, taken)
+    }
+
+    fn perform(
         &self,
         inputs: &[Input<'_>],
         wanted: &[usize],

@@ -12,6 +12,7 @@ use ort_sys::{
     OrtMemType, OrtMemoryInfo, OrtStatus, OrtStatusPtr,
 };
 
+use super::allocator::Allocator;
 use super::handle::{Handle, Release};
 
 const TELEMETRY_SWITCH: &str = "ORT_DISABLE_TELEMETRY";
@@ -109,8 +110,6 @@ impl Runtime {
         let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
         let api: &'static OrtApi =
             api.ok_or_else(|| Failure::new(format!("version {version} has no API {ORT_API_VERSION}")))?;
-        // Never unloaded: it has threads and destructors of its own, and `api` points into it.
-        std::mem::forget(library);
         // SAFETY: a C enumeration is returned as an `int`, and a newer runtime has codes that ort-sys's enumeration
         // lacks, which must not exist as a value of it.
         let error_code = unsafe {
@@ -141,6 +140,11 @@ impl Runtime {
                 (api.CreateCpuMemoryInfo)(OrtAllocatorType::OrtDeviceAllocator, OrtMemType::OrtMemTypeDefault, out)
             })
         }?;
+        let counted = Box::leak(Box::new(Allocator::new(&library, runtime.memory)));
+        // SAFETY: the environment was just made; the allocator lives as long as the process, as its blocks may.
+        unsafe { runtime.check((api.RegisterAllocator)(runtime.env.as_ptr(), counted.raw())) }?;
+        // Never unloaded: it has threads and destructors of its own, and `api` points into it.
+        std::mem::forget(library);
         // SAFETY: takes nothing, gives an object that is not ours to release.
         runtime.allocator = unsafe { runtime.out(|out| (api.GetAllocatorWithDefaultOptions)(out)) }?;
         Ok(runtime)

@@ -174,9 +174,11 @@ fn settings_of(runtime: &'static Runtime, options: &Options) -> Result<Handle<Or
             c"session.intra_op.allow_spinning".as_ptr(),
             spinning.as_ptr(),
         ))?;
+        // Tensors and buffers come from `allocator.rs`, which counts them.
+        runtime.check((api.AddSessionConfigEntry)(raw, c"session.use_env_allocators".as_ptr(), c"1".as_ptr()))?;
         // A memory pattern is kept for every shape ever seen, and callers choose the shapes.
         runtime.check((api.DisableMemPattern)(raw))?;
-        // An arena never shrinks: one huge request would hold its memory for as long as the version lives.
+        // Nor is there an arena, which never shrinks: one huge request would hold its memory for as long as the version lives.
         runtime.check((api.DisableCpuMemArena)(raw))?;
         if let Some(library) = &options.extensions {
             runtime.keep(library)?;

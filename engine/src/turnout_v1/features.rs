@@ -81,7 +81,7 @@ impl<'a> Column<'a> {
             match number {
                 1 => name = value.text()?,
                 // Of a second one protobuf would make one with the first, or forget that.
-                2 => once(&mut values, Values::Floats(floats(value.bytes()?)?))?,
+                2 => once(&mut values, Values::Floats(packed(value.bytes()?, WIDTH)?))?,
                 3 => once(&mut values, Values::Integers(integers(value.bytes()?)?))?,
                 4 => once(&mut values, Values::Texts(texts(value.bytes()?)?))?,
                 _ => {}
@@ -92,8 +92,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Returns packed floats, which are their own bytes. No ordinary writer makes others.
-fn floats(message: &[u8]) -> Result<&[u8], Odd> {
+/// Returns packed floats of `width` bytes each, which are their own bytes. No ordinary writer makes others.
+pub fn packed(message: &[u8], width: usize) -> Result<&[u8], Odd> {
     let mut raw = None;
     let mut fields = Fields::of(message);
     while let Some((number, value)) = fields.next_field()? {
@@ -102,7 +102,7 @@ fn floats(message: &[u8]) -> Result<&[u8], Odd> {
         }
     }
     let raw: &[u8] = raw.unwrap_or_default();
-    if raw.len().is_multiple_of(WIDTH) { Ok(raw) } else { Err(Odd) }
+    if raw.len().is_multiple_of(width) { Ok(raw) } else { Err(Odd) }
 }
 
 fn integers(message: &[u8]) -> Result<Vec<i64>, Odd> {

@@ -1,4 +1,4 @@
-//! Which features a version's inputs consist of: the twin of `tasks.features.layout`.
+//! Which features a version's inputs consist of: the twin of `tasks.features.layout_of`.
 
 use std::collections::HashMap;
 
@@ -30,6 +30,8 @@ struct Feature {
 /// One input.
 #[derive(Debug)]
 pub struct Part {
+    /// Which of the inputs it is.
+    pub input: usize,
     pub dtype: DType,
     /// How many rows it takes; -1 for any number.
     pub rows: i64,
@@ -60,10 +62,12 @@ impl Default {
     }
 }
 
-/// The features of all inputs.
+/// The features of all inputs that are some.
 #[derive(Debug)]
 pub struct Layout {
     pub parts: Vec<Part>,
+    /// By input, whether it is among them.
+    has: Vec<bool>,
     /// By place.
     names: Vec<String>,
     /// A name may stand for several inputs' features.
@@ -72,13 +76,15 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Takes a layout, held against the inputs that it is of.
-    pub fn of(documents: Vec<Document>, inputs: &[Spec]) -> Result<Self, String> {
+    /// Takes a layout, held against the inputs that it is of: None for those that are no features.
+    pub fn of(documents: Vec<Option<Document>>, inputs: &[Spec]) -> Result<Self, String> {
         if documents.len() != inputs.len() {
             return Err("features of other inputs".into());
         }
         let (mut parts, mut names) = (Vec::with_capacity(inputs.len()), Vec::new());
-        for (document, spec) in documents.into_iter().zip(inputs) {
+        let has = documents.iter().map(Option::is_some).collect();
+        for (input, (document, spec)) in documents.into_iter().zip(inputs).enumerate() {
+            let Some(document) = document else { continue };
             let count = document.features.len();
             let fits = match document.tail[..] {
                 [] => count == 1,
@@ -96,14 +102,24 @@ impl Layout {
             }
             let fills = is_float(spec.dtype) && defaults.iter().any(Option::is_some);
             let is_matrix = !document.tail.is_empty();
-            parts.push(Part { dtype: spec.dtype, rows: document.rows, is_matrix, defaults, first, fills });
+            parts.push(Part { input, dtype: spec.dtype, rows: document.rows, is_matrix, defaults, first, fills });
         }
         let mut places: HashMap<String, Vec<usize>> = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {
             places.entry(name.clone()).or_default().push(place);
         }
         let has_text = parts.iter().any(|part| part.dtype == DType::Bytes);
-        Ok(Self { parts, names, places, has_text })
+        Ok(Self { parts, has, names, places, has_text })
+    }
+
+    /// Says whether all inputs are features.
+    pub fn is_whole(&self) -> bool {
+        self.parts.len() == self.has.len()
+    }
+
+    /// Says whether that input is a feature, or some.
+    pub fn has(&self, input: usize) -> bool {
+        self.has.get(input).is_some_and(|&has| has)
     }
 
     /// Returns how many features there are.

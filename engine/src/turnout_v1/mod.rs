@@ -4,8 +4,10 @@
 
 pub mod features;
 pub mod half;
+pub mod inference;
 pub mod layout;
 pub mod numbers;
+pub mod outputs;
 pub mod pack;
 pub mod pricing;
 pub mod python;
@@ -13,7 +15,9 @@ pub mod ranking;
 pub mod recommendation;
 pub mod selector;
 pub mod served;
+pub mod tensors;
 
+pub use inference::AnyRequest;
 pub use layout::Layout;
 pub use pricing::PredictPriceRequest;
 pub use ranking::RankRequest;

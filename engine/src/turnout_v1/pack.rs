@@ -31,11 +31,17 @@ pub struct Features<'a> {
 
 /// Where one feature's values come from.
 #[derive(Clone, Copy)]
-enum Source {
+pub enum Source {
     Missing,
     Column(usize),
     /// A column of the matrix.
     Matrix(usize),
+}
+
+impl Source {
+    pub fn is_there(self) -> bool {
+        !matches!(self, Source::Missing)
+    }
 }
 
 /// One feature's elements.
@@ -50,7 +56,7 @@ enum Lane<'a> {
 
 /// Returns the inputs for `rows` rows, and `outputs` wanted; None where they do not fit.
 pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs: Vec<usize>) -> Option<Prepared> {
-    let layout = signature.layout.as_ref()?;
+    let layout = signature.layout.as_ref().filter(|layout| layout.is_whole())?;
     if rows > MAX_ROWS || (layout.has_text && rows > 1 && !may_be_repeated(features.columns, rows)) {
         return None;
     }
@@ -62,28 +68,33 @@ pub fn pack(features: &Features<'_>, signature: &Signature, rows: usize, outputs
     let sources = sources(features, layout)?;
     let mut inputs = Vec::with_capacity(layout.parts.len());
     for part in &layout.parts {
-        if part.rows >= 0 && part.rows != rows as i64 {
-            return None;
-        }
-        let sources = &sources[part.first..part.first + part.defaults.len()];
-        let data = if part.dtype == DType::Bytes {
-            Data::Texts(texts(features, part, sources, rows)?)
-        } else {
-            Data::Raw(whole(features, part, sources, rows).or_else(|| packed(features, part, sources, rows))?)
-        };
-        let mut shape = vec![rows as i64];
-        if part.is_matrix {
-            shape.push(part.defaults.len() as i64);
-        }
-        inputs.push(Tensor { dtype: part.dtype, shape, data });
+        inputs.push(input_of(features, part, &sources, rows)?);
     }
     let rows = inputs.get(signature.leading?)?.shape.first().copied()? as u64;
     let size = if signature.varying { grows_with(signature, &inputs) } else { rows.max(1) };
     Some(Prepared { inputs, rows, size, outputs })
 }
 
+/// Returns one input for `rows` rows, `sources` being all features'.
+pub fn input_of(features: &Features<'_>, part: &Part, sources: &[Source], rows: usize) -> Option<Tensor> {
+    if part.rows >= 0 && part.rows != rows as i64 {
+        return None;
+    }
+    let sources = &sources[part.first..part.first + part.defaults.len()];
+    let data = if part.dtype == DType::Bytes {
+        Data::Texts(texts(features, part, sources, rows)?)
+    } else {
+        Data::Raw(whole(features, part, sources, rows).or_else(|| packed(features, part, sources, rows))?)
+    };
+    let mut shape = vec![rows as i64];
+    if part.is_matrix {
+        shape.push(part.defaults.len() as i64);
+    }
+    Some(Tensor { dtype: part.dtype, shape, data })
+}
+
 /// Returns where each feature comes from; None where the version takes no feature of a name.
-fn sources(features: &Features<'_>, layout: &Layout) -> Option<Vec<Source>> {
+pub fn sources(features: &Features<'_>, layout: &Layout) -> Option<Vec<Source>> {
     let mut sources = vec![Source::Missing; layout.len()];
     let mut guess = 0;
     let mut put = |name: &str, source: Source| {
@@ -103,7 +114,7 @@ fn sources(features: &Features<'_>, layout: &Layout) -> Option<Vec<Source>> {
 }
 
 /// Says whether single texts, which stand for all rows, are short enough for a graph to get a copy of them a row.
-fn may_be_repeated(columns: &[Column<'_>], rows: usize) -> bool {
+pub fn may_be_repeated(columns: &[Column<'_>], rows: usize) -> bool {
     let length = |column: &Column<'_>| match &column.values {
         Values::Texts(texts) if texts.len() == 1 => texts[0].chars().count(),
         _ => 0,

@@ -7,10 +7,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{PredictPriceRequest, RankRequest, RecommendRequest, Served, Typed};
+use super::{AnyRequest, PredictPriceRequest, RankRequest, RecommendRequest, Served, Typed};
 use crate::call;
 use crate::error::Error;
-use crate::infer::shard::{PREDICT_PRICE, RANK, RECOMMEND};
+use crate::infer::shard::{INFER, PREDICT_PRICE, RANK, RECOMMEND};
 use crate::oip::python::{Decided, Made, decided, tensors_of, texts_of, unknown};
 use crate::oip::{Output, Signature, dtypes, texts};
 use crate::tensor::Data;
@@ -36,6 +36,7 @@ fn parse_typed<'py>(
     let signature = Signature::from_json(signature).map_err(PyValueError::new_err)?;
     let (message, head) = (Bytes::from(message), head(metadata));
     Ok(match method {
+        INFER => read(py, AnyRequest::parse(&message, &head), &head, &signature),
         RANK => read(py, RankRequest::parse(&message, &head), &head, &signature),
         PREDICT_PRICE => read(py, PredictPriceRequest::parse(&message, &head), &head, &signature),
         RECOMMEND => read(py, RecommendRequest::parse(&message, &head), &head, &signature),
@@ -89,6 +90,7 @@ fn answer_typed<'py>(
     let texts = texts_of(&outputs)?;
     let tensors = tensors_of(&outputs, &texts)?;
     let (answer, fault) = match method {
+        INFER => answered(AnyRequest::parse(&message, &head), &served, request_id, &tensors),
         RANK => answered(RankRequest::parse(&message, &head), &served, request_id, &tensors),
         PREDICT_PRICE => answered(PredictPriceRequest::parse(&message, &head), &served, request_id, &tensors),
         RECOMMEND => answered(RecommendRequest::parse(&message, &head), &served, request_id, &tensors),

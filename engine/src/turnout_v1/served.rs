@@ -34,6 +34,12 @@ impl Served {
         field_len(self.len(request_id))
     }
 
+    /// As `field_len`, of a request whose id has so many bytes.
+    pub fn field_len_of(&self, request_id: usize) -> usize {
+        let id = if request_id == 0 { 0 } else { field_len(request_id) };
+        field_len(self.before.len() + id + self.after.len())
+    }
+
     /// Appends the field, whose number is under 16.
     pub fn put(&self, into: &mut Vec<u8>, number: u8, request_id: &str) {
         put_head(into, number, self.len(request_id));

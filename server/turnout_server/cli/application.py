@@ -13,6 +13,7 @@ from turnout_server.cli import MISSING, exits, is_ours, output
 from turnout_server.cli.assign import assign
 from turnout_server.cli.bench import bench
 from turnout_server.cli.call import call
+from turnout_server.cli.diff import diff
 from turnout_server.cli.doctor import doctor
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.health import health
@@ -45,6 +46,7 @@ application.command(rich_help_panel=_STORE)(models)
 application.command(rich_help_panel=_STORE)(label)
 application.command(rich_help_panel=_STORE)(verify)
 application.command(rich_help_panel=_STORE)(prune)
+application.command(rich_help_panel=_STORE)(diff)
 application.add_typer(routes, name="routes", rich_help_panel=_STORE)
 application.command(rich_help_panel=_STORE)(assign)
 application.command(rich_help_panel=_CALLING)(call)

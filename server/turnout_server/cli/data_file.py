@@ -164,7 +164,7 @@ def _parquet(file: Path) -> dict[str, list[Any]]:
     except ModuleNotFoundError:
         return _with_pyarrow(file)
     try:
-        config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        config: dict[str, Any] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
         with duckdb.connect(":memory:", config=config) as database:
             found = database.execute("SELECT * FROM read_parquet(?)", [glob.escape(str(file))])
             names = [column[0] for column in found.description or ()]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from turnout_server.cli.options import scalar
 from turnout_server.store.manifest import Manifest
-from turnout_server.vocabulary.signature import DType, Scalar
+from turnout_server.vocabulary.signature import DType, Scalar, TensorSpec
 from turnout_server.vocabulary.task import Task
 
 UNIT = "customer-7"
@@ -36,9 +36,11 @@ class _Feature(NamedTuple):
 
 
 def example(route: str, manifests: Sequence[Manifest]) -> Example | None:
-    """Return a request for *route* that each of its versions (*manifests*, not empty) answers; None for tensors."""
-    make = _MAKERS.get(manifests[0].task)
-    return make(route, manifests) if make is not None else None
+    """Return a request for *route* that each of its versions (*manifests*, not empty) answers.
+
+    None where a model has to be given a whole tensor, which nobody would want to read or write here.
+    """
+    return _MAKERS[manifests[0].task](route, manifests)
 
 
 def _price(route: str, manifests: Sequence[Manifest]) -> Example:
@@ -47,12 +49,7 @@ def _price(route: str, manifests: Sequence[Manifest]) -> Example:
         "turnout.v1.PricingService/PredictPrice",
         {"selector": _selector(route), "features": [_column(name, [value]) for name, value in row.items()]},
         f"predict_price({_literal(route)}, {_literal(row)}, unit={_literal(UNIT)})",
-        [
-            route,
-            *(word for name, value in row.items() for word in ("--feature", f"{name}={_word(value)}")),
-            "--unit",
-            UNIT,
-        ],
+        [route, *_options(row), "--unit", UNIT],
     )
 
 
@@ -83,7 +80,30 @@ def _recommendation(route: str, manifests: Sequence[Manifest]) -> Example:
     )
 
 
-_MAKERS: dict[Task, Callable[[str, Sequence[Manifest]], Example]] = {
+def _tensors(route: str, manifests: Sequence[Manifest]) -> Example | None:
+    if any(_is_whole(spec) for manifest in manifests for spec in manifest.signature.inputs):
+        return None
+    row = {feature.name: feature.value for feature in _features(manifests)}
+    return Example(
+        "turnout.v1.InferenceService/Infer",
+        {"selector": _selector(route), "features": [_column(name, [value]) for name, value in row.items()]},
+        f"infer({_literal(route)}, {_literal(row)}, unit={_literal(UNIT)})",
+        [route, *_options(row), "--unit", UNIT],
+    )
+
+
+def _is_whole(spec: TensorSpec) -> bool:
+    """Say whether an input must be given, and takes no features."""
+    is_feature = bool(spec.columns) or spec.shape in ((-1,), (-1, 1)) or all(size == 1 for size in spec.shape)
+    return spec.default is None and not is_feature
+
+
+def _options(row: dict[str, Scalar]) -> list[str]:
+    return [word for name, value in row.items() for word in ("--feature", f"{name}={_word(value)}")]
+
+
+_MAKERS: dict[Task, Callable[[str, Sequence[Manifest]], Example | None]] = {
+    Task.TENSORS: _tensors,
     Task.PRICE: _price,
     Task.RANKING: _ranking,
     Task.RECOMMENDATION: _recommendation,

@@ -87,9 +87,9 @@ def _routes(view: View) -> list[str]:
 
 
 def _example(view: View, store: Path) -> Example | None:
-    """Return a request for the first price route, else for the first of another typed task."""
+    """Return a request for the first price route, else for the first of another task."""
     directory = DirectoryStore(store)
-    for task in ("price", "ranking", "recommendation"):
+    for task in ("price", "ranking", "recommendation", "tensors"):
         for compiled in view.table:
             if compiled.route.task != task:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -45,6 +46,10 @@ def asked(target: str, service: str, timeout_s: float) -> probe.Answer:
         return answer
     try:
         with options.connected(target, timeout=timeout_s, retries=0) as client:
-            return client.health(service), ""
+            status = client.health(service)
     except CommandError as failure:
         raise CommandError(failure.message, exits.FAILED) from failure
+    if status != probe.SERVING:  # the client does not know why; it has found out that the name is quickly resolved
+        with contextlib.suppress(probe.NoAnswerError):
+            return probe.ask(target, service, timeout_s, any_name=True) or (status, "")
+    return status, ""

@@ -28,11 +28,34 @@ DEFAULT_TARGET = "127.0.0.1:8001"
 Store = Annotated[
     Path, typer.Option("--store", "-s", envvar="TURNOUT_STORE", metavar="DIR", help="The model store's directory.")
 ]
+
+
+def _address(target: str | None) -> str | None:
+    """Return what gRPC goes to: of a URL its host and port."""
+    if target is None or "://" not in target:
+        return target
+    from turnout.target import resolve
+
+    try:
+        return resolve(target, secure=False)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 Gateway = Annotated[
-    str, typer.Option("--target", "-t", envvar="TURNOUT_TARGET", metavar="HOST:PORT", help="The gateway to ask.")
+    str,
+    typer.Option(
+        "--target",
+        "-t",
+        envvar="TURNOUT_TARGET",
+        metavar="HOST:PORT",
+        help="The gateway to ask.",
+        callback=_address,
+    ),
 ]
 InsteadOfStore = Annotated[
-    str | None, typer.Option("--target", "-t", metavar="HOST:PORT", help="Ask this gateway, not the store.")
+    str | None,
+    typer.Option("--target", "-t", metavar="HOST:PORT", help="Ask this gateway, not the store.", callback=_address),
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="How long a call may take.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

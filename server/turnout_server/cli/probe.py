@@ -37,13 +37,21 @@ class NoAnswerError(Exception):
 # ---------------------------------------------------------------- asking
 
 
-def ask(target: str, service: str = "", timeout_s: float = DEFAULT_TIMEOUT_S) -> Answer | None:
+def ask(
+    target: str, service: str = "", timeout_s: float = DEFAULT_TIMEOUT_S, *, any_name: bool = False
+) -> Answer | None:
     """Return what a gateway says of its own health, or of a service's; None where a real client has to ask.
 
+    Args:
+        target: HOST:PORT.
+        service: a service's full name, or `route/NAME`; empty for the whole gateway.
+        timeout_s: how long that may take, in seconds.
+        any_name: whether the host may be a name that has to be resolved, however long that takes.
+
     Raises:
-        NoAnswerError: there is none, or not within *timeout_s* seconds.
+        NoAnswerError: there is none, or not in time.
     """
-    place = _place(target)
+    place = _place(target, any_name)
     if place is None:
         return None
     ends, sent = time.monotonic() + timeout_s, request(target, service, timeout_s)
@@ -57,7 +65,7 @@ def ask(target: str, service: str = "", timeout_s: float = DEFAULT_TIMEOUT_S) ->
         raise NoAnswerError(f"{target}: {error.strerror or error} (UNAVAILABLE)") from error
 
 
-def _place(target: str) -> tuple[str, int] | None:
+def _place(target: str, any_name: bool = False) -> tuple[str, int] | None:
     """Return host and port; None where they take more than a look: a name may be anybody's, and may hang."""
     host, _, port = target.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -74,9 +82,12 @@ def _place(target: str) -> tuple[str, int] | None:
         except (OSError, ValueError):
             continue
         is_here = host == "::1" or (family == socket.AF_INET and first == 127)
-        proxied = any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES)
-        return (host, int(port)) if is_here or not proxied else None
-    return None
+        return (host, int(port)) if is_here or not _proxied() else None
+    return (host, int(port)) if any_name and host and "/" not in host and not _proxied() else None
+
+
+def _proxied() -> bool:
+    return any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES)
 
 
 def _read(connection: socket.socket, ends: float) -> Answer | None:

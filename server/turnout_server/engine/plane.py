@@ -51,6 +51,8 @@ class Terms(NamedTuple):
     """How long a request may have to wait for its run, as estimated."""
     queue_requests: int = 64
     """How many may wait however long that takes."""
+    needs: Mapping[int, int] = {}
+    """What runs took of memory in bytes, by number of rows."""
 
 
 class NativeServable(NamedTuple):
@@ -145,6 +147,7 @@ class EnginePlane:
             "task": terms.task,
             "batched": terms.batched,
             "measured": list(terms.measured.items()),
+            "needs": list(terms.needs.items()),
             "max_rows": rules.max_rows,
             "max_delay_ns": round(rules.max_delay_s * _NS),
             "inline_below_ns": _finite(rules.inline_below_ns),

@@ -60,20 +60,21 @@ def signature(given: Signature) -> bytes:
     )
 
 
-def _features(given: Signature) -> list[dict[str, Any]] | None:
-    """Return which features each input consists of; None for a signature that takes none."""
+def _features(given: Signature) -> list[dict[str, Any] | None] | None:
+    """Return which features each input consists of, None for one that is none; None where a default is none."""
     try:
-        taken = features.layout(given)
-        return [
-            {
+        taken = features.layout_of(spec for spec in given.inputs if features.is_feature(spec))
+        parts: dict[str, dict[str, Any]] = {
+            each.name: {
                 "rows": each.rows,
                 "tail": each.tail,
                 "features": [{"name": one.name, "default": _default(one)} for one in each.features],
             }
             for each in taken.inputs
-        ]
+        }
     except (InvalidModelError, UnicodeEncodeError):
         return None
+    return [parts.get(spec.name) for spec in given.inputs]
 
 
 def _default(feature: Feature) -> str | None:

@@ -25,12 +25,14 @@ from turnout_server.scheduling.admission import Admission, Bounds, Room, Rooms
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.store.local import LocalFiles
-from turnout_server.store.manifest import Batching
+from turnout_server.store.manifest import Batching, Manifest, size_of
 from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.loading")
 _NOTHING = ModelConfig()
+_BARE_TRIAL_BYTES = 64 << 20
+"""What a process with ONNX Runtime takes before it has a graph."""
 
 
 class Opened(NamedTuple):
@@ -43,6 +45,8 @@ class Opened(NamedTuple):
     """Whether a row's answer is the same alone and in company."""
     by_value: bool = False
     """Whether values may decide what a run costs: then no run has shown what the next one takes."""
+    needs: Mapping[int, int] = {}
+    """The most bytes that a run had, by number of rows; none where nobody counts."""
 
 
 Open = Callable[[VersionKey], Opened]
@@ -54,7 +58,13 @@ TimedOut = Callable[[VersionKey, float, int], None]
 """Told of a run that was ended: whose it was, how long it may have taken, in seconds, and how many had gone well."""
 
 
-def opening(local: LocalFiles, children: Children, open_session: OpenSession, extensions: bool = True) -> Open:
+def opening(
+    local: LocalFiles,
+    children: Children,
+    open_session: OpenSession,
+    extensions: bool = True,
+    make_room: Callable[[Manifest], None] = lambda manifest: None,
+) -> Open:
     """Return what opens the versions in *local* with ONNX Runtime, after they were verified and tried out.
 
     Args:
@@ -62,17 +72,26 @@ def opening(local: LocalFiles, children: Children, open_session: OpenSession, ex
         children: try them out, in processes of their own.
         open_session: opens a graph in this one.
         extensions: whether graphs may have operators of onnxruntime-extensions.
+        make_room: told of each version before it takes memory, in the loader's thread.
     """
 
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
+        make_room(manifest)
         passed = children.try_out(directory, manifest)
         # Whatever a child claims, what is not allowed is not loaded.
         extras = library() if extensions and passed.extensions else None
         servable = open_servable(directory, manifest, open_session, extras)
-        return Opened(servable, passed.measured, passed.independent, passed.by_value)
+        return Opened(servable, passed.measured, passed.independent, passed.by_value, passed.needs)
 
     return open_version
+
+
+def needed_bytes(manifest: Manifest) -> int:
+    """Return roughly how much memory loading a version takes: it is tried out in a process of its own, then opened in
+    this one, and both hold its weights a second time for a moment.
+    """
+    return 3 * size_of(manifest) + _BARE_TRIAL_BYTES
 
 
 def trial_memory_bytes(configured_mb: int | None) -> int:
@@ -131,7 +150,7 @@ class Loading:
         Raises:
             TurnoutError: what is wrong with it.
         """
-        predictor, measured, independent, by_value = self._open(key)
+        predictor, measured, independent, by_value, needs = self._open(key)
         manifest, limits = predictor.manifest, self._models.get(key.model, _NOTHING).over(self._limits)
         if manifest.signature.has_batch_axis and not independent:
             problem = "rows of one batch change each other's answers; serving one request at a time"
@@ -158,6 +177,7 @@ class Loading:
             signature=signature,
             run_timeout_s=timeout_s,
             on_timed_out=None if self._on_timed_out is None else partial(self._on_timed_out, key, timeout_s),
+            needs=needs,
         )
 
 

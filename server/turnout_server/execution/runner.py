@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 
 from turnout_server.execution.batch_run import Ending, Execution, Predictor, execute
@@ -20,6 +20,7 @@ from turnout_server.scheduling.copies import Load
 from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
 from turnout_server.scheduling.shares import Divides
+from turnout_server.tasks.features import Note, Odd
 from turnout_server.vocabulary.errors import UnknownOutputError
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.signature import DType, Signature
@@ -36,6 +37,8 @@ _NS = 1e9
 _SHARED_BYTES = 1024
 """What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves."""
 RUN_TIMEOUT_S = 30.0
+_ODD = tuple(kind.name.lower() for kind in Odd)
+"""What metrics call the kinds, by number."""
 
 
 class _Due:
@@ -75,6 +78,7 @@ class Runner:
         signature: Signature | None = None,
         run_timeout_s: float = RUN_TIMEOUT_S,
         on_timed_out: Callable[[int], None] | None = None,
+        needs: Mapping[int, int] | None = None,
     ) -> None:
         """Make a runner with an empty queue.
 
@@ -90,6 +94,7 @@ class Runner:
             run_timeout_s: how long a run in a worker may take, in seconds.
             on_timed_out: told of each run that took longer, and was ended, and how many had gone well until then;
                 None for nobody.
+            needs: what its trial's runs took of memory in bytes, by number of rows; None where nobody counted.
         """
         self.manifest = predictor.manifest
         self.signature: Signature = predictor.manifest.signature if signature is None else signature
@@ -128,6 +133,8 @@ class Runner:
         self._on_run = on_run
         self.run_timeout_s = run_timeout_s
         """How long a run may take, in seconds."""
+        self.needs: Mapping[int, int] = {} if needs is None else needs
+        """What runs of its trial took of memory: nothing of it is counted here, but in the engine."""
         self._on_timed_out = on_timed_out
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -309,6 +316,14 @@ class Runner:
         elif due.ending is not None:
             due.ending.end()
             self.note_timed_out()
+
+    def note_features(self, rows: int, notes: Iterable[Note]) -> None:
+        """Count *rows* that were made of features, and what is odd about them, here or in another data plane."""
+        runs = self._runs
+        runs.feature_rows += rows
+        for name, kind, count in notes:
+            what = name, _ODD[kind]
+            runs.odd[what] = runs.odd.get(what, 0) + count
 
     def note_timed_out(self, count: int = 1) -> None:
         """Note that runs took longer than they may, and were ended, here or in another data plane."""

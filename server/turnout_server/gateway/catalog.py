@@ -168,7 +168,11 @@ class Catalog:
             for key in (VersionKey(name, version) for version in self._names.stored(name))
         }
         found.update(
-            {status.key: status for status in self._manager.status() if not model or status.key.model == model}
+            {
+                status.key: self._names.status_of(status.key)
+                for status in self._manager.status()
+                if not model or status.key.model == model
+            }
         )
         return tuple(found[key] for key in sorted(found))
 

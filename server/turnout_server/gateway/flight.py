@@ -10,6 +10,7 @@ from turnout_server.execution.runner import Runner, outputs_wanted
 from turnout_server.gateway.records import Records
 from turnout_server.scheduling.item import Item, level_of
 from turnout_server.serving.harness import Lease
+from turnout_server.tasks.features import Packed
 from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import DeadlineExpiredError, TaskMismatchError, TurnoutError
 from turnout_server.vocabulary.query import Prediction, Query
@@ -72,6 +73,8 @@ class Flight:
             outputs = outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names
             inputs = query.prepare(runner.signature)
             rows = runner.rows_of(inputs)
+            if isinstance(inputs, Packed):
+                runner.note_features(rows, inputs.notes)
             input_ns = time.monotonic_ns() - started
             item = runner.submit(
                 inputs, outputs, query.deadline, self._ran, rows=rows, priority=priority, input_ns=input_ns, span=span

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from turnout_server.execution.runner import Runner
@@ -22,9 +23,12 @@ class LiveNames:
     The reconciler writes it; everybody else reads.
     """
 
-    def __init__(self, manager: Manager[Runner]) -> None:
+    def __init__(self, manager: Manager[Runner], clock: Callable[[], float] = time.monotonic) -> None:
         """Know nothing yet but what *manager* has loaded."""
         self._manager = manager
+        self._clock = clock
+        self.warm: Mapping[VersionKey, float] = {}
+        """What nothing names any more and stays loaded for a while, and until when, by the clock."""
         self.models: dict[str, ModelState] = {}
         """The store's models, as last seen."""
         self._view = View()
@@ -82,7 +86,10 @@ class LiveNames:
         """Return where a version is; STORED, and why where there is a reason, for one that nothing asks for."""
         status = self._manager.status_of(key)
         if status is not None:
-            return status
+            end = self.warm.get(key)
+            if end is None or status.detail:
+                return status
+            return status._replace(detail=f"kept warm for another {max(0.0, end - self._clock()):.0f} s")
         model = self.models.get(key.model)
         return VersionStatus(key, State.STORED, UNLOADED if model is not None and model.suspended else "")
 

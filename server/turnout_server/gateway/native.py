@@ -142,6 +142,7 @@ class NativePlane:
             run_timeout_s=runner.run_timeout_s,
             queue_wait_s=runner.queue_wait_s,
             queue_requests=runner.queue_requests,
+            needs=runner.needs,
         )
         try:
             servable = self.plane.servable(terms, runner.predictor.native)

@@ -8,6 +8,7 @@ says why.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import structlog
 from turnout_server.ends import losing_nothing
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
+from turnout_server.routing.changes import changes, listed
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import EMPTY, RouteTable, digest_of, selectors
 from turnout_server.routing.text import parse
@@ -26,8 +28,11 @@ from turnout_server.serving.labels import effective_labels
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.serving.version_policy import VersionPolicy, aspired
+from turnout_server.serving.warm import Warm
 from turnout_server.store import files
+from turnout_server.store.audit import Entry
 from turnout_server.store.blobs import MOST_BLOB_BYTES
+from turnout_server.store.manifest import size_of
 from turnout_server.store.store import ModelStore, StoreSnapshot
 from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError, TurnoutError
 from turnout_server.vocabulary.task import Task
@@ -39,6 +44,8 @@ _log = structlog.get_logger("turnout.reconciler")
 _SHARE = 0.01
 """How much of a core looking may take at most."""
 _FEW = 100
+MOST_SAID = 20
+"""Changes of a table that one line of the log says."""
 LOOK_S = 30.0
 """How long a look at the store may take, in seconds; what takes longer is waited for, but is an error that shows."""
 _REST_S = 1e-4
@@ -55,6 +62,8 @@ class Look(NamedTuple):
     """Why there is no table; empty when there is one."""
     took_s: float = 0.0
     """What it cost the processor, in seconds."""
+    author: Entry | None = None
+    """Who made the table the present one, where the audit knows."""
 
     def shows_as(self, other: Look) -> bool:
         """Say whether both brought the same."""
@@ -82,6 +91,8 @@ class Reconciler:
         routes_file: Path | None = None,
         on_table: Callable[[str], None] = lambda outcome: None,
         on_look: Callable[[str], None] = lambda outcome: None,
+        warm: Warm | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a reconciler that has not looked yet.
 
@@ -93,7 +104,12 @@ class Reconciler:
             routes_file: a route table to use in place of the store's.
             on_table: told `ok` or `refused` whenever a new table is.
             on_look: told `ok` or `failed` of every look that `poll` takes.
+            warm: keeps what labels and routes leave for a while; None for not at all.
+            clock: seconds, monotonic.
         """
+        self._warm = warm or Warm(0.0)
+        self._clock = clock
+        self._cooling: asyncio.TimerHandle | None = None
         self._store = store
         self._names = names
         self._manager = manager
@@ -103,6 +119,8 @@ class Reconciler:
         self._on_look = on_look
         self._look: Look | None = None
         self._parsed: tuple[str, RouteTable | None, str] | None = None
+        self._author: tuple[str, Entry | None] | None = None
+        """The last new table's digest, and who it is from."""
         self._problems: Mapping[str, tuple[str, ...]] = {}
         self._store_problem = ""
         self._starting = True
@@ -238,7 +256,18 @@ class Reconciler:
                 check_references(table, self._store, snapshot)
             except (InvalidRouteTableError, StoreError) as error:
                 return Look(snapshot, None, error.message)
-        return Look(snapshot, table, problem)
+        return Look(snapshot, table, problem, author=self._author_of(table))
+
+    def _author_of(self, table: RouteTable | None) -> Entry | None:
+        """Return who made a table the present one that is not being served yet, where the store's audit knows."""
+        if table is None or table.digest == self._names.table.digest or self._routes_file is not None:
+            return None
+        if self._author is None or self._author[0] != table.digest:
+            entry = None
+            with contextlib.suppress(StoreError):
+                entry = self._store.routes_author(table.digest)
+            self._author = (table.digest, entry)
+        return self._author[1]
 
     async def check_table(self, text: str) -> RouteTable:
         """Check a route table as `look` would, without adopting it.
@@ -288,10 +317,19 @@ class Reconciler:
         # What was wrong from the start, and is mended, is met as it would have been then.
         self._starting = self._starting and problem != "" and table is EMPTY
         if table is not names.table or labels != names.view.labels:
-            adopted = table is not names.table
+            before = names.table
             names.view = View(table, labels)
-            if adopted:
-                _log.info("route table adopted", routes=[route.name for route in table], digest=table.digest)
+            if table is not before:
+                said = changes(listed(before), listed(table))
+                _log.info(
+                    "route table adopted",
+                    routes=[route.name for route in table],
+                    digest=table.digest,
+                    changes=said
+                    if len(said) <= MOST_SAID
+                    else [*said[:MOST_SAID], f"and {len(said) - MOST_SAID} more"],
+                    **_authorship(look.author, self._routes_file),
+                )
                 self._on_table("ok")
         self._note_problem(problem, waiting)
         self._is_waiting = self.table_problem != "" or labels != names.labels
@@ -301,7 +339,50 @@ class Reconciler:
                 wanted.setdefault(model, set()).update(more)
         suspended = names.suspended
         wish = aspired(names.versions, names.labels, wanted, self._policy, suspended)
-        self._manager.aspire(wish, frozenset(key for key in names.view.in_use() if key.model not in suspended))
+        in_use = frozenset(key for key in names.view.in_use() if key.model not in suspended)
+        self._manager.aspire(wish, in_use | self._kept_warm(in_use, wish, suspended))
+
+    def _kept_warm(
+        self, in_use: frozenset[VersionKey], wish: frozenset[VersionKey], suspended: frozenset[str]
+    ) -> frozenset[VersionKey]:
+        """Return what stays loaded though nothing names it any more, and see to it that it goes in time."""
+        now = self._clock()
+        self._warm.follow(in_use, now)
+        ends = {
+            key: end
+            for key, end in self._warm.ends(now).items()
+            if key.model not in suspended and self._manager.is_available(key)
+        }
+        self._names.warm = {key: end for key, end in ends.items() if key not in wish}
+        if self._cooling is not None:
+            self._cooling.cancel()
+            self._cooling = None
+        if ends:
+            self._cooling = asyncio.get_running_loop().call_later(min(ends.values()) - now, self.advance)
+        return frozenset(ends)
+
+    def make_room(self, key: VersionKey, needed: int, free: int) -> None:
+        """Give up what is kept warm, what was left first, where a version that is to be loaded needs its memory.
+
+        Args:
+            key: what is to be loaded.
+            needed: what that takes, in bytes.
+            free: what there is, in bytes.
+        """
+        given_up = self._warm.yield_to(needed, free, self._size_of)
+        if given_up:
+            _log.info(
+                "versions kept warm make room",
+                versions=[str(one) for one in given_up],
+                loading=str(key),
+                needed_mb=needed >> 20,
+                free_mb=free >> 20,
+            )
+            self.advance()
+
+    def _size_of(self, key: VersionKey) -> int:
+        runner = self._manager.peek(key)
+        return 0 if runner is None else size_of(runner.manifest)
 
     def _note_problem(self, problem: str, waiting: str) -> None:
         changed, self.table_problem = self.table_problem != (problem or waiting), problem or waiting
@@ -345,6 +426,13 @@ class Reconciler:
         """
         while not self._manager.tried:
             await self._manager.wait_changed()
+
+
+def _authorship(author: Entry | None, routes_file: Path | None) -> dict[str, str]:
+    """Return who has changed a table, for the log."""
+    if author is not None:
+        return {"by": author.who, "how": author.how, "at": author.at}
+    return {"by": "not known", "how": f"{routes_file.name} was changed" if routes_file else "outside Turnout"}
 
 
 def _receives(fallback: str | None, overrides: Sequence[object], target: Target) -> bool:

@@ -37,6 +37,7 @@ OUTCOME = Label("outcome", attributes.OUTCOME)
 CAUSE = Label("cause", attributes.CAUSE)
 TASK = Label("task", attributes.TASK)
 STATE = Label("state", attributes.STATE)
+FEATURE = Label("feature", attributes.FEATURE)
 METHOD = Label("method", attributes.RPC_METHOD)
 STATUS = Label("code", attributes.RPC_STATUS)
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from turnout_server.instruments.families import (
     CODE,
+    FEATURE,
     METHOD,
     MODEL,
     OUTCOME,
@@ -63,7 +64,7 @@ RETIRED_KEPT = 50
 class Runs:
     """One version's runs."""
 
-    __slots__ = ("queue", "rows", "run", "statistics", "timed_out", "waiting_rows")
+    __slots__ = ("feature_rows", "odd", "queue", "rows", "run", "statistics", "timed_out", "waiting_rows")
 
     def __init__(self) -> None:
         self.statistics = VersionStatistics()
@@ -78,6 +79,10 @@ class Runs:
         """How many rows each run had."""
         self.timed_out = 0
         """Runs that took longer than they may, and were ended."""
+        self.feature_rows = 0
+        """Rows whose inputs were made of features."""
+        self.odd: dict[tuple[str, str], int] = {}
+        """Of these, those with an odd feature, by its name and what is odd."""
 
 
 class _Answers:
@@ -252,6 +257,8 @@ class Instruments:
         rows = [(key, each.rows.read()) for key, each in runs]
         waiting = [(key, each.waiting_rows()) for key, each in runs]
         timed_out = [(key, each.timed_out) for key, each in runs]
+        feature_rows = [(key, each.feature_rows) for key, each in runs if each.feature_rows]
+        odd = [((*key, *what), count) for key, each in runs for what, count in _copy(each.odd)]
         states = [((*key, state.value), 1) for key, state in _copy(self._states)]
         return (
             counter("turnout.requests", "{request}", _REQUESTS, (*served, REASON, CODE), self._requests()),
@@ -268,6 +275,8 @@ class Instruments:
             histogram("turnout.batch.rows", "{row}", "How many rows runs had.", version, rows),
             gauge("turnout.queue.rows", "{row}", "Rows that wait for their run.", version, waiting),
             counter("turnout.runs.timed_out", "{run}", _TIMED_OUT, version, timed_out),
+            counter("turnout.feature.rows", "{row}", _FEATURE_ROWS, version, feature_rows),
+            counter("turnout.features.odd", "{row}", _ODD, (*version, FEATURE, OUTCOME), odd),
             histogram("turnout.event_loop.lag", "s", _LAG, (), [((), self.loop_lag.read(NS_PER_S))]),
             counter("turnout.mirrors", "{request}", _MIRRORS, (ROUTE, MODEL, VERSION, OUTCOME), _copy(self._mirrors)),
             gauge("turnout.model.state", "1", _STATE, (MODEL, VERSION, STATE), states),
@@ -295,6 +304,8 @@ _REQUESTS = "Requests, by who answered, why, and how they ended; without a targe
 _DURATION = "From a request's arrival to its end, for requests that got a target, however they ended."
 _IN_FLIGHT = "Calls in progress."
 _TIMED_OUT = "Runs that took longer than run_timeout_s, and were ended."
+_FEATURE_ROWS = "Rows of typed requests: those that were made of features, whatever became of them."
+_ODD = "Rows of these whose feature was defaulted, nan without a default, or out_of_range of what training has seen."
 _LAG = "How much later than asked the event loop did something."
 _MIRRORS = "Copies of requests: sent, dropped because of other work, failed, or not sent as the same version answered."
 _STATE = "1 for the state that a version is in."

@@ -41,6 +41,9 @@ class BindingSession(ort.InferenceSession):  # type: ignore[misc]
         made = self.run_with_ort_values(outputs, values, options)
         return [_bits(one) if one.data_type() == _BF16 else one.numpy() for one in made]
 
+    def run_bytes(self) -> None:
+        """Nobody counts."""
+
     def run_options(self) -> ort.RunOptions:
         """Return what runs can be ended by."""
         return ort.RunOptions()

@@ -76,7 +76,7 @@ def _answer(request: Request, open_session: OpenSession, line: Line[Request], ex
         if isinstance(error, TurnoutError):
             return Refused(error.message)
         return Puzzled(type(error).__name__, traceback.format_exc())
-    return Passed(loaded.measured, loaded.independent, loaded.by_value, loaded.extensions)
+    return Passed(loaded.measured, loaded.independent, loaded.by_value, loaded.extensions, dict(loaded.needs))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -65,6 +65,8 @@ class Passed(msgspec.Struct, frozen=True, tag=True):
     """Whether values may decide what a run costs."""
     extensions: bool = False
     """Whether it has operators of onnxruntime-extensions."""
+    needs: dict[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=0)]] = {}
+    """The most bytes that a run had, by number of rows; none where nobody counts."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -58,6 +58,10 @@ class EngineSession:
         made = self.native.run(dict(inputs), tuple(outputs), options)
         return [np.asarray(one) if one.dtype != "BYTES" else _texts(one) for one in made]
 
+    def run_bytes(self) -> int:
+        """Return the most bytes that this thread's last run had, beside its inputs."""
+        return turnout_engine.last_run_bytes()
+
     def run_options(self) -> turnout_engine.RunOptions:
         """Return what runs can be ended by."""
         return turnout_engine.RunOptions()

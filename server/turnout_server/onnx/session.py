@@ -52,6 +52,9 @@ class Session(Protocol):
         With *options* of `run_options` it can be ended.
         """
 
+    def run_bytes(self) -> int | None:
+        """Return the most bytes that this thread's last run had, beside its inputs; None where nobody counts."""
+
     def run_options(self) -> Any:
         """Return what runs can be ended by."""
 
@@ -141,6 +144,10 @@ class OnnxServable:
             raise ModelRejectedInputError(
                 manifest.model, manifest.version, "values or sizes do not fit the graph"
             ) from error
+
+    def run_bytes(self) -> int | None:
+        """Return the most bytes that this thread's last run had, beside its inputs; None where nobody counts."""
+        return None if self._session is None else self._session.run_bytes()
 
     def close(self) -> None:
         """Give the session's memory back to the system. No run may be under way."""

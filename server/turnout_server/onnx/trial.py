@@ -51,6 +51,8 @@ class Loaded(NamedTuple):
     """Whether a row's answer was the same alone and in company, as the manifest says of a batched signature."""
     by_value: bool
     """Whether values may decide what a run costs, and not shapes alone."""
+    needs: Mapping[int, int]
+    """The most bytes that a run had, its inputs among them, by number of rows; none where nobody counts."""
     extensions: bool = False
     """Whether it has operators of onnxruntime-extensions."""
 
@@ -81,8 +83,9 @@ def load(
     on_step(Step.OPEN)
     servable = open_servable(directory, manifest, open_session or binding(), library)
     on_step(Step.RUN)
-    measured = warm_up(servable)
-    return Loaded(servable, measured, rows_are_independent(servable), by_value, library is not None)
+    measured, needs = warm_up(servable)
+    independent = rows_are_independent(servable)
+    return Loaded(servable, measured, independent, by_value, needs, library is not None)
 
 
 def check_graph(path: Path) -> None:
@@ -138,16 +141,17 @@ def look_at(
     return Inspected(read_signature(session, batched), left_out(session))
 
 
-def warm_up(servable: OnnxServable) -> dict[int, int]:
+def warm_up(servable: OnnxServable) -> tuple[dict[int, int], dict[int, int]]:
     """Run the graph on made-up inputs: each input's default, or zeros.
 
     Returns:
-        The shortest run time in nanoseconds, by number of rows.
+        The shortest run time in nanoseconds, by number of rows. The most bytes that a run had, likewise.
 
     Raises:
         InvalidModelError: a run fails.
     """
     best: dict[int, int] = {}
+    needs: dict[int, int] = {}
     specs = servable.signature.inputs
     for rows in WARM_UP_ROWS if servable.signature.batched else WARM_UP_ROWS[:1]:
         nbytes = sum(_nbytes(spec, rows) for spec in specs)
@@ -168,8 +172,10 @@ def warm_up(servable: OnnxServable) -> dict[int, int]:
                     f"; {_cure(specs, rows)}"
                 ) from error
             times.append(time.perf_counter_ns() - started)
+            if (taken := servable.run_bytes()) is not None:
+                needs[rows] = max(needs.get(rows, 0), nbytes + taken)
         best[rows] = min(times)
-    return best
+    return best, needs
 
 
 def _cure(specs: Sequence[TensorSpec], rows: int) -> str:

@@ -83,6 +83,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 _DECODER = msgspec.json.Decoder(Manifest)
 
 
+def size_of(manifest: Manifest) -> int:
+    """Return how many bytes a version's files have."""
+    return sum(entry.size for entry in manifest.files)
+
+
 def encode(manifest: Manifest) -> bytes:
     """Return *manifest* as indented JSON, the same bytes every time."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"

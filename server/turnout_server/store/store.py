@@ -54,6 +54,8 @@ __all__ = [
 
 ATTEMPTS = 1000
 """How often a change is tried that others overtake; each time one of them has got on."""
+_RECENT = 20
+"""Entries of the audit that are looked at for the author of a table that has just come."""
 NOBODY = By()
 """Who changes something without saying who that is."""
 
@@ -127,6 +129,10 @@ class ModelStore(Protocol):
 
         With *expected*, only when that is the present table's (None: only when there is none), else `StaleWriteError`.
         """
+        ...
+
+    def routes_author(self, digest: str) -> Entry | None:
+        """Return who made the table of this digest the present one; None where the audit does not know."""
         ...
 
     def snapshot(self) -> StoreSnapshot:
@@ -288,6 +294,12 @@ class BlobStore:
         noted = [each for each in self.audit.entries(ROUTES_AUDIT) if each.entry.what == "routes"]
         blob = self._reading.get(ROUTES_KEY)  # after the entries: one that is being written is not taken for a break
         return told(noted, None if blob is None else _digest(blob.content))
+
+    def routes_author(self, digest: str) -> Entry | None:
+        """Return who made the table of this digest the present one; None where that was done outside Turnout."""
+        noted = self.audit.entries(ROUTES_AUDIT, most=_RECENT)
+        newest = next((each.entry for each in reversed(noted) if each.is_done or each.entry.after == digest), None)
+        return newest if newest is not None and newest.after == digest else None
 
     def model_events(self, model: str) -> tuple[Entry, ...]:
         """Return what else the audit says has happened to *model*, newest first: published, suspended, removed.

@@ -7,7 +7,8 @@ input.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from turnout_server.vocabulary.errors import (
     UnknownFeatureError,
 )
 from turnout_server.vocabulary.extent import Extent
-from turnout_server.vocabulary.signature import DType, Scalar, Signature, TensorSpec
+from turnout_server.vocabulary.signature import Column, DType, Range, Scalar, Signature, TensorSpec
 from turnout_server.vocabulary.tensors import NUMPY_DTYPES, Array, bf16_of, fp32_of
 
 MAX_ROWS = 10_000
@@ -47,6 +48,35 @@ class FeatureColumn(NamedTuple):
     """float32, int64 or object (`str`), of shape [rows] or [1]."""
 
 
+class Odd(IntEnum):
+    """How a feature can be odd; the engine has the same numbers."""
+
+    DEFAULTED = 0
+    """It was left out or NaN, and has the manifest's default."""
+    NAN = 1
+    """It is NaN, and has no default."""
+    OUT_OF_RANGE = 2
+    """It is beyond what the manifest says that training has seen; the value as it was given, and no default."""
+
+
+class Note(NamedTuple):
+    """So many rows of a request have an odd feature."""
+
+    name: str
+    """The feature's."""
+    kind: Odd
+    rows: int
+
+
+class Packed(dict[str, Array]):
+    """Inputs that were made of features."""
+
+    __slots__ = ("notes",)
+
+    notes: list[Note]
+    """What is odd about them."""
+
+
 def collect(*groups: Iterable[FeatureColumn]) -> dict[str, Array]:
     """Return the columns of all *groups* by name.
 
@@ -62,7 +92,7 @@ def collect(*groups: Iterable[FeatureColumn]) -> dict[str, Array]:
     return columns
 
 
-def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
+def pack(signature: Signature, columns: Columns, rows: int) -> Packed:
     """Return every input of *signature*, made from *columns*.
 
     A feature that is left out has the manifest's default in every row. So has a NaN in its row, because NaN means
@@ -74,7 +104,7 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         rows: how many rows each input has.
 
     Returns:
-        New arrays of shape [rows], [rows, 1] or [rows, F], of the inputs' dtypes.
+        New arrays of shape [rows], [rows, 1] or [rows, F], of the inputs' dtypes, and what is odd about them.
 
     Raises:
         UnknownFeatureError: no input takes a feature of that name.
@@ -93,18 +123,29 @@ def pack(signature: Signature, columns: Columns, rows: int) -> dict[str, Array]:
         extent.add(part.name, (rows, *part.tail), rowwise=signature.batched and part.rows < 0)
     if not columns.keys() <= taken.known.keys():
         raise UnknownFeatureError(next(name for name in columns if name not in taken.known), tuple(taken.known))
-    return fill(taken, columns, rows)
+    notes: list[Note] = []
+    packed = Packed(fill(taken, columns, rows, notes))
+    packed.notes = notes
+    return packed
 
 
-def fill(taken: Layout, columns: Columns, rows: int) -> dict[str, Array]:
-    """Return the inputs that *taken* describes; of *columns*, the others do not matter.
+def places(signature: Signature) -> tuple[str, ...]:
+    """Return the names of the features of all inputs, in order; empty for a signature that takes others, too."""
+    try:
+        return tuple(feature.name for part in layout(signature).inputs for feature in part.features)
+    except InvalidModelError:
+        return ()
+
+
+def fill(taken: Layout, columns: Columns, rows: int, notes: list[Note] | None = None) -> dict[str, Array]:
+    """Return the inputs that *taken* describes, and add to *notes* what is odd; the other *columns* do not matter.
 
     Raises:
         MissingFeatureError, InvalidFeatureError, InvalidInputError: as `pack`.
     """
     if taken.has_text and rows > 1:
         _check_repeated_text(columns, rows)
-    return {part.name: _pack_input(part, columns, rows, taken) for part in taken.inputs}
+    return {part.name: _pack_input(part, columns, rows, taken, [] if notes is None else notes) for part in taken.inputs}
 
 
 class Feature(NamedTuple):
@@ -113,6 +154,8 @@ class Feature(NamedTuple):
     name: str
     default: Array | None
     """Shape [1], of the input's dtype."""
+    range: Range | None = None
+    """Between what it was in training."""
 
 
 class InputLayout(NamedTuple):
@@ -173,8 +216,8 @@ def layout_of(specs: Iterable[TensorSpec]) -> Layout:
 
 
 def _input_layout(spec: TensorSpec) -> InputLayout:
-    named: list[tuple[str, Scalar | None]] = [(column.name, column.default) for column in spec.columns]
-    features = tuple(_feature(name, default, spec) for name, default in named or [(spec.name, spec.default)])
+    named: list[Column | TensorSpec] = [*spec.columns] or [spec]
+    features = tuple(_feature(one.name, one.default, spec)._replace(range=one.range) for one in named)
     defaults = None
     if spec.dtype.startswith("FP") and any(feature.default is not None for feature in features):
         filled = [np.nan if feature.default is None else feature.default[0] for feature in features]
@@ -200,27 +243,58 @@ def _check_repeated_text(columns: Columns, rows: int) -> None:
         raise InvalidFeatureError(longest, f"its {lengths[longest]} characters are too many to repeat in {rows} rows")
 
 
-def _pack_input(part: InputLayout, columns: Columns, rows: int, taken: Layout) -> Array:
+def _pack_input(part: InputLayout, columns: Columns, rows: int, taken: Layout, notes: list[Note]) -> Array:
     if part.rows not in (-1, rows):
         raise InvalidInputError(part.name, f"found {rows} rows; the model takes exactly {part.rows}")
     matrix = np.empty((rows, len(part.features)), NUMPY_DTYPES[part.dtype])
-    for position, (name, default) in enumerate(part.features):
+    is_float = part.dtype.startswith("FP")
+    odd = False
+    for position, (name, default, seen) in enumerate(part.features):
         values = columns.get(name)
         if values is not None:
             if len(values) != rows and len(values) != 1:
                 expected = f"1 or {rows}" if rows != 1 else "1"
                 raise InvalidFeatureError(name, f"found {len(values)} values; expected {expected}")
             matrix[:, position] = fitted(name, values, part.dtype, default)
+            odd = odd or seen is not None or (values.dtype.kind == "f" and not is_float)
         elif default is not None:
             matrix[:, position] = default
+            odd = True
         else:
             required = [one.name for each in taken.inputs for one in each.features if one.default is None]
             raise MissingFeatureError(*(one for one in required if one not in columns))
-    if part.defaults is not None:
+    if is_float:
         missing = np.isnan(matrix)
         if missing.any():
-            np.copyto(matrix, part.defaults, where=missing)
+            odd = True
+            if part.defaults is not None:
+                np.copyto(matrix, part.defaults, where=missing)
+    if odd and rows:
+        notes.extend(_notes(part, columns, rows))
     return matrix if part.tail else matrix.reshape(rows)
+
+
+def _notes(part: InputLayout, columns: Columns, rows: int) -> Iterator[Note]:
+    """Yield what is odd about the features of an input, looked at as they were given."""
+    for name, default, seen in part.features:
+        values = columns.get(name)
+        if values is None:
+            yield Note(name, Odd.DEFAULTED, rows)
+            continue
+        if values.dtype.kind == "f" and (nans := int(np.isnan(values).sum())):
+            kind = Odd.NAN if default is None else Odd.DEFAULTED
+            yield Note(name, kind, rows if len(values) == 1 else nans)
+        if seen is not None and values.dtype != object and (beyond := _beyond(values, seen)):
+            yield Note(name, Odd.OUT_OF_RANGE, rows if len(values) == 1 else beyond)
+
+
+def _beyond(values: Array, seen: Range) -> int:
+    """Return how many *values* lie beyond what was *seen*; NaN lies nowhere."""
+    # In the width of the values, so that a bound is what it was when a value of that width was learned from.
+    width = np.float32 if values.dtype == np.float32 else np.float64
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = width(seen[0]), width(seen[1])
+        return int(((values < low) | (values > high)).sum())
 
 
 def fitted(

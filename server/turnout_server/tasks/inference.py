@@ -111,8 +111,10 @@ def pack(signature: Signature, columns: Columns, tensors: Sequence[Tensor]) -> d
     singles = _without(known.single, given)
     _check_complete(known, columns, given, (*parts.inputs, *singles.inputs))
     _check_extent(known, given, rows, parts)
-    arrays = features.fill(parts, columns, rows) | features.fill(singles, columns, 1)
-    return {name: _array(known, spec, given, arrays, rows) for name, spec in known.inputs.items()}
+    # Tensors first: until they are read, what they say of rows is a claim.
+    arrays = {name: _read(tensor, known.inputs[name]) for name, tensor in given.items()}
+    arrays |= features.fill(parts, columns, rows) | features.fill(singles, columns, 1)
+    return {name: _array(known, spec, arrays, rows) for name, spec in known.inputs.items()}
 
 
 # ---------------------------------------------------------------- signatures
@@ -289,13 +291,12 @@ def _full_shape(known: Arranged, spec: TensorSpec, rows: int) -> tuple[int, ...]
     return (rows, *spec.shape[1:]) if spec.name in known.rowwise else spec.shape
 
 
-def _array(
-    known: Arranged, spec: TensorSpec, given: Mapping[str, Tensor], arrays: Mapping[str, Array], rows: int
-) -> Array:
-    if spec.name in given:
-        tensor = given[spec.name]
-        elements = tensor.read(spec.dtype, math.prod(tensor.shape))
-        return _fitted(spec.name, elements, spec.dtype).reshape(tensor.shape)
+def _read(tensor: Tensor, spec: TensorSpec) -> Array:
+    elements = tensor.read(spec.dtype, math.prod(tensor.shape))
+    return _fitted(spec.name, elements, spec.dtype).reshape(tensor.shape)
+
+
+def _array(known: Arranged, spec: TensorSpec, arrays: Mapping[str, Array], rows: int) -> Array:
     if spec.name in arrays:
         array = arrays[spec.name]
         return array.reshape(spec.shape) if spec.name in known.singles else array

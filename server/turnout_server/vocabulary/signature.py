@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import Annotated
 
 import msgspec
@@ -31,6 +32,12 @@ class DType(StrEnum):
 
 
 Scalar = bool | int | float | str
+Range = tuple[float, float]
+
+
+def _check_range(name: str, given: Range | None) -> None:
+    if given is not None and not -inf < given[0] <= given[1] < inf:
+        raise ValueError(f"{name}: found the range {list(given)}; expected two numbers, the lower one first")
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,6 +46,11 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     name: str
     default: float | None = None
     """Used where a typed request leaves the feature out; None makes the feature required."""
+    range: Range | None = None
+    """The least and the largest value that training has seen: what lies beyond is counted, and served all the same."""
+
+    def __post_init__(self) -> None:
+        _check_range(self.name, self.range)
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -52,6 +64,13 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """For a one-feature input (shape [-1] or [-1, 1]): used where a typed request leaves the feature out."""
     columns: tuple[Column, ...] = ()
     """For a matrix input of shape [-1, F]: the F features in it, in order."""
+    range: Range | None = None
+    """For a one-feature input of numbers: as a column's."""
+
+    def __post_init__(self) -> None:
+        _check_range(self.name, self.range)
+        if self.range is not None and self.dtype is DType.BYTES:
+            raise ValueError(f"{self.name}: text has no range")
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

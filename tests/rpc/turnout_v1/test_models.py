@@ -166,6 +166,7 @@ async def test_a_label_is_moved_or_removed_if_it_is_as_expected(
     catalog.label_maps = {"price": {"champion": 1}}
     request = pb.SetLabelRequest(model="price", label="champion", version=version, expected_version=expected_version)
     answer = await ModelService(catalog, catalog).SetLabel(request, CALL)
+    assert catalog.authors[0].who == "unnamed, from 127.0.0.1:1"
     assert catalog.changes == [("price", "champion", *change)]
     assert dict(answer.model.labels) == ({"champion": version} if version else {})
 

@@ -92,5 +92,6 @@ async def test_an_assignment_with_more_headers_than_a_call_can_have_is_refused(c
 async def test_a_new_table_is_handed_on_as_it_is(catalog: FakeCatalog, validate_only: bool) -> None:
     request = pb.ApplyRoutesRequest(yaml="routes: {}", expected_digest="abc", validate_only=validate_only)
     answer = await RouteService(catalog, catalog).ApplyRoutes(request, CALL)
+    assert catalog.authors[0].how.startswith("ApplyRoutes at ")
     assert answer.table_digest == "f00d"
     assert catalog.changes == [("routes: {}", "abc", validate_only)]

@@ -67,6 +67,21 @@ fn requests_of_another_key_or_with_too_many_rows_do_not_go_along() {
 }
 
 #[test]
+fn a_batch_is_no_larger_than_its_memory_and_what_is_by_itself_runs_alone() {
+    let mut queue = batcher(Rules { max_rows: 64, ..rules() });
+    queue.bound_size(3);
+    for load in 0..7 {
+        queue.offer(item(load, if load == 2 { 5 } else { 1 }), 0).unwrap();
+    }
+    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [0, 1]);
+    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [2]);
+    queue.bound_size(2);
+    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [3, 4]);
+    queue.bound_size(u64::MAX);
+    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [5, 6]);
+}
+
+#[test]
 fn a_delay_waits_for_company_and_no_longer() {
     let mut queue = batcher(Rules { max_delay: MS, ..rules() });
     queue.offer(item(0, 1), 0).unwrap();
