@@ -29,7 +29,7 @@ def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
 
 
 def test_a_good_version_loads_and_its_run_times_are_measured(open_session: OpenSession, tmp_path: Path) -> None:
-    servable, times, independent, _, needs = load(saved(tmp_path, linear()), manifest(), open_session)
+    servable, times, independent, _, needs, _ = load(saved(tmp_path, linear()), manifest(), open_session)
     assert sorted(times) == [1, 64]
     assert all(ns > 0 for ns in times.values())
     assert independent
