@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from turnout_server.tasks import features, inference
+from turnout_server.tasks.features import Packed
 from turnout_server.tasks.inference import MOST_TENSORS, Elements, Tensor, pack, wanted
 from turnout_server.vocabulary.errors import (
     IncompleteError,
@@ -49,6 +50,19 @@ def tensor(name: str, array: Any, dtype: DType = DType.FP32, shape: tuple[int, .
 
 
 # ---------------------------------------------------------------- features
+
+
+def test_what_is_odd_about_features_is_noted_and_whole_inputs_are_none() -> None:
+    packed = pack(signature(AGE, CITY, MATRIX, K, IMAGE), {"age": column(NAN, 31.0)}, [
+        tensor("x", [[1.0, NAN]] * 2), tensor("image", np.zeros((2, 2, 2))),
+    ])  # fmt: skip
+    assert isinstance(packed, Packed)
+    assert [(name, kind.name, rows) for name, kind, rows in packed.notes] == [
+        ("age", "NAN", 1),
+        ("city", "DEFAULTED", 2),
+        ("k", "DEFAULTED", 1),
+    ]
+    assert not isinstance(pack(signature(IMAGE), {}, [tensor("image", np.zeros((2, 2, 2)))]), Packed)
 
 
 def test_features_fill_inputs_of_their_names_and_columns_and_defaults_fill_the_rest() -> None:

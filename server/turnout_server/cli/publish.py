@@ -145,6 +145,7 @@ def publish(
     from turnout_server.onnx.files import files_of
     from turnout_server.onnx.trial import load, look_at, rows_within
     from turnout_server.tasks.conventions import check_task
+    from turnout_server.tasks.ranges import learned
 
     given = {"max_rows": max_batch_rows, "max_delay_us": max_batch_delay_us}
     given = {key: value for key, value in given.items() if value is not None}
@@ -155,6 +156,8 @@ def publish(
         files[one.name] = one
     looked = look_at(file, batched)
     signature = _overlaid(with_columns(looked.signature, found), partial.signature, batched, manifest)
+    if rows is not None:
+        signature = learned(signature, rows.columns)
     draft = Draft(
         model=name,
         task=task or partial.task or Task.TENSORS,

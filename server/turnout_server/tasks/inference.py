@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from turnout_server.tasks import features
-from turnout_server.tasks.features import MAX_ROWS, Columns, Layout
+from turnout_server.tasks.features import MAX_ROWS, Columns, Layout, Note, Packed
 from turnout_server.vocabulary.ask import NAME_LIMIT
 from turnout_server.vocabulary.errors import (
     IncompleteError,
@@ -93,7 +93,7 @@ def pack(signature: Signature, columns: Columns, tensors: Sequence[Tensor]) -> d
             a float.
 
     Returns:
-        Arrays by name, in the signature's order.
+        Arrays by name, in the signature's order; `Packed` where some were made of features.
 
     Raises:
         UnknownFeatureError, InvalidFeatureError: no input takes a feature, or its values do not fit.
@@ -113,8 +113,14 @@ def pack(signature: Signature, columns: Columns, tensors: Sequence[Tensor]) -> d
     _check_extent(known, given, rows, parts)
     # Tensors first: until they are read, what they say of rows is a claim.
     arrays = {name: _read(tensor, known.inputs[name]) for name, tensor in given.items()}
-    arrays |= features.fill(parts, columns, rows) | features.fill(singles, columns, 1)
-    return {name: _array(known, spec, arrays, rows) for name, spec in known.inputs.items()}
+    notes: list[Note] = []
+    arrays |= features.fill(parts, columns, rows, notes) | features.fill(singles, columns, 1, notes)
+    made = {name: _array(known, spec, arrays, rows) for name, spec in known.inputs.items()}
+    if not parts.inputs and not singles.inputs:
+        return made
+    packed = Packed(made)
+    packed.notes = notes
+    return packed
 
 
 # ---------------------------------------------------------------- signatures
