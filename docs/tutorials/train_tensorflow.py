@@ -18,9 +18,10 @@ order = np.random.default_rng(7).permutation(len(x))
 x, y = x[order].astype(np.float32), y[order]
 x_train, x_test, y_train, y_test = x[:130], x[130:], y[:130], y[130:]
 
-# What scales the features is a part of the model, so that callers send them as they are.
-scale = keras.layers.Normalization()
-scale.adapt(x_train)
+# What scales the features is a part of the model, so that callers send them as they are. Of keras.layers.Normalization,
+# tf2onnx makes inputs of the mean and the variance; constants stay constants.
+mean, deviation = x_train.mean(0), x_train.std(0)
+scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
 layers = [keras.Input((x.shape[1],), name="features"), scale, keras.layers.Dense(width, "relu")]
 model = keras.Sequential([*layers, keras.layers.Dense(3, "softmax", name="probabilities")])
 model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")

@@ -64,7 +64,7 @@ WRONG = [
     ("publish", 2),
     ("publish file", 2),
     ("publish nowhere -m x", 66),
-    ("publish . -m x", 66),
+    ("publish . -m x", 65),
     ("publish file -m x", 65),
     ("publish empty -m x", 65),
     ("publish binary -m x", 65),

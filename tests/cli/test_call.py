@@ -13,11 +13,14 @@ from turnout_server.cli.exits import CommandError
 
 
 def test_a_candidate_is_an_id_and_its_features() -> None:
-    found = call._candidates(["a:age=3.5,city=1,other=1", "b:", "c"], KNOWN)
-    assert found == {"a": {"age": 3.5, "city": "1", "other": 1}, "b": {}, "c": {}}
+    found = call._candidates(["a:age=3.5,city=1", "b:", "c"])
+    assert found == {"a": {"age": "3.5", "city": "1"}, "b": {}, "c": {}}
+    assert call._candidates(None) is None
+    part = call._parts({"candidates": found}, {}, KNOWN)
+    assert part == {"candidates": {"a": {"age": 3.5, "city": "1"}, "b": {}, "c": {}}}
     for wrong, problem in ((["a:x=1", "a:x=2"], "stands twice"), ([":x=1"], "has no id")):
         with pytest.raises(typer.BadParameter, match=problem):
-            call._candidates(wrong, KNOWN)
+            call._candidates(wrong)
 
 
 def test_ids_may_stand_together_or_apart() -> None:

@@ -96,7 +96,7 @@ def test_a_first_version_is_the_champion_unless_told_otherwise(run: Run, store: 
     ran = run("publish", echo, "--model", "fresh", "--json")
     assert ran.json["labels"] == ["champion"]
     assert "champion) in" in ran.err
-    assert run("publish", echo, "--model", "fresh").err.count("warning") == 0
+    assert run("publish", echo, "--model", "fresh").err.count("traffic moves") == 0
     assert DirectoryStore(store).labels("fresh") == {"champion": 1}
 
 
@@ -106,7 +106,7 @@ def test_that_traffic_moves_is_said(run: Run, store: Path, echo: Path) -> None:
     assert "that traffic moves from version 1 to version 2" in ran.err
     assert f"turnout label bare champion 1 --store {store}" in ran.err
     assert DirectoryStore(store).labels("bare") == {}
-    assert "warning" not in run("publish", echo, "--model", "bare", "--label", "champion").err
+    assert "traffic moves" not in run("publish", echo, "--model", "bare", "--label", "champion").err
 
 
 def test_bounds_of_a_request_are_kept(run: Run, store: Path, echo: Path, tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def read(columns: list[v1.FeatureColumn]) -> dict[str, tuple[str | None, list[An
         ([np.str_("a"), "b"], "strings", ["a", "b"]),
         ([np.bool_(True)], "integers", [1]),
         (pd.Series([1, 2]), "integers", [1, 2]),
+        (pd.Series([1.5, 2], dtype="float32"), "floats", [1.5, 2.0]),
+        (pd.Series(["a", "b"], dtype="category"), "strings", ["a", "b"]),
+        (pd.array([1, 2], dtype="Int64"), "integers", [1, 2]),
+        ([3.4028234663852886e38], "floats", [3.4028234663852886e38]),
+        ([math.inf], "floats", [math.inf]),
     ],
 )
 def test_a_column_is_sent_as_what_its_values_are(values: Any, kind: str, sent: list[Any]) -> None:
@@ -63,6 +68,14 @@ def test_a_missing_number_is_sent_as_nan() -> None:
     assert values[0] == 1.0
     assert math.isnan(values[1])
     assert math.isnan(values[2])
+
+
+def test_what_a_masked_array_hides_is_missing() -> None:
+    masked = np.ma.masked_array(np.array([1.0, 2.0], np.float32), [True, False])
+    kind, values = read(features.from_columns({"x": masked}))["x"]
+    assert kind == "floats"
+    assert math.isnan(values[0])
+    assert values[1] == 2.0
 
 
 def test_a_feature_that_all_rows_miss_is_left_to_the_models_default() -> None:
@@ -80,6 +93,17 @@ def test_a_feature_that_all_rows_miss_is_left_to_the_models_default() -> None:
         ({"x": [Decimal(1)]}, TypeError, "feature 'x': value 0 has a Decimal"),
         ({"x": [b"a"]}, TypeError, "feature 'x': value 0 has a bytes"),
         ({"x": b"a"}, TypeError, "feature 'x': value 0 has a bytes"),
+        ({"x": [1e39]}, ValueError, "feature 'x': value 0 has 1e+39, which is too large for a 32-bit float"),
+        ({"x": [math.nan, -1e39]}, ValueError, "feature 'x': value 1 has -1e+39"),
+        ({"x": [3.4028235677973366e38]}, ValueError, "which is too large"),
+        ({"x": np.array([1], "datetime64[ns]")}, TypeError, "feature 'x': value 0 has a datetime; expected numbers"),
+        ({"x": [np.timedelta64(1, "ns")]}, TypeError, "feature 'x': value 0 has a timedelta64"),
+        ({"x": ["a", pd.NA]}, ValueError, "feature 'x': value 1 has none"),
+        (
+            {"x": [pd.NaT]},
+            TypeError,
+            "feature 'x': value 0 has a NaTType; expected numbers, text or bools (models take no",
+        ),
         ({"x": [1j]}, TypeError, "feature 'x': value 0 has a complex"),
         ({"x": np.zeros((2, 2))}, TypeError, "feature 'x': value 0 has a list"),
         ({"x": np.array(["2026-11-05"], "datetime64[D]")}, TypeError, "feature 'x': value 0 has a date"),

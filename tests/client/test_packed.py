@@ -26,6 +26,7 @@ def test_bytes_become_the_values_and_back(values: list[float]) -> None:
         (np.zeros(2, "<f4"), True),
         (np.zeros(2, ">f4"), False),
         (np.zeros(2, "<f8"), False),
+        (np.ma.masked_array(np.zeros(2, "<f4"), [True, False]), False),
         ([1.0, 2.0], False),
         (None, False),
     ],

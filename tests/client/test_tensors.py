@@ -110,6 +110,7 @@ def test_a_field_is_chosen_by_the_values(given: Any, field: str | None, shape: t
         (np.zeros((1, 1), complex), TypeError, "input 'x' is an array of complex128"),
         (np.zeros((1, 1), "datetime64[ns]"), TypeError, "input 'x' is an array of datetime64[ns]"),
         (np.array([[1, None]]), ValueError, "input 'x': [0, 1] is none"),
+        (np.ma.masked_array([[1.0, 2.0]], [[False, True]]), ValueError, "input 'x': [0, 1] is none"),
     ],
 )
 def test_what_is_no_tensor_is_refused_by_name_and_place(given: Any, error: type[Exception], says: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ SHOWN = "127.0.0.1:8001"
 """Where pages have the gateway."""
 FOLLOWS_S = 30.0
 """How long a gateway may take, on a busy machine, to follow a change that a page has made to the store."""
+_PACE = re.compile(r"^note: requests of more than \d+ rows would run for .*\n", re.MULTILINE)
+"""A remark of `turnout publish` that one machine makes and a faster one does not."""
 _NEEDS_A_SHELL = frozenset("|<>&;$`*")
 PROGRAMS = {
     "turnout": f'exec {shlex.quote(sys.executable)} -m turnout_server "$@"',
@@ -52,7 +55,7 @@ class Reader:
         until = time.monotonic() + FOLLOWS_S
         while True:
             code, printed = self._run(command)
-            printed = printed.replace(self.gateway.address, SHOWN)
+            printed = _PACE.sub("", printed.replace(self.gateway.address, SHOWN))
             failed = code != 0 and "error" not in step.output
             if not failed and agrees(step.output, printed):
                 return ""

@@ -41,7 +41,8 @@ wire_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 def runner_of(signature: Signature) -> Any:
     """Return a runner that can look at requests, and no more."""
     loaded = SimpleNamespace(manifest=SimpleNamespace(signature=signature))
-    queue, workers = SimpleNamespace(room=Room(Bounds(0, 0)), rules=None), SimpleNamespace(numbers=iter([1]))
+    admission, workers = SimpleNamespace(wait_s=None, patient=0), SimpleNamespace(numbers=iter([1]))
+    queue = SimpleNamespace(room=Room(Bounds(0, 0)), rules=None, admission=admission)
     return Runner(loaded, queue, None, workers)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ def signature_of(inputs: str, outputs: str, batched: bool = True) -> Signature:
 
 
 def test_a_good_version_loads_and_its_run_times_are_measured(open_session: OpenSession, tmp_path: Path) -> None:
-    servable, times, independent, _, needs = load(saved(tmp_path, linear()), manifest(), open_session)
+    servable, times, independent, _, needs, _ = load(saved(tmp_path, linear()), manifest(), open_session)
     assert sorted(times) == [1, 64]
     assert all(ns > 0 for ns in times.values())
     assert independent
@@ -271,6 +271,18 @@ def test_weights_outside_the_version_are_refused(open_session: OpenSession, tmp_
     model.graph.initializer[0].CopyFrom(weight)
     with pytest.raises(InvalidModelError):
         load(saved(version, model), manifest(), open_session)
+
+
+def test_an_output_that_is_no_tensor_is_left_out_where_there_are_others(
+    open_session: OpenSession, tmp_path: Path
+) -> None:
+    nodes = [helper.make_node("SequenceConstruct", ["x"], ["s"]), helper.make_node("Identity", ["x"], ["y"])]
+    outputs = [helper.make_tensor_sequence_value_info("s", FLOAT, None), value("y", FLOAT, ["n"])]
+    path = saved(tmp_path, graph(nodes, [value("x", FLOAT, ["n"])], outputs))
+    looked = trial.look_at(path / "model.onnx", open_session=open_session)
+    assert looked == (signature_of("x FP32 -1", "y FP32 -1"), {"s": "seq(tensor(float))"})
+    servable = load(path, manifest(looked.signature), open_session).servable
+    assert [one.tolist() for one in servable.run({"x": np.ones(2, np.float32)})] == [[1, 1]]
 
 
 def test_an_output_that_is_no_tensor_cannot_be_served(open_session: OpenSession, tmp_path: Path) -> None:

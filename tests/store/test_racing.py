@@ -71,7 +71,7 @@ def source(tmp_path: Path) -> Path:
 
 
 races = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # A race made shorter is another race.

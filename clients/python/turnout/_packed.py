@@ -10,8 +10,12 @@ VALUES_TAG = 0x0A
 
 
 def is_little(given: object, *dtypes: str) -> bool:
-    """Say whether *given* is an array of one of *dtypes* (`<f4`), whose bytes are as they travel."""
-    return getattr(getattr(given, "dtype", None), "str", "") in dtypes and hasattr(given, "tobytes")
+    """Say whether *given* is an array of one of *dtypes* (`<f4`), whose bytes are as they travel.
+
+    A masked array's are not: where a value is missing they have another one.
+    """
+    is_array = hasattr(given, "tobytes") and not hasattr(given, "mask")
+    return is_array and getattr(getattr(given, "dtype", None), "str", "") in dtypes
 
 
 def field(tag: int, raw: bytes) -> bytes:

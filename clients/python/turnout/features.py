@@ -58,7 +58,9 @@ _EXPECTED = "expected numbers, text or bools"
 _TIMES = ("M", "m")
 """NumPy's kinds of points and spans of time."""
 _NO_TIME = "models take no times: say which number, such as the hour"
-_HINTS = dict.fromkeys(("Timestamp", "datetime", "date", "timedelta", "NaTType", "datetime64"), _NO_TIME) | {
+_HINTS = dict.fromkeys(
+    ("Timestamp", "datetime", "date", "timedelta", "NaTType", "datetime64", "timedelta64"), _NO_TIME
+) | {
     "Decimal": "float(...) makes it a number",
     "bytes": ".decode() makes it text",
 }
@@ -240,9 +242,12 @@ def _plain(name: str, value: Any, place: Callable[[int], str], row: int) -> Scal
     """Return *value* as one of Python's own types: it is of a subclass, or an array library's scalar."""
     if frames.is_missing(value):
         return None
-    if hasattr(value, "tolist") and getattr(getattr(value, "dtype", None), "kind", "") not in _TIMES:
+    is_time = getattr(getattr(value, "dtype", None), "kind", "") in _TIMES
+    if hasattr(value, "tolist") and not is_time:
         value = value.tolist()
     match value:
+        case _ if is_time:
+            pass  # NumPy's spans of time pass for integers
         case bool() | None:
             return value
         case str():

@@ -69,7 +69,7 @@ def encode(name: str, given: Any) -> NamedTensor:
     """
     dtype: Any = getattr(given, "dtype", None)
     kind = getattr(dtype, "str", "")
-    if kind[1:] in _DATATYPES and hasattr(given, "astype"):
+    if kind[1:] in _DATATYPES and hasattr(given, "astype") and not hasattr(given, "mask"):
         little = given.astype(dtype.newbyteorder("<"), copy=False) if kind[0] == ">" else given
         return NamedTensor(name=name, datatype=_DATATYPES[kind[1:]], shape=given.shape, raw=little.tobytes())
     if kind[1:2] in ("M", "m", "c", "V"):

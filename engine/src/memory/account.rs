@@ -256,6 +256,7 @@ mod tests {
         assert!(memory.taken() > memory.open());
         let ended: usize = hogs.iter().map(|hog| hog.calls.len()).sum();
         for _ in 0..20 {
+            hogs.iter_mut().for_each(Hog::end_those_told);
             assert!(neighbour.call(1_000), "{} of {}", neighbour.account.held(), memory.share(true));
         }
         hogs.iter_mut().for_each(Hog::end_those_told);

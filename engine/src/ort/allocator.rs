@@ -2,7 +2,7 @@
 //!
 //! Before each block is its size, so that what is freed is known without a table.
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{GlobalAlloc, Layout, System, alloc, dealloc};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
@@ -14,6 +14,10 @@ use super::meter;
 
 /// Where blocks begin, in bytes: ONNX Runtime's kernels are written for that, a cache line and the widest register.
 const BORDER: usize = 64;
+
+/// Blocks of so many bytes are the C library's, which gives them back to the system when they are freed; ours keeps what it
+/// had once, and is quicker.
+const LARGE: usize = 64 * 1024;
 
 /// Since when the table has been as it is filled here; ONNX Runtime looks for nothing that came later.
 const VERSION: u32 = 17;
@@ -78,7 +82,7 @@ fn block_of(size: usize) -> *mut c_void {
     // SAFETY: the layout is no less than a border's length. The block begins one border after what was allocated, and its
     // size stands at the beginning of that.
     unsafe {
-        let start = alloc(layout);
+        let start = if size < LARGE { alloc(layout) } else { System.alloc(layout) };
         if start.is_null() {
             return ptr::null_mut();
         }
@@ -101,8 +105,10 @@ unsafe extern "system" fn free(_: *mut OrtAllocator, block: *mut c_void) {
         let start = block.cast::<u8>().sub(BORDER);
         let size = start.cast::<usize>().read();
         meter::gave_back(size);
-        if let Some(layout) = layout_of(size) {
-            dealloc(start, layout);
+        match layout_of(size) {
+            Some(layout) if size < LARGE => dealloc(start, layout),
+            Some(layout) => System.dealloc(start, layout),
+            None => {}
         }
     }
 }
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn blocks_begin_on_the_border_and_are_counted_until_they_are_freed() {
         let (blocks, taken) = metered(None, || {
-            [0, 1, 63, 64, 65, 4_096, 1 << 20].map(|size| {
+            [0, 1, 63, 64, 65, 4_096, LARGE - 1, LARGE, 1 << 20].map(|size| {
                 // SAFETY: `free` gets what `take` gave, once, and what is written lies within.
                 unsafe {
                     let block = take(ptr::null_mut(), size);
@@ -130,7 +136,7 @@ mod tests {
                 }
             })
         });
-        assert_eq!(taken.peak, 193 + 4_096 + (1 << 20));
+        assert_eq!(taken.peak, 193 + 4_096 + 2 * LARGE - 1 + (1 << 20));
         for block in blocks {
             assert!((block as usize).is_multiple_of(BORDER));
             // SAFETY: as above.

@@ -113,7 +113,13 @@ def call(
     --feature, a ranking --candidate, a recommendation --history, any other --feature; --data has many rows.
     """
     pairs = options.pairs(feature or [], "--feature")
-    parts = {"history": _ids(history), "exclude": _ids(exclude), "k": k, "context": context, "candidates": candidate}
+    parts = {
+        "history": _ids(history),
+        "exclude": _ids(exclude),
+        "k": k,
+        "context": context,
+        "candidates": _candidates(candidate),
+    }
     parts = {part: value for part, value in parts.items() if value is not None}
     common = Common(unit, None if version is None else options.selector(version), _metadata(metadata or []))
     contents = _without(data_file.read(data), drop or []) if data is not None else {}
@@ -160,7 +166,7 @@ def _parts(parts: dict[str, Any], pairs: dict[str, str], known: KnownInputs) -> 
     """Return the options' part of a typed request."""
     found = dict(parts)
     if "candidates" in parts:
-        found["candidates"] = _candidates(parts["candidates"], known)
+        found["candidates"] = {name: _values(values, known) for name, values in parts["candidates"].items()}
     if "context" in parts:
         found["context"] = _values(options.pairs(parts["context"], "--context"), known)
     if pairs:
@@ -263,14 +269,17 @@ def _values(pairs: dict[str, str], known: KnownInputs) -> dict[str, Any]:
     }
 
 
-def _candidates(given: list[str], known: KnownInputs) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _candidates(given: list[str] | None) -> dict[str, dict[str, str]] | None:
+    """Return each candidate's features as they were written, by its id."""
+    if given is None:
+        return None
+    found: dict[str, dict[str, str]] = {}
     for text in given:
         name, _, rest = text.partition(":")
         if not name or name in found:
             problem = "stands twice" if name else "has no id"
             raise typer.BadParameter(f"--candidate: {text!r} {problem}; expected ID:NAME=VALUE,...")
-        found[name] = _values(options.pairs(rest.split(","), "--candidate"), known) if rest else {}
+        found[name] = options.pairs(rest.split(","), "--candidate") if rest else {}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,11 +29,6 @@ from turnout_server.vocabulary.task import Task
 _DECIDED_HERE = ("schema_version", "version", "created_at", "files")
 """What a manifest has and publishing decides itself, so that an earlier version's manifest can serve as a template."""
 
-
-_DEPENDENT = (
-    "note: rows of one batch change each other's answers, so the gateway runs requests one at a time;"
-    " --no-batched says so in the manifest"
-)
 
 _PROPOSED = (
     "note: requests of more than {rows} rows would run for more than a second, by the first runs;"
@@ -122,6 +118,7 @@ def publish(
         Path | None,
         typer.Option(metavar="FILE", help="Some rows of input, CSV or JSON: which columns there are, of which type."),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Publish nothing that there is a warning about.")] = False,
     unpickle: Annotated[
         bool,
         typer.Option("--unpickle", help="Read a pickle or a PyTorch file, which runs whatever code is in it."),
@@ -144,8 +141,9 @@ def publish(
     found = prepared(context, source, unpickle, {} if rows is None else rows.dtypes, convert_timeout)
     file = found.graph
 
+    from turnout_server.cli import doubts
     from turnout_server.onnx.files import files_of
-    from turnout_server.onnx.trial import inspect, load, rows_within
+    from turnout_server.onnx.trial import load, look_at, rows_within
     from turnout_server.tasks.conventions import check_task
     from turnout_server.tasks.ranges import learned
 
@@ -156,8 +154,8 @@ def publish(
         if one.name in files:
             raise typer.BadParameter(f"--file: {one.name!r} is already among the version's files")
         files[one.name] = one
-    read = with_columns(inspect(file, batched), found)
-    signature = _overlaid(read, partial.signature, batched, manifest)
+    looked = look_at(file, batched)
+    signature = _overlaid(with_columns(looked.signature, found), partial.signature, batched, manifest)
     if rows is not None:
         signature = learned(signature, rows.columns)
     draft = Draft(
@@ -176,12 +174,21 @@ def publish(
         description=partial.description if description is None else description,
     )
     check_task(draft.task, draft.signature)
+    inputs = doubts.inputs_of(rows, draft.signature) if rows is not None else None
 
     def verify(directory: Path, staged: Manifest) -> None:
         loaded = load(directory, staged)
-        loaded.servable.close()
-        if staged.signature.has_batch_axis and not loaded.independent:
-            output.note(_DEPENDENT)
+        with contextlib.closing(loaded.servable) as servable:
+            answers = servable.run(inputs) if inputs is not None else []
+        odd = doubts.of_graph(staged.signature, looked.left_out) + doubts.of_rows(staged.signature, loaded.independent)
+        if rows is not None:
+            odd += doubts.of_answers(staged.signature, answers, rows.rows)
+        odd += doubts.of_metrics(staged.lineage.metrics)
+        for one in odd:
+            output.note(f"warning: {one}")
+        if strict and odd:
+            count = "a warning" if len(odd) == 1 else f"{len(odd)} warnings"
+            raise CommandError(f"--strict: not published, for {count}", exits.INVALID)
         if staged.signature.max_rows is None and (fitting := rows_within(loaded.measured)) is not None:
             output.note(_PROPOSED.format(rows=fitting))
 

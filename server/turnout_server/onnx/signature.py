@@ -33,17 +33,23 @@ def read_signature(session: Session, batched: bool | None = None) -> Signature:
             begins with an axis of one and the same symbolic size.
 
     Raises:
-        InvalidModelError: an input or output is not a tensor of a dtype that the protocol knows.
+        InvalidModelError: an input, or every output, is not a tensor of a dtype that the protocol knows.
     """
-    arguments = [*session.get_inputs(), *session.get_outputs()]
+    served = [argument for argument in session.get_outputs() if argument.type in _DTYPES] or session.get_outputs()
+    arguments = [*session.get_inputs(), *served]
     if batched is None:
         leading = {argument.shape[0] if argument.shape else 1 for argument in arguments}
         batched = len(leading) == 1 and isinstance(leading.pop(), str)
     return Signature(
         inputs=tuple(_spec(argument) for argument in session.get_inputs()),
-        outputs=tuple(_spec(argument) for argument in session.get_outputs()),
+        outputs=tuple(_spec(argument) for argument in served),
         batched=batched,
     )
+
+
+def left_out(session: Session) -> dict[str, str]:
+    """Return the types of those outputs that no signature has, since they are no tensors, by name."""
+    return {argument.name: argument.type for argument in session.get_outputs() if argument.type not in _DTYPES}
 
 
 def _spec(argument: Argument) -> TensorSpec:

@@ -23,7 +23,7 @@ from turnout_server.onnx.extensions import library_for
 from turnout_server.onnx.loader import binding, open_servable
 from turnout_server.onnx.said import what_was_said
 from turnout_server.onnx.session import OnnxServable, OpenSession
-from turnout_server.onnx.signature import read_signature
+from turnout_server.onnx.signature import left_out, read_signature
 from turnout_server.store.manifest import MODEL_FILE, Manifest, RuntimeOptions
 from turnout_server.vocabulary.errors import InvalidModelError, TurnoutError, enumerated
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -107,10 +107,25 @@ def check_graph(path: Path) -> None:
         raise InvalidModelError(f"{path.name} is not a valid ONNX model: {said}") from error
 
 
+class Inspected(NamedTuple):
+    """What a bare graph says of itself."""
+
+    signature: Signature
+    left_out: dict[str, str]
+    """Types of outputs that cannot be served, by name."""
+
+
 def inspect(
     path: Path, batched: bool | None = None, open_session: OpenSession | None = None, extensions: bool = True
 ) -> Signature:
-    """Return the signature of the graph at *path*, for publishing a bare file; see `read_signature`.
+    """Return the signature of the graph at *path*; see `look_at`."""
+    return look_at(path, batched, open_session, extensions).signature
+
+
+def look_at(
+    path: Path, batched: bool | None = None, open_session: OpenSession | None = None, extensions: bool = True
+) -> Inspected:
+    """Return what the graph at *path* says, for publishing a bare file; see `read_signature`.
 
     Args:
         path: the graph.
@@ -123,7 +138,7 @@ def inspect(
     """
     check_graph(path)
     session = (open_session or binding())(path, RuntimeOptions(), library_for(path, extensions))
-    return read_signature(session, batched)
+    return Inspected(read_signature(session, batched), left_out(session))
 
 
 def warm_up(servable: OnnxServable) -> tuple[dict[int, int], dict[int, int]]:
