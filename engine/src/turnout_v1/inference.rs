@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Typed;
 use super::features::{Column, MAX_ROWS, MOST_NAMES, Matrix, check_names, once, push};
+use super::notes::{Notes, notes_but};
 use super::outputs::{put_tensor, tensor_len};
 use super::pack::{Features, input_of, may_be_repeated, sources};
 use super::selector::Selector;
@@ -171,6 +172,12 @@ impl Question for AnyRequest<'_> {
         let rows = rows.map_or(1, |&rows| rows as u64); // `counts` has seen that it is not negative
         let size = if signature.varying { size_of(signature, &inputs) } else { rows.max(1) };
         Some(Prepared { inputs, rows, size, outputs })
+    }
+
+    fn notes(&self, signature: &Signature) -> Option<Notes> {
+        let given = self.given(signature)?;
+        let features = Features { columns: &self.columns, matrix: &self.matrix, message: self.message };
+        notes_but(&features, signature, self.rows(&given, signature)?, |input| given[input].is_some())
     }
 
     fn fits(&self, by: Answerer<'_>, request_id: usize, outputs: &[Output<'_>]) -> bool {

@@ -62,12 +62,24 @@ impl Range {
 
 /// Returns what is odd about features that could be packed for `rows` rows of a version with this signature.
 pub fn notes(features: &Features<'_>, signature: &Signature, rows: usize) -> Option<Notes> {
+    notes_but(features, signature, rows, |_| false)
+}
+
+/// Returns the same where some inputs, by their number, are made of something else; None where all are.
+pub fn notes_but(
+    features: &Features<'_>,
+    signature: &Signature,
+    rows: usize,
+    otherwise: impl Fn(usize) -> bool,
+) -> Option<Notes> {
     let layout = signature.layout.as_ref()?;
     let sources = sources(features, layout)?;
     let mut odd = Vec::new();
     // Nearly always there is none, and to see that of all at once is quick.
     let has_nans = nans(floats(features.matrix.raw)) > 0;
-    for part in &layout.parts {
+    let mut parts = layout.parts.iter().filter(|part| !otherwise(part.input)).peekable();
+    parts.peek()?;
+    for part in parts {
         for place in part.first..part.first + part.defaults.len() {
             let range = signature.ranges.get(place).and_then(Option::as_ref);
             one(&mut odd, features, (part, place, range), sources[place], has_nans, rows);
