@@ -21,13 +21,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes what a run needs, as estimated, beside its inputs; None where that is not there now.
+    /// Takes what a run needs, as estimated, beside its inputs; None where not even those are there now.
     ///
-    /// An estimate that is beyond all that there is refuses nobody: the run shows.
+    /// An estimate refuses nobody: one run whose values wanted much makes that of all later ones. Where as much is not
+    /// there the run begins with less, and shows.
     pub fn new(memory: &Arc<Memory>, inputs: usize, need: usize) -> Option<Self> {
         let mut running = Self { memory: memory.clone(), inputs, size: 0, large: false };
         let all = inputs.saturating_add(need).min(memory.limit());
-        (all <= FREELY || running.share(all) || running.be_large(all)).then_some(running)
+        let begun = all <= FREELY || running.share(all) || inputs <= FREELY || running.share(inputs);
+        (begun || running.be_large(inputs)).then_some(running)
     }
 
     /// Returns how many bytes it may take beside its inputs.
@@ -105,20 +107,23 @@ mod tests {
         let (one, mut other) = (Running::new(&memory, 0, 8 * MIB).unwrap(), Running::new(&memory, 0, 7 * MIB).unwrap());
         assert_eq!(other.grow_to(8 * MIB), Some(8 * MIB)); // no more ahead than there is
         assert_eq!(other.grow_to(10 * MIB), Some(10 * MIB + 10 * MIB / 4));
-        assert!(Running::new(&memory, 0, 9 * MIB).is_none() && Running::new(&memory, 0, 8 * MIB).is_some());
+        assert_eq!(Running::new(&memory, 0, 9 * MIB).unwrap().grow_to(9 * MIB), None);
+        assert!(Running::new(&memory, 9 * MIB, 0).is_none() && Running::new(&memory, 8 * MIB, 0).is_some());
         assert_eq!(other.grow_to(64 * MIB), Some(64 * MIB));
         assert_eq!(other.grow_to(64 * MIB + 1), None);
         assert_eq!(memory.taken(), 72 * MIB);
         drop(other);
-        assert!(Running::new(&memory, 0, 9 * MIB).is_some());
+        assert!(Running::new(&memory, 9 * MIB, 0).is_some());
         drop(one);
         assert_eq!(memory.taken(), 0);
     }
 
     #[test]
-    fn an_estimate_beyond_all_that_there_is_refuses_nobody() {
+    fn an_estimate_beyond_all_that_there_is_refuses_nobody_and_takes_no_place() {
         let memory = memory();
-        let run = Running::new(&memory, MIB, usize::MAX).unwrap();
-        assert_eq!((run.granted(), memory.taken()), (63 * MIB, 64 * MIB));
+        let mut runs = [(); 3].map(|()| Running::new(&memory, MIB, usize::MAX).unwrap());
+        assert_eq!(memory.taken(), 3 * MIB);
+        assert_eq!(runs[0].grow_to(40 * MIB), Some(40 * MIB + 41 * MIB / 4));
+        assert_eq!((runs[1].grow_to(40 * MIB), runs[1].grow_to(MIB)), (None, Some(3 * MIB / 2)));
     }
 }

@@ -80,9 +80,9 @@ pub fn notes_but(
     let mut parts = layout.parts.iter().filter(|part| !otherwise(part.input)).peekable();
     parts.peek()?;
     for part in parts {
-        for place in part.first..part.first + part.defaults.len() {
+        for (place, &source) in sources.iter().enumerate().skip(part.first).take(part.defaults.len()) {
             let range = signature.ranges.get(place).and_then(Option::as_ref);
-            one(&mut odd, features, (part, place, range), sources[place], has_nans, rows);
+            one(&mut odd, features, (part, place, range), source, has_nans, rows);
         }
     }
     Some(Notes { rows: rows as u64, odd })
