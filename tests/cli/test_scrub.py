@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from turnout_server.cli import scrub
 
+OVERRIDE = "$.routes.a.overrides[0].{}: Expected `object`; found (left out)"
+
 
 @pytest.mark.parametrize(
     ("given", "left"),
     [
         ("https://user:pa55@collector:4317/x", "https://(left out)@collector:4317/x"),
-        ("Authorization: Bearer s3cret, next", "Authorization: (left out), next"),
+        ("Authorization: Bearer s3cret, next", "Authorization: Bearer (left out), next"),
         ("api_key=s3cret token='s3 cret'", "api_key=(left out) token=(left out)"),
         ("unit=customer-7 route=price", "unit=(left out) route=price"),
         ("'unit_id': \"customer-7\"", "'unit_id': (left out)"),
@@ -27,6 +29,27 @@ from turnout_server.cli import scrub
             "$.routes.a.overrides[0].when.unit[3]: Expected `str`; found 7",
             "$.routes.a.overrides[0].when.unit[3]: Expected `str`; found (left out)",
         ),
+        ("$.routes.a.overrides[0].when.header: Expected `object`; found 's3cr3t, a'", OVERRIDE.format("when.header")),
+        ("$.routes.a.overrides[0].when: Expected `object`; found 'alice'", OVERRIDE.format("when")),
+        ("$.routes.a.overrides[0].when.unit: Expected `array`", "$.routes.a.overrides[0].when.unit: Expected `array`"),
+        ("units=['vip-1', 'vip-2'] unit: [alice, bob]", "units=(left out) unit: (left out)"),
+        (
+            "AWS_SECRET_ACCESS_KEY=abcd secret_access_key: abcd",
+            "AWS_SECRET_ACCESS_KEY=(left out) secret_access_key: (left out)",
+        ),
+        ("('authorization', 'Bearer eyJ')", "('authorization', (left out))"),
+        ("key='authorization', value='Bearer eyJ')", "key='authorization', value=(left out))"),
+        ("it said Bearer eyJhbGciOi.x", "it said Bearer (left out)"),
+        ("authorization: Token abcdef", "authorization: Token (left out)"),
+        (
+            "private_key=a access_key=b credentials=c pwd=d jwt=e",
+            "private_key=(left out) access_key=(left out) credentials=(left out) pwd=(left out) jwt=(left out)",
+        ),
+        ("serve --password hunter2 --listen x", "serve --password (left out) --listen x"),
+        ("GET /a?sig=abc&X-Amz-Signature=def&v=1", "GET /a?sig=(left out)&X-Amz-Signature=(left out)&v=1"),
+        ("postgres://u:p@ss@host/db", "postgres://(left out)@host/db"),
+        ("tokenizer: BertTokenizer of 30 tokens", "tokenizer: BertTokenizer of 30 tokens"),
+        ("a key of the manifest: metrics", "a key of the manifest: metrics"),
         ("price version 2: opset 99 is not supported", "price version 2: opset 99 is not supported"),
         ("http://127.0.0.1:9464/metrics answers 404", "http://127.0.0.1:9464/metrics answers 404"),
     ],

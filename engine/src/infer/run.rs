@@ -201,7 +201,9 @@ fn perform<'a>(
     let running = servable.borrow(size, given).map_err(Ill::NoMemory)?;
     let wanted: Vec<usize> = prepared.outputs.iter().map(|&index| servable.output_places[index]).collect();
     let (outputs, taken) = servable.session.run_within(&inputs, &wanted, options, running);
-    if let Some(nbytes) = taken.refused.map(|more| given.saturating_add(more)) {
+    // A kernel may do with less.
+    if let (Err(_), Some(more)) = (&outputs, taken.refused) {
+        let nbytes = given.saturating_add(more);
         servable.need.observe(size, nbytes);
         return Err(Ill::NoMemory(NoMemory { nbytes, ever: servable.could_have(nbytes) }));
     }

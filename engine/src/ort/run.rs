@@ -194,7 +194,10 @@ impl Session {
         options: Option<&RunOptions>,
         running: Option<Running>,
     ) -> (Result<Vec<Output>, RunError>, Taken) {
-        let (mut ended, taken) = metered(running, || self.perform(inputs, wanted, options));
+        // A run is ended by an exception of C++. Where several threads work on it one would leave the frames that the others
+        // are at work on, so such a run has what was taken for it, and is not ended.
+        let (bound, _kept) = if self.alone { (running, None) } else { (None, running) };
+        let (mut ended, taken) = metered(bound, || self.perform(inputs, wanted, options));
         if let (Err(error), Some(_)) = (&mut ended, taken.refused) {
             error.kind = RunErrorKind::NoMemory;
         }

@@ -84,6 +84,8 @@ pub struct Session {
     pub(super) output_names: Vec<CString>,
     inputs: Vec<Argument>,
     outputs: Vec<Argument>,
+    /// Whether one thread does all of a run.
+    pub(super) alone: bool,
 }
 
 // SAFETY: `Run` and what describes a session may be called by all threads at once; nothing else is done with `&self`.
@@ -129,7 +131,8 @@ impl Session {
         };
         let (input_names, inputs) = inputs.into_iter().unzip();
         let (output_names, outputs) = outputs.into_iter().unzip();
-        Ok(Self { runtime, raw, input_names, output_names, inputs, outputs })
+        let alone = options.intra_op_threads == 1;
+        Ok(Self { runtime, raw, input_names, output_names, inputs, outputs, alone })
     }
 
     /// Returns options with which runs of it can be ended.

@@ -22,6 +22,8 @@ _WHY_NUMBER = 1000
 _MOST_BYTES = 1 << 18
 """Of a whole conversation: what is longer is no answer to this question."""
 _MOST_FRAME_BYTES = 1 << 14
+_LONGEST_TEXT = 126
+"""Bytes of a text whose length HPACK has in one byte."""
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _GOAWAY = 0, 1, 3, 4, 7
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 0x1, 0x1, 0x4, 0x8
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
@@ -67,6 +69,8 @@ def ask(
 
 def _place(target: str, any_name: bool = False) -> tuple[str, int] | None:
     """Return host and port; None where they take more than a look: a name may be anybody's, and may hang."""
+    if len(target.encode()) > _LONGEST_TEXT:
+        return None
     host, _, port = target.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

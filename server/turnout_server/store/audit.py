@@ -34,6 +34,8 @@ LARGEST_ENTRY = 64 * 1024
 """Bytes of an entry; what is larger is nobody's entry."""
 MOST_ENTRIES = 1000
 """So many of the newest entries are read at most."""
+DONE = ".done"
+"""How the mark of an entry is called whose change has come about."""
 _ATTEMPTS = 1000
 _NUMBER = re.compile(r"([0-9]{12})\.(json|done)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -131,7 +133,7 @@ class Audit:
     def confirm(self, key: str) -> None:
         """Mark what was announced as *key*: it has come about. That it cannot be marked changes nothing of that."""
         with contextlib.suppress(StoreError):
-            self._blobs.put_if_absent(f"{key}.done", b"")
+            self._blobs.put_if_absent(f"{key}{DONE}", b"")
 
     def note(self, folder: str, what: What, action: str, by: By) -> None:
         """Write what has come about and is seen without this; that it cannot be written changes nothing of that."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from turnout_server.store.audit import Audit, By, Change, Entry, What, told
+from turnout_server.store.audit import DONE, Audit, By, Change, Entry, What, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.store.labels import decode_labels, encode_labels
@@ -197,9 +197,12 @@ class BlobStore:
         if version is not None and version not in versions:
             raise VersionNotFoundError(model, version)
 
+        former: int | None = None
+
         def moved(raw: bytes | None) -> bytes:
+            nonlocal former
             labels = decode_labels(raw, model)
-            current = labels.pop(label, None)
+            current = former = labels.pop(label, None)
             if expected is not UNSET and current != expected:
                 problem = f"label {label!r} of {model!r} {_names(current)}; expected was that it {_names(expected)}"
                 raise StaleWriteError(problem, model=model, label=label)
@@ -212,22 +215,24 @@ class BlobStore:
         action = f"{label} removed" if version is None else f"{label} -> {version}"
         self._change(labels_key(model), moved, model_audit(model), "labels", action, by)
         if version is not None and self._reading.get(manifest_key(model, version)) is None:
-            self._take_back(model, label, version, by)
+            self._take_back(model, label, version, former, by)
             raise VersionNotFoundError(model, version)
 
-    def _take_back(self, model: str, label: str, version: int, by: By) -> None:
-        """Remove a label from a version that was removed while it was being named: who removes looks before and after,
-        and so does who names, so that one of them sees the other.
+    def _take_back(self, model: str, label: str, version: int, former: int | None, by: By) -> None:
+        """Have a label name its *former* version again, if that is there, in place of one that was removed while it was
+        being named: who removes looks before and after, and so does who names, so that one of them sees the other.
         """
 
-        def without(raw: bytes | None) -> bytes:
+        def as_before(raw: bytes | None) -> bytes:
             labels = decode_labels(raw, model)
             if labels.get(label) == version:
                 del labels[label]
+                if former is not None and self._reading.get(manifest_key(model, former)) is not None:
+                    labels[label] = former
             return encode_labels(labels)
 
         action = f"{label} taken back: version {version} was removed"
-        self._change(labels_key(model), without, model_audit(model), "labels", action, by)
+        self._change(labels_key(model), as_before, model_audit(model), "labels", action, by)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -353,7 +358,7 @@ class BlobStore:
 
     def _had_routes(self) -> bool:
         try:
-            return bool(self._reading.list(ROUTES_AUDIT))
+            return any(entry.name.endswith(DONE) for entry in self._reading.list(ROUTES_AUDIT) or ())
         except StoreError:
             return False
 
