@@ -111,6 +111,9 @@ def test_a_feature_that_all_rows_miss_is_left_to_the_models_default() -> None:
         ({"x": {1, 2}}, TypeError, "feature 'x': found a set"),
         ({"x": [2**63]}, ValueError, "feature 'x': Value out of range: 9223372036854775808"),
         ({"x": [0.5, 10**400]}, ValueError, "feature 'x': int too large"),
+        ({"x": [16777217, 2.0]}, ValueError, "feature 'x': value 0 has 16777217, and other rows a fraction or nothing"),
+        ({"x": [None, -123456789]}, ValueError, "feature 'x': value 1 has -123456789"),
+        ({"x": pd.array([123456789, pd.NA], "Int64")}, ValueError, "feature 'x': value 0 has 123456789"),
         ({"x": ["\ud800"]}, ValueError, "feature 'x': 'utf-8' codec"),
         ({3: [1]}, TypeError, "feature names are text; found 3"),
         ({"x": [1, 2], "y": [1, 2, 3]}, ValueError, "feature 'y' has 3 values where 'x' has 2"),
@@ -120,6 +123,11 @@ def test_a_feature_that_all_rows_miss_is_left_to_the_models_default() -> None:
 def test_what_cannot_be_sent_is_refused_by_name(columns: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         features.from_columns(columns)
+
+
+def test_whole_numbers_that_a_float_has_may_stand_beside_missing_ones() -> None:
+    (column,) = features.from_columns({"x": [2**24, None, 2**40, -3]})
+    assert [value for value in column.floats.values if value == value] == [2**24, 2**40, -3]
 
 
 def test_columns_have_a_value_a_row_or_one_for_all() -> None:

@@ -50,6 +50,8 @@ _MATRIX_TAG = 0x12
 """Of packed values in `FeatureMatrix`, length-delimited."""
 _WIDTH = 4
 """Bytes of a float."""
+_EVERY_INTEGER = 2**24
+"""Up to here 32-bit floats have all of them."""
 _LARGEST = 3.4028235677973366e38
 """Half a step beyond the largest 32-bit float: from here on a number would become infinite."""
 
@@ -223,6 +225,8 @@ def _column(name: str, values: Sequence[Any], place: Callable[[int], str]) -> Fe
         if type(None) in kinds:
             values = [math.nan if value is None else value for value in values]
         if not kinds <= {bool, int} or not kinds:
+            if int in kinds:
+                _check_whole(values, place)
             floats = FloatValues(values=values)
             if not math.isfinite(sum(floats.values)):  # NaN and infinity may be meant; what became so is not
                 _check_float32(values, place)
@@ -230,6 +234,16 @@ def _column(name: str, values: Sequence[Any], place: Callable[[int], str]) -> Fe
         return FeatureColumn(name=name, integers=IntegerValues(values=map(int, values) if bool in kinds else values))
     except (ValueError, OverflowError) as error:
         raise ValueError(f"feature {name!r}: {error}") from error
+
+
+def _check_whole(values: Sequence[Any], place: Callable[[int], str]) -> None:
+    """See that whole numbers stay what they are: they may be ids, and one more is somebody else's."""
+    for row, value in enumerate(values):
+        if type(value) is int and abs(value) > _EVERY_INTEGER and FloatValues(values=[value]).values[0] != value:
+            raise ValueError(
+                f"{place(row)} has {value}, and other rows a fraction or nothing: such a column travels as 32-bit "
+                "floats, which have no such number"
+            )
 
 
 def _check_float32(values: Sequence[Any], place: Callable[[int], str]) -> None:
