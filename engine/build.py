@@ -25,7 +25,7 @@ import sysconfig
 import time
 from pathlib import Path
 
-from engine.building.decision import Build, Cargo, Install, Wheel, Without, blame, decide, first_error
+from engine.building.decision import Build, Install, Wheel, Without, blame, decide, first_error
 from engine.building.progress import Ended, end_with_what_was_started, watched
 from engine.building.tree import Tree, digest_of, write_json
 
@@ -39,7 +39,7 @@ def install(tree: Tree) -> int:
     """Do what is decided, and return the exit code: 0, unless CI has to fail."""
     action = decide(tree.facts())
     if isinstance(action, Build):
-        done = build(tree, action.cargo)
+        done = build(tree)
         action = done if isinstance(done, Without) else Install(done)
     match action:
         case Install(wheel):
@@ -56,9 +56,8 @@ def install(tree: Tree) -> int:
 def wheel(tree: Tree) -> int:
     """Put a wheel of these sources into dist/; return the exit code."""
     found = tree.built()
-    cargo = tree.cargo()
     if found is None:
-        done = build(tree, cargo) if cargo is not None else Without("no cargo here")
+        done = build(tree) if tree.cargo() is not None else Without("no cargo here")
         if isinstance(done, Without):
             print(f"{done.why}: no wheel of the engine", file=sys.stderr)
             return 1
@@ -69,10 +68,10 @@ def wheel(tree: Tree) -> int:
     return 0
 
 
-def build(tree: Tree, cargo: Cargo) -> Wheel | Without:
+def build(tree: Tree) -> Wheel | Without:
     """Build a wheel with maturin; return it, or why there is none."""
     tree.wheels.mkdir(parents=True, exist_ok=True)
-    unfit = fetched(tree, cargo)
+    unfit = fetched(tree)
     if unfit is not None:
         return unfit
     sources, started = tree.sources(), time.monotonic()
@@ -106,9 +105,12 @@ def has_maturin(tree: Tree) -> bool:
     return done.returncode == 0
 
 
-def fetched(tree: Tree, cargo: Cargo) -> Without | None:
-    """Have cargo fetch what the engine depends on; return why that can't be had, else None."""
-    fetch = ("fetch", "--locked", "--target", cargo.host)
+def fetched(tree: Tree) -> Without | None:
+    """Have cargo fetch what the engine depends on; return why that can't be had, else None.
+
+    For every platform: maturin asks `cargo metadata` first, which wants the sources of all.
+    """
+    fetch = ("fetch", "--locked")
     if tree.run("cargo", *fetch, "--offline", stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
         return None
     program = shutil.which("cargo", path=tree.environment.get("PATH"))
@@ -170,8 +172,7 @@ def test(tree: Tree) -> int:
 
 def with_cargo(tree: Tree, *commands: tuple[str, ...]) -> int:
     """Run all of the commands where cargo and its registry are; elsewhere say that they are not, an error in CI."""
-    cargo = tree.cargo()
-    unfit = Without("no cargo here") if cargo is None else fetched(tree, cargo)
+    unfit = Without("no cargo here") if tree.cargo() is None else fetched(tree)
     if unfit is not None:
         print(f"{unfit.why}: the engine's sources are not looked at", flush=True)
         return 1 if tree.in_ci or unfit.wrong else 0

@@ -16,15 +16,6 @@ OUR_TROUBLE = re.compile(r"lock file|lockfile|failed to parse|--locked", re.IGNO
 
 
 @dataclass(frozen=True)
-class Cargo:
-    """The cargo on PATH."""
-
-    version: tuple[int, ...]
-    host: str
-    """The platform that it builds for, such as `x86_64-unknown-linux-gnu`."""
-
-
-@dataclass(frozen=True)
 class Wheel:
     """A wheel of the engine."""
 
@@ -44,7 +35,8 @@ class Facts:
     """Built here of just these sources."""
     installed: str | None
     """The digest of the wheel that is installed; None for none."""
-    cargo: Cargo | None
+    cargo: tuple[int, ...] | None
+    """The version of the cargo on PATH; None for none."""
     oldest_cargo: tuple[int, ...]
 
 
@@ -62,9 +54,7 @@ class Install:
 
 @dataclass(frozen=True)
 class Build:
-    """Build a wheel with this cargo, then install it."""
-
-    cargo: Cargo
+    """Build a wheel with cargo, then install it."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +75,10 @@ def decide(facts: Facts) -> Keep | Install | Build | Without:
         return Keep() if wheel.digest == facts.installed else Install(wheel)
     if facts.cargo is None:
         return Without("no cargo here")
-    if facts.cargo.version < facts.oldest_cargo:
-        found, oldest = (".".join(map(str, one)) for one in (facts.cargo.version, facts.oldest_cargo))
+    if facts.cargo < facts.oldest_cargo:
+        found, oldest = (".".join(map(str, one)) for one in (facts.cargo, facts.oldest_cargo))
         return Without(f"cargo {found} is too old, the engine needs {oldest}", wrong=True)
-    return Build(facts.cargo)
+    return Build()
 
 
 def blame(output: str) -> Literal["registry", "sources"]:
@@ -96,10 +86,10 @@ def blame(output: str) -> Literal["registry", "sources"]:
     return "registry" if REGISTRY_TROUBLE.search(output) and not OUR_TROUBLE.search(output) else "sources"
 
 
-def parse_cargo(text: str) -> Cargo | None:
-    """Read what `cargo --version --verbose` says; None if that is something else."""
-    version, host = re.search(r"^cargo (\d+)\.(\d+)", text), re.search(r"^host: (\S+)$", text, re.MULTILINE)
-    return Cargo(tuple(map(int, version.groups())), host[1]) if version and host else None
+def parse_cargo(text: str) -> tuple[int, ...] | None:
+    """Read the version from what `cargo --version` says; None if that is something else."""
+    version = re.search(r"^cargo (\d+)\.(\d+)", text)
+    return tuple(map(int, version.groups())) if version else None
 
 
 def first_error(output: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from engine.building.decision import Cargo, Facts, Wheel, parse_cargo
+from engine.building.decision import Facts, Wheel, parse_cargo
 
 NO_SOURCE = {"target", "tests", "benches", "__pycache__"}
 
@@ -89,10 +89,10 @@ class Tree:
         there = any(self.venv.glob("lib/python*/site-packages/turnout_engine-*.dist-info"))
         return read_json(self.stamp).get("wheel") if there else None
 
-    def cargo(self) -> Cargo | None:
-        """Return the cargo on PATH, if it runs."""
+    def cargo(self) -> tuple[int, ...] | None:
+        """Return the version of the cargo on PATH, if it runs."""
         try:
-            said = self.run("cargo", "--version", "--verbose", stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            said = self.run("cargo", "--version", stdin=subprocess.DEVNULL, capture_output=True, text=True)
         except OSError:
             return None
         return parse_cargo(said.stdout) if said.returncode == 0 else None
