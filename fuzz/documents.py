@@ -225,7 +225,7 @@ def configuration_made(data: bytes) -> None:
     document: dict[str, Any] = {}
     for _ in range(source.number(5)):
         section = source.choose(sorted(usual))
-        if isinstance(usual[section], dict):
+        if isinstance(usual[section], dict) and usual[section]:
             key = source.choose(sorted(usual[section]))
             document.setdefault(section, {})[key] = usual[section][key]
         else:

@@ -171,7 +171,6 @@ def test_texts_reach_a_model(ask: Ask) -> None:
 ANY_WRONG = [
     ({"caret": 1}, "FEATURE_UNKNOWN", "carat"),
     ({"cut": "Fair"}, "INPUT_MISSING", "carat"),
-    ({"carat": [1.0], "cut": ["a", "b"]}, "FEATURE_INVALID", "carat"),
     ({"carat": "heavy"}, "FEATURE_INVALID", "carat"),
     ({"carat": [["heavy"]]}, "INPUT_INVALID", "carat"),
     ({"carat": np.ones((1, 2))}, "INPUT_INVALID", "carat"),
@@ -179,7 +178,7 @@ ANY_WRONG = [
 
 
 def test_what_a_model_does_not_take_is_refused_by_name(ask: Ask) -> None:
-    def check(data: Any, reason: str, name: str) -> None:
+    def check(_: str, data: Any, reason: str, name: str) -> None:
         with pytest.raises(turnout.InvalidRequestError, match=name) as caught:
             ask("infer", "price", data)
         assert caught.value.reason == reason

@@ -208,8 +208,8 @@ async def test_a_name_is_not_ready_while_nobody_knows_what_it_means(world: World
 
 
 async def test_a_store_that_had_a_table_is_expected_to_have_one(world: World) -> None:
-    (world.root / "audit/routes").mkdir(parents=True)
-    (world.root / "audit/routes/1.json").write_text("{}")
+    world.store.write_routes("routes: {}\n")
+    (world.root / "routes.yaml").unlink()
     readiness = await begun(world)
     assert readiness.standing.server.startswith(f"{MISSING}the route table is gone")
     world.routes("routes: {}")

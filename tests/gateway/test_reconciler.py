@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from pathlib import Path
 
@@ -522,6 +523,14 @@ async def test_a_model_that_is_unloaded_is_not_kept_warm(tmp_path: Path) -> None
     world = await back_and_forth(tmp_path, 300.0)
     await world.administration.unload("price")
     assert world.names.status_of(ONE).state is State.STORED
+
+
+async def test_a_version_that_the_store_has_no_more_is_not_kept_warm(tmp_path: Path) -> None:
+    world = await back_and_forth(tmp_path, 300.0)
+    shutil.rmtree(world.root / "models/price/1")
+    await world.look()
+    assert world.predictors[ONE].closed
+    assert [status.key.version for status in world.catalog.status("price")] == [2]
 
 
 async def test_a_target_that_leaves_its_route_is_kept_warm(tmp_path: Path) -> None:

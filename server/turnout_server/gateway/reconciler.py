@@ -345,13 +345,18 @@ class Reconciler:
     def _kept_warm(
         self, in_use: frozenset[VersionKey], wish: frozenset[VersionKey], suspended: frozenset[str]
     ) -> frozenset[VersionKey]:
-        """Return what stays loaded though nothing names it any more, and see to it that it goes in time."""
+        """Return what stays loaded though nothing names it any more, and see to it that it goes in time.
+
+        Nobody can go back to what the store has no more.
+        """
         now = self._clock()
         self._warm.follow(in_use, now)
         ends = {
             key: end
             for key, end in self._warm.ends(now).items()
-            if key.model not in suspended and self._manager.is_available(key)
+            if key.model not in suspended
+            and key.version in self._names.stored(key.model)
+            and self._manager.is_available(key)
         }
         self._names.warm = {key: end for key, end in ends.items() if key not in wish}
         if self._cooling is not None:

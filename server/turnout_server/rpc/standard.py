@@ -32,7 +32,8 @@ def _health() -> ServiceDescriptor:
     (service,) = file.service
     (answer,) = [message for message in file.message_type if message.name == "HealthCheckResponse"]
     kind, label = FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.LABEL_OPTIONAL
-    answer.field.add(name="why", json_name="why", number=WHY_NUMBER, type=kind, label=label)
+    if all(field.name != "why" for field in answer.field):
+        answer.field.add(name="why", json_name="why", number=WHY_NUMBER, type=kind, label=label)
     if all(method.name != "List" for method in service.method):
         file.message_type.add(name="HealthListRequest")
         response = file.message_type.add(name="HealthListResponse")
