@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from time import monotonic
 
-from benchmarks.attack.wire import ATTACKS, OPENING, Attack, numbered
+from benchmarks.attack.wire import ATTACKS, MODELS, OPENING, Attack, numbered
 from tests.soak.asks import INFER, STREAM, deck
 from tests.soak.ledger import Ledger
 
@@ -23,11 +23,12 @@ BREAK_S = 0.3
 """How long there is peace after it, at most."""
 FIRST_STREAM = 2 * 256 + 1
 """Beyond those that attacks begin with."""
+LISTING = MODELS.decode().removeprefix("/")
 
 
 def calls_in(raw: bytes) -> Counter[str]:
     """Return how many calls begin in *raw*, of the methods whose calls are accounted for."""
-    return Counter({method: raw.count(f"/{method}".encode()) for method in (INFER, STREAM)})
+    return Counter({method: raw.count(f"/{method}".encode()) for method in (INFER, STREAM, LISTING)})
 
 
 class Attacker:

@@ -78,6 +78,8 @@ class Keeper:
         self._random = random
         self._log = log
         self._store = DirectoryStore(root)
+        self._whole = True
+        """Whether the last good table was."""
         self._due: list[Deed] = []
 
     @property
@@ -239,7 +241,7 @@ class Keeper:
     # ------------------------------------------------------------ the route table
 
     def rewrite_table(self) -> None:
-        self._write_table(table(self._random))
+        self._write_table(self._next_table())
 
     def rewrite_table_badly(self) -> None:
         self._write_table(broken_table(self._random))
@@ -249,7 +251,12 @@ class Keeper:
         """Write as an editor does that empties the file first."""
         with (self._root / "routes.yaml").open("w", encoding="utf-8") as file:
             sleep(0.15)
-            file.write(table(self._random))
+            file.write(self._next_table())
+
+    def _next_table(self) -> str:
+        """Return another good table: by turns one that is whole, as the first is, and one that is not."""
+        self._whole = not self._whole
+        return table(self._random, self._whole)
 
     def _write_table(self, text: str) -> None:
         draft = self._root / "routes.yaml.draft"

@@ -81,12 +81,12 @@ class Shelf:
         return [version for version in self.stored[model][:-1] if version not in needed]
 
 
-def table(random: Random) -> str:
-    """Return a good route table, with random weights and a salt of its own."""
+def table(random: Random, whole: bool = True) -> str:
+    """Return a good route table, with random weights and a salt of its own; *whole*, or without what comes and goes."""
     key, value = OVERRIDE
     lines = ["routes:"]
     for route in ROUTES.values():
-        if route.comes_and_goes and random.random() < 0.5:
+        if route.comes_and_goes and not whole:
             continue
         model = route.model.name
         lines += [

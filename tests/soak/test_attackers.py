@@ -7,13 +7,14 @@ from random import Random
 
 from benchmarks.attack.wire import ATTACKS, OPENING
 from tests.soak.asks import INFER, STREAM
-from tests.soak.attackers import Attacker, calls_in
+from tests.soak.attackers import LISTING, Attacker, calls_in
 from tests.soak.ledger import Ledger
 
 
 def test_calls_are_found_in_what_an_attack_says() -> None:
-    assert calls_in(ATTACKS["silent streams"].once) == {INFER: 0, STREAM: 250}
-    assert calls_in(ATTACKS["rapid reset"].again) == {INFER: 200, STREAM: 0}
+    assert calls_in(ATTACKS["silent streams"].once) == {INFER: 0, STREAM: 250, LISTING: 0}
+    assert calls_in(ATTACKS["rapid reset"].again) == {INFER: 200, STREAM: 0, LISTING: 0}
+    assert calls_in(ATTACKS["calls that Python answers"].again) == {INFER: 0, STREAM: 0, LISTING: 50}
 
 
 async def test_every_attack_is_tried_on_who_hangs_up_and_on_who_does_not() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from turnout_server.store.blobs import Blob
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.patience import KEEP_S, Patience
+from turnout_server.store.patience import KEEP_S, MOST_FREE, Patience
 from turnout_server.store.snapshot import Watcher
 from turnout_server.vocabulary.errors import StoreError
 
@@ -46,6 +46,24 @@ def test_one_thread_does_for_many_who_ask_one_after_the_other() -> None:
     patience = Patience()
     threads = {patience.do("a", threading.current_thread) for _ in range(100)}
     assert len(threads) == 1
+
+
+def test_of_the_threads_of_many_at_once_a_few_are_kept() -> None:
+    disk, patience = Disk(), Patience()
+    before = set(threading.enumerate())
+    waiting = [threading.Thread(target=patience.do, args=[str(number), disk.hang]) for number in range(4 * MOST_FREE)]
+    for thread in waiting:
+        thread.start()
+    while disk.read < len(waiting):
+        threading.Event().wait(0.001)
+    helpers = set(threading.enumerate()) - before - set(waiting)
+    assert len(helpers) == len(waiting)
+    disk.go.set()
+    for thread in waiting:
+        thread.join(PATIENCE_S)
+    while sum(helper.is_alive() for helper in helpers) > MOST_FREE:
+        threading.Event().wait(0.001)
+    assert patience.do("a", threading.current_thread) in helpers
 
 
 def test_what_hangs_is_not_waited_for_again_and_holds_one_thread() -> None:

@@ -21,6 +21,8 @@ READ_S = 5.0
 """How long a small read may take, in seconds."""
 MOST_STUCK = 8
 """How many threads may be stuck at once; while they are, nothing else that needs one is read."""
+MOST_FREE = 4
+"""How many threads that have nothing to do are kept for who comes next."""
 KEEP_S = 60.0
 """How long what came too late is kept for the next who asks, in seconds: a look may wait for many others first."""
 
@@ -119,8 +121,12 @@ class Patience:
                     self._stuck.remove(task)
                     task.ended = self._clock()
                     self._late[task.key] = task
-                self._free.append(hands)
+                is_needed = len(self._free) < MOST_FREE
+                if is_needed:
+                    self._free.append(hands)
                 task.done.set()
+            if not is_needed:
+                return
             del task  # what it brought is not kept until the next one
 
 
