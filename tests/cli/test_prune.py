@@ -77,6 +77,22 @@ def test_a_label_that_moves_there_meanwhile_saves_a_version(
     assert 3 in six.versions("price")
 
 
+def test_a_table_of_others_is_looked_at_again(
+    run: Run, six: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(ROUTES)
+    delete = type(six.blobs).delete
+
+    def overtaken(self: object, key: str) -> bool:
+        other.write_text(ROUTES.replace("version: champion, weight: 50", "version: 3, weight: 50"))
+        return delete(self, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(six.blobs), "delete", overtaken)
+    assert run("prune", "price", "--keep", 3, "--yes", "--routes", other).code == 0
+    assert 3 in six.versions("price")
+
+
 def test_who_asks_wrongly_is_told(run: Run, store: Path) -> None:
     assert run("prune", "prices").code == 66
     assert run("prune", "price", "--keep", 0).code == 2

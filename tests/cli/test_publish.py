@@ -109,6 +109,18 @@ def test_that_traffic_moves_is_said(run: Run, store: Path, echo: Path) -> None:
     assert "traffic moves" not in run("publish", echo, "--model", "bare", "--label", "champion").err
 
 
+def test_traffic_does_not_move_strictly(run: Run, store: Path, echo: Path, tmp_path: Path) -> None:
+    measured = tmp_path / "measured.yaml"
+    measured.write_text("lineage: {metrics: {rmse: 1.0}}")
+    publish = ("publish", echo, "--model", "bare", "--manifest", measured, "--strict")
+    assert run(*publish, "--no-champion").code == 0
+    refused = run(*publish)
+    assert (refused.code, refused.out) == (65, "")
+    assert refused.err.count("that traffic moves from version 1 to version 2") == 1
+    assert DirectoryStore(store).versions("bare") == (1,)
+    assert run(*publish, "--label", "champion").code == 0
+
+
 def test_bounds_of_a_request_are_kept(run: Run, store: Path, echo: Path, tmp_path: Path) -> None:
     """What the command line says goes before what the manifest does."""
     partial = written({"signature": {"max_rows": 7, "max_elements": 9}}, tmp_path)

@@ -49,6 +49,14 @@ def test_pytorchs_model_is_a_file_in_a_folder(tmp_path: Path) -> None:
     assert found.source == (Kind.TORCH, str(tmp_path / "data/model.pth"))
 
 
+@pytest.mark.parametrize("inside", [".", "inner"])
+def test_a_flavour_is_no_mlflow_model_again(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "inner").mkdir()
+    written(tmp_path / "inner", {})
+    with pytest.raises(SourceError, match=f"sklearn is at '{inside}', which is an MLflow model again"):
+        read(written(tmp_path, {"sklearn": {"pickled_model": inside}}))
+
+
 @pytest.mark.parametrize("inside", ["../secret.onnx", "/etc/passwd", "link"])
 def test_a_flavour_leads_nowhere_else(tmp_path: Path, inside: str) -> None:
     (tmp_path / "secret.onnx").touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,54 @@ def test_whoever_dies_on_the_way_leaves_what_the_next_one_removes(tmp_path: Path
         assert not [path for path in blobs.walk("models/price") if path.startswith("2/")]
         assert store.snapshot().problems == {}
     assert outcomes == {(True, True), (True, False), (False, False)}
+
+
+def test_of_two_who_remove_a_version_one_decides(six: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    announce = type(six.audit).announce
+
+    def overtaken(*given: Any) -> str:
+        monkeypatch.undo()
+        assert remove(six, "price", 3)
+        return announce(*given)
+
+    monkeypatch.setattr(type(six.audit), "announce", overtaken)
+    assert not remove(six, "price", 3, is_wanted=lambda: True)
+    assert 3 not in six.versions("price")
+    assert not six.blobs.walk("models/price").keys() & {"3", "3/manifest.json"}
+
+
+def test_a_manifest_does_not_come_back_without_its_files(six: BlobStore) -> None:
+    def others_clean_up() -> bool:
+        assert remove_leftovers(six, "price") == (3,)
+        return True
+
+    with pytest.raises(StoreError, match="price version 3 was named while somebody else removed its files"):
+        remove(six, "price", 3, is_wanted=others_clean_up)
+    assert 3 not in six.versions("price")
+    assert not six.blobs.walk("models/price").keys() & {"3", "3/manifest.json"}
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_leftover_that_somebody_names_comes_back_if_it_is_whole(
+    six: BlobStore, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> bool:
+        raise Killed
+
+    def is_wanted() -> bool:
+        monkeypatch.setattr(six.blobs, "put_if_absent", dies)
+        return True
+
+    with pytest.raises(Killed):
+        remove(six, "price", 3, is_wanted=is_wanted)
+    monkeypatch.undo()
+    if not is_whole:
+        six.blobs.delete("models/price/3/model.onnx")
+    assert 3 not in six.versions("price")
+    assert remove_leftovers(six, "price", lambda version: version == 3) == (() if is_whole else (3,))
+    assert (3 in six.versions("price")) is is_whole
+    if is_whole:
+        assert six.verify("price", 3).version == 3
 
 
 def test_what_a_publisher_has_not_finished_is_not_a_leftover(root: Path, six: BlobStore) -> None:

@@ -224,6 +224,21 @@ def test_a_bad_label_is_refused_before_publishing(root: Path, draft: Drafts) -> 
     assert not root.exists()
 
 
+def test_that_a_version_is_there_is_said_where_its_label_fails(
+    root: Path, add: Add, store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("cannot write labels.json: no space left")
+
+    monkeypatch.setattr(BlobStore, "set_label", full)
+    with pytest.raises(StoreError) as caught:
+        add(labels=["champion"])
+    assert caught.value.message == (
+        "price version 1 is published, and its labels are not all set: cannot write labels.json: no space left"
+    )
+    assert store.versions("price") == (1,)
+
+
 def test_unreadable_labels_are_noticed_before_publishing(root: Path, add: Add, store: BlobStore) -> None:
     add()
     (root / "models/price/labels.json").write_text("{")

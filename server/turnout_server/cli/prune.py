@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,17 +34,22 @@ def prune(
     Without --yes it only says what would go. Gateways that have a removed version loaded go on serving it.
     """
     directory = options.opened(store)
-    others = {str(file): table.read(file, options.read_text(file), None) for file in routes or ()}
+    # Files are read anew for each version, since anybody may edit them meanwhile; stdin can be read only once.
+    said = {file: options.read_text(file) for file in routes or () if str(file) == "-"}
 
-    found = pruning.plan(directory, model, keep, _routed(directory, model, others))
+    def others() -> dict[str, RouteTable]:
+        texts = {file: said[file] if file in said else options.read_text(file) for file in routes or ()}
+        return {str(file): table.read(file, text, None) for file, text in texts.items()}
+
+    found = pruning.plan(directory, model, keep, _routed(directory, model, others()))
     rows = [_row(directory, model, version, found) for version in sorted((*found.remove, *found.keep), reverse=True)]
     removed: list[int] = []
     spared: list[int] = []
     if yes:
-        pruning.remove_leftovers(directory, model)
+        pruning.remove_leftovers(directory, model, partial(_is_named, directory, model, others))
         by = options.by("prune")
         for version in found.remove:
-            gone = pruning.remove(directory, model, version, by, partial(_is_named, directory, model, version, others))
+            gone = pruning.remove(directory, model, version, by, partial(_is_named, directory, model, others, version))
             (removed if gone else spared).append(version)
     if json:
         output.json({"model": model, "versions": rows, "removed": removed, "applied": yes})
@@ -66,10 +71,12 @@ def prune(
         output.note(f"nothing is removed yet; --yes removes {what}, {output.size(freed)}")
 
 
-def _is_named(directory: DirectoryStore, model: str, version: int, others: Mapping[str, RouteTable]) -> bool:
+def _is_named(
+    directory: DirectoryStore, model: str, others: Callable[[], Mapping[str, RouteTable]], version: int
+) -> bool:
     """Say whether anything has come to name *version*, whose manifest is gone; whatever cannot be read may."""
     try:
-        return bool(pruning.reasons(directory, model, (version,), _routed(directory, model, others))[version])
+        return bool(pruning.reasons(directory, model, (version,), _routed(directory, model, others()))[version])
     except (TurnoutError, CommandError):
         return True
 

@@ -37,7 +37,7 @@ _PROPOSED = (
 
 
 _MOVES = (
-    "warning: {model} has no label champion, so who asks for it by its name gets the newest version: that traffic moves"
+    "{model} has no label champion, so who asks for it by its name gets the newest version: that traffic moves"
     " from version {before} to version {now}; `turnout label {model} champion {before} --store {store}` keeps it"
 )
 
@@ -184,6 +184,9 @@ def publish(
         if rows is not None:
             odd += doubts.of_answers(staged.signature, answers, rows.rows)
         odd += doubts.of_metrics(staged.lineage.metrics)
+        if strict and before is not None and CHAMPION not in {*(label or []), *_labels(store, name)}:
+            # Else it is said when the version has its number, which here is provisional.
+            odd.append(_moves(before, staged, store))
         for one in odd:
             output.note(f"warning: {one}")
         if strict and odd:
@@ -225,7 +228,11 @@ def _report(published: Manifest, store: Path, given: Sequence[str], before: Mani
     if before is not None and before.task != published.task:
         output.note(f"note: version {before.version} of {published.model} did {before.task}")
     if before is not None and CHAMPION not in known:
-        output.note(_MOVES.format(model=published.model, before=before.version, now=published.version, store=store))
+        output.note(f"warning: {_moves(before, published, store)}")
+
+
+def _moves(before: Manifest, now: Manifest, store: Path) -> str:
+    return _MOVES.format(model=now.model, before=before.version, now=now.version, store=store)
 
 
 def _labels(store: Path, model: str) -> Mapping[str, int]:

@@ -101,6 +101,11 @@ def _source(folder: Path, flavour: str, said: Mapping[str, Any]) -> Source:
     if not path.exists():
         raise SourceError(f"{folder / MLMODEL}: its flavour {flavour} is at {inside!r}, and that is not there")
     found = recognise(str(path))
+    if found.kind is Kind.MLMODEL:
+        raise SourceError(
+            f"{folder / MLMODEL}: its flavour {flavour} is at {inside!r}, which is an MLflow model again; "
+            "expected the model itself"
+        )
     if flavour == "onnx" and found.kind is not Kind.ONNX:
         raise SourceError(f"{path} is {found.kind}, not an ONNX file")
     return found

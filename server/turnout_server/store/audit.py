@@ -1,7 +1,7 @@
 """The audit: who changed what in the store, when, from which digest to which. It only ever grows.
 
 ```
-audit/content/<sha256>                  what a route table or a labels.json was, by its digest
+audit/content/<sha256>                  what a route table, a labels.json or a removed manifest was, by its digest
 audit/routes/<number>.json              one change of the route table, in order
 audit/models/<model>/<number>.json      one change of a model's labels, or of its versions
 audit/.../<number>.done                 there once the change has come about

@@ -17,7 +17,7 @@ ROUTES_KEY = "routes.yaml"
 AUDIT = "audit"
 """The folder of who changed what."""
 CONTENT = f"{AUDIT}/content"
-"""What route tables and labels were, by digest."""
+"""What route tables, labels and removed manifests were, by digest."""
 ROUTES_AUDIT = f"{AUDIT}/routes"
 """The changes of the route table."""
 

@@ -45,7 +45,13 @@ from turnout_server.store.manifest import (
 )
 from turnout_server.store.store import ATTEMPTS, NOBODY, BlobStore, By
 from turnout_server.store.verify import check_files_listed
-from turnout_server.vocabulary.errors import InvalidManifestError, InvalidModelError, StaleWriteError, StoreError
+from turnout_server.vocabulary.errors import (
+    InvalidManifestError,
+    InvalidModelError,
+    StaleWriteError,
+    StoreError,
+    TurnoutError,
+)
 from turnout_server.vocabulary.names import CHAMPION
 from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.task import Task
@@ -116,12 +122,18 @@ def publish(
         manifest = _appear(blobs, staged, manifest)
     published = BlobStore(blobs)
     published.audit.note(model_audit(draft.model), "version", f"version {manifest.version} published", by)
-    for label in labels:
-        published.set_label(draft.model, label, manifest.version, by=by)
-    if champion and published.versions(draft.model)[0] == manifest.version:
-        # Of two who publish a first version at the same time one is first, or sees the other's label.
-        with contextlib.suppress(StaleWriteError):
-            published.set_label(draft.model, CHAMPION, manifest.version, None, by=by)
+    try:
+        for label in labels:
+            published.set_label(draft.model, label, manifest.version, by=by)
+        if champion and published.versions(draft.model)[0] == manifest.version:
+            # Of two who publish a first version at the same time one is first, or sees the other's label.
+            with contextlib.suppress(StaleWriteError):
+                published.set_label(draft.model, CHAMPION, manifest.version, None, by=by)
+    except TurnoutError as error:
+        # Who took it for a failure would publish the same once more.
+        there = f"{draft.model} version {manifest.version} is published"
+        error.message = f"{there}, and its labels are not all set: {error.message}"
+        raise
     return manifest
 
 
