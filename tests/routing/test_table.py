@@ -100,6 +100,12 @@ def test_a_header_name_that_is_not_allowed_is_told_with_its_place(header: Any) -
     assert caught.value.message.endswith(f": found the name {header!r}; a name must match ^[0-9a-z_.-]{{1,128}}$")
 
 
+def test_a_key_that_is_a_number_is_told_with_its_place() -> None:
+    with pytest.raises(InvalidRouteTableError) as caught:
+        convert(changed(["targets", 0], {4: "a"}))
+    assert caught.value.message == "$.routes.price.targets[0]: found the name 4; a key must be text"
+
+
 def test_weights_that_are_all_zero_are_refused() -> None:
     document = changed(["targets", 0, "weight"], 0)
     document["routes"]["price"]["targets"][1]["weight"] = 0

@@ -173,11 +173,13 @@ def _convert_route(name: str, body: Any) -> Route:
         problem, _, tail = str(error).partition(" - at ")
         if tail.startswith("`key` in "):  # of a mapping, and msgspec does not say which
             inner = tail.removeprefix("`key` in ").strip("`")
-            wrong = [key for key in _resolve(inner, body) if not _is_header(key)]
+            is_header = inner.endswith(".header")
+            wrong = [
+                key for key in _resolve(inner, body) if not (_is_header(key) if is_header else isinstance(key, str))
+            ]
             found = ", ".join(map(_shown, wrong[:1]))
-            raise InvalidRouteTableError(
-                f"$.routes.{name}{inner[1:]}", f"found the name {found}; a name must match {HEADER_PATTERN}"
-            ) from error
+            allowed = f"a name must match {HEADER_PATTERN}" if is_header else "a key must be text"
+            raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"found the name {found}; {allowed}") from error
         inner = tail.strip("`") or "$"
         found = _resolve(inner, body)
         shown = _allowed(inner) if "unknown field" in problem else ""
