@@ -13,6 +13,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.test_readings import TEXT, Serve, serve  # noqa: F401
 from tests.client.fake import FakeGateway
+from turnout_server.cli import exits, health
 
 LOG = """\
 {"timestamp": "2026-11-29T01:00:00Z", "level": "error", "event": "a run took too long", "model": "price", "unit": "u-7"}
@@ -88,3 +89,34 @@ def test_another_bundle_is_not_written_over(run: Run, store: Path, tmp_path: Pat
     ran = run("incident", "--target", "127.0.0.1:9", "--metrics", "127.0.0.1:9", "-o", bundle)
     assert (ran.code, ran.err) == (69, f"turnout: error: {bundle}: File exists\n")
     assert bundle.read_text() == "mine"
+
+
+def test_the_bundle_has_the_health_of_the_server_and_of_each_route_and_why(
+    run: Run, store: Path, tmp_path: Path, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"": ("SERVING", ""), "route/price": ("NOT_SERVING", "price 2: a run took too long")}
+    monkeypatch.setattr(health, "asked", lambda target, service, timeout_s: said.get(service, ("SERVING", "")))
+    bundle = tmp_path / "b.tar.gz"
+    assert run("incident", "--target", gateway.target, "--metrics", "127.0.0.1:9", "-o", bundle).code == 0
+    found = json.loads(contents(bundle)["health.json"])
+    assert found["server"] == {"status": "SERVING", "why": ""}
+    assert found["routes"]["price"] == {"status": "NOT_SERVING", "why": "price 2: a run took too long"}
+    assert found["problem"] is None
+
+
+def test_what_a_gateway_said_of_its_health_is_kept_when_it_says_no_more(
+    run: Run, store: Path, tmp_path: Path, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(target: str, service: str, timeout_s: float) -> tuple[str, str]:
+        if service:
+            raise exits.CommandError("no answer", exits.FAILED)
+        return "NOT_SERVING", "the gateway is stopping"
+
+    monkeypatch.setattr(health, "asked", asked)
+    bundle = tmp_path / "b.tar.gz"
+    assert run("incident", "--target", gateway.target, "--metrics", "127.0.0.1:9", "-o", bundle).code == 0
+    assert json.loads(contents(bundle)["health.json"]) == {
+        "server": {"status": "NOT_SERVING", "why": "the gateway is stopping"},
+        "routes": {},
+        "problem": "no answer",
+    }

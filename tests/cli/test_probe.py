@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from grpc_health.v1 import health_pb2
 
+from tests.cli.conftest import Run
 from tests.e2e.conftest import environment
 from turnout_server.cli import probe
 from turnout_server.rpc.standard import HealthCheckResponse
@@ -199,3 +200,12 @@ except SystemExit as end:
     )
     ours = ["turnout_server", "turnout_server.cli", "turnout_server.cli.probe"]
     assert ran.stdout.splitlines() == ["SERVING", f"0 {ours}", "set()"]
+
+
+@pytest.mark.parametrize("host", ["a" * 3000, "a" * 100 + ".b"])
+def test_a_host_name_that_is_too_long_is_one_line_and_1(host: str, run: Run) -> None:
+    assert probe.quickly(["--target", f"{host}:8001"]) is None, "left to the command line"
+    ran = run("health", "--target", f"{host}:8001", "--timeout", "1")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"turnout: error: cannot reach {host}:8001: ")
+    assert ran.err.count("\n") == 1

@@ -77,6 +77,7 @@ class FakeGateway(
         """Calls wait for this."""
         self.open.set()
         self.labels = {"champion": 3}
+        self.inputs = [v1.Tensor(name="x", datatype="FP32", shape=[-1, 2], columns=["carat", "depth"])]
         options = [("grpc.max_receive_message_length", 1 << 20), ("grpc.so_reuseport", 0)]
         self._server = grpc.server(ThreadPoolExecutor(8), options=options, interceptors=[_Recorder(self)])
         v1.add_RecommendationServiceServicer_to_server(self, self._server)
@@ -165,7 +166,7 @@ class FakeGateway(
             state=v1.MODEL_STATE_AVAILABLE,
             framework="lightgbm",
             metrics={"rmse": 517.0},
-            inputs=[v1.Tensor(name="x", datatype="FP32", shape=[-1, 2], columns=["carat", "depth"])],
+            inputs=self.inputs,
         )
         version.create_time.FromJsonString("2026-11-05T12:00:00Z")
         return v1.GetModelResponse(model=v1.Model(name=request.model, versions=[version], labels=self.labels))

@@ -132,6 +132,25 @@ def test_a_bare_array_is_named_by_the_signature_which_is_asked_for_once(gateway:
     assert gateway.methods[4:] == ["Infer", "GetRoute", "GetModel", "Infer"], "by then the model may be another one"
 
 
+def test_a_bare_array_refused_by_a_new_version_is_sent_again_as_that_version_takes_it(
+    gateway: FakeGateway, client: Any
+) -> None:
+    client.infer("price", [[1.0, 2.0]])
+    gateway.inputs = [v1.Tensor(name="y", datatype="FP32", shape=[-1, 2])]
+    gateway.failures.append(Failure(grpc.StatusCode.INVALID_ARGUMENT))
+    assert "y" in client.infer("price", [[1.0, 2.0]])
+    assert gateway.methods[3:] == ["Infer", "GetRoute", "GetModel", "Infer"]
+
+
+def test_a_bare_array_that_only_a_new_version_takes_is_not_refused_by_an_old_signature(
+    gateway: FakeGateway, client: Any
+) -> None:
+    gateway.inputs = [v1.Tensor(name=name, datatype="FP32", shape=[-1]) for name in ("a", "b")]
+    client.infer("price", [[1.0, 2.0]])
+    gateway.inputs.append(v1.Tensor(name="c", datatype="FP32", shape=[-1]))
+    assert client.infer("price", [[1.0, 2.0, 3.0]])["total"].tolist() == [6.0]
+
+
 def test_a_route_or_model_is_described(gateway: FakeGateway, client: Any) -> None:
     assert client.describe("price").inputs == (turnout.Tensor("x", "FP32", (-1, 2), ("carat", "depth")),)
     gateway.failures.append(Failure(grpc.StatusCode.NOT_FOUND, "no such route"))

@@ -92,6 +92,20 @@ def test_an_unknown_key_is_told_which_are_known(path: list[str | int], allowed: 
         convert(changed(path, 3))
 
 
+@pytest.mark.parametrize("header", ["X-QA", "x qa", 3])
+def test_a_header_name_that_is_not_allowed_is_told_with_its_place(header: Any) -> None:
+    with pytest.raises(InvalidRouteTableError) as caught:
+        convert(changed(["overrides", 0, "when"], {"header": {"x-fine": "on", header: "on"}}))
+    assert caught.value.place == "$.routes.price.overrides[0].when.header"
+    assert caught.value.message.endswith(f": found the name {header!r}; a name must match ^[0-9a-z_.-]{{1,128}}$")
+
+
+def test_a_key_that_is_a_number_is_told_with_its_place() -> None:
+    with pytest.raises(InvalidRouteTableError) as caught:
+        convert(changed(["targets", 0], {4: "a"}))
+    assert caught.value.message == "$.routes.price.targets[0]: found the name 4; a key must be text"
+
+
 def test_weights_that_are_all_zero_are_refused() -> None:
     document = changed(["targets", 0, "weight"], 0)
     document["routes"]["price"]["targets"][1]["weight"] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -234,16 +235,24 @@ class Client:
             timeout: see the class.
             metadata: see the class.
         """
-        if inputs.is_bare(data):
-            data, whole = inputs.named(data, self._inputs(name, version, timeout, metadata))
-            tensors = {**whole, **(tensors or {})}
         unit = self._settings.unit_or(unit)
-        call = calls.infer(name, data, tensors=tensors, unit=unit, version=version, outputs=outputs)
+        ask = functools.partial(calls.infer, name, unit=unit, version=version, outputs=outputs)
+        if not inputs.is_bare(data):
+            return self._send(ask(data, tensors=tensors), timeout, metadata)
+        is_new = (name, version) not in self._known
+        known = self._inputs(name, version, timeout, metadata)
         try:
-            return self._send(call, timeout, metadata)
-        except errors.TurnoutError:
+            named, whole = inputs.named(data, known)
+            return self._send(ask(named, tensors={**whole, **(tensors or {})}), timeout, metadata)
+        except (errors.TurnoutError, TypeError, ValueError) as error:
             self._known.pop((name, version), None)  # the signature may be another one by now
-            raise
+            if is_new or (isinstance(error, errors.TurnoutError) and not isinstance(error, errors.InvalidRequestError)):
+                raise
+            now = self._inputs(name, version, timeout, metadata)
+            if now == known:
+                raise
+        named, whole = inputs.named(data, now)
+        return self._send(ask(named, tensors={**whole, **(tensors or {})}), timeout, metadata)
 
     def describe(
         self,
@@ -369,7 +378,7 @@ class Client:
     def _inputs(
         self, name: str, version: int | str | None, timeout: float | None, metadata: Metadata | None
     ) -> tuple[answers.Tensor, ...]:
-        """Return a model's inputs, which are asked for once."""
+        """Return a model's inputs, which are asked for once, and again when what was sent does not fit."""
         if (name, version) not in self._known:
             found = self.describe(name, version=version, timeout=timeout, metadata=metadata)
             self._known[name, version] = found.inputs

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 import typer
 
-from turnout_server.cli import doctor, exits, options, output, scrub, table
+from turnout_server.cli import doctor, exits, health, options, output, scrub, table
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.readings import UnreadableError, address, fetch
 from turnout_server.cli.top import DEFAULT_METRICS
@@ -81,7 +81,7 @@ def incident(
     parts = [
         _part("versions.json", "releases of Turnout, Python and packages", lambda: _json(_releases())),
         _part("doctor.json", "what `turnout doctor` finds", lambda: _json(doctor.examine(store, target, config))),
-        _part("health.json", "the gateway's health", lambda: _json(_asked(target, _health))),
+        _part("health.json", "its health and its routes', and why", lambda: _json(_health(target))),
         _part("models.json", "versions, states, labels of the gateway", lambda: _json(_asked(target, _models))),
         _part("routes.json", "the route table that it serves", lambda: _json(_asked(target, _served_routes))),
         _part("store.json", "versions, labels and routes in the store", lambda: _json(_stored(store))),
@@ -167,8 +167,21 @@ def _asked(target: str, ask: Callable[[turnout.Client], Any]) -> Any:
         return ask(client)
 
 
-def _health(client: turnout.Client) -> dict[str, str]:
-    return {"": client.health()}
+def _health(target: str) -> dict[str, Any]:
+    """Return what the gateway says of itself, and of each of its routes."""
+    found: dict[str, Any] = {"server": _standing(target, ""), "routes": {}, "problem": None}
+    try:
+        for route in _asked(target, lambda client: client.routes()).routes:
+            found["routes"][route.name] = _standing(target, f"route/{route.name}")
+    except (CommandError, TurnoutError) as error:
+        # What it has said is worth keeping; one that says no more is not asked once for each further route.
+        found["problem"] = error.message
+    return found
+
+
+def _standing(target: str, service: str) -> dict[str, str]:
+    status, why = health.asked(target, service, _TIMEOUT_S)
+    return {"status": status, "why": why}
 
 
 def _models(client: turnout.Client) -> list[dict[str, Any]]:

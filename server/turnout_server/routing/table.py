@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from turnout_server.routing.route import Mirror, Override, Route, Target, When, check_route
+from turnout_server.routing.route import HEADER_PATTERN, Mirror, Override, Route, Target, When, check_route
 from turnout_server.routing.split import Splitter, shares
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError
@@ -171,12 +171,25 @@ def _convert_route(name: str, body: Any) -> Route:
         return msgspec.convert(body, Route)
     except msgspec.ValidationError as error:
         problem, _, tail = str(error).partition(" - at ")
+        if tail.startswith("`key` in "):  # of a mapping, and msgspec does not say which
+            inner = tail.removeprefix("`key` in ").strip("`")
+            is_header = inner.endswith(".header")
+            wrong = [
+                key for key in _resolve(inner, body) if not (_is_header(key) if is_header else isinstance(key, str))
+            ]
+            found = ", ".join(map(_shown, wrong[:1]))
+            allowed = f"a name must match {HEADER_PATTERN}" if is_header else "a key must be text"
+            raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"found the name {found}; {allowed}") from error
         inner = tail.strip("`") or "$"
         found = _resolve(inner, body)
         shown = _allowed(inner) if "unknown field" in problem else ""
         if not isinstance(found, dict | list):
             shown = f"; found {_shown(found)}"
         raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"{problem}{shown}") from error
+
+
+def _is_header(key: Any) -> bool:
+    return isinstance(key, str) and re.fullmatch(HEADER_PATTERN, key) is not None
 
 
 def _allowed(place: str) -> str:
