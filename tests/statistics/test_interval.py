@@ -56,6 +56,12 @@ def test_nothing_is_relative_to_what_may_be_0() -> None:
     assert isinstance(relative(effect_of(20.0, 0.0), 2.0), Interval)
 
 
+def test_nothing_is_said_of_arms_in_which_no_unit_differs() -> None:
+    for interval in (absolute, relative):
+        found = interval(effect_of(20.0, 10.0, (0.0, 0.0)), 2.0)
+        assert found == Silence("no unit differs from another of its arm")
+
+
 def test_a_relative_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(11)
     covered = 0

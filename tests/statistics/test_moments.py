@@ -96,6 +96,10 @@ def test_of_a_proportion_the_rarer_outcome_counts() -> None:
     assert effective_events([Moments(50, 50.0, 50.0)]) == 0, "without a failure, nobody knows how rare they are"
 
 
+def test_fractions_whose_sums_happen_to_agree_are_no_proportion() -> None:
+    assert effective_events([Moments(10, 10.000000005, 10.000000005)]) == pytest.approx(10)
+
+
 def test_no_events_are_none() -> None:
     assert effective_events([Moments(5, 0.0, 0.0)]) == 0
     assert effective_events([Moments(0, 0.0, 0.0)]) == 0

@@ -35,14 +35,18 @@ def test_ranks_are_in_order(n: int, quantile: float, alpha: float) -> None:
     assert 1 <= point <= n
 
 
+def test_rounding_moves_no_rank() -> None:
+    assert [ranks(100, percent / 100, 0.05).point for percent in range(1, 100)] == list(range(1, 100))
+
+
 def test_a_small_sample_has_no_upper_end_for_a_high_quantile() -> None:
     assert ranks(100, 0.99, 0.05).high == 101
     assert ranks(1, 0.5, 0.05) == (0, 1, 2)
 
 
-def test_a_known_case() -> None:
-    """Conover, "Practical Nonparametric Statistics": the upper quartile of 16, with 90 %: ranks 9 and 15."""
-    assert ranks(16, 0.75, 0.1) == (9, 12, 16)
+def test_the_median_of_ten_lies_between_the_second_and_the_ninth() -> None:
+    """As in every table of the sign test: with 97.9 %."""
+    assert ranks(10, 0.5, 0.05) == (2, 5, 9)
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.95])

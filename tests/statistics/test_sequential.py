@@ -127,7 +127,7 @@ def test_the_simulations_see_what_the_module_says(seed: int, share: float, sums:
         ]
         found = look(contrasts)
         if isinstance(found, Silence):
-            assert not seen.events[0, at] >= EVENTS * (1 + 1e-9) or not seen.se[0, at] > 0
+            assert not seen.events[0, at] >= EVENTS * (1 + 1e-9)
         else:
             assert found.units == seen.units[0, at]
             assert found.value == pytest.approx(seen.value[0, at], abs=1e-12)
@@ -181,12 +181,10 @@ def test_only_the_ratio_to_the_plan_counts_so_any_unit_in_proportion_will_do() -
     assert reach(300.0, Horizon(1000.0, 0.05)) == pytest.approx(reach(6.0, Horizon(20.0, 0.05)))
 
 
-def test_nothing_is_said_without_events_units_or_spread() -> None:
+def test_nothing_is_said_without_events_or_units() -> None:
     few, many = mean_of(Moments(1000, 9.0, 9.0)), mean_of(Moments(1000, 300.0, 300.0))
     assert look([Contrast("e", many, few)]) == Silence("an arm has 9.0 effective events; 10 are needed")
     assert look([Contrast("e", many, None)]) == Silence("no epoch has two units of each arm")
-    same = mean_of(Moments(1000, 2000.0, 4000.0))
-    assert look([Contrast("e", same, same)]) == Silence("no unit differs from another of its arm")
     ten = mean_of(Moments(1000, 10.0, 10.0))
     assert isinstance(look([Contrast("e", many, ten)]), Effect)
     assert isinstance(look([Contrast("e", many, few), Contrast("f", many, few)]), Effect)

@@ -50,7 +50,7 @@ def ratio_of(pair: PairMoments) -> Estimate | None:
     Returns:
         None with fewer than two units, or where the denominators sum to 0.
 
-    Source: A. Deng, U. Knoblich, J. Lu, "Applying the Delta Method in Metric Analytics", KDD 2018, section 3.
+    Source: A. Deng, U. Knoblich, J. Lu, "Applying the Delta Method in Metric Analytics", KDD 2018.
     """
     if pair.n < 2 or not pair.second.total:
         return None

@@ -24,8 +24,13 @@ class Silence(NamedTuple):
     reason: str
 
 
-def absolute(effect: Effect, reach: float) -> Interval:
+_NO_SPREAD = Silence("no unit differs from another of its arm")
+
+
+def absolute(effect: Effect, reach: float) -> Interval | Silence:
     """Return the interval of treatment less control, *reach* standard errors to either side."""
+    if not effect.se:
+        return _NO_SPREAD
     half = reach * effect.se
     return Interval(effect.value - half, effect.value + half)
 
@@ -37,10 +42,13 @@ def relative(effect: Effect, reach: float) -> Interval | Silence:
     0 exactly when `absolute` does, which intervals by the delta method don't.
 
     Returns:
-        Silence, unless control is more than *reach* of its standard errors above 0.
+        Silence where no unit differs from another, and unless control is more than *reach* of its standard errors
+        above 0.
 
     Source: E. C. Fieller, "Some Problems in Interval Estimation", J. R. Statist. Soc. B 16, 1954.
     """
+    if not effect.se:
+        return _NO_SPREAD
     control, treatment = effect.control, effect.treatment
     square = control.value**2 - reach**2 * control.variance
     if control.value <= 0 or square <= 0:

@@ -58,7 +58,7 @@ class Moments:
     @property
     def is_binary(self) -> bool:
         """Whether every x seems to be 0 or 1: whole numbers have equal sums of x and x squared only then."""
-        return self.total == self.squares
+        return self.total == self.squares and self.total <= self.n
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,6 @@ def merged(moments: Iterable[Moments]) -> Moments:
         sum(part.n for part in parts),
         math.fsum(part.total for part in parts),
         math.fsum(part.squares for part in parts),
-        place=parts[0].place if parts else "",
     )
 
 

@@ -45,8 +45,10 @@ def ranks(n: int, quantile: float, alpha: float) -> Ranks:
     Source: W. J. Conover, "Practical Nonparametric Statistics", 3rd edition, 1999, section 3.2.
     """
     return Ranks(
+        # The first that errs with more as a count of units below is the last that errs with no more as a rank.
         low=_first(n, quantile, math.nextafter(alpha / 2, 1.0)),
-        point=max(math.ceil(n * quantile), 1),
+        # 0.07 of 100 are 7, and a little more as floating-point numbers.
+        point=max(math.ceil(n * quantile * (1 - 1e-12)), 1),
         high=_first(n, quantile, 1 - alpha / 2) + 1,
     )
 

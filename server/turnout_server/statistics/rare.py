@@ -9,8 +9,9 @@ how much better a mixture of shares, Beta(a, b), foresaw them. By Ville's inequa
 probability at most alpha. Epochs multiply.
 
 Sources: H. Robbins, "Statistical Methods Related to the Law of the Iterated Logarithm", Ann. Math. Statist. 41, 1970
-(the mixture); M. Lindon, N. Kallus, "Rate-optimal and always-valid inference for counting processes", 2022, and
-J. Przyborowski, H. Wilenski, Biometrika 31, 1940 (conditioning on the total).
+(the mixture); J. Przyborowski, H. Wilenski, "Homogeneity of Results in Testing Samples from Poisson Series", Biometrika
+31, 1940 (conditioning on the total); M. Lindon, C. Sanden, V. Shirikian, "Rapid Regression Detection in Software
+Deployments through Sequential Testing", KDD 2022 (both, for errors of a canary).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Sample ratio mismatch: whether the arms got the units that their weights promise. If not, nothing else is believed.
 
-`fixed` is right for one look, `sequential` at every look.
+`fixed` is right for one look, `sequential` at every look. Ask either of all epochs together and of each by
+itself: leaks in opposite directions cancel.
 """
 
 from __future__ import annotations
