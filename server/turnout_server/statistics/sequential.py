@@ -27,7 +27,7 @@ Measured, A/A with 500 looks from the first unit on, 1,000 runs a cell, false al
 
 In 60 such cells the most is 2.5 (0.8) %. What is left: where the smaller arm is truly the more variable one, it cannot
 borrow all of that. With every unit's lognormal revenue (sigma 1.5) multiplied by 1.5 in a small treatment, or by 0.6
-beside a small control, the interval misses the effect in up to 5.8 (3.0) % of 600 runs, and in 29 (24) % with 10 events
+beside a small control, the interval misses the effect in up to 5.7 (2.8) % of 600 runs, and in 29 (24) % with 10 events
 alone. Caps, fixed at the start, are the remedy for that. An interval is the wider for the caution where the smaller arm
 is truly the less variable one.
 """
