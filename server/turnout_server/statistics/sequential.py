@@ -1,0 +1,114 @@
+"""Intervals and p-values that are right at every look, however often, and whenever one stops: a confidence sequence.
+
+It is the normal mixture of I. Waudby-Smith, D. Arbour, R. Sinha, E. H. Kennedy, A. Ramdas, "Time-uniform central limit
+theory and asymptotic confidence sequences", Annals of Statistics 52, 2024 (arXiv:2103.06476), theorem 2.2, whose
+1 / rho^2 is r here; r is chosen by S. R. Howard, A. Ramdas, J. McAuliffe, J. Sekhon, "Time-uniform, nonparametric,
+nonasymptotic confidence sequences", Annals of Statistics 49, 2021, to be tightest at a planned size.
+
+With unequal arms, n is the units of both. Each unit that arrives adds one term to n times the difference (its x over
+its arm's share), so the terms are alike and their variance is n se^2; only n / r enters the boundary beside that, which
+is the same for any count in proportion to n, provided that the planned size is counted likewise.
+
+The theory is asymptotic, and peeking starts before. Two things make up for that:
+
+- Silence until each arm has `EVENTS` effective events.
+- In each epoch, the smaller arm's variance per unit counts as at least the larger arm's (`cautious`). A small arm that
+  has not met its rare large values yet has a mean that is too low *and* seems sure of it. More events are no remedy.
+
+Measured, A/A with 500 looks from the first unit on, 1,000 runs a cell, false alarms at alpha 5 % (1 %):
+
+| units, share of the smaller arm       | textbook    | 10 events   | 40 events   | 10 events, cautious |
+|---------------------------------------|-------------|-------------|-------------|---------------------|
+| 1 % convert, 20,000, 2 %              | 70 % (66 %) | 0           | 0           | 0                   |
+| 1 % convert, 1,000,000, 2 %           | 16 % (13 %) | 3.6 (1.5) % | 2.2 (1.0) % | 1.2 (0.4) %         |
+| 1 % convert, 100,000, 10 %            | 8.4 (4.5) % | 3.6 (0.8) % | 2.0 (0.4) % | 0.8 (0.0) %         |
+| lognormal, sigma 1.5, 200,000, 2 %    | 9.6 (5.1) % | 9.6 (5.1) % | 9.1 (4.7) % | 0.0 (0.0) %         |
+| the same, 1 in 10 buys, 100,000, 2 %  | 35 % (28 %) | 23 % (17 %) | 7.2 (5.4) % | 0.0 (0.0) %         |
+
+In 60 such cells the most is 2.5 (0.8) %. What is left: where the smaller arm is truly the more variable one, it cannot
+borrow all of that. With every unit's lognormal revenue (sigma 1.5) multiplied by 1.5 in a small treatment, or by 0.6
+beside a small control, the interval misses the effect in up to 5.7 (2.8) % of 600 runs, and in 29 (24) % with 10 events
+alone. Caps, fixed at the start, are the remedy for that. An interval is the wider for the caution where the smaller arm
+is truly the less variable one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from turnout_server.statistics.effect import Contrast, Effect, effect
+from turnout_server.statistics.estimate import Estimate
+from turnout_server.statistics.interval import Silence
+
+EVENTS = 10
+"""Effective events that each arm needs before anything is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What is frozen when an experiment starts, so that nobody chooses it by what they have seen.
+
+    Raises:
+        ValueError: *units* is not positive, or *alpha* not between 0 and 1.
+    """
+
+    units: float
+    """Of both arms, at the planned end. Any number is valid; intervals are tightest about there."""
+    alpha: float
+    """How probable it may be that the interval ever misses the truth."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if not (0 < self.units < math.inf and 0 < self.alpha < 1):
+            raise ValueError(f"a horizon of {self.units} units at alpha {self.alpha}")
+
+    @property
+    def r(self) -> float:
+        """The units that the mixture is worth: units / (2 ln(1/alpha) + ln(1 + 2 ln(1/alpha)))."""
+        doubled = -2 * math.log(self.alpha)
+        return self.units / (doubled + math.log1p(doubled))
+
+
+def reach(units: float, horizon: Horizon) -> float:
+    """Return how many standard errors the interval reaches after *units* of both arms; at least one."""
+    r = horizon.r
+    return math.sqrt((units + r) / units * (math.log1p(units / r) - 2 * math.log(horizon.alpha)))
+
+
+def p_value(effect: Effect, horizon: Horizon) -> float:
+    """Return the always-valid p-value of there being no effect: the alpha at which the interval begins to hold 0.
+
+    With z the effect over its standard error, sqrt((n + r) / r) exp(-z^2 / 2 * n / (n + r)), at most 1. The smallest
+    of all looks so far is valid too.
+    """
+    if not effect.se:
+        return 1.0
+    r, n = horizon.r, effect.units
+    z = effect.value / effect.se
+    return min(1.0, math.exp((math.log1p(n / r) - z * z * n / (n + r)) / 2))
+
+
+def look(contrasts: Iterable[Contrast]) -> Effect | Silence:
+    """Return the effect that `reach` and `p_value` are about, or why nothing may be said yet."""
+    seen = effect(cautious(contrast) for contrast in contrasts)
+    if seen is None:
+        return Silence("no epoch has two units of each arm")
+    if seen.events < EVENTS:
+        return Silence(f"an arm has {seen.events:.1f} effective events; {EVENTS} are needed")
+    return seen
+
+
+def cautious(contrast: Contrast) -> Contrast:
+    """Return a contrast in which the arm with fewer units varies, per unit, at least as much as the other."""
+    epoch, control, treatment = contrast
+    if control is None or treatment is None:
+        return contrast
+    if control.units < treatment.units:
+        return Contrast(epoch, _varying(control, treatment), treatment)
+    return Contrast(epoch, control, _varying(treatment, control))
+
+
+def _varying(small: Estimate, large: Estimate) -> Estimate:
+    return Estimate(small.value, max(small.variance, large.spread / small.units), small.counted)
