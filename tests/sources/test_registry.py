@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from turnout_server.sources.conversation import Fetched
-from turnout_server.sources.registry import fetch
+from turnout_server.sources.registry import PATIENCE, fetch
 from turnout_server.sources.source import SourceError
 
 
@@ -28,6 +29,14 @@ class Client:
         if run_id != "r1":
             raise RuntimeError("no such run")
         return SimpleNamespace(data=SimpleNamespace(metrics={"auc": 0.9, "loss": float("nan")}))
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set for MLflow is gone after a test."""
+    for name in PATIENCE:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +74,11 @@ def test_a_runs_artefact_is_fetched_as_it_is(tmp_path: Path, fetched: list[str])
 def test_another_uri_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(SourceError, match="expected models:/NAME@ALIAS"):
         fetch(uri, tmp_path)
+
+
+def test_a_registry_out_of_reach_is_not_waited_for_as_long_as_mlflow_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    fetch("models:/churn/2", tmp_path)
+    assert (os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) == ("2", "7")

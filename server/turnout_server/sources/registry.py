@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from turnout_server.sources.conversation import Fetched
 from turnout_server.sources.source import SourceError
 
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""Unless the environment says otherwise. MLflow's own are seven times and 120 seconds, minutes for a wrong address."""
 _MODEL = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 
 
@@ -22,6 +25,8 @@ def fetch(uri: str, out: Path) -> Fetched:
         SourceError: the URI is none of these.
         Exception: whatever MLflow raises.
     """
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     mlflow: Any = importlib.import_module("mlflow")
     artifacts: Any = importlib.import_module("mlflow.artifacts")
     named = _MODEL.fullmatch(uri)
