@@ -5,8 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from turnout_server.sources.conversation import Request
+from turnout_server.sources.frameworks import convert
+from turnout_server.sources.source import Kind
 
 PROGRAM = """
 import importlib, pickle, sys
@@ -66,3 +72,32 @@ def test_converted_models_answer_as_their_frameworks_do(tmp_path: Path) -> None:
         [sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
+
+
+class _Exports:
+    """Plays PyTorch, which tests don't have: notes what is exported."""
+
+    def __init__(self, takes: int) -> None:
+        self.export = self.onnx = self  # the three modules that are used
+        self.graph_signature = SimpleNamespace(user_inputs=["x"] * takes, user_outputs=["y"])
+        self.exported: list[tuple[Any, Any, str]] = []
+        self.names: dict[str, Any] = {}
+
+    def load(self, _: str) -> _Exports:
+        return self
+
+    def __call__(self, program: Any, example: Any, file: str, **names: Any) -> None:
+        self.exported.append((program, example, file))
+        self.names = names
+
+
+@pytest.mark.parametrize(("takes", "named"), [(1, {"input_names": ["features"]}), (2, {})])
+def test_a_program_of_torch_export_says_itself_what_it_takes(
+    takes: int, named: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried with PyTorch 2.15 by hand, without a sample and without `eval`, which such a program does not have."""
+    torch: Any = _Exports(takes)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    convert(Request(Kind.TORCH, "net.pt2", str(tmp_path), True, {}), tmp_path / "model.onnx")
+    assert torch.exported == [(torch, (), str(tmp_path / "model.onnx"))]
+    assert torch.names == {**named, "output_names": ["output"], "external_data": False, "verbose": False}

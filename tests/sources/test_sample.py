@@ -49,6 +49,8 @@ def test_a_missing_value_makes_whole_numbers_floats_and_texts_empty(tmp_path: Pa
         ('{"a": [1], "b": [1, 2]}', "as many values"),
         ('{"a": 1}', "expected a list of objects"),
         ("[1]", "expected a list of objects"),
+        ('{"x": [[1, 2], [3, 4]]}', "column 'x' has lists; expected one value a row"),
+        ('[{"x": {"y": 1}}]', "column 'x' has lists; expected one value a row"),
         ("{", "not JSON"),
     ],
 )

@@ -134,17 +134,16 @@ def _takes_columns(model: Any) -> bool:
 
 def _torch(request: Request, graph: Path) -> Converted:
     torch = importlib.import_module("torch")
+    if request.where.endswith(".pt2"):
+        return _torch_program(torch, request, graph)
     width = len(request.columns)
     if not width:
         raise SourceError("how many features it takes nothing says; --sample FILE, with some rows of numbers, does")
     example = (torch.zeros(2, width),)
-    if request.where.endswith(".pt2"):
-        model = torch.export.load(request.where).module()
-    else:
-        try:
-            model = torch.jit.load(request.where, map_location="cpu")
-        except RuntimeError:
-            model = torch.load(request.where, map_location="cpu", weights_only=False)
+    try:
+        model = torch.jit.load(request.where, map_location="cpu")
+    except RuntimeError:
+        model = torch.load(request.where, map_location="cpu", weights_only=False)
     if not isinstance(model, torch.nn.Module):
         raise SourceError(
             f"it holds a {type(model).__name__}, weights perhaps, and no module: only its code can export it"
@@ -154,6 +153,16 @@ def _torch(request: Request, graph: Path) -> Converted:
     names = {"input_names": [INPUT], "output_names": ["output"]}
     torch.onnx.export(model, example, str(graph), **names, dynamic_axes=axes, dynamo=False)
     return Converted(_releases("torch"), [*request.columns])
+
+
+def _torch_program(torch: Any, request: Request, graph: Path) -> Converted:
+    """Convert what `torch.export` has made: it says itself what it takes, and which axes are dynamic."""
+    program = torch.export.load(request.where)
+    takes, gives = (len(names) for names in (program.graph_signature.user_inputs, program.graph_signature.user_outputs))
+    names = {"input_names": [INPUT]} if takes == 1 else {}
+    names |= {"output_names": ["output"]} if gives == 1 else {}
+    torch.onnx.export(program, (), str(graph), **names, external_data=False, verbose=False)
+    return Converted(_releases("torch", "onnxscript"), [*request.columns])
 
 
 def _saved_model(request: Request, graph: Path) -> Converted:

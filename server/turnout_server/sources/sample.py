@@ -51,6 +51,11 @@ def read_sample(file: Path) -> Sample:
     columns = _of_json(file, text) if text.lstrip()[:1] in ("{", "[") else _of_csv(file, text)
     if not columns or not all(columns.values()) or len({len(values) for values in columns.values()}) != 1:
         raise SourceError(f"{file}: expected a row at least, and as many values in each column")
+    for name, values in columns.items():
+        if any(isinstance(value, list | dict) for value in values):
+            raise SourceError(
+                f"{file}: column {name!r} has lists; expected one value a row, and a column for each feature"
+            )
     typed = {name: _typed(values) for name, values in columns.items()}
     return Sample(
         {name: values for name, (_, values) in typed.items()}, {name: kind for name, (kind, _) in typed.items()}
