@@ -174,6 +174,16 @@ def test_a_row_of_absurd_size_is_refused_before_it_is_made(open_session: OpenSes
         load(saved(tmp_path, model), manifest(signature_of(f"x FP32 -1 {size}", f"y FP32 -1 {size}")), open_session)
 
 
+def test_a_graph_that_vanishes_while_it_is_tried_out_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its version is removed in that moment."""
+    directory = saved(tmp_path, linear())
+    monkeypatch.setattr(trial, "check_graph", lambda path: path.unlink())
+    with pytest.raises(InvalidModelError, match="cannot be read any more: No such file or directory"):
+        load(directory, manifest())
+
+
 def test_large_rows_are_warmed_up_one_at_a_time(
     open_session: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +202,11 @@ NODE = helper.make_node
 LESS_THE_MEAN = NODE("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), NODE("Sub", ["x", "m"], ["y"])
 
 
+def far_from_zero(*nodes: NodeProto) -> tuple[NodeProto, ...]:
+    """Return nodes that make 4,000 more of `s` than *nodes* do, as of prices."""
+    return *nodes, NODE("Constant", [], ["level"], value_float=4000.0), NODE("Add", ["s", "level"], ["y"])
+
+
 @pytest.mark.parametrize(
     ("model", "independent"),
     [
@@ -200,8 +215,15 @@ LESS_THE_MEAN = NODE("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), NODE("Su
         (of_rows(NODE("Softmax", ["x"], ["y"], axis=0)), False),
         (of_rows(NODE("CumSum", ["x", "axis"], ["y"])), False),
         (of_rows(*LESS_THE_MEAN), False),
+        (of_rows(*far_from_zero(NODE("Relu", ["x"], ["s"]))), True),
+        (of_rows(*far_from_zero(NODE("CumSum", ["x", "axis"], ["s"]))), False),
+        (of_rows(NODE("Log", ["x"], ["y"])), True),
+        (of_rows(NODE("Constant", [], ["nothing"], value_float=0.0), NODE("Div", ["x", "nothing"], ["y"])), True),
     ],
-    ids=["relu", "softmax of a row", "softmax of the batch", "sum so far", "less the mean of all"],
+    ids=[
+        *("relu", "softmax of a row", "softmax of the batch", "sum so far", "less the mean of all"),
+        *("relu far from zero", "sum so far, far from zero", "not a number at times", "infinite"),
+    ],
 )
 def test_rows_that_change_each_others_answers_are_noticed(
     open_session: OpenSession, tmp_path: Path, model: ModelProto, independent: bool

@@ -39,6 +39,13 @@ MANY_ROWS_BYTES = 1 << 26
 """What the inputs of the larger warm-up may take; where they take more, one row has to do."""
 _COMPANY = 3
 """Rows that are run together to see whether they stay out of each other's way."""
+_SHARE_OF_SPREAD = 1e-2
+"""By how much of what rows differ by an answer may change in company and count as the same."""
+_ROUNDING = 1e-5
+"""By how much of itself besides: what sums in another order make of FP32."""
+_ROUNDING_OF_HALF = 1e-2
+"""The same of FP16 and BF16."""
+_ROUNDING_AT_ZERO = 1e-6
 
 
 class Loaded(NamedTuple):
@@ -78,8 +85,11 @@ def load(
     """
     on_step(Step.CHECK)
     check_graph(directory / MODEL_FILE)
-    by_value = is_by_value(directory / MODEL_FILE)
-    library = library_for(directory / MODEL_FILE, extensions)
+    try:
+        by_value = is_by_value(directory / MODEL_FILE)
+        library = library_for(directory / MODEL_FILE, extensions)
+    except OSError as error:  # removed, or a disk that fails, since it was checked
+        raise InvalidModelError(f"{MODEL_FILE} cannot be read any more: {error.strerror}") from error
     on_step(Step.OPEN)
     servable = open_servable(directory, manifest, open_session or binding(), library)
     on_step(Step.RUN)
@@ -236,7 +246,17 @@ def _same(dtype: DType, alone: Array, joint: Array, row: int) -> bool:
     if dtype is DType.BF16:
         alone, joint = fp32_of(alone), fp32_of(joint)
     # Integers are often ranks or choices, which rounding may turn around.
-    return alone.dtype.kind != "f" or np.allclose(alone[0], joint[row], rtol=1e-2, atol=1e-4, equal_nan=True)
+    if alone.dtype.kind != "f":
+        return True
+    # By how much rows differ, not by how large they are: a price of 4,000 must not hide what a neighbour adds to it.
+    rounding = _ROUNDING_OF_HALF if dtype in (DType.FP16, DType.BF16) else _ROUNDING
+    one, all_rows = alone[0].astype(np.float64), joint.astype(np.float64)
+    other = all_rows[row]
+    numbers = np.where(np.isfinite(all_rows), all_rows, one)
+    with np.errstate(invalid="ignore"):
+        spread = numbers.max(axis=0) - numbers.min(axis=0)
+        near = np.abs(one - other) <= _SHARE_OF_SPREAD * spread + rounding * np.abs(other) + _ROUNDING_AT_ZERO
+    return bool(np.all(near | (one == other) | (np.isnan(one) & np.isnan(other))))
 
 
 def made_up(spec: TensorSpec, rows: int) -> Array:
