@@ -21,7 +21,6 @@ from tests.e2e.conftest import Gateway, StartGateway
 from tests.e2e.probes import Usage, administer, connected, events, eventually, infer, usage
 from tests.e2e.tiny_store import publish_graph
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
-from turnout_server.store.patience import MOST_FREE
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
@@ -98,13 +97,12 @@ def use(gateway: Gateway, version: str = "") -> str:
 def within(before: Usage, after: Usage, growth_mib: float) -> bool:
     """Say whether nothing has grown beyond its bound.
 
-    Files and threads: none but a connection, and a worker that had not been needed yet, may be new. Of those that wait
-    for the disk, and of those that wait for them, as many as are kept may be.
+    Files and threads: none but a connection, and a worker that had not been needed yet, may be new.
     """
     return (
         after.rss_mib - before.rss_mib < growth_mib
         and after.files <= before.files + 2
-        and after.threads <= before.threads + 2 + 2 * MOST_FREE
+        and after.threads <= before.threads + 2
     )
 
 

@@ -138,6 +138,12 @@ async def never_reading(requests: AsyncGenerator[bytes, None], call: Call) -> As
 
 
 async def test_streams_that_nobody_reads_are_ended_when_there_is_no_memory_for_them(small: Engine) -> None:
+    held = []
+
+    def refused() -> bool:
+        held.append(taken(small))
+        return small.transport.counts()["refusal.memory"] >= 2
+
     await small.both(never_reading)
     clients = [await small.greeted() for _ in range(3)]
     tasks = await listening(clients)
@@ -145,9 +151,10 @@ async def test_streams_that_nobody_reads_are_ended_when_there_is_no_memory_for_t
         await client.say(*(headers(stream, EACH) for stream in (1, 3, 5)))
         for stream in (1, 3, 5):
             await client.say(*(data(stream, bytes(16_000)) for _ in range(14)))
-    # How much the others hold then depends on which were ended, and in which order their messages came.
-    await soon(lambda: small.transport.counts()["refusal.memory"] >= 2)
-    assert taken(small) <= MEMORY
+            refused()
+    await soon(refused)
+    # At some time: how much is left then depends on the order in which their messages came.
+    await soon(lambda: refused() and max(held) > MEMORY // 8)  # more than one alone may hold
     assert all(int(fields[b"grpc-status"]) == EXHAUSTED for fields in ends(clients) if b"grpc-status" in fields)
     for task in tasks:
         task.cancel()
