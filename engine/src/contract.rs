@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use crate::infer::Shard;
 use crate::infer::python::Plane;
 use crate::net::{Bounds, Event, Methods, Nothing, Reply, Server, Settings, Shape, Status, Streaming, Value, framed};
+use crate::ort;
 use crate::spans::Parent;
 
 /// gRPC's codes are 0 to 16.
@@ -89,6 +90,7 @@ impl Engine {
             Some(plane) => {
                 let memory = plane.memory.clone();
                 let server = Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?;
+                ort::keep(server.memory().for_a_batch());
                 let _ = memory.set(server.memory().clone()); // one that it has had before is as good
                 server
             }

@@ -1,6 +1,6 @@
 //! Where ONNX Runtime's tensors and buffers come from: memory that is counted, and of which a run gets no more than it may.
 //!
-//! Before each block is its size, so that what is freed is known without a table.
+//! Before each block is its size, and what it lies in if it is a large one, so that what is freed is known without a table.
 
 use std::alloc::{GlobalAlloc, Layout, System, alloc, dealloc};
 use std::ffi::c_void;
@@ -8,16 +8,21 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 use libloading::os::unix::Library;
+use memmap2::MmapMut;
 use ort_sys::{OrtAllocator, OrtMemoryInfo};
 
-use super::meter;
+use super::{mapping, meter};
 
 /// Where blocks begin, in bytes: ONNX Runtime's kernels are written for that, a cache line and the widest register.
 const BORDER: usize = 64;
 
-/// Blocks of so many bytes are the C library's, which gives them back to the system when they are freed; ours keeps what it
-/// had once, and is quicker.
-const LARGE: usize = 64 * 1024;
+/// Blocks of so many bytes are the C library's: ours keeps what it had once, and is quicker.
+const MIDDLING: usize = 64 * 1024;
+
+/// Blocks of so many are mapped each by itself: the C library has them resident long after they are freed.
+const LARGE: usize = 1024 * 1024;
+
+const _: () = assert!(size_of::<usize>() + size_of::<MmapMut>() <= BORDER);
 
 /// Since when the table has been as it is filled here; ONNX Runtime looks for nothing that came later.
 const VERSION: u32 = 17;
@@ -78,17 +83,30 @@ unsafe extern "C-unwind" fn take(_: *mut OrtAllocator, size: usize) -> *mut c_vo
 }
 
 fn block_of(size: usize) -> *mut c_void {
-    let Some(layout) = layout_of(size) else { return ptr::null_mut() };
-    // SAFETY: the layout is no less than a border's length. The block begins one border after what was allocated, and its
-    // size stands at the beginning of that.
+    let start = if size < LARGE { allocated(size) } else { mapped(size) };
+    if start.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: what begins there is at least a border longer than the block, which begins one border after it; the block's size
+    // stands first.
     unsafe {
-        let start = if size < LARGE { alloc(layout) } else { System.alloc(layout) };
-        if start.is_null() {
-            return ptr::null_mut();
-        }
         start.cast::<usize>().write(size);
         start.add(BORDER).cast()
     }
+}
+
+fn allocated(size: usize) -> *mut u8 {
+    let Some(layout) = layout_of(size) else { return ptr::null_mut() };
+    // SAFETY: the layout is no less than a border's length.
+    unsafe { if size < MIDDLING { alloc(layout) } else { System.alloc(layout) } }
+}
+
+fn mapped(size: usize) -> *mut u8 {
+    let Some(mut mapping) = size.checked_add(BORDER).and_then(mapping::map) else { return ptr::null_mut() };
+    let start = mapping.as_mut_ptr();
+    // SAFETY: it begins on a page, and is at least a border long, in which both fit, one after the other.
+    unsafe { start.cast::<usize>().add(1).cast::<MmapMut>().write(mapping) };
+    start
 }
 
 fn layout_of(size: usize) -> Option<Layout> {
@@ -106,7 +124,8 @@ unsafe extern "system" fn free(_: *mut OrtAllocator, block: *mut c_void) {
         let size = start.cast::<usize>().read();
         meter::gave_back(size);
         match layout_of(size) {
-            Some(layout) if size < LARGE => dealloc(start, layout),
+            Some(_) if size >= LARGE => mapping::unmap(start.cast::<usize>().add(1).cast::<MmapMut>().read()),
+            Some(layout) if size < MIDDLING => dealloc(start, layout),
             Some(layout) => System.dealloc(start, layout),
             None => {}
         }
@@ -127,7 +146,7 @@ mod tests {
     #[test]
     fn blocks_begin_on_the_border_and_are_counted_until_they_are_freed() {
         let (blocks, taken) = metered(None, || {
-            [0, 1, 63, 64, 65, 4_096, LARGE - 1, LARGE, 1 << 20].map(|size| {
+            [0, 1, 63, 64, 65, 4_096, MIDDLING - 1, MIDDLING, LARGE - 1, LARGE].map(|size| {
                 // SAFETY: `free` gets what `take` gave, once, and what is written lies within.
                 unsafe {
                     let block = take(ptr::null_mut(), size);
@@ -136,7 +155,7 @@ mod tests {
                 }
             })
         });
-        assert_eq!(taken.peak, 193 + 4_096 + 2 * LARGE - 1 + (1 << 20));
+        assert_eq!(taken.peak, 193 + 4_096 + 2 * MIDDLING - 1 + 2 * LARGE - 1);
         for block in blocks {
             assert!((block as usize).is_multiple_of(BORDER));
             // SAFETY: as above.

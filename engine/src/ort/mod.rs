@@ -6,6 +6,7 @@ mod allocator;
 mod element;
 mod few;
 mod handle;
+mod mapping;
 mod meter;
 mod output;
 pub mod python;
@@ -17,6 +18,7 @@ mod view;
 
 pub use crate::tensor::Elements;
 pub use element::item_size;
+pub use mapping::keep;
 pub use meter::Taken;
 pub use output::Output;
 pub use reaper::{free_later, trim, trim_later};

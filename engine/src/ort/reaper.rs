@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::mapping;
+
 /// How long others may still hold what is to be freed before it is looked at again: at first, and at most.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -84,8 +86,9 @@ pub fn trim_later() {
     }
 }
 
-/// Lets the C library return freed memory to the system, where it can.
+/// Returns to the system what was freed and is kept, here and, where it can, by the C library.
 pub fn trim() {
+    mapping::release();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         unsafe extern "C" {
