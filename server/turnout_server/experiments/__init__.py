@@ -1,0 +1,1 @@
+"""Questions about routes: how they are asked, and what the journal and outcomes say to them."""

@@ -1,0 +1,1 @@
+"""What units did after they were served: outcomes, taken for good, and their files."""
