@@ -116,10 +116,11 @@ def _decide_by(table: RouteTable) -> None:
     for one in table:
         targets = {target.name for target in one.route.targets if target.weight > 0}
         overridden = {override.target for override in one.route.overrides}
+        control = {one.control.name} if one.control is not None else set()
         for unit, draw in (("", 0.0), ("", 0.999999), ("u", 0.0), ("é", 0.5)):
             first, second = (routing.decide(names, Ask(name=one.name, unit=unit), draw) for _ in range(2))
             assert first == second, "the same request was decided in two ways"
-            assert first.assigned in targets | overridden, "the target that was drawn has no weight"
+            assert first.assigned in targets | overridden | control, "the target that was drawn has no weight"
         assert abs(sum(one.propensities.values()) - 1) < 1e-6, "the shares do not add up"
         try:
             routing.decide(names, Ask(name=one.name, version="champion"), 0.0)

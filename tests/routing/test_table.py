@@ -145,6 +145,16 @@ def test_a_wrong_experiment_or_layer_is_refused_with_its_place(path: list[str | 
 
 
 @pytest.mark.parametrize(
+    "path", [["layers", "checkout", "holdout"], ["routes", "price", "mirrors"], ["routes", "price", "experiment"]]
+)
+def test_half_a_surrogate_pair_is_refused_also_where_no_text_is_expected(path: list[str | int]) -> None:
+    with pytest.raises(
+        InvalidRouteTableError, match=r"^\$\.(layers\.checkout|routes\.price): found '.ud800', with half"
+    ):
+        convert(changed(path, "\ud800", TRIED))
+
+
+@pytest.mark.parametrize(
     ("path", "allowed"),
     [
         (["layers", "checkout", "buckets"], "salt, holdout"),

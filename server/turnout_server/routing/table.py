@@ -227,6 +227,8 @@ def _convert(above: str, name: str, body: Any, kind: type[_Kind]) -> _Kind:
     place = f"{above}.{name}"
     try:
         return msgspec.convert(body, kind)
+    except UnicodeEncodeError as error:  # where something else than a text is expected; msgspec does not say where
+        raise InvalidRouteTableError(place, f"found {error.object!r}, with half a surrogate pair") from error
     except msgspec.ValidationError as error:
         problem, _, tail = str(error).partition(" - at ")
         if tail.startswith("`key` in "):  # of a mapping, and msgspec does not say which
