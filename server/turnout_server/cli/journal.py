@@ -112,12 +112,12 @@ def _remarks(each: Account) -> Iterator[str]:
 
 @journal.command()
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the view records.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over records and outcomes.")],
     directory: Directory,
     json: Json = False,
 ) -> None:
-    """Answer one SELECT over the view `records`."""
-    from turnout_server.journal import reading
+    """Answer one SELECT over the views `records` and `outcomes`."""
+    from turnout_server.outcomes import reading
 
     answer = reading.query(opened(directory), sql)
     if json:

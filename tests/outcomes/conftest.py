@@ -1,0 +1,20 @@
+"""An intake of its own for each test, with clocks that only the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.outcomes.intakes import World
+
+StartWorld = Callable[..., World]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A gateway that takes outcomes below `tmp_path / "journal"`."""
+    made = World(tmp_path / "journal")
+    yield made
+    made.die()
