@@ -43,6 +43,7 @@ from turnout.errors import (
     UnsupportedError,
 )
 from turnout.inference import Inference
+from turnout.outbox import OutcomeCounts
 from turnout.settings import NO_DEADLINE
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Mirror",
     "Model",
     "NotFoundError",
+    "OutcomeCounts",
     "OverloadedError",
     "Override",
     "Price",
