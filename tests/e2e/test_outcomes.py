@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+import turnout
 from tests.e2e.conftest import DATA_PLANE, StartGateway
 from tests.e2e.probes import PATIENCE_S, connected, eventually, metrics
 from turnout import errors, v1
@@ -112,6 +113,25 @@ def test_what_was_acknowledged_survives_a_kill_and_is_there_once(
     files = [file for file in journal.rglob("*") if file.is_file()]
     assert [file for file in files if SECRET.encode() in file.read_bytes()] == []
     assert SECRET not in gateway.log() + again.log()
+
+
+def test_a_client_loses_nothing_while_its_gateway_is_killed_and_comes_back(
+    tiny_store: Path, tmp_path: Path, start_gateway: StartGateway
+) -> None:
+    journal = tmp_path / "journal"
+    gateway = start_gateway(tiny_store, *configured(tmp_path, journal))
+    with turnout.Client(gateway.address, unit="ann") as client:
+        sent = [client.outcome("order", outcome_id=f"before-{number}") for number in range(1500)]
+        eventually(lambda: client.outcomes.accepted)
+        gateway.process.send_signal(signal.SIGKILL)
+        gateway.process.wait()
+        sent += [client.outcome("order", outcome_id=f"after-{number}") for number in range(1500)]
+        again = start_gateway(tiny_store, *configured(tmp_path, journal), "--listen", gateway.address)
+        counts = client.flush(timeout=PATIENCE_S)
+    assert (counts.accepted + counts.duplicate, counts.rejected, counts.lost) == (len(sent), 0, 0)
+    eventually(lambda: len(found(journal)) >= len(sent))
+    assert again.terminate() == 0
+    assert found(journal) == sorted(sent)
 
 
 @pytest.mark.parametrize("plane", PLANES)

@@ -223,8 +223,8 @@ def forget(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Remove a unit's records from every segment; exit with 1 if some could not be looked into."""
-    from turnout_server.journal.forget import forget as forget_unit
+    """Remove a unit's records and outcomes from every file; exit with 1 if some could not be looked into."""
+    from turnout_server.outcomes.forget import forget as forget_unit
 
     done = forget_unit(opened(directory), unit, key_file)
     if json:

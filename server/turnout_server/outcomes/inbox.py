@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -103,6 +103,7 @@ class Inbox:
             run("PRAGMA locking_mode = EXCLUSIVE")
             run("PRAGMA journal_mode = WAL")
             run("PRAGMA synchronous = FULL")
+            run("PRAGMA fullfsync = ON")  # for macOS, where a sync is none else
             run("PRAGMA journal_size_limit = 67108864")
             run("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -194,6 +195,15 @@ class Inbox:
         first, end = bytes([part]), bytes([part + 1]) if part < 255 else b"\xff" * 17
         self._database.execute("DELETE FROM known WHERE id >= ? AND id < ? AND ingested < ?", (first, end, before_us))
 
+    def remove_units(self, units: Collection[bytes]) -> int:
+        """Remove outcomes of *units*, as hashed, that no file has; return how many went. Their ids stay known.
+
+        Raises:
+            sqlite3.Error: that cannot be done.
+        """
+        marks = ", ".join("?" * len(units))
+        return self._database.execute(f"DELETE FROM waiting WHERE unit IN ({marks})", tuple(units)).rowcount
+
     def is_spent(self, before_us: int) -> bool:
         """Say whether nobody needs the file any more: all is in files, and came before then.
 
@@ -252,7 +262,7 @@ def own(folder: Path, instance: str) -> Inbox:
     raise OSError(f"{_MOST_OF_ONE_NAME} processes called {instance} take outcomes already; journal.instance names them")
 
 
-def left_behind(folder: Path, mine: Path) -> Iterator[Inbox]:
+def left_behind(folder: Path, mine: Path | None = None) -> Iterator[Inbox]:
     """Yield each inbox in *folder* that no process has, but for *mine*; what cannot be opened is passed over.
 
     Whoever gets one closes it.
@@ -261,7 +271,7 @@ def left_behind(folder: Path, mine: Path) -> Iterator[Inbox]:
         OSError: the folder cannot be looked into.
     """
     for file in sorted(folder.glob(f".*{SUFFIX}")):
-        if file.name != mine.name:
+        if mine is None or file.name != mine.name:
             try:
                 with _alone(folder):
                     inbox = Inbox(file, 0.0)
