@@ -1,15 +1,13 @@
-"""An intake of its own for each test, with clocks that only the test moves."""
+"""A gateway that takes outcomes for each test, with clocks that only the test moves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.outcomes.intakes import World
-
-StartWorld = Callable[..., World]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +123,21 @@ def test_two_of_one_name_have_two_inboxes(inbox: Inbox, monkeypatch: pytest.Monk
     second.close()
     (found,) = left_behind(inbox.file.parent, inbox.file)
     assert found.name == "gw~2"
+    found.close()
+
+
+def test_nobody_hangs_on_a_process_that_hangs_while_it_opens_one(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inboxes, "_PATIENCE_S", 0.0)
+    dead = own(inbox.file.parent, "dead")
+    dead.close()
+    with (inbox.file.parent / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert list(left_behind(inbox.file.parent, inbox.file)) == []
+        for opening in (lambda: own(inbox.file.parent, "new"), inbox.remove):
+            with pytest.raises(InboxTakenError):
+                opening()
+        assert put(inbox, outcome()) == [ACCEPTED]
+    (found,) = left_behind(inbox.file.parent, inbox.file)
     found.close()
 
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -30,6 +31,7 @@ _MOST_OF_ONE_NAME = 64
 """Processes that may be called the same and take outcomes into one folder."""
 _PATIENCE_S: Final = 2.0
 """How long a file is waited for that somebody who tidies up has, in seconds."""
+_LOOK_EVERY_S: Final = 0.02
 _LOCK: Final = ".lock"
 """The file that is locked while inboxes are opened or removed: nobody opens what somebody else removes."""
 _TABLES: Final = """
@@ -218,9 +220,10 @@ class Inbox:
         """Remove the file, and let it go.
 
         Raises:
+            InboxTakenError: somebody opens inboxes at this moment; it stays as it is.
             sqlite3.Error, OSError: that cannot be done.
         """
-        with _alone(self.file.parent):
+        with _alone(self.file.parent, 0.0):
             try:
                 # Its log goes first: closing would remove one of that name, which may be another process's by then.
                 self._database.execute("PRAGMA journal_mode = DELETE")
@@ -253,7 +256,7 @@ def own(folder: Path, instance: str) -> Inbox:
     Raises:
         sqlite3.Error, OSError: there is none to be had.
     """
-    with _alone(folder):
+    with _alone(folder, _PATIENCE_S):
         for number in range(1, _MOST_OF_ONE_NAME + 1):
             file = folder / f".{instance if number == 1 else f'{instance}~{number}'}{SUFFIX}"
             _make(file)
@@ -273,9 +276,9 @@ def left_behind(folder: Path, mine: Path | None = None) -> Iterator[Inbox]:
     for file in sorted(folder.glob(f".*{SUFFIX}")):
         if mine is None or file.name != mine.name:
             try:
-                with _alone(folder):
+                with _alone(folder, 0.0):
                     inbox = Inbox(file, 0.0)
-            except InboxTakenError:
+            except (InboxTakenError, FileNotFoundError):
                 continue
             except Error as error:
                 _log.warning("outcomes that a gateway left behind cannot be read", file=file.name, problem=str(error))
@@ -290,14 +293,31 @@ def _make(file: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let nobody else open or remove an inbox in *folder* meanwhile."""
+def _alone(folder: Path, patience_s: float) -> Iterator[None]:
+    """Let nobody else open or remove an inbox in *folder* meanwhile.
+
+    Raises:
+        InboxTakenError: somebody else does, and still does after *patience_s* seconds. It may hang: who waited for it
+            would hang, too.
+    """
+    ends = time.monotonic() + patience_s
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _locked(descriptor):
+            if time.monotonic() >= ends:
+                raise InboxTakenError(f"{_LOCK}: another process opens or removes an inbox")
+            time.sleep(_LOOK_EVERY_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _content(outcome: Outcome, unit_hash: bytes | None) -> bytes:

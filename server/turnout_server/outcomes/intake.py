@@ -20,7 +20,7 @@ from turnout_server.journal.boot import Boot
 from turnout_server.journal.keys import keys_in, own_keys
 from turnout_server.journal.segments import Write
 from turnout_server.journal.sync import sync
-from turnout_server.outcomes.inbox import Error, Inbox, left_behind, own
+from turnout_server.outcomes.inbox import Error, Inbox, InboxTakenError, left_behind, own
 from turnout_server.outcomes.outcome import Fate, Outcome, Result, check
 from turnout_server.outcomes.schema import FOLDER
 from turnout_server.outcomes.segments import OutcomeFiles, batch
@@ -234,9 +234,10 @@ class Intake:
         self._open_at = now + RETRY_S
         try:
             folder = self._journal / FOLDER
-            if not folder.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                sync(self._journal)
+            missing = [each for each in (folder, *folder.parents) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            for each in missing:
+                sync(each.parent)
             self._keys = self._given_keys or own_keys(self._journal)  # it goes with the folder, if that goes
             self._inbox = inbox = own(folder, self._boot.instance)
             self._rows = inbox.count
@@ -303,7 +304,8 @@ class Intake:
                 while self._file_of(inbox):
                     pass
                 if inbox.is_spent(before_us):
-                    inbox.remove()
+                    with contextlib.suppress(InboxTakenError):  # the next time, then
+                        inbox.remove()
             finally:
                 inbox.close()
 
