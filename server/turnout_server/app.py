@@ -39,6 +39,7 @@ from turnout_server.gateway.shadow import Comparer
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
+from turnout_server.instruments.outcomes import OutcomeInstruments
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
 from turnout_server.onnx.children import Children
@@ -50,6 +51,7 @@ from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import READERS, services_of
+from turnout_server.rpc.turnout_v1.outcomes import Take
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
@@ -165,6 +167,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
         records = _recording(config.journal, boot, instruments, stack, native)
+        take_outcomes = _taking(config, boot, instruments, stack, native)
         comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
         mirrored = config.limits.mirrors_in_flight
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
@@ -194,7 +197,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             _log.warning("outdated setting", problem=config.outdated)
         _log.info("data plane", name=chosen.name, why=chosen.why)
         services = services_of(
-            data_plane, catalog, administration, config, lambda: readiness.is_ready, spans, instruments
+            data_plane, catalog, administration, config, lambda: readiness.is_ready, spans, instruments, take_outcomes
         )
         server = await stack.enter_async_context(
             listening(
@@ -342,6 +345,25 @@ def _recording(
         native.show = records.show
         stack.callback(native.close)
     return records
+
+
+def _taking(
+    config: Config,
+    boot: Boot,
+    instruments: Instruments,
+    stack: contextlib.AsyncExitStack,
+    native: NativePlane | None = None,
+) -> Take | None:
+    """Return what keeps outcomes, where there is a journal to keep them in; *stack* ends it."""
+    if config.journal.path is None:
+        return None
+    # As above.
+    from turnout_server.outcomes.intake import opening as taking
+
+    write = native.plane.write_segment if native is not None else None
+    intake = stack.enter_context(taking(config.journal, config.outcomes, boot, write=write))
+    instruments.include(OutcomeInstruments(intake.counts))
+    return intake.take
 
 
 @contextlib.asynccontextmanager

@@ -177,6 +177,13 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a segment may get, in bytes as they lie in memory."""
 
 
+class OutcomesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What units did later. It is kept where a journal is."""
+
+    remember_days: Annotated[float, msgspec.Meta(ge=1, le=366)] = 14.0
+    """How long a gateway knows the ids of outcomes at least, in days, so that it tells what it has already."""
+
+
 class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the gateway should get traffic."""
 
@@ -217,6 +224,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """By a model's name, what is its own."""
     scheduling: SchedulingConfig = SchedulingConfig()
     journal: JournalConfig = JournalConfig()
+    outcomes: OutcomesConfig = OutcomesConfig()
     open_inference: OpenInferenceConfig = OpenInferenceConfig()
     onnx: OnnxConfig = OnnxConfig()
     health: HealthConfig = HealthConfig()

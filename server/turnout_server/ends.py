@@ -32,7 +32,7 @@ LEAVING_S = 25.0
 """How long after the grace period the process is gone, whatever it is at, in seconds.
 
 One after the other answers that are still being read have 5, comparing shadows 2, the journal 6, loads and unloads 3,
-runs 1, telemetry 6 and looks at the store 1. A test adds them up.
+runs 1, telemetry 6, looks at the store 1 and outcomes 0.8. A test adds them up.
 """
 _HARDER_S = 2.0
 """How much later it goes without a word, should Python's own lock not be had."""

@@ -66,6 +66,7 @@ class FakeGateway(
     v1.PricingServiceServicer,
     v1.InferenceServiceServicer,
     v1.ModelServiceServicer,
+    v1.OutcomeServiceServicer,
     v1.RouteServiceServicer,
 ):
     """All of `turnout.v1`; what it saw is in `seen`, what it shall fail with in `failures`."""
@@ -77,6 +78,8 @@ class FakeGateway(
         """Calls wait for this."""
         self.open.set()
         self.labels = {"champion": 3}
+        self.outcomes: dict[str, v1.Outcome] = {}
+        """Those that were kept, by id."""
         self.inputs = [v1.Tensor(name="x", datatype="FP32", shape=[-1, 2], columns=["carat", "depth"])]
         options = [("grpc.max_receive_message_length", 1 << 20), ("grpc.so_reuseport", 0)]
         self._server = grpc.server(ThreadPoolExecutor(8), options=options, interceptors=[_Recorder(self)])
@@ -85,6 +88,7 @@ class FakeGateway(
         v1.add_PricingServiceServicer_to_server(self, self._server)
         v1.add_InferenceServiceServicer_to_server(self, self._server)
         v1.add_ModelServiceServicer_to_server(self, self._server)
+        v1.add_OutcomeServiceServicer_to_server(self, self._server)
         v1.add_RouteServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
@@ -205,6 +209,20 @@ class FakeGateway(
 
     def ApplyRoutes(self, request: v1.ApplyRoutesRequest, context: Any) -> v1.ApplyRoutesResponse:
         return v1.ApplyRoutesResponse(table_digest=f"{len(request.yaml)}:{request.validate_only}")
+
+    def Record(self, request: v1.RecordRequest, context: Any) -> v1.RecordResponse:
+        """Keep what has an id that is new, but for what is called `wrong`."""
+        results = []
+        for outcome in request.outcomes:
+            fate, reason = v1.OUTCOME_FATE_ACCEPTED, ""
+            if outcome.name == "wrong":
+                fate, reason = v1.OUTCOME_FATE_REJECTED, "NAME_INVALID"
+            elif outcome.outcome_id in self.outcomes:
+                fate = v1.OUTCOME_FATE_DUPLICATE
+            else:
+                self.outcomes[outcome.outcome_id] = outcome
+            results.append(v1.OutcomeResult(outcome_id=outcome.outcome_id, fate=fate, reason=reason))
+        return v1.RecordResponse(results=results)
 
 
 def features_of(request: v1.InferRequest) -> dict[str, list[Any]]:

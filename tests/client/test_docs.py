@@ -15,9 +15,9 @@ FENCE = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
 ADDRESS = "127.0.0.1:8001"
 
 
-def test_the_page_prints_what_it_says(start_gateway: StartGateway) -> None:  # noqa: F811
+def test_the_page_prints_what_it_says(start_gateway: StartGateway, tmp_path: Path) -> None:  # noqa: F811
     """Its snippets run from top to bottom in one namespace; after each comes what it printed."""
-    gateway = start_gateway(REPOSITORY / "model_store")
+    gateway = start_gateway(REPOSITORY / "model_store", "--set", f"journal.path={tmp_path / 'journal'}")
     fences = FENCE.findall(PAGE.read_text(encoding="utf-8"))
     assert fences
     names: dict[str, Any] = {}

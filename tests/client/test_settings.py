@@ -32,6 +32,7 @@ SAFE = [
     lambda client: client.route("price"),
     lambda client: client.assign("price", "u"),
     lambda client: client.health(),
+    lambda client: (client.outcome("order", unit="u"), client.flush()),
 ]
 UNSAFE = [
     lambda client: client.set_label("price", "champion", 4),

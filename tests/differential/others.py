@@ -15,6 +15,7 @@ from tests.differential.world import HEADERS, UNITS, World
 from turnout.v1 import (
     features_pb2,
     model_service_pb2,
+    outcome_service_pb2,
     pricing_service_pb2,
     ranking_service_pb2,
     recommendation_service_pb2,
@@ -166,6 +167,7 @@ def looking(random: Random, world: World) -> Made:
             ("turnout.v1.RouteService/ListRoutes", route_service_pb2.ListRoutesRequest(**page)),
             ("turnout.v1.RouteService/GetRoute", route_service_pb2.GetRouteRequest(route=name)),
             ("turnout.v1.RouteService/ApplyRoutes", route_service_pb2.ApplyRoutesRequest(yaml="routes: {}")),
+            ("turnout.v1.OutcomeService/Record", outcome_service_pb2.RecordRequest()),
             ("turnout.v1.RouteService/Nothing", route_service_pb2.GetRouteRequest(route=name)),
             ("nobody.Here/Nothing", route_service_pb2.GetRouteRequest(route=name)),
         )

@@ -30,6 +30,7 @@ OURS = {
     "turnout.v1.PricingService",
     "turnout.v1.RankingService",
     "turnout.v1.RecommendationService",
+    "turnout.v1.OutcomeService",
     "turnout.v1.RouteService",
 }
 

@@ -25,6 +25,7 @@ from tests.e2e.probes import Usage, connected, eventually, fp32, infer, metrics,
 from tests.tables import check_all
 from turnout.v1 import (
     model_service_pb2,
+    outcome_service_pb2,
     pricing_service_pb2,
     ranking_service_pb2,
     recommendation_service_pb2,
@@ -40,6 +41,7 @@ FILES: list[FileDescriptor] = [
     for module in (
         oip,
         model_service_pb2,
+        outcome_service_pb2,
         pricing_service_pb2,
         ranking_service_pb2,
         recommendation_service_pb2,

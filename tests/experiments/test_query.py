@@ -8,6 +8,7 @@ from tests.experiments.worlds import HOUR, LATER, World, experiment, halves
 from turnout_server.experiments import query, study
 from turnout_server.experiments.evidence import opened
 from turnout_server.journal import reading
+from turnout_server.outcomes.reading import OUTCOMES
 
 
 def test_the_script_gives_what_the_analysis_goes_by(tmp_path: Path) -> None:
@@ -21,9 +22,9 @@ def test_the_script_gives_what_the_analysis_goes_by(tmp_path: Path) -> None:
     statements = query.script(one, period).split(";\n\n")
     assert len(statements) == len(query.STEPS) + len(query.QUESTIONS)
     with reading.unlocked() as connection:
-        connection.execute(reading.view(reading.segments(tmp_path).readable))
-        outcomes = ", ".join(f"'{file}'" for file in tmp_path.glob("outcomes/*/*/*.parquet"))
-        connection.execute(f"CREATE VIEW outcomes AS FROM read_parquet([{outcomes}])")
+        there = reading.segments(tmp_path, (OUTCOMES,))
+        for view, files in ((reading.RECORDS, there.readable), *there.beside):
+            connection.execute(reading.definition(view, files))
         for statement in statements[: len(query.STEPS)]:
             connection.execute(statement)
         rows = connection.execute(query.statement("moments", one, period)).fetchall()

@@ -87,7 +87,7 @@ def test_a_file_that_vanishes_between_listing_and_reading_is_done_without(
     answers = iter([listed])
     gone.unlink()
     real = reading.segments
-    monkeypatch.setattr(reading, "segments", lambda journal: next(answers, None) or real(journal))
+    monkeypatch.setattr(reading, "segments", lambda journal, beside: next(answers, None) or real(journal, beside))
     assert query(tmp_path, "SELECT seq FROM records").rows == [(0,)]
 
 

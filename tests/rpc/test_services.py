@@ -15,6 +15,7 @@ def test_every_method_of_the_protos_is_there() -> None:
         "inference.GRPCInferenceService",
         "turnout.v1.InferenceService",
         "turnout.v1.ModelService",
+        "turnout.v1.OutcomeService",
         "turnout.v1.PricingService",
         "turnout.v1.RankingService",
         "turnout.v1.RecommendationService",

@@ -19,10 +19,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import records
 from tests.gateway.world import count_run
 from tests.instruments.test_journal import COUNTS
+from tests.instruments.test_outcomes import OUTCOMES
 from tests.records import record
 from turnout_server.instruments.families import Kind
 from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, Instruments
 from turnout_server.instruments.journal import JournalInstruments
+from turnout_server.instruments.outcomes import OutcomeInstruments
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.telemetry.prometheus import registry, serving_metrics
@@ -132,6 +134,7 @@ def test_every_metric_is_documented(instruments: Instruments) -> None:
         *instruments.families(),
         *ShadowInstruments().families(),
         *JournalInstruments(lambda: COUNTS).families(),
+        *OutcomeInstruments(lambda: OUTCOMES).families(),
     ):
         suffix = "_total" if family.kind is Kind.COUNTER else ""
         labels = ", ".join(label.name for label in family.labels)

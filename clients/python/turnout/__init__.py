@@ -37,6 +37,7 @@ from turnout.errors import (
     UnsupportedError,
 )
 from turnout.inference import Inference
+from turnout.outbox import OutcomeCounts
 from turnout.route_table import (
     Assignment,
     Draws,
@@ -68,6 +69,7 @@ __all__ = [
     "Mirror",
     "Model",
     "NotFoundError",
+    "OutcomeCounts",
     "OverloadedError",
     "Override",
     "Price",

@@ -15,10 +15,12 @@ from turnout.calls import Answer, Call, Ids
 from turnout.features import Columns, Frame, Row
 from turnout.inference import Inference
 from turnout.inputs import Data
+from turnout.outbox import Outbox
+from turnout.recording import AsyncRecorder, AsyncRecording
 from turnout.settings import MAX_MESSAGE_BYTES, Metadata, Settings, pairs
 
 
-class AsyncClient:
+class AsyncClient(AsyncRecording):
     """A connection to a Turnout gateway, for asyncio; arguments, methods and errors are those of `Client`.
 
     Make one for each event loop and share it among its tasks. It can be made anywhere, as it connects on its first
@@ -37,6 +39,8 @@ class AsyncClient:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         retries: int = 3,
         channel_options: Sequence[tuple[str, Any]] = (),
+        outcome_buffer: int = 10_000,
+        outcome_must_fit: bool = False,
     ) -> None:
         self._settings = Settings(
             target=target,
@@ -53,13 +57,16 @@ class AsyncClient:
         self._methods: dict[str, Callable[..., Any]] = {}
         self._known: dict[tuple[str, int | str | None], tuple[answers.Tensor, ...]] = {}
         """The inputs of routes and models that were sent bare arrays."""
+        self._box = Outbox(outcome_buffer, outcome_must_fit)
+        self._recorder = AsyncRecorder(self._box, lambda call, timeout: self._send(call, timeout, None))
         self._closed = False
 
     def __repr__(self) -> str:
         return self._settings.described("AsyncClient")
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Send what `outcome` was told, for five seconds at most, and close; calls in flight are cancelled."""
+        await self._recorder.close()
         self._closed = True
         if self._channel is not None:
             await self._channel.close()

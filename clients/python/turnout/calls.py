@@ -54,6 +54,7 @@ _LIST_ROUTES = Method("/turnout.v1.RouteService/ListRoutes", v1.ListRoutesRespon
 _GET_ROUTE = Method("/turnout.v1.RouteService/GetRoute", v1.GetRouteResponse)
 _ASSIGN = Method("/turnout.v1.RouteService/Assign", v1.AssignResponse)
 _APPLY_ROUTES = Method("/turnout.v1.RouteService/ApplyRoutes", v1.ApplyRoutesResponse, safe=False)
+_RECORD = Method("/turnout.v1.OutcomeService/Record", v1.RecordResponse)
 _CHECK_HEALTH = Method("/grpc.health.v1.Health/Check", _wire.HealthCheckResponse)
 
 METHODS = (
@@ -68,6 +69,7 @@ METHODS = (
     _GET_ROUTE,
     _ASSIGN,
     _APPLY_ROUTES,
+    _RECORD,
     _CHECK_HEALTH,
 )
 
@@ -244,6 +246,11 @@ def apply_routes(yaml: str, expected_digest: str, validate_only: bool) -> Call[s
     """Build `Client.apply_routes`."""
     request = v1.ApplyRoutesRequest(yaml=yaml, expected_digest=expected_digest, validate_only=validate_only)
     return Call(_APPLY_ROUTES, request, lambda response: str(response.table_digest))
+
+
+def record(outcomes: Sequence[v1.Outcome]) -> Call[Sequence[v1.OutcomeResult]]:
+    """Build a call that records outcomes, which have ids: the server takes none of them twice."""
+    return Call(_RECORD, v1.RecordRequest(outcomes=outcomes), lambda response: tuple(response.results))
 
 
 def health(service: str) -> Call[str]:

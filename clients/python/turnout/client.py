@@ -14,10 +14,12 @@ from turnout.calls import Answer, Call, Ids
 from turnout.features import Columns, Frame, Row
 from turnout.inference import Inference
 from turnout.inputs import Data
+from turnout.outbox import Outbox
+from turnout.recording import Recorder, Recording
 from turnout.settings import MAX_MESSAGE_BYTES, Metadata, Settings, pairs
 
 
-class Client:
+class Client(Recording):
     """A connection to a Turnout gateway.
 
     Make one and share it: it is safe to use from many threads, connects on its first call, reconnects by itself, and
@@ -43,6 +45,8 @@ class Client:
         max_message_bytes: the largest request or response; 64 MiB. The server has its own for requests, by default 16.
         retries: how often a safe call is tried again, 0 to 4.
         channel_options: further gRPC channel options; they win over the client's own.
+        outcome_buffer: how many outcomes may wait to be sent.
+        outcome_must_fit: whether `outcome` raises where there is no room for one more, rather than drop it.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Client:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         retries: int = 3,
         channel_options: Sequence[tuple[str, Any]] = (),
+        outcome_buffer: int = 10_000,
+        outcome_must_fit: bool = False,
     ) -> None:
         self._settings = Settings(
             target=target,
@@ -80,13 +86,16 @@ class Client:
         }
         self._known: dict[tuple[str, int | str | None], tuple[answers.Tensor, ...]] = {}
         """The inputs of routes and models that were sent bare arrays."""
+        self._box = Outbox(outcome_buffer, outcome_must_fit)
+        self._recorder = Recorder(self._box, lambda call, timeout: self._send(call, timeout, None))
         self._closed = False
 
     def __repr__(self) -> str:
         return self._settings.described("Client")
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Send what `outcome` was told, for five seconds at most, and close; calls in flight are cancelled."""
+        self._recorder.close()
         self._closed = True
         self._channel.close()
 

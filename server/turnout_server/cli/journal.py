@@ -112,12 +112,12 @@ def _remarks(each: Account) -> Iterator[str]:
 
 @journal.command()
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the view records.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over records and outcomes.")],
     directory: Directory,
     json: Json = False,
 ) -> None:
-    """Answer one SELECT over the view `records`."""
-    from turnout_server.journal import reading
+    """Answer one SELECT over the views `records` and `outcomes`."""
+    from turnout_server.outcomes import reading
 
     answer = reading.query(opened(directory), sql)
     if json:
@@ -223,8 +223,8 @@ def forget(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Remove a unit's records from every segment; exit with 1 if some could not be looked into."""
-    from turnout_server.journal.forget import forget as forget_unit
+    """Remove a unit's records and outcomes from every file; exit with 1 if some could not be looked into."""
+    from turnout_server.outcomes.forget import forget as forget_unit
 
     done = forget_unit(opened(directory), unit, key_file)
     if json:

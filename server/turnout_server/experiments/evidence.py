@@ -17,8 +17,7 @@ from turnout_server.experiments import query
 from turnout_server.experiments.definition import Experiment
 from turnout_server.experiments.query import Period
 from turnout_server.journal import reading
-from turnout_server.outcomes.schema import COLUMNS as OUTCOME_COLUMNS
-from turnout_server.outcomes.schema import FILES as OUTCOME_FILES
+from turnout_server.outcomes.reading import OUTCOMES
 from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 
 MEMORY = "2GB"
@@ -180,8 +179,8 @@ def opened(
     Raises:
         EvidenceError, OutOfRangeError: it cannot be read.
     """
-    records = reading.segments(journal)
-    outcomes = tuple(sorted(journal.glob(OUTCOME_FILES)))
+    found = reading.segments(journal, (OUTCOMES,))
+    [(_, outcomes)] = found.beside
     with tempfile.TemporaryDirectory(prefix="turnout-experiment-") as aside:
         connection = reading.unlocked()
         try:
@@ -190,12 +189,12 @@ def opened(
             connection.execute("SET preserve_insertion_order = false")
             if threads is not None:
                 connection.execute(f"SET threads = {threads}")
-            connection.execute(reading.view(records.readable))
-            connection.execute(_outcomes(outcomes))
+            connection.execute(reading.definition(reading.RECORDS, found.readable))
+            connection.execute(reading.definition(OUTCOMES, outcomes))
             source = Source(connection, experiment, period)
             source.prepare()
-            digests = {"records": _digest(journal, records.readable), "outcomes": _digest(journal, outcomes)}
-            unreadable = {file.name: problem for file, problem in records.unreadable.items()}
+            digests = {"records": _digest(journal, found.readable), "outcomes": _digest(journal, outcomes)}
+            unreadable = {str(file.relative_to(journal)): problem for file, problem in found.unreadable.items()}
             yield source, _evidence(source, digests, unreadable)
         except duckdb.Error as error:
             raise EvidenceError(reading.first_line(error)) from error
@@ -214,17 +213,6 @@ def _evidence(source: Source, digests: Mapping[str, str], unreadable: Mapping[st
         digests=digests,
         unreadable=unreadable,
     )
-
-
-def _outcomes(files: Sequence[Path]) -> str:
-    """Return the statement that makes the view `outcomes`, with its columns whatever the files have."""
-    nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in OUTCOME_COLUMNS.items())
-    source = f"SELECT {nothing} WHERE false"
-    if files:
-        listed = ", ".join(reading.literal(reading.pattern(file)) for file in files)
-        source += f" UNION ALL BY NAME FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-    columns = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in OUTCOME_COLUMNS.items())
-    return f"CREATE VIEW outcomes AS SELECT {columns} FROM ({source})"
 
 
 def _digest(journal: Path, files: Sequence[Path]) -> str:

@@ -1,4 +1,7 @@
-"""Forgetting a unit: every segment that has it is replaced by one without it, whose footer counts what went."""
+"""Forgetting a unit: every segment that has it is replaced by one without it, whose footer counts what went.
+
+The files of views beside the journal's records are treated alike.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -53,7 +56,18 @@ class Forgotten(NamedTuple):
     """Rows that were hashed with keys that are not here, by the key's id: the unit may be among them."""
 
 
-def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
+def _nowhere_else(_: Collection[bytes]) -> Mapping[str, int]:
+    return {}
+
+
+def forget(
+    journal: Path,
+    unit: str,
+    key_file: Path | None = None,
+    *,
+    beside: Sequence[reading.View] = (),
+    elsewhere: Callable[[Collection[bytes]], Mapping[str, int]] = _nowhere_else,
+) -> Forgotten:
     """Remove every row of *unit* from *journal*, and write down that it was done.
 
     A segment is replaced in one step, so that readers see it as it was or as it is. May be repeated.
@@ -62,6 +76,9 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
         journal: its directory.
         unit: as callers sent it.
         key_file: the keys that units are hashed with; None for the journal's own.
+        beside: views whose files lie below the journal, too.
+        elsewhere: removes the rows of a unit, given by its hashes, from what is no such file; returns how many went, by
+            where, relative to the journal.
 
     Raises:
         InvalidRequestError: *unit* is empty or too long.
@@ -81,9 +98,11 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
         unreadable: dict[str, str] = {}
         unknown: dict[str, int] = {}
         try:
-            found = reading.segments(journal)
+            # Before the files are listed, too: what was there may be in one by then.
+            done.update(elsewhere(units.values()))
+            found = reading.segments(journal, beside)
             unreadable.update({file.name: problem for file, problem in found.unreadable.items()})
-            for file in found.readable:
+            for file in found.files:
                 try:
                     removed = _rewrite(connection, journal, file, units, unknown)
                 except FileNotFoundError:

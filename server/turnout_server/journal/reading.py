@@ -1,12 +1,14 @@
 """The journal as SQL: the view `records`, on a connection that can read the segments and nothing else.
 
+Others keep files below a journal, too: they are `View`s beside it.
+
 DuckDB takes a quarter of a second to import; only what asks the journal imports this module.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +35,38 @@ class JournalReadError(TurnoutError):
     kind = Kind.UNAVAILABLE
 
 
+class View(NamedTuple):
+    """Parquet files below a journal as one table."""
+
+    name: str
+    """In SQL."""
+    files: str
+    """A glob, below the journal; its folders are `FOLDERS`."""
+    columns: Mapping[str, str]
+    """With DuckDB's names for their types."""
+
+
+RECORDS = View("records", SEGMENTS, COLUMNS)
+
+
 class Segments(NamedTuple):
     """The segments of a journal, as found."""
 
     readable: tuple[Path, ...]
     unreadable: Mapping[Path, str]
     """What is wrong, by file."""
+    beside: tuple[tuple[View, tuple[Path, ...]], ...] = ()
+    """The readable files of other views."""
+
+    @property
+    def views(self) -> tuple[tuple[View, tuple[Path, ...]], ...]:
+        """All views with their files."""
+        return ((RECORDS, self.readable), *self.beside)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All readable files."""
+        return tuple(file for _, files in self.views for file in files)
 
 
 class Answer(NamedTuple):
@@ -52,14 +80,23 @@ class Answer(NamedTuple):
     """The files that it did without, and why."""
 
 
-def segments(journal: Path) -> Segments:
+def segments(journal: Path, beside: Sequence[View] = ()) -> Segments:
     """Return the segments in *journal* by name; each is opened to see that it is whole from its first byte to its last.
 
-    What vanishes meanwhile is left out. A journal that is not there has no segments.
+    What vanishes meanwhile is left out. A journal that is not there has no segments. The files of views *beside* it are
+    looked at likewise.
     """
-    readable: list[Path] = []
     unreadable: dict[Path, str] = {}
-    for file in sorted(journal.glob(SEGMENTS)):
+    readable = _whole(journal.glob(SEGMENTS), unreadable)
+    return Segments(
+        readable, unreadable, tuple((view, _whole(journal.glob(view.files), unreadable)) for view in beside)
+    )
+
+
+def _whole(files: Iterable[Path], unreadable: dict[Path, str]) -> tuple[Path, ...]:
+    """Return those of *files* that are; note what is wrong with the others."""
+    readable: list[Path] = []
+    for file in sorted(files):
         try:
             problem = _envelope(file)
         except FileNotFoundError:
@@ -70,7 +107,7 @@ def segments(journal: Path) -> Segments:
             readable.append(file)
         else:
             unreadable[file] = problem
-    return Segments(tuple(readable), unreadable)
+    return tuple(readable)
 
 
 def _envelope(file: Path) -> str | None:
@@ -89,13 +126,17 @@ def _envelope(file: Path) -> str | None:
     return "damaged footer" if int.from_bytes(end[:4], "little") > size - 12 else None
 
 
-def connect(journal: Path) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the view `records` over what can be read of *journal*, and no other way out of it."""
-    return connect_to(_checked(segments(journal)).readable)
+def connect(journal: Path, beside: Sequence[View] = ()) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the view `records` over what can be read of *journal*, and no other way out of it.
+
+    Views *beside* it are there, too.
+    """
+    found = _checked(segments(journal, beside))
+    return connect_to(found.readable, found.beside)
 
 
-def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the view `records` over *files*.
+def connect_to(files: Sequence[Path], beside: Sequence[tuple[View, Sequence[Path]]] = ()) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the view `records` over *files*, and with other views over theirs.
 
     It reads these files and no others, writes nothing, and loads no extensions; its settings are locked.
 
@@ -104,11 +145,13 @@ def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """
     connection = unlocked()
     try:
-        paths = [str(file.absolute()) for file in files]
-        patterns = list(map(pattern, files))
-        connection.execute(f"SET allowed_paths = [{', '.join(map(literal, {*paths, *patterns}))}]")
+        views = ((RECORDS, files), *beside)
+        every = [file for _, these in views for file in these]
+        allowed = {*(str(file.absolute()) for file in every), *map(pattern, every)}
+        connection.execute(f"SET allowed_paths = [{', '.join(map(literal, allowed))}]")
         connection.execute("SET enable_external_access = false")
-        connection.execute(view(files))
+        for view, these in views:
+            connection.execute(definition(view, these))
         connection.execute("SET lock_configuration = true")
     except BaseException:
         connection.close()
@@ -132,11 +175,11 @@ def unlocked() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def view(files: Sequence[Path]) -> str:
-    """Return the statement that makes the view `records` over *files*."""
+def definition(view: View, files: Sequence[Path]) -> str:
+    """Return the statement that makes *view* over *files*."""
     listed = [literal(pattern(file)) for file in files]
     # The empty table comes first, so that all columns are there whatever the files have, in the documented order.
-    known = {**COLUMNS, **FOLDERS}
+    known = {**view.columns, **FOLDERS}
     nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in known.items())
     source = f"SELECT {nothing} WHERE false"
     if listed:
@@ -148,7 +191,7 @@ def view(files: Sequence[Path]) -> str:
     cast = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in known.items())
     excluded = ", ".join(f'"{name}"' for name in known)
     others = ", * EXCLUDE (" + excluded + ")" if listed else ""
-    return f"CREATE VIEW records AS SELECT {cast}{others} FROM ({source})"
+    return f"CREATE VIEW {view.name} AS SELECT {cast}{others} FROM ({source})"
 
 
 def pattern(file: Path) -> str:
@@ -161,12 +204,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def problem_of(connection: duckdb.DuckDBPyConnection, file: Path) -> str | None:
+def problem_of(connection: duckdb.DuckDBPyConnection, file: Path, columns: Mapping[str, str] = COLUMNS) -> str | None:
     """Return what is wrong with a segment, having read all of it; None for a segment that is in order.
 
     Args:
         connection: one that may read it.
         file: which.
+        columns: those that it should have, where it has them, with their types.
 
     Raises:
         FileNotFoundError: it is gone.
@@ -180,7 +224,7 @@ def problem_of(connection: duckdb.DuckDBPyConnection, file: Path) -> str | None:
             "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet($1, hive_partitioning = false))", [name]
         ).fetchall()
         types = dict(described)
-        for column, kind in COLUMNS.items():
+        for column, kind in columns.items():
             found = types.get(column, kind)
             if found not in (kind, _LONG.get(kind, kind)):
                 return f"column {column} is {found}, not {kind}"
@@ -199,7 +243,7 @@ _LONG: Mapping[str, str] = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 def _checked(found: Segments) -> Segments:
     """Return *found* as it is where all footers can be read, and otherwise without the files that are damaged."""
     try:
-        connect_to(found.readable).close()
+        connect_to(found.readable, found.beside).close()
     except duckdb.Error:
         return _sifted(found)
     return found
@@ -207,19 +251,22 @@ def _checked(found: Segments) -> Segments:
 
 def _sifted(found: Segments) -> Segments:
     """Read every segment whole, and return those that could be."""
-    readable: list[Path] = []
     unreadable = dict(found.unreadable)
-    with unlocked() as connection:
-        for file in found.readable:
+
+    def sound(view: View, files: Sequence[Path]) -> Iterator[Path]:
+        for file in files:
             try:
-                problem = problem_of(connection, file)
+                problem = problem_of(connection, file, view.columns)
             except OSError:
                 continue
             if problem is None:
-                readable.append(file)
+                yield file
             else:
                 unreadable[file] = problem
-    return Segments(tuple(readable), unreadable)
+
+    with unlocked() as connection:
+        (_, readable), *beside = ((view, tuple(sound(view, files))) for view, files in found.views)
+    return Segments(readable, unreadable, tuple(beside))
 
 
 def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -239,7 +286,12 @@ def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def query(
-    journal: Path, sql: str, parameters: Mapping[str, object] | None = None, *, known: Collection[Path] = ()
+    journal: Path,
+    sql: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    known: Collection[Path] = (),
+    beside: Sequence[View] = (),
 ) -> Answer:
     """Return what *sql* finds in the view `records`, without the files that are damaged or vanish.
 
@@ -248,31 +300,32 @@ def query(
         sql: one SELECT.
         parameters: values for `$name` in it.
         known: segments that are not to be read again.
+        beside: other views that it may speak of.
 
     Raises:
         JournalQueryError: it is not one SELECT, or the database refuses it.
         JournalReadError: files kept vanishing.
     """
-    found = _unknown(segments(journal), known)
+    found = _unknown(segments(journal, beside), known)
     for _ in range(ATTEMPTS):
         # The database opens a file more than once: one that `forget` replaces in between is read as two halves.
-        stamps = stamps_of(found.readable)
+        stamps = stamps_of(found.files)
         try:
-            with connect_to(found.readable) as connection:
+            with connect_to(found.readable, found.beside) as connection:
                 check_statement(connection, sql)
                 cursor = connection.execute(sql, dict(parameters) if parameters else None)
                 names = tuple(column[0] for column in cursor.description or ())
-                answer = Answer(names, cursor.fetchall(), found.readable, found.unreadable)
-            if stamps_of(found.readable) == stamps:
+                answer = Answer(names, cursor.fetchall(), found.files, found.unreadable)
+            if stamps_of(found.files) == stamps:
                 return answer
-            found = _unknown(segments(journal), known)
+            found = _unknown(segments(journal, beside), known)
         except duckdb.Error as error:
-            if stamps_of(found.readable) != stamps:
-                found = _unknown(segments(journal), known)
+            if stamps_of(found.files) != stamps:
+                found = _unknown(segments(journal, beside), known)
                 continue
             # Either the query is wrong, or a file is. Reading them all tells, and is done only now.
-            again = _sifted(_unknown(segments(journal), known))
-            if again.readable == found.readable and stamps_of(found.readable) == stamps:
+            again = _sifted(_unknown(segments(journal, beside), known))
+            if again.files == found.files and stamps_of(found.files) == stamps:
                 raise JournalQueryError(first_line(error)) from error
             found = again
     raise JournalReadError(f"{journal}: files keep changing; try again")

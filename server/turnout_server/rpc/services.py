@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from turnout.v1 import (
     inference_service_pb2,
     model_service_pb2,
+    outcome_service_pb2,
     pricing_service_pb2,
     ranking_service_pb2,
     recommendation_service_pb2,
@@ -28,6 +29,7 @@ from turnout_server.rpc.stubs import open_inference_pb2
 from turnout_server.rpc.turnout_v1 import inference, pricing, ranking, recommendation
 from turnout_server.rpc.turnout_v1.inference import InferenceService
 from turnout_server.rpc.turnout_v1.models import ModelService
+from turnout_server.rpc.turnout_v1.outcomes import OutcomeService, Take
 from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
 from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
@@ -58,6 +60,7 @@ def services_of(
     ready: Callable[[], bool],
     spans: Spans | None = None,
     instruments: Instruments | None = None,
+    take_outcomes: Take | None = None,
 ) -> Mapping[ServiceDescriptor, object]:
     """Return the servicers by the descriptor of the service that they answer.
 
@@ -69,6 +72,7 @@ def services_of(
         ready: whether the server should get traffic.
         spans: traces the messages of streams; None does not.
         instruments: counts them; None for nobody.
+        take_outcomes: keeps outcomes; None where none are kept.
     """
     service = _service(open_inference_pb2)
     method = f"{service.full_name}/ModelStreamInfer"
@@ -91,6 +95,7 @@ def services_of(
         _service(pricing_service_pb2): PricingService(data_plane),
         _service(model_service_pb2): ModelService(catalog, administration),
         _service(route_service_pb2): RouteService(catalog, administration),
+        _service(outcome_service_pb2): OutcomeService(take_outcomes),
     }
 
 

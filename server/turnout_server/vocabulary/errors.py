@@ -217,6 +217,28 @@ class QueueFullError(TurnoutError):
         return self._retry_after_s
 
 
+class OutcomesOffError(TurnoutError):
+    """This gateway keeps no journal, and so no outcomes."""
+
+    reason = "OUTCOMES_OFF"
+    kind = Kind.PRECONDITION
+
+    def __init__(self) -> None:
+        super().__init__("this gateway takes no outcomes; journal.path names the folder where it would keep them")
+
+
+class OutcomesUnavailableError(TurnoutError):
+    """Outcomes cannot be kept at the moment, so none is acknowledged. Sending them again does no harm."""
+
+    reason = "OUTCOMES_UNAVAILABLE"
+    kind = Kind.UNAVAILABLE
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which it is tried again."""
+        return 1.0
+
+
 class ShuttingDownError(TurnoutError):
     """The server is going away; another one will answer."""
 

@@ -36,6 +36,24 @@ from turnout.v1.model_service_pb2 import (
     Tensor,
 )
 from turnout.v1.model_service_pb2_grpc import ModelServiceServicer, ModelServiceStub, add_ModelServiceServicer_to_server
+from turnout.v1.outcome_service_pb2 import (
+    OUTCOME_FATE_ACCEPTED,
+    OUTCOME_FATE_DUPLICATE,
+    OUTCOME_FATE_REJECTED,
+    OUTCOME_FATE_UNSPECIFIED,
+    Outcome,
+    OutcomeFate,
+    OutcomeResult,
+    RecordRequest,
+    RecordResponse,
+    RecordStreamRequest,
+    RecordStreamResponse,
+)
+from turnout.v1.outcome_service_pb2_grpc import (
+    OutcomeServiceServicer,
+    OutcomeServiceStub,
+    add_OutcomeServiceServicer_to_server,
+)
 from turnout.v1.pricing_service_pb2 import PredictedPrice, PredictPriceRequest, PredictPriceResponse
 from turnout.v1.pricing_service_pb2_grpc import (
     PricingServiceServicer,
@@ -95,6 +113,10 @@ __all__ = [
     "MODEL_STATE_STORED",
     "MODEL_STATE_UNLOADING",
     "MODEL_STATE_UNSPECIFIED",
+    "OUTCOME_FATE_ACCEPTED",
+    "OUTCOME_FATE_DUPLICATE",
+    "OUTCOME_FATE_REJECTED",
+    "OUTCOME_FATE_UNSPECIFIED",
     "REASON_FALLBACK",
     "REASON_HOLDOUT",
     "REASON_NAMED",
@@ -138,6 +160,11 @@ __all__ = [
     "ModelState",
     "ModelVersion",
     "NamedTensor",
+    "Outcome",
+    "OutcomeFate",
+    "OutcomeResult",
+    "OutcomeServiceServicer",
+    "OutcomeServiceStub",
     "Override",
     "PredictPriceRequest",
     "PredictPriceResponse",
@@ -155,6 +182,10 @@ __all__ = [
     "RecommendationServiceServicer",
     "RecommendationServiceStub",
     "RecommendedItem",
+    "RecordRequest",
+    "RecordResponse",
+    "RecordStreamRequest",
+    "RecordStreamResponse",
     "Route",
     "RouteServiceServicer",
     "RouteServiceStub",
@@ -168,6 +199,7 @@ __all__ = [
     "UnsignedValues",
     "add_InferenceServiceServicer_to_server",
     "add_ModelServiceServicer_to_server",
+    "add_OutcomeServiceServicer_to_server",
     "add_PricingServiceServicer_to_server",
     "add_RankingServiceServicer_to_server",
     "add_RecommendationServiceServicer_to_server",
