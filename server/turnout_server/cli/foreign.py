@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from turnout_server.journal.foreign_rows import Refusals
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV with a header, also .gz, or Parquet.")]
+MaybeFiles = Annotated[
+    list[Path] | None, typer.Argument(metavar="[FILE...]", help="CSV with a header, also .gz, or Parquet.")
+]
 Pairs = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="COLUMN=FIELD", help="Which column is which field, where names differ. Repeatable."),
@@ -47,6 +50,6 @@ def remark(unused: Mapping[str, Sequence[str]], refused: Refusals, made_key_in: 
 
 def all_or_nothing(refused: Refusals, skip_bad: bool) -> CommandError:
     """Return the error of an import that imported nothing since rows were refused."""
-    rows = f"{refused.count} row{'s' * (refused.count != 1)} refused"
+    rows = f"{output.counted(refused.count, 'row')} refused"
     advice = "and no other is there" if skip_bad else "so nothing is imported; --skip-bad imports the others"
     return CommandError(f"{rows}, {advice}", exits.INVALID)

@@ -210,10 +210,6 @@ def _line(one: Mapping[str, Any]) -> str:
     return "  ".join(output.plain(part) for part in parts if part)
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
 # ---------------------------------------------------------------- importing
 
 
@@ -238,11 +234,11 @@ def import_(
     if json:
         output.json(msgspec.to_builtins(done))
     elif done.was_there:
-        results.say(f"{done.boot} is there already, with {_counted(done.rows, 'record')}: nothing was done")
+        results.say(f"{done.boot} is there already, with {output.counted(done.rows, 'record')}: nothing was done")
     elif done.first is None:
         output.note("no rows: nothing was done")
     else:
-        counts = f"{_counted(done.rows, 'record')} in {_counted(done.segments, 'segment')}"
+        counts = f"{output.counted(done.rows, 'record')} in {output.counted(done.segments, 'segment')}"
         results.say(f"imported {counts} as {done.boot}, from {results.cell(done.first)} to {results.cell(done.last)}")
 
 
@@ -263,7 +259,7 @@ def forget(
     if json:
         output.json({**done._asdict(), "running": [boot._asdict() for boot in done.running]})
     else:
-        results.say(f"forgot {_counted(done.rows, 'record')} in {_counted(len(done.segments), 'segment')}")
+        results.say(f"forgot {output.counted(done.rows, 'record')} in {output.counted(len(done.segments), 'segment')}")
     for boot in done.running:
         output.note(
             f"note: {boot.instance}-{boot.boot} is running: forget again when it has written what it holds (rotate_s)"

@@ -157,7 +157,7 @@ def _refuse_lost_copies(rows: ForeignRows) -> None:
 def _in_order(rows: ForeignRows, *, has_copies: bool) -> int:
     """Make the table `ordered`, whose row ids are the numbers of its records; return how many there are."""
     connection = rows.connection
-    connection.execute(f"SET temp_directory = {literal(str(rows.folder))}")  # units are hashed by now
+    rows.put_aside()
     connection.execute("CREATE TABLE ordered AS FROM taken WHERE problem IS NULL ORDER BY ts, place, row")
     if has_copies:
         connection.execute(

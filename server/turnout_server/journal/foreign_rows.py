@@ -208,6 +208,10 @@ class ForeignRows:
         self.connection.execute("DROP TABLE reject_errors")
         self.connection.execute("DROP TABLE reject_scans")
 
+    def put_aside(self) -> None:
+        """Let the database put on disk what memory has no room for: all rows are taken, and their units hashed."""
+        self.connection.execute(f"SET temp_directory = {literal(str(self.folder))}")
+
     def refusals(self) -> Refusals:
         """Return what is not taken, and why."""
         (wrong,) = self.connection.execute("SELECT count(*) FROM taken WHERE problem IS NOT NULL").fetchone() or (0,)

@@ -39,10 +39,11 @@ class Field:
     check: str = "true"
     """What has to hold of the `value`, as SQL."""
     is_required: bool = False
+    """Whether an empty cell is refused."""
     default: str = "NULL"
     """SQL for empty cells, and where no column is the field's."""
     without: str | None = None
-    """SQL where no column is the field's, if that differs from `default`."""
+    """SQL where no column is the field's, if that differs from `default`; a required field may then have none."""
 
     @property
     def stored(self) -> str:
@@ -98,7 +99,7 @@ class Plan:
         latest = now + datetime.timedelta(seconds=AHEAD_S)
         raw = ", ".join(f"{self._raw(field)} AS {_name('raw', field)}" for field in self.fields)
         typed = ", ".join(f"{_typed(field)} AS {_name('value', field)}" for field in self.fields)
-        problems = ", ".join(_problem(field) for field in self.fields)
+        problems = ", ".join(self._problem(field) for field in self.fields)
         kept = ", ".join(f'{self._kept(field)} AS "{field.name}"' for field in self.fields)
         return (
             f"SELECT {place}::INTEGER AS place, row, coalesce({problems}) AS problem, {kept}"
@@ -116,11 +117,25 @@ class Plan:
             return f"nullif(CAST({quoted(self.columns[field.name])} AS VARCHAR), '')"
         return "NULL::VARCHAR"
 
+    def _has(self, field: Field) -> bool:
+        is_derived = self.derived is not None and field.name == self.derived[0]
+        return is_derived or field.name in self.columns or field.name in self.constants
+
+    def _problem(self, field: Field) -> str:
+        raw, value = _name("raw", field), _name("value", field)
+        check = field.check.replace("value", value)
+        found = f"length({raw}) || ' characters'" if field.kind == "UNIT" else _cell(raw)
+        wrong = f"{literal(f'{field.name}: ')} || {found} || {literal(f'; expected {field.expected}')}"
+        cases = [f"WHEN {raw} IS NOT NULL AND ({value} IS NULL OR NOT ({check})) THEN {wrong}"]
+        if field.is_required and self._has(field):
+            cases.append(f"WHEN {raw} IS NULL THEN {literal(f'{field.name}: nothing; expected a value')}")
+        return f"CASE {' '.join(cases)} END"
+
     def _kept(self, field: Field) -> str:
         value = _name("value", field)
         if field.kind == "UNIT":
             return f"hashed({value})"
-        if field.without is not None and field.name not in self.columns:
+        if field.without is not None and not self._has(field):
             return f"({field.without})::{field.stored}"
         return f"coalesce({value}, {field.default})::{field.stored}"
 
@@ -166,7 +181,9 @@ def plan(
     for column in derived[1] if derived is not None else ():
         _known(column, columns, place)
     given = {*found, *constants, *((derived[0],) if derived is not None else ())}
-    missing = [field.name for field in fields if field.is_required and field.name not in given]
+    missing = [
+        field.name for field in fields if field.is_required and field.without is None and field.name not in given
+    ]
     if missing:
         raise ForeignTableError(
             f"{place}: no column for {', '.join(missing)}: say --map column={missing[0]}; {_has(columns)}"
@@ -216,17 +233,6 @@ def _time(raw: str) -> str:
     )
     is_number = rf"regexp_full_match(trim({raw}), '\d+')"
     return f"CASE WHEN {is_number} THEN CASE {cases} END ELSE TRY_CAST({raw} AS TIMESTAMPTZ) END"
-
-
-def _problem(field: Field) -> str:
-    raw, value = _name("raw", field), _name("value", field)
-    check = field.check.replace("value", value)
-    found = f"length({raw}) || ' characters'" if field.kind == "UNIT" else _cell(raw)
-    wrong = f"{literal(f'{field.name}: ')} || {found} || {literal(f'; expected {field.expected}')}"
-    empty = (
-        f"WHEN {raw} IS NULL THEN {literal(f'{field.name}: nothing; expected a value')}" if field.is_required else ""
-    )
-    return f"CASE {empty} WHEN {raw} IS NOT NULL AND ({value} IS NULL OR NOT ({check})) THEN {wrong} END"
 
 
 def _cell(raw: str) -> str:
