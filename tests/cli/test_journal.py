@@ -194,7 +194,7 @@ def test_bad_rows_are_listed_and_the_others_are_imported_when_asked_to(run: Run,
     line = ("journal", "import", tmp_path / "log.csv", "-j", tmp_path / "new", "--route", "price", "--json")
     ran = run(*line)
     assert (ran.code, ran.out) == (65, "")
-    assert "refused: log.csv: row 3: ts: nothing; expected a value" in ran.err
+    assert "log.csv: row 3: ts: nothing; expected a value" in ran.err
     assert ran.err.endswith("1 row refused, so nothing is imported; --skip-bad imports the others\n")
     done = run(*line, "--skip-bad")
     assert (done.code, done.json["rows"], done.json["refused"]["count"]) == (0, 2, 1)

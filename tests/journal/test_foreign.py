@@ -121,7 +121,7 @@ BAD = ("ts,assigned,propensity,reason", "2026-11-28,a,0.5,SPLIT", "2026-11-28,,,
 def test_one_bad_row_and_nothing_is_imported(tmp_path: Path) -> None:
     done = imported(tmp_path, log(tmp_path, *BAD))
     assert (done.rows, done.refused.count) == (0, 3)
-    assert [line.split("; ")[0] for line in done.refused.first] == [
+    assert [line.split("; ")[0].removeprefix(f"{tmp_path}/") for line in done.refused.first] == [
         "log.csv: row 2: assigned: nothing",
         "log.csv: row 3: ts: 'x'",
         "log.csv: row 4: reason: 'GUESS'",
@@ -154,7 +154,7 @@ def test_a_copy_names_the_row_of_its_original_and_gets_its_number(tmp_path: Path
 def test_a_copy_of_nothing_of_itself_or_of_a_refused_row_is_refused(tmp_path: Path, original: int) -> None:
     lines = ("ts,assigned,copy_of", f"2026-11-28 09:00,a,{original}", "x,a,")
     done = imported(tmp_path, log(tmp_path, *lines))
-    assert done.refused.first[0].startswith(f"log.csv: row 1: copy_of: row {original}; expected")
+    assert done.refused.first[0].startswith(f"{tmp_path}/log.csv: row 1: copy_of: row {original}; expected")
 
 
 _DIE = """

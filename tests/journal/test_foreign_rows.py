@@ -10,10 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
+from turnout_server.journal.boot import BOOTS
 from turnout_server.journal.foreign_rows import ImportBusyError, Refusals, digest_of, foreign_file, receiving
 from turnout_server.journal.keys import hashed
 from turnout_server.journal.mapping import UNIT, ForeignTableError, count, plan
 from turnout_server.journal.schema import STAGING
+from turnout_server.journal.segments import sweep
 
 NOW = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
 FIELDS = (UNIT, count("n"))
@@ -75,7 +77,8 @@ def test_rows_without_cells_and_without_text_are_refused_by_line(tmp_path: Path)
     found, refused = read(tmp_path, tmp_path / "a.csv")
     assert found == ROWS[:1]
     assert refused.count == 4
-    places = ["a.csv: line 3: ", "a.csv: line 4: ", "a.csv: line 5: ", "a.csv: row 2: n: 'x'"]
+    file = tmp_path / "a.csv"
+    places = [f"{file}: line 3: ", f"{file}: line 4: ", f"{file}: line 5: ", f"{file}: row 2: n: 'x'"]
     assert [line[: len(place)] for line, place in zip(refused.first, places, strict=True)] == places
 
 
@@ -112,6 +115,19 @@ def test_nothing_is_left_behind_and_what_a_killed_one_left_goes(tmp_path: Path) 
     (left / "rows").write_text("of one that was killed")
     read(tmp_path, tmp_path / "a.csv")
     assert not left.exists()
+
+
+def test_a_gateway_that_tidies_up_meanwhile_leaves_it_alone(tmp_path: Path) -> None:
+    with receiving(tmp_path / "journal", NOW) as rows:
+        (tmp_path / "journal" / BOOTS).mkdir()
+        sweep(tmp_path / "journal")
+        assert (rows.folder / "rows").exists()
+
+
+def test_columns_without_a_name_are_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('unit,n,,"it\'s"\nann,1,x,y\n')
+    assert read(tmp_path, tmp_path / "a.csv") == (ROWS[:1], Refusals())
+    assert foreign_file(tmp_path / "a.csv").columns == ("unit", "n", "column 3", "it's")
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_column_may_have_any_name() -> None:
         (("name",), ["y=unit"], "no column 'y'; it has name"),
         (("name", "x", "y"), ["x=unit", "y=unit"], "unit is given twice"),
         (("name",), ["unit"], "expected column=field"),
-        (("x", "x", "name"), [], "two columns are called 'x'"),
+        (("x", "X", "name"), [], "2 columns are called 'x'"),
         (("x",), [], "no column for name: say --map column=name; it has x"),
         (("name",), ["name=ts"], "no column for name"),
     ],

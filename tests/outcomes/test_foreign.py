@@ -148,7 +148,7 @@ REFUSED = [
 def test_what_is_wrong_is_refused_by_row_and_the_others_with_it(tmp_path: Path, line: str, problem: str) -> None:
     done = imported(tmp_path, table(tmp_path, *ROWS, line))
     assert (done.rows, done.refused.count) == (0, 1)
-    assert done.refused.first[0].startswith(f"outcomes.csv: row 3: {problem}")
+    assert done.refused.first[0].startswith(f"{tmp_path}/outcomes.csv: row 3: {problem}")
     assert rows(tmp_path) == []
 
 
@@ -171,7 +171,10 @@ def test_ids_can_be_made_of_columns_and_do_not_give_away_what_is_in_them(tmp_pat
     lines = ("unit,day,ts", "ann,1,2026-11-28", "ann,2,2026-11-28", ",,2026-11-28")
     terms: dict[str, Any] = {"name": "visit", "id_from": ("unit", "day"), "skip_bad": True}
     done = imported(tmp_path, table(tmp_path, *lines), **terms)
-    assert (done.rows, done.refused.first) == (2, ["outcomes.csv: row 3: outcome_id: nothing; expected a value"])
+    assert (done.rows, done.refused.first) == (
+        2,
+        [f"{tmp_path}/outcomes.csv: row 3: outcome_id: nothing; expected a value"],
+    )
     ids = [each for (each,) in rows(tmp_path, "outcome_id")]
     assert {len(each) for each in ids} == {32}
     assert imported(tmp_path, table(tmp_path, *lines), **terms).duplicates == 2

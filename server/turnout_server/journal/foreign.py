@@ -112,7 +112,7 @@ def import_exposures(
     sources = sorted({digest_of(path): foreign_file(path) for path in paths}.items())
     plans = [plan(FIELDS, file.columns, pairs, constants, place=str(file.path)) for _, file in sources]
     boot = _boot([digest for digest, _ in sources], plans)
-    unused = {file.path.name: one.unused for (_, file), one in zip(sources, plans, strict=True) if one.unused}
+    unused = {str(file.path): one.unused for (_, file), one in zip(sources, plans, strict=True) if one.unused}
     with receiving(journal, now or datetime.datetime.now(datetime.UTC)) as rows:
         if (written := _written(journal, boot)) is not None:
             return Imported(boot.name, written, was_there=True)

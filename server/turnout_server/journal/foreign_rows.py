@@ -107,14 +107,15 @@ def foreign_file(path: Path) -> ForeignFile:
             raise ValueError("no columns")
     except (ValueError, csv.Error) as error:
         raise ForeignTableError(f"{path}: expected a first line with the columns' names, in UTF-8") from error
-    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dict.fromkeys(columns))
+    names = tuple(name or f"column {place}" for place, name in enumerate(columns, start=1))
+    types = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(names)))
     packing = "gzip" if is_packed else "none"
     sql = (
         f"read_csv({literal(pattern(path))}, auto_detect = false, header = true, columns = {{{types}}},"
         f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}',"
-        " store_rejects = true, rejects_limit = 0)"
+        f" store_rejects = true, rejects_limit = 0) AS csv({', '.join(map(quoted, names))})"
     )
-    return ForeignFile(path, tuple(columns), sql, is_csv=True)
+    return ForeignFile(path, names, sql, is_csv=True)
 
 
 def digest_of(path: Path) -> str:
@@ -172,7 +173,7 @@ class ForeignRows:
         Raises:
             ForeignTableError: it is no such file, or it cannot be told what is a row.
         """
-        self._names.append(file.path.name)
+        self._names.append(str(file.path))
         try:
             self.connection.execute(f"INSERT INTO taken {plan.select(file.sql, len(self._names) - 1, self._now)}")
         except duckdb.Error as error:
@@ -204,7 +205,7 @@ class ForeignRows:
         for line, message in self.connection.execute(
             f"SELECT line, min(error_message) FROM reject_errors GROUP BY line ORDER BY line LIMIT {LISTED}"
         ).fetchall():
-            self._torn.first.append(f"{file.path.name}: line {line}: {message}")
+            self._torn.first.append(f"{file.path}: line {line}: {message}")
         self.connection.execute("DROP TABLE reject_errors")
         self.connection.execute("DROP TABLE reject_scans")
 

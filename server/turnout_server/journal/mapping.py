@@ -163,8 +163,9 @@ def plan(
     """
     constants = dict(constants or {})
     by_name = {field.name: field for field in fields}
-    if twice := sorted({column for column in columns if list(columns).count(column) > 1}):
-        raise ForeignTableError(f"{place}: two columns are called {twice[0]!r}")
+    called = [column.lower() for column in columns]  # as the database compares them
+    if twice := [column for column in columns if called.count(column.lower()) > 1]:
+        raise ForeignTableError(f"{place}: {len(twice)} columns are called {twice[0]!r}, but for upper and lower case")
     found: dict[str, str] = {}
     for pair in pairs:
         column, is_pair, field = pair.rpartition("=")

@@ -112,7 +112,7 @@ def import_files(journal: Path, paths: Sequence[Path], terms: Terms, now: dateti
         for file, one in zip(files, plans, strict=True):
             rows.take_file(file, one)
 
-    unused = {file.path.name: one.unused for file, one in zip(files, plans, strict=True) if one.unused}
+    unused = {str(file.path): one.unused for file, one in zip(files, plans, strict=True) if one.unused}
     return _import(journal, take, terms, now, unused)
 
 
