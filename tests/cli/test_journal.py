@@ -53,6 +53,7 @@ WRONG = [
     ("journal import nowhere.csv", 66),
     ("journal import file", 65),
     ("journal import file --map x=ts --map x=assigned --route price --key-file nowhere", 78),
+    ("journal import file --map x=ts --map x=assigned --route price --journal file", 69),
 ]
 
 

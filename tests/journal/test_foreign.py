@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from turnout_server.journal.accounts import CLEAN, UNCLEAN, accounts
@@ -221,3 +222,15 @@ def test_a_key_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
 def test_a_log_without_a_route_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ForeignTableError, match="no column for route"):
         imported(tmp_path, log(tmp_path, *UNSORTED), route=None)
+
+
+def test_parquet_of_any_types_is_a_log_as_csv_is(tmp_path: Path) -> None:
+    file = tmp_path / "log.parquet"
+    duckdb.sql(
+        "SELECT 7::BIGINT AS unit, TIMESTAMP_NS '2026-11-28 06:00:00.123456789' AS ts, 'a' AS assigned,"
+        " 0.25::FLOAT AS propensity, 3.0::DOUBLE AS version, false AS enrolled, NULL::INTEGER AS took_us"
+    ).write_parquet(str(file))
+    imported(tmp_path, file)
+    at = datetime.datetime(2026, 11, 28, 6, 0, 0, 123456, tzinfo=datetime.UTC)
+    found = rows(tmp_path, "unit, ts, propensity, version, enrolled, took_us")
+    assert found == [(hashed("7", KEY), at, 0.25, 3, False, None)]
