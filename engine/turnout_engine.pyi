@@ -503,12 +503,12 @@ def score(salt: str, target: str, unit: str, weight: float) -> float:
 
 def decide(
     snapshot: bytes, name: str, version: str, unit: str, headers: dict[str, str], draw: float
-) -> tuple[str, str, str, int, str, str, int, float | None, str, str, bool] | None:
+) -> tuple[str, str, str, int, str, str, int, float | None, str, str, tuple[str, str, bool | None], bool] | None:
     """Return who answers by a snapshot from `turnout_server.engine.snapshot.names`, or None: Python has to say.
 
     Returns:
-        Route, target, model, version, reason, assigned target, override or -1, propensity, table digest, epoch, and
-        whether the route has mirrors.
+        Route, target, model, version, reason, assigned target, override or -1, propensity, table digest, epoch; of the
+        experiment its name, its layer and whether the unit takes part; and whether the route has mirrors.
 
     Raises:
         ValueError: the snapshot cannot be read.
@@ -542,7 +542,7 @@ def page(
             int,
             int,
             str,
-            tuple[str, str, str, int, str, str, int, float | None, str, str],
+            tuple[str, str, str, int, str, str, int, float | None, str, str, tuple[str, str, bool | None]],
             str,
             str,
             int,
@@ -552,7 +552,7 @@ def page(
     ],
 ) -> Page:
     """Return a page of records: number, arrival and duration in nanoseconds, code, decision (as in `decide`, up to the
-    epoch), unit, request id, rows, nanoseconds in a queue, and traceparent.
+    experiment), unit, request id, rows, nanoseconds in a queue, and traceparent.
 
     Raises:
         ValueError: a code or a reason is unknown.

@@ -79,8 +79,12 @@ def routes(data: bytes) -> None:
         read = routes_text.parse(text)
     except (UnicodeDecodeError, InvalidRouteTableError):
         return
-    document = {"routes": {one.name: msgspec.to_builtins(one.route) for one in read}}
+    document = {
+        "layers": msgspec.to_builtins(read.layers),
+        "routes": {one.name: msgspec.to_builtins(one.route) for one in read},
+    }
     again = convert(document, read.digest)
+    assert again.layers == read.layers, "layers came back as others"
     assert [(one.name, one.route) for one in again] == [(one.name, one.route) for one in read], (
         "it came back as another"
     )
@@ -112,10 +116,11 @@ def _decide_by(table: RouteTable) -> None:
     for one in table:
         targets = {target.name for target in one.route.targets if target.weight > 0}
         overridden = {override.target for override in one.route.overrides}
+        control = {one.control.name} if one.control is not None else set()
         for unit, draw in (("", 0.0), ("", 0.999999), ("u", 0.0), ("é", 0.5)):
             first, second = (routing.decide(names, Ask(name=one.name, unit=unit), draw) for _ in range(2))
             assert first == second, "the same request was decided in two ways"
-            assert first.assigned in targets | overridden, "the target that was drawn has no weight"
+            assert first.assigned in targets | overridden | control, "the target that was drawn has no weight"
         assert abs(sum(one.propensities.values()) - 1) < 1e-6, "the shares do not add up"
         try:
             routing.decide(names, Ask(name=one.name, version="champion"), 0.0)
@@ -191,6 +196,8 @@ def routes_made(data: bytes) -> None:
     """Make a route table likewise."""
     source = Source(data)
     document: dict[str, Any] = {"routes": {}}
+    if source.one_in(2):
+        document["layers"] = {"l": {"salt": source.text() or "l", "holdout": source.choose((0, 0.1, 0.5, 0.6))}}
     for _ in range(source.number(4)):
         names = [f"t{number}" for number in range(1 + source.number(4))]
         route: dict[str, Any] = {
@@ -213,6 +220,15 @@ def routes_made(data: bytes) -> None:
             route["fallback"] = source.choose(names)
         if source.one_in(3):
             route["mirrors"] = [{"model": "price", "version": 2, "fraction": source.choose((1, 0.5, 2))}]
+        if source.one_in(3):
+            route["experiment"] = {
+                "name": source.choose(("x", "y", "X")),
+                "control": source.choose(names),
+                "enrolment": source.choose((1, 0, 0.3, 2)),
+            }
+            if source.one_in(2):
+                first = source.number(1000)
+                route["experiment"] |= {"layer": "l", "buckets": [[first, first + source.number(300)]]}
         document["routes"][source.choose(("cost", "price", "a-b", "Cost"))] = route
     dumped = source.choose((json.dumps, yaml.safe_dump, lambda one: yaml.safe_dump(one, allow_unicode=True)))
     _made(source, document, dumped, routes)

@@ -12,45 +12,13 @@ from structlog.testing import capture_logs
 
 from tests.e2e.conftest import environment
 from turnout_server import ends
-from turnout_server.ends import STUCK_CODE, Departure, Pool
+from turnout_server.ends import STUCK_CODE, Departure
 from turnout_server.gateway import shadow
 from turnout_server.journal import journal
 from turnout_server.telemetry import logs, otlp, prometheus
 from turnout_server.transport import engine
 
 PATIENCE_S = 30
-
-
-@pytest.fixture
-def go() -> threading.Event:
-    return threading.Event()
-
-
-def stuck_in_a_run(began: threading.Event, go: threading.Event) -> None:
-    began.set()
-    assert go.wait(PATIENCE_S)
-
-
-def test_a_pool_waits_for_who_ends(go: threading.Event) -> None:
-    done: list[int] = []
-    with capture_logs() as logged, Pool(2, "worker") as pool:
-        pool.submit(done.append, 1)
-    assert (done, logged) == ([1], [])
-
-
-def test_a_pool_leaves_behind_who_does_not_end(monkeypatch: pytest.MonkeyPatch, go: threading.Event) -> None:
-    monkeypatch.setattr(ends, "PATIENCE_S", 0.01)
-    began = threading.Event()
-    with capture_logs() as logged:
-        with Pool(2, "worker") as pool:
-            pool.submit(stuck_in_a_run, began, go)
-            assert began.wait(PATIENCE_S)
-        assert "worker_0" in [one.name for one in ends.left_behind()]
-    (event,) = logged
-    assert event["log_level"] == "error"
-    (doing,) = event["doing"]
-    assert doing.startswith("worker_0: ")
-    go.set()
 
 
 def test_a_departure_leaves_with_a_code_and_says_what_was_still_running() -> None:
@@ -70,21 +38,6 @@ def test_a_departure_leaves_with_a_code_and_says_what_was_still_running() -> Non
         departure.over()
     assert (codes, len(flushed)) == ([STUCK_CODE], 1)
     assert logged[0]["event"] == "the process does not end; it leaves all the same"
-
-
-def test_what_nobody_misses_is_left_behind_without_an_error() -> None:
-    go = threading.Event()
-    with pytest.MonkeyPatch.context() as patched, capture_logs():
-        patched.setattr(ends, "PATIENCE_S", 0.0)
-        loads, runs = Pool(1, "loader", loses_nothing=True), Pool(1, "worker")
-        for pool in (loads, runs):
-            pool.submit(go.wait, PATIENCE_S)
-            pool.shutdown()
-    try:
-        assert ends.code_for(loads._crew) == 0
-        assert ends.code_for([*loads._crew, *runs._crew]) == STUCK_CODE
-    finally:
-        go.set()
 
 
 def test_whoever_is_waited_for_at_the_end_has_the_time() -> None:

@@ -14,6 +14,7 @@ GENERATED = ("*_pb2.py", "*_pb2_grpc.py")
 
 WITHOUT_BEHAVIOUR = {
     "server/turnout_server/engine/tracing.py": "values",
+    "server/turnout_server/experiments/findings.py": "values",
     "server/turnout_server/journal/schema.py": "names and types",
     "server/turnout_server/load/stubs.py": "one import",
     "server/turnout_server/outcomes/schema.py": "names and types",
@@ -28,6 +29,14 @@ WITHOUT_BEHAVIOUR = {
 }
 
 TESTED_ELSEWHERE = {
+    # The steps of one analysis: test_study.py tries each rule from the journal to the verdict.
+    "server/turnout_server/experiments/analysis.py",
+    "server/turnout_server/experiments/belief.py",
+    "server/turnout_server/experiments/compare.py",
+    "server/turnout_server/experiments/evidence.py",
+    "server/turnout_server/experiments/quantile.py",
+    "server/turnout_server/experiments/split.py",
+    "server/turnout_server/experiments/timeline.py",
     "server/turnout_server/onnx/binding.py",  # a session like the engine's: test_session.py tries both
     "server/turnout_server/rpc/open_inference/admin.py",  # the servicer has it as its base: test_servicer.py
 }

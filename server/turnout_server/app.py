@@ -45,6 +45,7 @@ from turnout_server.onnx.children import Children
 from turnout_server.onnx.extensions import require
 from turnout_server.onnx.loader import binding
 from turnout_server.onnx.session import OpenSession
+from turnout_server.pool import Pool
 from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
@@ -66,7 +67,7 @@ _log = structlog.get_logger("turnout.app")
 Work = Callable[[], Coroutine[Any, Any, None]]
 _RESTART_AFTER_S = 1.0
 """How long a task that has ended by an error rests before it is begun again, in seconds."""
-MOST_LOOKING = 32
+_MOST_LOOKING = 32
 """How many threads look at the store, and do other things that may wait for a disk, at once."""
 
 
@@ -259,7 +260,7 @@ def run(config: Config, started: Callable[[Started], None]) -> None:
                 loop.call_soon_threadsafe(on_signal)
 
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ends.Pool(MOST_LOOKING, "asyncio"))
+        loop.set_default_executor(Pool(_MOST_LOOKING, "asyncio"))
         with ends.heeding(told, (signal.SIGTERM, signal.SIGINT)):
             await serve(config, started, stop)
 

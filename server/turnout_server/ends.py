@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -39,48 +38,6 @@ _HARDER_S = 2.0
 """How much later it goes without a word, should Python's own lock not be had."""
 _losing_nothing: WeakSet[threading.Thread] = WeakSet()
 _OURS = f"{os.sep}turnout_server{os.sep}"
-
-
-class Pool(ThreadPoolExecutor):
-    """An executor whose threads are left behind at the end where they are stuck."""
-
-    def __init__(
-        self,
-        most: int,
-        name: str,
-        initializer: Callable[[], None] = lambda: None,
-        *,
-        loses_nothing: bool = False,
-    ) -> None:
-        """Make one of *most* threads, each of which calls *initializer* first.
-
-        Args:
-            most: how many threads.
-            name: what theirs begin with.
-            initializer: called by each of them.
-            loses_nothing: nobody misses what one of them is at when the process ends.
-        """
-        self._crew: list[threading.Thread] = []
-
-        def begin() -> None:
-            self._crew.append(threading.current_thread())
-            if loses_nothing:
-                _losing_nothing.add(threading.current_thread())
-            initializer()
-
-        super().__init__(most, name, begin)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the threads; where told to wait, for `PATIENCE_S` seconds, and say what had to be left behind."""
-        super().shutdown(wait=False, cancel_futures=cancel_futures)
-        if not wait:
-            return
-        ends = time.monotonic() + PATIENCE_S
-        for thread in self._crew:
-            thread.join(max(ends - time.monotonic(), 0.0))
-        doing = what_threads_do(self._crew)
-        if doing:
-            _log.error("what does not end is left behind", doing=doing, waited_s=PATIENCE_S)
 
 
 def what_threads_do(threads: list[threading.Thread]) -> list[str]:

@@ -46,6 +46,56 @@ def test_without_a_unit_the_draw_is_said_to_be_one(run: Run, store: Path) -> Non
     assert all(arm["score"] is None for arm in one["targets"])
 
 
+TRIED = """
+layers:
+  checkout: {salt: checkout-2026, holdout: 0.3}
+routes:
+  r:
+    salt: s
+    targets: [{name: a, model: m, version: 1, weight: 1}, {name: b, model: m, version: 2, weight: 1}]
+    experiment: {name: trial, control: a, layer: checkout, buckets: [[0, 500]], enrolment: 0.6}
+"""
+
+
+@pytest.fixture
+def tried(tmp_path: Path) -> Path:
+    table = tmp_path / "tried.yaml"
+    table.write_text(TRIED)
+    return table
+
+
+def test_each_step_into_an_experiment_is_explained_and_says_why_it_ends(run: Run, tried: Path) -> None:
+    route = parse(TRIED).require("r")
+    reasons = {unit: route.assign(unit, {}, 0.0).reason.value for unit in UNITS}
+    for reason, passes, why in (
+        ("HOLDOUT", (False,), "it is the control of the experiment trial, and the layer checkout keeps the unit out"),
+        ("UNENROLLED", (True,), "it is the control of the experiment trial, and the unit does not take part"),
+        ("SPLIT", (True, True, True), "it is the control"),
+    ):
+        unit = next(unit for unit, found in reasons.items() if found == reason)
+        (one,) = run("assign", "r", unit, "--routes", tried, "--json").json["assignments"]
+        assert (one["reason"], one["experiment"], one["layer"]) == (reason, "trial", "checkout")
+        assert one["enrolled"] == (reason == "SPLIT") == all(step["passes"] for step in one["draws"])
+        assert [step["found"] for step in one["draws"]] == list(route.draws(unit))
+        assert tuple(step["passes"] for step in one["draws"])[: len(passes)] == passes
+        lines = run("assign", "r", unit, "--routes", tried).out.splitlines()
+        assert (why in lines[1]) == (reason != "SPLIT")
+        shown = [line.split()[-1] for line in lines if line.startswith(("holdout", "bucket", "enrolment"))]
+        assert shown == ["yes" if step["passes"] else "no" for step in one["draws"]]
+
+
+def test_without_a_unit_an_experiments_control_is_no_draw(run: Run, tried: Path) -> None:
+    (one,) = run("assign", "r", "", "--routes", tried, "--json").json["assignments"]
+    assert (one["reason"], one["target"], one["enrolled"], one["draws"]) == ("UNSTICKY", "a", None, [])
+    assert "there is no unit that could take part" in run("assign", "r", "", "--routes", tried).out
+
+
+def test_of_an_experiment_the_control_is_expected_to_get_who_does_not_take_part(run: Run, tried: Path) -> None:
+    lines = [line.split() for line in run("assign", "r", *UNITS, "--routes", tried).out.splitlines()]
+    expected = {line[0]: float(line[-2]) for line in lines if line[:1] in (["a"], ["b"])}
+    assert expected == pytest.approx({"a": 89.5, "b": 10.5}), "0.7 without the holdout, half the buckets, 0.6 enrolled"
+
+
 def test_units_from_stdin_are_counted(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = run("assign", "ranking", *UNITS, "--json").json["counts"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{unit}\n" for unit in UNITS)))

@@ -192,7 +192,16 @@ class FakeGateway(
         overridden = request.headers.get("x-qa") == "on"
         reason = v1.REASON_OVERRIDE if overridden else v1.REASON_SPLIT
         served = v1.Served(route=request.route, target="control", model="basket", version=3, reason=reason)
-        return v1.AssignResponse(served=served, override_index=0 if overridden else -1)
+        draws = {
+            "price": v1.ExperimentDraws(holdout=0.25, bucket=0, enrolment=0.5),
+            "alone": v1.ExperimentDraws(enrolment=0.5),
+        }
+        return v1.AssignResponse(
+            served=served,
+            override_index=0 if overridden else -1,
+            draws=draws.get(request.route),
+            scores={"control": 0.5},
+        )
 
     def ApplyRoutes(self, request: v1.ApplyRoutesRequest, context: Any) -> v1.ApplyRoutesResponse:
         return v1.ApplyRoutesResponse(table_digest=f"{len(request.yaml)}:{request.validate_only}")
@@ -260,6 +269,15 @@ def _route(name: str) -> v1.Route:
         overrides=[v1.Override(headers={"x-qa": "on"}, units=["u1"], target="canary")],
         mirrors=[v1.Mirror(model="diamonds", version="7", fraction=0.05)],
         fallback="control",
+        experiment=v1.Experiment(
+            name="canary-2026",
+            control="control",
+            layer=v1.Layer(name="checkout", salt="checkout-2026", holdout=0.05),
+            buckets=[v1.Buckets(first=0, end=300), v1.Buckets(first=400, end=401)],
+            enrolment=0.25,
+        )
+        if name == "price"
+        else None,
     )
 
 

@@ -66,31 +66,3 @@ def test_a_repr_is_one_short_line() -> None:
     ranking = turnout.Ranking((turnout.Candidate("a", 2.5, 0),), SPLIT)
     assert repr(ranking) == "Ranking(a 2.5 by ranking/control -> basket 3 (SPLIT))"
     assert repr(turnout.Recommendations((turnout.Item("a", 2.5),), SPLIT)).startswith("Recommendations(a 2.5 by ")
-
-
-def test_the_route_table_is_joined_from_its_pages(client: Any) -> None:
-    """Its digest is the first page's: a table that changed meanwhile must not pass for the one that was read."""
-    table = client.routes()
-    assert [route.name for route in table] == ["price", "ranking"]
-    assert (table.digest, table.problem, len(table)) == ("d1", "$.routes: no", 2)
-
-
-def test_a_route_tells_all_that_is_known(client: Any) -> None:
-    assert client.route("price") == turnout.Route(
-        name="price",
-        task="price",
-        salt="salt",
-        targets=(
-            turnout.Target("control", "diamonds", "champion", 90.0, 3),
-            turnout.Target("canary", "diamonds", "challenger", 10.0, None),
-        ),
-        overrides=(turnout.Override("canary", {"x-qa": "on"}, ("u1",)),),
-        mirrors=(turnout.Mirror("diamonds", "7", 0.05),),
-        fallback="control",
-    )
-
-
-def test_an_assignment_says_whether_an_override_made_it(client: Any) -> None:
-    assert client.assign("ranking", "u") == turnout.Assignment(SPLIT, None)
-    overridden = client.assign("ranking", "u", headers={"x-qa": "on"})
-    assert (overridden.served.reason, overridden.override) == ("OVERRIDE", 0)

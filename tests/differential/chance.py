@@ -1,4 +1,7 @@
-"""Requests without a unit: their targets are drawn, so two gateways need not agree, but each has to say what may be."""
+"""Requests without a unit: their targets are drawn, so two gateways need not agree, but each has to say what may be.
+
+On a route with an experiment nothing is drawn: they get its control.
+"""
 
 from __future__ import annotations
 

@@ -86,7 +86,12 @@ def kind_of(call: Call, world: World) -> Kind:
 
 def _is_drawn(request: pb.ModelInferRequest, call: Call, world: World) -> bool:
     route = world.routes.get(request.model_name)
-    if route is None or request.model_version or sum(target["weight"] > 0 for target in route["targets"]) < 2:
+    if (
+        route is None
+        or request.model_version
+        or "experiment" in route
+        or sum(target["weight"] > 0 for target in route["targets"]) < 2
+    ):
         return False
     unit = request.parameters["unit_id"] if "unit_id" in request.parameters else pb.InferParameter()
     named = unit.string_param or unit.HasField("int64_param") or unit.HasField("uint64_param")

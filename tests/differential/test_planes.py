@@ -25,7 +25,7 @@ from tests.differential.generator import Kind, kind_of, make_call
 from tests.differential.planes import ENGINE, PAIRS
 from tests.differential.run import Record, Seen, run
 from tests.differential.traces import is_plain, trace_of
-from tests.differential.world import World, make_world
+from tests.differential.world import LAYERS, World, make_world
 from turnout_server.rpc.door import QUICK
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.vocabulary.decision import Reason
@@ -138,6 +138,9 @@ def test_calls_end_in_all_ways_that_are_for_callers_to_bring_about(both: Both) -
     decided = {(record["reason"], record["code"] == "OK") for record in both.first.records}
     assert decided >= {(reason.value, ok) for reason in Reason for ok in (True, False)}
     assert {record["copy_of"] is None for record in both.first.records} == {True, False}
+    tried = [record for record in both.first.records if record["experiment"] is not None]
+    assert {record["enrolled"] for record in tried} == {True, False, None}
+    assert {record["layer"] for record in tried} >= {*LAYERS}
 
 
 def test_counters_are_equal(both: Both) -> None:

@@ -31,6 +31,8 @@ UNITS = ("", "vip", "u-1", "u-2", "0", "-7", "42", "true", "ü", "漢字", "😀
 HEADERS = {"x-qa": ("on", "off", ""), "x-team": ("blue", "red"), "x.y_z-1": ("1",)}
 """Metadata that the routes' overrides look at, and values."""
 RANDOM_ROUTES = 8
+LAYERS = {"even": {"salt": "layer-1"}, "kept": {"salt": "ü-layer", "holdout": 0.3}}
+"""What experiments share units by; each route's has a part of one of its own."""
 
 
 class World(NamedTuple):
@@ -70,7 +72,7 @@ def make_world(root: Path, seed: str) -> World:
     for name in ("price", "ranking", "recommendation"):
         (store / "models" / name / "labels.json").write_text('{"champion": 1, "challenger": 2}')
     routes = json.loads(json.dumps(_routes(random)))  # or what stands in it twice would be written as an alias
-    (store / "routes.yaml").write_text(yaml.safe_dump({"routes": routes}, allow_unicode=True))
+    (store / "routes.yaml").write_text(yaml.safe_dump({"layers": LAYERS, "routes": routes}, allow_unicode=True))
     return World(store, models, routes)
 
 
@@ -131,7 +133,7 @@ def _spec(name: str, dtype: str, shape: tuple[int, ...]) -> TensorSpec:
 
 
 def _routes(random: Random) -> dict[str, Any]:
-    routes = {f"any-{number}": _any_route(random) for number in range(RANDOM_ROUTES)}
+    routes = {f"any-{number}": _any_route(random, number) for number in range(RANDOM_ROUTES)}
     one = _target("only", "champion", 1)
     return routes | {
         "lone": _route([one]),
@@ -146,17 +148,29 @@ def _routes(random: Random) -> dict[str, Any]:
             ]
             + [{"model": "echo-fp32", "version": 1, "fraction": 1.0}],
         ),
+        "tried": _route(
+            [_target("control", "champion", 50), _target("canary", 3, 30), _target("bad", "broken", 20)],
+            overrides=[{"when": {"header": {"x-qa": "on"}}, "target": "canary"}],
+            fallback="canary",
+            experiment={
+                "name": "trial",
+                "control": "control",
+                "layer": "kept",
+                "buckets": [[0, 300], [400, 800]],
+                "enrolment": 0.7,
+            },
+        ),
         "price": _typed("price", overrides=True),
         "ranking": _typed("ranking"),
         "recommendation": _typed("recommendation", bad=True),
     }
 
 
-def _any_route(random: Random) -> dict[str, Any]:
+def _any_route(random: Random, number: int) -> dict[str, Any]:
     targets = []
-    for number in range(random.randint(1, 5)):
+    for place in range(random.randint(1, 5)):
         version = random.choice(BAD_VERSIONS if random.random() < 0.25 else VERSIONS)
-        targets.append(_target(f"t{number}", version, random.choice(WEIGHTS)))
+        targets.append(_target(f"t{place}", version, random.choice(WEIGHTS)))
     if not any(target["weight"] for target in targets):
         targets[-1]["weight"] = 1
     names = [target["name"] for target in targets]
@@ -170,7 +184,19 @@ def _any_route(random: Random) -> dict[str, Any]:
         salt=random.choice(("s", "ü-salt", "x" * 256, f"{random.random()}")),
         overrides=overrides,
         fallback=random.choice((None, *names)),
+        **({"experiment": _experiment(random, names, number)} if random.random() < 0.5 else {}),
     )
+
+
+def _experiment(random: Random, names: Sequence[str], number: int) -> dict[str, Any]:
+    layer = random.choice((None, "even", "even", "kept"))
+    # Of `kept` another route has those up to 800.
+    span = [number * 125, number * 125 + 125] if layer == "even" else [800 + number * 25, 825 + number * 25]
+    return {
+        "name": f"trial-{number}",
+        "control": random.choice(names),
+        "enrolment": random.choice((0, 0.3, 0.9, 1)),
+    } | ({"layer": layer, "buckets": [span]} if layer else {})
 
 
 def _typed(task: str, *, overrides: bool = False, bad: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from turnout_server.routing.text import parse
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
 TABLE = """\
+layers:
+  checkout: {salt: checkout-test, holdout: 0.2}
 routes:
   split:
     task: price
@@ -32,6 +35,13 @@ routes:
       - {when: {header: {x-qa: "on", x-team: rail}}, target: none}
       - {when: {header: {x-qa: "on"}, unit: [both]}, target: none}
       - {when: {unit: [vip, "é漢😀"]}, target: small}
+  tried:
+    task: price
+    salt: tried-test
+    targets:
+      - {name: large, model: price, version: champion, weight: 50}
+      - {name: small, model: price, version: challenger, weight: 50}
+    experiment: {name: trial, control: large, layer: checkout, buckets: [[0, 700]], enrolment: 0.6}
   safe:
     task: price
     salt: safe-test
@@ -126,6 +136,44 @@ def test_a_request_without_a_unit_is_unsticky_and_reaches_every_arm(client: turn
     found = [served(client, "split") for _ in range(200)]
     assert {one.reason for one in found} == {"UNSTICKY"}
     assert {one.target for one in found} == {"large", "small"}
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def test_who_takes_part_in_an_experiment_is_what_the_arithmetic_says_in_every_process(
+    gateways: tuple[Gateway, Gateway],
+) -> None:
+    compiled = parse(TABLE).require("tried")
+    expected = [(place.target.name, place.reason.name) for place in map(compiled.place, UNITS)]
+    assert {reason for _, reason in expected} == {"HOLDOUT", "UNENROLLED", "SPLIT"}
+    for gateway in gateways:
+        with turnout.Client(gateway.address) as client:
+            found = [served(client, "tried", unit) for unit in UNITS]
+        assert [(one.target, one.reason) for one in found] == expected
+        assert {(one.reason, one.propensity) for one in found} == {
+            ("HOLDOUT", None),
+            ("UNENROLLED", None),
+            ("SPLIT", 0.5),
+        }
+
+
+def test_who_leaves_the_unit_out_gets_an_experiments_control(client: turnout.Client) -> None:
+    # 60 draws at 50:50 all miss an arm once in 10^18 runs.
+    found = {(one.target, one.reason, one.propensity) for one in (served(client, "tried") for _ in range(60))}
+    assert found == {("large", "UNSTICKY", None)}
+
+
+def test_a_unit_is_told_what_it_drew(client: turnout.Client) -> None:
+    compiled = parse(TABLE).require("tried")
+    for unit in UNITS[:20]:
+        assignment = client.assign("tried", unit)
+        assert assignment.served.reason == compiled.place(unit).reason.name
+        assert dataclasses.astuple(assignment.draws) == compiled.draws(unit)
+        assert assignment.scores == compiled.scores(unit)
+    assert client.route("tried").experiment == turnout.Experiment(
+        "trial", "large", turnout.Layer("checkout", "checkout-test", 0.2), ((0, 700),), 0.6
+    )
 
 
 # ---------------------------------------------------------------- overrides and pins

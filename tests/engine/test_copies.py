@@ -9,7 +9,7 @@ from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.tensors import numbers_of
 
-DECISION = ("cost", "only", "price", 1, "SPLIT", "only", -1, 1.0, "digest", "epoch")
+DECISION = ("cost", "only", "price", 1, "SPLIT", "only", -1, 1.0, "digest", "epoch", ("trial", "", True))
 RECORD = (7, 1000, 20, DECISION, "u", "mine", 2, (1, 2, 3, 4, 2, 5), "00-trace")
 
 

@@ -7,13 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout_server.engine import snapshot
 from turnout_server.routing.decide import decide
-from turnout_server.routing.route import Mirror, Override, Route, Target, When
+from turnout_server.routing.layer import Layer
+from turnout_server.routing.route import ALL_BUCKETS, BUCKETS, Experiment, Mirror, Override, Route, Target, When
 from turnout_server.routing.split import pick, uniform
 from turnout_server.routing.table import RouteTable
 from turnout_server.routing.view import View
@@ -69,7 +71,7 @@ class World:
             return None
         route = self.table.get(decision.route)
         mirrored = route is not None and any(mirror.fraction for mirror in route.mirrors)
-        return (*decision[:4], decision.reason.value, *decision[5:10], mirrored)
+        return (*decision[:4], decision.reason.value, *decision[5:10], decision[11:], mirrored)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -104,10 +106,30 @@ def routes(draw: st.DrawFn) -> Route:
     return Route(salt, tuple(targets), "tensors", tuple(overrides), tuple(mirrors), fallback)
 
 
+LAYERS = {"alone": Layer("layer-1"), "kept": Layer("layer-2", 0.3), "ü": Layer("ü-layer", 0.5)}
+"""No route can have one of their salts."""
+
+
+@st.composite
+def tables(draw: st.DrawFn, names: Sequence[str] = NAMES[1:-1], *, tried: bool = False) -> RouteTable:
+    """Make a table some of whose routes have experiments, or all of them; those share layers."""
+    found = draw(st.dictionaries(st.sampled_from(names), routes(), min_size=int(tried), max_size=3))
+    edges = draw(st.lists(st.integers(0, BUCKETS), min_size=2 * len(found), max_size=2 * len(found), unique=True))
+    spans = list(zip(*[iter(sorted(edges))] * 2, strict=True))
+    for (name, route), span in zip(list(found.items()), spans, strict=True):
+        if tried or draw(st.booleans()):
+            layer = draw(st.one_of(st.none(), st.sampled_from(list(LAYERS))))
+            control = draw(st.sampled_from([target.name for target in route.targets]))
+            enrolment = draw(st.one_of(st.sampled_from([0.0, 1.0, 5e-324]), st.floats(0, 1)))
+            experiment = Experiment(f"on-{name}", control, layer, (span,) if layer else ALL_BUCKETS, enrolment)
+            found[name] = msgspec.structs.replace(route, experiment=experiment)
+    return RouteTable(found, draw(texts), LAYERS)
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     versions = st.lists(st.integers(1, 4), unique=True).map(sorted)
-    table = RouteTable(draw(st.dictionaries(st.sampled_from(NAMES[1:-1]), routes(), max_size=3)), draw(texts))
+    table = draw(tables())
     labels = draw(st.dictionaries(st.sampled_from(MODELS), st.dictionaries(st.sampled_from(LABELS), st.integers(1, 4))))
     stored = draw(st.dictionaries(st.sampled_from(MODELS), versions.filter(bool)))
     return World(View(table, labels), stored, draw(st.dictionaries(st.sampled_from(MODELS), versions)))
@@ -136,16 +158,46 @@ def test_whatever_names_mean_both_decide_alike(world: World, asks: list[tuple[As
         assert world.natively(ask, draw) == world.in_python(ask, draw)
 
 
+def everything(table: RouteTable) -> World:
+    """Return a world in which all that *table* names is available."""
+    labels = {model: dict.fromkeys(LABELS, 2) for model in MODELS}
+    versions = {model: [1, 2, 3, 4] for model in MODELS}
+    return World(View(table, labels), versions, versions)
+
+
 @given(routes(), st.lists(units, min_size=20, max_size=40), draws)
 @settings(max_examples=40)
 def test_every_unit_gets_the_same_target_from_both(route: Route, units: list[str], draw: float) -> None:
-    everything = {model: [1, 2, 3, 4] for model in MODELS}
-    labels = {model: dict.fromkeys(LABELS, 2) for model in MODELS}
-    world = World(View(RouteTable({"cost": route}), labels), everything, everything)
+    world = everything(RouteTable({"cost": route}))
     for unit in units:
         found = world.natively(Ask(name="cost", unit=unit), draw)
         assert found is not None
         assert found == world.in_python(Ask(name="cost", unit=unit), draw)
+
+
+@given(tables(["cost"], tried=True), st.lists(units, min_size=20, max_size=40), draws)
+@settings(max_examples=60)
+def test_both_let_the_same_units_into_an_experiment(table: RouteTable, units: list[str], draw: float) -> None:
+    world = everything(table)
+    for unit in units:
+        found = world.natively(Ask(name="cost", unit=unit), draw)
+        assert found is not None
+        assert found == world.in_python(Ask(name="cost", unit=unit), draw)
+
+
+def test_thousands_of_units_find_every_way_in_and_out_of_an_experiment_alike() -> None:
+    targets = (Target("a", "price", 1, 1.0), Target("b", "price", 2, 3.0))
+    experiment = Experiment("x", "a", "kept", ((0, 300), (600, 1000)), 0.6)
+    world = everything(RouteTable({"cost": Route("s", targets, experiment=experiment)}, layers=LAYERS))
+    asks = [Ask(name="cost", unit=f"u{number}") for number in range(500)]
+    found = [world.natively(ask, 0.0) for ask in asks]
+    assert found == [world.in_python(ask, 0.0) for ask in asks]
+    assert {(one[1], one[4]) for one in found if one is not None} == {
+        ("a", "HOLDOUT"),
+        ("a", "UNENROLLED"),
+        ("a", "SPLIT"),
+        ("b", "SPLIT"),
+    }
 
 
 @given(st.lists(st.tuples(texts, texts, st.text(st.characters(exclude_categories=["Cs"]), max_size=700)), min_size=20))
@@ -185,8 +237,11 @@ def test_the_engine_refuses_nobody_whom_python_serves() -> None:
         (Override(When({"x-qa": "on"}), "a"),),
         fallback="a",
     )
-    world = World(View(RouteTable({"cost": route}), {"price": {"champion": 1}}), {"price": [1, 2]}, {"price": [1, 2]})
+    tried = msgspec.structs.replace(route, experiment=Experiment("x", "a", "kept", ((0, 500),)))
+    table = RouteTable({"cost": route, "tried": tried}, layers=LAYERS)
+    world = World(View(table, {"price": {"champion": 1}}), {"price": [1, 2]}, {"price": [1, 2]})
     asks = [
+        *(Ask(name="tried", unit=f"u{number}") for number in range(20)),
         Ask(name="cost", unit="u3"),
         Ask(name="cost", unit="u1"),
         Ask(name="cost", headers={"x-qa": "on"}),

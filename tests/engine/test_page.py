@@ -30,6 +30,9 @@ DECISIONS = (
     Decision("price", "b", "price", 2, Reason.FALLBACK, "a", -1, 0.25, "d1", "e1"),
     Decision("preis", "ü", "modell", 2**40, Reason.OVERRIDE, "ü", 0, None, "d2", "e2"),
     Decision("", "", "bare", 1, Reason.NAMED),
+    Decision("x", "a", "price", 2, Reason.SPLIT, "a", -1, 0.25, "d1", "e1", True, "trial", "checkout", True),
+    Decision("x", "c", "price", 2, Reason.UNENROLLED, "c", -1, None, "d1", "e1", True, "other", "", False),
+    Decision("x", "a", "price", 2, Reason.OVERRIDE, "a", 0, None, "d1", "e1", True, "trial", "checkout", None),
 )
 TRACES = (
     f"00-{TRACE}-b7ad6b7169203331-01",
@@ -72,7 +75,7 @@ def page(records: Sequence[Record]) -> Any:
                 one.arrived_ns,
                 one.took_ns,
                 one.code,
-                (*decision[:4], decision.reason.name, *decision[5:10]),
+                (*decision[:4], decision.reason.name, *decision[5:10], decision[11:]),
                 one.unit,
                 "" if one.request_id.startswith(BOOT.boot) else one.request_id,
                 one.rows,

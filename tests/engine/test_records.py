@@ -9,8 +9,8 @@ from turnout_server.instruments.families import Counted
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.vocabulary.decision import Decision, Reason
 
-DECIDED = ("cost", "b", "price", 2, "FALLBACK", "a", -1, 0.5, "d1", "e1")
-DECISION = Decision("cost", "b", "price", 2, Reason.FALLBACK, "a", -1, 0.5, "d1", "e1")
+DECIDED = ("cost", "b", "price", 2, "FALLBACK", "a", -1, 0.5, "d1", "e1", ("trial", "checkout", True))
+DECISION = Decision("cost", "b", "price", 2, Reason.FALLBACK, "a", -1, 0.5, "d1", "e1", True, "trial", "checkout", True)
 METHOD = "turnout.v1.RankingService/Rank"
 
 
@@ -19,7 +19,8 @@ def test_the_others_name_decisions_by_their_place() -> None:
         (1, "OK", (METHOD, "MODEL_INVALID"), ([0, 2], 9), ([2, 0], 3), 7, 1_000, (1, 2, 3, 4)),
         (0, "QUEUE_FULL", (METHOD, "QUEUE_FULL"), ([1], 1), ([0], 0), 0, 9, (0,) * 4),
     ]
-    told: Told = ([("", "", "m", 1, "NAMED", "", -1, None, "", ""), DECIDED], requests, [], [], None)
+    named = ("", "", "m", 1, "NAMED", "", -1, None, "", "", ("", "", None))
+    told: Told = ([named, DECIDED], requests, [], [], None)
     answered, refused = ended(told).requests
     alike = Alike(DECISION, "OK", Counted([0, 2], 9), Counted([2, 0], 3), 7, 1_000, 1, 2, 3, 4)
     assert answered == NativeRequests(METHOD, "MODEL_INVALID", alike)

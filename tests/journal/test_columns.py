@@ -111,6 +111,18 @@ MEASURES = Comparison(0.5, -0.25, False, -0.1, 0.2, 3.0, 4.0, 5, '{"original": 1
             {"reason": "UNSTICKY", "unit": None, "unit_key_id": None},
         ),
         (
+            {"decision": DECISION._replace(experiment="x", layer="checkout", enrolled=True)},
+            {"experiment": "x", "layer": "checkout", "enrolled": True},
+        ),
+        (
+            {"decision": DECISION._replace(reason=Reason.HOLDOUT, propensity=None, experiment="x", enrolled=False)},
+            {"reason": "HOLDOUT", "propensity": None, "experiment": "x", "enrolled": False},
+        ),
+        (
+            {"decision": DECISION._replace(reason=Reason.OVERRIDE, override=0, experiment="x", layer="checkout")},
+            {"reason": "OVERRIDE", "override": 0, "experiment": "x", "layer": "checkout"},
+        ),
+        (
             {"decision": Decision("", "", "price", 2, Reason.PINNED), "route": ""},
             NAMED | {"version": 2, "reason": "PINNED"},
         ),
@@ -146,7 +158,13 @@ def test_every_column_of_every_kind_of_record(fields: dict[str, Any], expected: 
     assert alone == PLAIN | expected
     assert list(alone) == [*COLUMNS, *FOLDERS]
     # Beside others of all kinds it is the same: columns are made for a batch at once.
-    others = [record(1), record(2, copy_of=1, comparison=MEASURES), record(3, unit="", principal="bob")]
+    tried = DECISION._replace(experiment="y", layer="search", enrolled=False)
+    others = [
+        record(1),
+        record(2, copy_of=1, comparison=MEASURES),
+        record(3, unit="", principal="bob"),
+        record(4, decision=tried),
+    ]
     beside, *_ = read_back(tmp_path / "beside", record(0, **fields), *others)
     assert beside | {"typeof(ts)": None} == PLAIN | expected | {"typeof(ts)": None}
 

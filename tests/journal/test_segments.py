@@ -80,8 +80,8 @@ def test_all_columns_are_there_in_order_with_their_types(tmp_path: Path) -> None
     found = rows(f"SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet('{aside}'))")
     assert dict(found) == {**COLUMNS, "ts": "TIMESTAMP WITH TIME ZONE"}
     assert [name for name, _ in found] == list(COLUMNS)
-    own = rows(f"SELECT DISTINCT schema, instance, boot, experiment, layer, enrolled FROM '{aside}'")
-    assert own == [(1, "gw-1", "692937a000c0ffee", None, None, None)]
+    own = rows(f"SELECT DISTINCT schema, instance, boot FROM '{aside}'")
+    assert own == [(1, "gw-1", "692937a000c0ffee")]
     assert rows(f"SELECT DISTINCT compression FROM parquet_metadata('{aside}')") == [("ZSTD",)]
 
 

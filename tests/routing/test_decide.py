@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,22 @@ routes:
       - {name: a, model: price, version: gone, weight: 1}
       - {name: b, model: rank, version: 1, weight: 3}
 """)
+TRIED = parse("""
+layers:
+  checkout: {salt: l, holdout: 0.3}
+routes:
+  cost:
+    task: price
+    salt: s
+    targets:
+      - {name: control, model: price, version: champion, weight: 0}
+      - {name: canary, model: price, version: 2, weight: 3}
+      - {name: other, model: price, version: 3, weight: 1}
+    overrides:
+      - {when: {header: {x-qa: "on"}}, target: canary}
+    fallback: other
+    experiment: {name: canary-2026, control: control, layer: checkout, enrolment: 0.5}
+""")
 LABELS = {"price": {"champion": 1}}
 
 
@@ -47,6 +65,10 @@ def names(**versions: tuple[int, ...]) -> StoredNames:
 
 
 ALL = names(price=(1, 2), rank=(1, 3))
+
+
+def tried(*versions: int) -> StoredNames:
+    return StoredNames(TRIED, {"price": versions}, LABELS)
 
 
 def decided(names: StoredNames = ALL, draw: float = 0.0, **ask: object) -> Decision:
@@ -142,6 +164,64 @@ def test_a_bare_name_whose_champion_is_away_means_no_other_version() -> None:
 def test_what_does_not_exist_is_not_decided(ask: dict[str, object], error: type[TurnoutError]) -> None:
     with pytest.raises(error):
         decided(**ask)
+
+
+def kept_out(reason: Reason) -> str:
+    """Return a unit that the experiment keeps out for that reason."""
+    return next(f"u{n}" for n in range(1000) if decided(tried(1, 2, 3), unit=f"u{n}").reason is reason)
+
+
+def test_a_unit_that_takes_part_is_enrolled_and_has_the_splits_propensity() -> None:
+    decision = decided(tried(1, 2, 3), unit=kept_out(Reason.SPLIT))
+    assert (decision.experiment, decision.layer, decision.enrolled) == ("canary-2026", "checkout", True)
+    assert decision.propensity == {"canary": 0.75, "other": 0.25}[decision.assigned]
+
+
+@pytest.mark.parametrize("reason", [Reason.HOLDOUT, Reason.UNENROLLED])
+def test_a_unit_that_does_not_take_part_gets_the_control_and_nothing_is_drawn(reason: Reason) -> None:
+    decision = decided(tried(1, 2, 3), unit=kept_out(reason))
+    assert decision[:5] == ("cost", "control", "price", 1, reason)
+    assert (decision.assigned, decision.propensity) == ("control", None)
+    assert (decision.experiment, decision.layer, decision.enrolled) == ("canary-2026", "checkout", False)
+
+
+@pytest.mark.parametrize("reason", [Reason.HOLDOUT, Reason.UNENROLLED])
+def test_a_fallback_for_the_control_enrols_nobody(reason: Reason) -> None:
+    """A reason that counts is not enough to be counted."""
+    decision = decided(tried(2, 3), unit=kept_out(reason))
+    assert (decision.target, decision.reason, decision.assigned) == ("other", Reason.FALLBACK, "control")
+    assert (decision.propensity, decision.enrolled) == (None, False)
+
+
+def test_a_fallback_for_an_arm_leaves_its_unit_enrolled() -> None:
+    unit = next(f"u{n}" for n in range(1000) if decided(tried(1, 2, 3), unit=f"u{n}").assigned == "canary")
+    decision = decided(tried(1, 3), unit=unit)
+    assert (decision.reason, decision.assigned, decision.propensity) == (Reason.FALLBACK, "canary", 0.75)
+    assert decision.enrolled is True
+
+
+@pytest.mark.parametrize(
+    ("ask", "assigned", "reason"),
+    [
+        ({"unit": "u", "headers": {"x-qa": "on"}}, "canary", Reason.OVERRIDE),
+        ({"draw": 0.99}, "control", Reason.UNSTICKY),
+    ],
+)
+def test_who_was_not_asked_is_neither_enrolled_nor_kept_out(ask: dict[str, Any], assigned: str, reason: Reason) -> None:
+    decision = decided(tried(1, 2, 3), **ask)
+    assert (decision.assigned, decision.reason, decision.propensity) == (assigned, reason, None)
+    assert (decision.experiment, decision.layer, decision.enrolled) == ("canary-2026", "checkout", None)
+
+
+def test_without_an_experiment_nothing_is_said_of_one() -> None:
+    decision = decided(unit="u")
+    assert (decision.experiment, decision.layer, decision.enrolled) == ("", "", None)
+
+
+def test_an_experiments_control_has_to_be_available_also_without_a_weight() -> None:
+    cost = TRIED.require("cost")
+    assert [one.assigned for one, _ in refused(tried(2), cost)] == ["other", "control"]
+    assert refused(tried(1, 2, 3), cost) == ()
 
 
 def test_candidates_are_what_requests_may_get_the_heaviest_first() -> None:

@@ -39,6 +39,12 @@ def test_only_the_numbers_are_replaced() -> None:
     assert route(text, "other") == {"canary": 10}
 
 
+def test_an_experiment_and_its_layer_stay() -> None:
+    experiment = "    experiment: {name: x, control: control, layer: l, buckets: [[0, 300]], enrolment: 0.25}\n"
+    text = f"{TABLE}{experiment}layers: {{l: {{salt: l, holdout: 0.125}}}}\n"
+    assert with_weights(text, "price", {"control": 75.0}) == text.replace("weight: 90,", "weight: 75,")
+
+
 def test_line_endings_stay() -> None:
     text = TABLE.replace("\n", "\r\n")
     assert with_weights(text, "price", {"canary": 1.0}) == text.replace("!!float '10'", "1")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout_server.routing.route import Route, Target
-from turnout_server.routing.split import Splitter, pick, shares, uniform
+from turnout_server.routing.split import Splitter, pick, scores, shares, uniform
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_vectors.json").read_text(encoding="utf-8"))
 UNITS = [f"unit-{number}" for number in range(4000)]
@@ -70,6 +70,14 @@ def test_shares_match_the_weights(by_name: dict[str, float]) -> None:
     for name, share in shares(route_of(by_name).targets).items():
         sigma = math.sqrt(len(UNITS) * share * (1 - share))
         assert abs(counts[name] - len(UNITS) * share) <= 5.5 * sigma + 1
+
+
+@given(arms, st.text(min_size=1, max_size=9))
+def test_the_lowest_score_is_who_is_picked(by_name: dict[str, float], unit: str) -> None:
+    route = route_of({**by_name, "off": 0.0})
+    found = scores(route, unit)
+    assert found.keys() == by_name.keys()
+    assert min(found, key=found.__getitem__) == pick(route, unit).name
 
 
 @given(arms, st.data())

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.together import check_first_use
+from turnout_server.routing.split import pick
 from turnout_server.routing.table import convert, digest_of, selectors
 from turnout_server.routing.text import parse
 from turnout_server.vocabulary.decision import Reason
@@ -33,13 +35,34 @@ routes:
 """
 
 
+TRIED = """
+layers:
+  checkout: {salt: checkout-2026, holdout: 0.25}
+routes:
+  price:
+    salt: price-2026-11
+    targets:
+      - {name: control, model: price, version: 1, weight: 50}
+      - {name: canary, model: price, version: 2, weight: 50}
+    overrides:
+      - {when: {header: {x-qa: "on"}}, target: canary}
+    experiment:
+      name: canary-2026
+      control: control
+      layer: checkout
+      buckets: [[0, 300], [600, 900]]
+      enrolment: 0.5
+"""
+
+
 def test_a_route_without_a_task_takes_tensors() -> None:
     assert convert(changed(["task"], ...)).require("price").route.task == "tensors"
 
 
-def changed(path: list[str | int], value: Any) -> Any:
-    document = copy.deepcopy(yaml.safe_load(GOOD))
-    at = document["routes"]["price"]
+def changed(path: list[str | int], value: Any, text: str = "") -> Any:
+    """Return a table's document with another value in its route `price`, or anywhere in *text*."""
+    document = copy.deepcopy(yaml.safe_load(text or GOOD))
+    at = document if text else document["routes"]["price"]
     for step in path[:-1]:
         at = at[step]
     if value is ...:
@@ -81,6 +104,104 @@ def test_a_wrong_table_is_refused_with_its_place(path: list[str | int], value: A
         convert(changed(path, value))
     assert caught.value.place == place
     assert caught.value.message.startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (["layers"], None, "$.layers"),
+        (["layers"], [], "$.layers"),
+        (["layers", "A"], {"salt": "s"}, "$.layers.A"),
+        (["layers", "checkout"], None, "$.layers.checkout"),
+        (["layers", "checkout", "salt"], "", "$.layers.checkout.salt"),
+        (["layers", "checkout", "salt"], "price-2026-11", "$.layers.checkout.salt"),
+        (["layers", "checkout", "holdout"], 0.6, "$.layers.checkout.holdout"),
+        (["layers", "checkout", "holdout"], -0.1, "$.layers.checkout.holdout"),
+        (["layers", "checkout", "holdout"], float("nan"), "$.layers.checkout.holdout"),
+        (["layers", "checkout", "buckets"], 1000, "$.layers.checkout"),
+        (["routes", "price", "experiment"], "canary", "$.routes.price.experiment"),
+        (["routes", "price", "experiment", "name"], ..., "$.routes.price.experiment"),
+        (["routes", "price", "experiment", "name"], "Canary", "$.routes.price.experiment.name"),
+        (["routes", "price", "experiment", "control"], "kontrol", "$.routes.price.experiment.control"),
+        (["routes", "price", "experiment", "control"], ..., "$.routes.price.experiment"),
+        (["routes", "price", "experiment", "layer"], "search", "$.routes.price.experiment.layer"),
+        (["routes", "price", "experiment", "layer"], None, "$.routes.price.experiment.buckets"),
+        (["routes", "price", "experiment", "buckets"], [], "$.routes.price.experiment.buckets"),
+        (["routes", "price", "experiment", "buckets"], [[0, 0]] * 501, "$.routes.price.experiment.buckets"),
+        (["routes", "price", "experiment", "buckets", 1], [600, 600], "$.routes.price.experiment.buckets[1]"),
+        (["routes", "price", "experiment", "buckets", 1], [200, 600], "$.routes.price.experiment.buckets[1]"),
+        (["routes", "price", "experiment", "buckets", 1], [600, 1001], "$.routes.price.experiment.buckets[1][1]"),
+        (["routes", "price", "experiment", "buckets", 1], [-1, 600], "$.routes.price.experiment.buckets[1][0]"),
+        (["routes", "price", "experiment", "buckets", 1], [1], "$.routes.price.experiment.buckets[1]"),
+        (["routes", "price", "experiment", "enrolment"], 1.5, "$.routes.price.experiment.enrolment"),
+        (["routes", "price", "experiment", "enrolment"], float("nan"), "$.routes.price.experiment.enrolment"),
+        (["routes", "price", "experiment", "arms"], 2, "$.routes.price.experiment"),
+    ],
+)
+def test_a_wrong_experiment_or_layer_is_refused_with_its_place(path: list[str | int], value: Any, place: str) -> None:
+    with pytest.raises(InvalidRouteTableError) as caught:
+        convert(changed(path, value, TRIED))
+    assert caught.value.place == place
+
+
+@pytest.mark.parametrize(
+    "path", [["layers", "checkout", "holdout"], ["routes", "price", "mirrors"], ["routes", "price", "experiment"]]
+)
+def test_half_a_surrogate_pair_is_refused_also_where_no_text_is_expected(path: list[str | int]) -> None:
+    with pytest.raises(
+        InvalidRouteTableError, match=r"^\$\.(layers\.checkout|routes\.price): found '.ud800', with half"
+    ):
+        convert(changed(path, "\ud800", TRIED))
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (["layers", "checkout", "buckets"], "salt, holdout"),
+        (["layers", "with.dots"], "salt, holdout"),
+        (["routes", "price", "experiment", "arms"], "name, control, layer, buckets, enrolment"),
+        (["route"], "routes, layers"),
+    ],
+)
+def test_an_unknown_key_of_an_experiment_or_layer_is_told_which_are_known(path: list[str | int], allowed: str) -> None:
+    with pytest.raises(InvalidRouteTableError, match=f"allowed are {allowed}"):
+        convert(changed(path, {"x": 3} if path[-1] == "with.dots" else 3, TRIED))
+
+
+def test_an_override_wins_over_the_experiment() -> None:
+    route = parse(TRIED).require("price")
+    found = {route.assign(f"u{number}", {"x-qa": "on"}, 0.0) for number in range(50)}
+    assert {(one.target.name, one.reason) for one in found} == {("canary", Reason.OVERRIDE)}
+
+
+def test_without_a_unit_an_experiment_gives_the_control_whatever_is_drawn() -> None:
+    """Or enrolment would hold back units, and let through whoever leaves the unit out."""
+    route = parse(TRIED).require("price")
+    found = {route.assign("", {}, draw / 10) for draw in range(10)}
+    assert {(one.target.name, one.reason) for one in found} == {("control", Reason.UNSTICKY)}
+
+
+def test_who_is_kept_out_gets_the_control_and_who_is_not_is_split() -> None:
+    route = parse(TRIED).require("price")
+    found = [route.assign(f"u{number}", {}, 0.0) for number in range(2000)]
+    assert {(one.target.name, one.reason) for one in found} == {
+        ("control", Reason.HOLDOUT),
+        ("control", Reason.UNENROLLED),
+        ("control", Reason.SPLIT),
+        ("canary", Reason.SPLIT),
+    }
+    counts = Counter(one.target.name for one in found)
+    assert route.expected() == pytest.approx({"control": 1 - 0.75 * 0.6 * 0.5 / 2, "canary": 0.75 * 0.6 * 0.5 / 2})
+    assert counts["canary"] / 2000 == pytest.approx(route.expected()["canary"], abs=0.03)
+
+
+def test_a_units_draws_and_scores_are_there_to_explain_it() -> None:
+    route, plain = parse(TRIED).require("price"), parse(GOOD).require("price")
+    assert route.draws("u") == route.gate.draws("u")
+    assert (route.draws(""), plain.draws("u")) == (None, None)
+    assert min(route.scores("u"), key=route.scores("u").__getitem__) == pick(route.route, "u").name
+    assert route.scores("") == {}
+    assert plain.expected() == plain.propensities
 
 
 @pytest.mark.parametrize(

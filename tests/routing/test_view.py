@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.gateway.world import table
 from turnout_server.routing.text import parse
 from turnout_server.routing.view import View
@@ -43,6 +45,23 @@ def test_an_epoch_is_salt_targets_weights_and_resolved_versions_and_nothing_else
         epoch("a price champion 1", "c price 2 1"),
     }
     assert len(others | {first}) == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("enrolment: 0.1", "enrolment: 0.9"),
+        ("[[0, 10]]", "[[0, 900]]"),
+        ("holdout: 0", "holdout: 0.5"),
+        ("layers:", "layers:\n  search: {salt: m}"),
+    ],
+)
+def test_who_takes_part_does_not_enter_the_epoch(old: str, new: str) -> None:
+    """So an experiment may be ramped by enrolment within one epoch."""
+    experiment = "    experiment: {name: x, control: a, layer: l, buckets: [[0, 10]], enrolment: 0.1}\n"
+    text = table("a price 1 1", "b price 2 1", more=f"{experiment}layers:\n  l: {{salt: l, holdout: 0}}\n")
+    assert text.replace(old, new) != text
+    assert View(parse(text.replace(old, new))).epoch_of("price") == View(parse(text)).epoch_of("price")
 
 
 def test_a_route_that_is_not_there_has_no_epoch() -> None:

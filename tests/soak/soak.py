@@ -31,7 +31,6 @@ from tests.soak.models import MODELS, Model
 from tests.soak.shelf import ROUTES, Shelf
 from tests.soak.vandals import Vandal
 from turnout.v1 import route_service_pb2 as pb
-from turnout_server.app import MOST_LOOKING
 from turnout_server.execution.workers import FEWEST_THREADS
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
@@ -57,9 +56,8 @@ SETTLE_S = 60.0
 """How long the server may take to come to rest, on a busy machine; what is sooner is seen sooner."""
 WARM_UP = 0.3
 """The part of the time after which the server's size is taken for the first time."""
-THREADS = FEWEST_THREADS + MOST_LOOKING + 8
-"""How many threads may have come since the warm-up: its workers, loaders and helpers are started when first needed. As
-many calls at once that look at the store as an attacker sends have all of those that do."""
+THREADS = FEWEST_THREADS + 8
+"""How many threads may have come since the warm-up: its workers, loaders and helpers are started when first needed."""
 GROWTH_MIB = 32.0
 """How much the server may have grown since the warm-up. What the allocators of some twenty threads keep comes and goes:
 measured were 17 less to 16 more, after minutes as after seconds. A leak of 1 KiB a request takes 20 MiB more in a

@@ -66,6 +66,14 @@ def test_of_the_threads_of_many_at_once_a_few_are_kept() -> None:
     assert patience.do("a", threading.current_thread) in helpers
 
 
+def test_a_thread_that_has_nothing_to_do_goes_and_is_replaced() -> None:
+    patience = Patience(idle_s=0.0)
+    threads = [patience.do("a", threading.current_thread) for _ in range(1000)]
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert patience.do("a", threading.current_thread) not in threads
+
+
 def test_what_hangs_is_not_waited_for_again_and_holds_one_thread() -> None:
     disk, patience = Disk(), Patience(within_s=0.2)
     with pytest.raises(StoreError, match=r"^cannot read a: the disk has not answered for 0\.2 s$"):

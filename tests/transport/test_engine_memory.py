@@ -45,6 +45,10 @@ def taken(engine: Engine) -> int:
     return counts["memory.taken"]
 
 
+def refusals(engine: Engine) -> int:
+    return engine.transport.counts()["refusal.memory"]
+
+
 def ends(clients: list[Client]) -> list[dict[bytes, bytes]]:
     """Return the fields by which calls have ended."""
     found = []
@@ -62,12 +66,12 @@ async def test_half_messages_are_refused_beyond_the_budget_while_a_neighbour_is_
     wire, method = await small.unary(echo)
     clients = [await small.client(raw.opening() + headers(1, EACH) + data(1, HALF)) for _ in range(20)]
     tasks = await listening(clients)
-    await soon(lambda: small.transport.counts()["refusal.memory"] >= 10)
+    await soon(lambda: refusals(small) >= 10)
     await soon(lambda: taken(small) > MEMORY // 8)
     for size in (10, 1_000, 20_000):
         answer = await wire.call("Do", b"x" * size)
         assert (answer.status, answer.messages) == (OK, [b"x" * size])
-    await soon(lambda: len(ends(clients)) == small.transport.counts()["refusal.memory"])
+    await soon(lambda: len(ends(clients)) == refusals(small))
     refused = ends(clients)
     assert len(refused) < 20
     for fields in refused:
@@ -92,7 +96,7 @@ async def test_a_neighbour_with_less_than_a_share_gets_in_while_others_hold_all_
     calls = b"".join(headers(stream, EACH) + data(stream, half) for stream in range(1, 40, 2))
     clients = [await small.client(raw.opening() + calls) for _ in range(12)]
     tasks = await listening(clients)
-    await soon(lambda: small.transport.counts()["refusal.memory"] >= 100)
+    await soon(lambda: refusals(small) >= 100)
     for _ in range(30):
         # With its answer, and what Python has of it, more than is a connection's own.
         answer = await wire.call("Do", b"x" * 20_000)
@@ -124,7 +128,7 @@ async def test_what_is_inflated_is_held_before_it_is_there(small: Engine) -> Non
     stream = wire.headers("Do", [("grpc-encoding", "gzip")])
     wire.send(stream, bomb, end=True)
     assert (await wire.ended(stream)).status == EXHAUSTED
-    assert small.transport.counts()["refusal.memory"] == 1
+    assert refusals(small) == 1
     assert not method.calls
     small_one = prefixed(gzip.compress(bytes(100_000)), 1)
     stream = wire.headers("Do", [("grpc-encoding", "gzip")])
@@ -138,23 +142,21 @@ async def never_reading(requests: AsyncGenerator[bytes, None], call: Call) -> As
 
 
 async def test_streams_that_nobody_reads_are_ended_when_there_is_no_memory_for_them(small: Engine) -> None:
-    held = []
-
-    def refused() -> bool:
-        held.append(taken(small))
-        return small.transport.counts()["refusal.memory"] >= 2
-
     await small.both(never_reading)
     clients = [await small.greeted() for _ in range(3)]
     tasks = await listening(clients)
-    for client in clients:
-        await client.say(*(headers(stream, EACH) for stream in (1, 3, 5)))
-        for stream in (1, 3, 5):
-            await client.say(*(data(stream, bytes(16_000)) for _ in range(14)))
-            refused()
-    await soon(refused)
-    # At some time: how much is left then depends on the order in which their messages came.
-    await soon(lambda: refused() and max(held) > MEMORY // 8)  # more than one alone may hold
+
+    async def pile(client: Client, stream: int) -> None:
+        await client.say(headers(stream, EACH), *(data(stream, bytes(16_000)) for _ in range(14)))
+
+    # One after the other, so that each may hold as much as it wants: together more than one alone may.
+    for client, stream, least in ((0, 1, 180_000), (0, 3, 400_000), (1, 1, MEMORY // 8)):
+        await pile(clients[client], stream)
+        await soon(lambda least=least: taken(small) > least)
+    assert refusals(small) == 0
+    for client, stream in ((0, 5), (1, 3), (1, 5), (2, 1), (2, 3), (2, 5)):
+        await pile(clients[client], stream)
+    await soon(lambda: taken(small) and refusals(small) >= 2)
     assert all(int(fields[b"grpc-status"]) == EXHAUSTED for fields in ends(clients) if b"grpc-status" in fields)
     for task in tasks:
         task.cancel()
@@ -167,10 +169,13 @@ async def test_answers_that_are_not_read_are_of_the_budget(small: Engine) -> Non
     wire, _ = await small.unary(echo)
     clients = [await small.greeted(0) for _ in range(6)]
     tasks = await listening(clients)
+    # Call by call: of many at once those that have no answer yet would end each other.
     for client in clients:
-        await client.say(*(raw.request(stream, bytes(100_000), "/test.Fake/Do") for stream in range(1, 20, 2)))
-    await soon(lambda: small.transport.counts()["refusal.memory"] >= 10)
-    await soon(lambda: taken(small) > MEMORY // 8)  # of several, when all have asked
+        for stream in range(1, 20, 2):
+            await client.say(raw.request(stream, bytes(40_000), "/test.Fake/Do"))
+            await soon(lambda client=client, stream=stream: client.of(frames.HEADERS, stream))
+    assert refusals(small) >= 10
+    assert taken(small) > MEMORY // 8  # of several
     assert (await wire.call("Do", b"x")).messages == [b"x"]
     for task in tasks:
         task.cancel()
@@ -185,7 +190,7 @@ async def test_calls_are_of_the_budget_themselves(small: Engine) -> None:
     tasks = await listening(clients)
     for client in clients:
         await client.say(*(headers(stream, EACH) for stream in range(1, 200, 2)))
-    await soon(lambda: small.transport.counts()["refusal.memory"] >= 100)
+    await soon(lambda: refusals(small) >= 100)
     stream = wire.headers("Do")
     wire.send(stream, prefixed(b"x"), end=True)
     assert (await wire.ended(stream)).messages == [b"x"]

@@ -12,20 +12,14 @@ from __future__ import annotations
 
 from turnout.aio import AsyncClient
 from turnout.answers import (
-    Assignment,
     Candidate,
     Item,
-    Mirror,
     Model,
-    Override,
     Price,
     Prices,
     Ranking,
     Recommendations,
-    Route,
-    RouteTable,
     Served,
-    Target,
     Tensor,
     Version,
 )
@@ -43,6 +37,17 @@ from turnout.errors import (
     UnsupportedError,
 )
 from turnout.inference import Inference
+from turnout.route_table import (
+    Assignment,
+    Draws,
+    Experiment,
+    Layer,
+    Mirror,
+    Override,
+    Route,
+    RouteTable,
+    Target,
+)
 from turnout.settings import NO_DEADLINE
 
 __all__ = [
@@ -53,10 +58,13 @@ __all__ = [
     "Client",
     "ConflictError",
     "DeadlineError",
+    "Draws",
+    "Experiment",
     "ForbiddenError",
     "Inference",
     "InvalidRequestError",
     "Item",
+    "Layer",
     "Mirror",
     "Model",
     "NotFoundError",

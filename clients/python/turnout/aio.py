@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from turnout import answers, calls, describe, errors, inputs
+from turnout import answers, calls, describe, errors, inputs, route_table
 from turnout.calls import Answer, Call, Ids
 from turnout.features import Columns, Frame, Row
 from turnout.inference import Inference
@@ -234,13 +234,13 @@ class AsyncClient:
         """Remove a label, on a server that allows changes, and return the model as it is then."""
         return await self._send(calls.set_label(model, label, None, expected_version), timeout, metadata)
 
-    async def routes(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> answers.RouteTable:
+    async def routes(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> route_table.RouteTable:
         """Return the route table that is being served; the timeout is for each page of 1000."""
-        return answers.read_route_table(await self._pages(calls.routes, timeout, metadata))
+        return route_table.read_route_table(await self._pages(calls.routes, timeout, metadata))
 
     async def route(
         self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> answers.Route:
+    ) -> route_table.Route:
         """Return one route."""
         return await self._send(calls.route(name), timeout, metadata)
 
@@ -252,7 +252,7 @@ class AsyncClient:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         metadata: Metadata | None = None,
-    ) -> answers.Assignment:
+    ) -> route_table.Assignment:
         """Say which target a unit belongs to, and why, without running a model."""
         return await self._send(calls.assign(route, unit, headers), timeout, metadata)
 

@@ -25,7 +25,7 @@ class Served:
     model: str
     version: int
     reason: str
-    """SPLIT, OVERRIDE, PINNED, NAMED, UNSTICKY or FALLBACK; a newer server may have more."""
+    """SPLIT, OVERRIDE, PINNED, NAMED, UNSTICKY, FALLBACK, HOLDOUT or UNENROLLED; a newer server may have more."""
     assigned_target: str = ""
     """The route's target that the unit was assigned to; another one than `target` where a fallback answered."""
     request_id: str = field(default="", compare=False)
@@ -288,110 +288,6 @@ def read_tensor(tensor: v1.Tensor) -> Tensor:
         bool(default) if tensor.datatype == "BOOL" and default is not None else default,
         dict(tensor.column_defaults),
     )
-
-
-# ---------------------------------------------------------------- routes
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One arm of a route."""
-
-    name: str
-    model: str
-    version: str
-    """A version number or a label."""
-    weight: float
-    serving_version: int | None = None
-    """The version that serves it now; None when none does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """Sends certain requests to one target."""
-
-    target: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    units: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Mirror:
-    """Sends copies of some requests to a model, unanswered."""
-
-    model: str
-    version: str
-    fraction: float
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A public name whose traffic is split over targets."""
-
-    name: str
-    task: str
-    salt: str
-    targets: tuple[Target, ...]
-    overrides: tuple[Override, ...] = ()
-    mirrors: tuple[Mirror, ...] = ()
-    fallback: str = ""
-    """The target that answers when the assigned one is not available; empty for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouteTable:
-    """The routes that a server serves now, ordered by name."""
-
-    routes: tuple[Route, ...]
-    digest: str
-    """The table's SHA-256, in hexadecimal: `expected_digest` of `apply_routes`."""
-    problem: str = ""
-    """Why the table in the store is not this one; empty when it is."""
-
-    def __iter__(self) -> Iterator[Route]:
-        return iter(self.routes)
-
-    def __len__(self) -> int:
-        return len(self.routes)
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """Whom a unit gets, and why."""
-
-    served: Served
-    override: int | None
-    """The override that matched, as its position in the route, counted from 0; None when none did."""
-
-
-def read_route(route: v1.Route) -> Route:
-    """Read a `Route`."""
-    return Route(
-        name=route.name,
-        task=route.task,
-        salt=route.salt,
-        targets=tuple(
-            Target(one.name, one.model, one.version, one.weight, one.serving_version or None) for one in route.targets
-        ),
-        overrides=tuple(Override(one.target, dict(one.headers), tuple(one.units)) for one in route.overrides),
-        mirrors=tuple(Mirror(one.model, one.version, one.fraction) for one in route.mirrors),
-        fallback=route.fallback,
-    )
-
-
-def read_route_table(pages: list[v1.ListRoutesResponse]) -> RouteTable:
-    """Join the *pages* of `ListRoutes`.
-
-    The digest is the first page's, so that a table that changed between two pages makes `expected_digest` fail.
-    """
-    routes = tuple(read_route(route) for page in pages for route in page.routes)
-    return RouteTable(routes, pages[0].table_digest, pages[-1].table_problem)
-
-
-def read_assignment(response: v1.AssignResponse) -> Assignment:
-    """Read the answer to `Assign`."""
-    override = response.override_index
-    return Assignment(read_served(response.served), None if override < 0 else override)
 
 
 def _brief(name: str, shown: list[str], answer: Recommendations | Ranking | Prices) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from turnout import _wire, answers, features, frames, inference, inputs, v1
+from turnout import _wire, answers, features, frames, inference, inputs, route_table, v1
 from turnout.features import Array, Columns, Frame, Row
 
 Answer = TypeVar("Answer")
@@ -228,16 +228,16 @@ def routes(page_token: str) -> Call[v1.ListRoutesResponse]:
     return Call(_LIST_ROUTES, v1.ListRoutesRequest(page_size=PAGE_SIZE, page_token=page_token), _unread)
 
 
-def route(name: str) -> Call[answers.Route]:
+def route(name: str) -> Call[route_table.Route]:
     """Build `Client.route`."""
     request = v1.GetRouteRequest(route=_text("route", name))
-    return Call(_GET_ROUTE, request, lambda response: answers.read_route(response.route))
+    return Call(_GET_ROUTE, request, lambda response: route_table.read_route(response.route))
 
 
-def assign(route: str, unit: str, headers: Mapping[str, str] | None) -> Call[answers.Assignment]:
+def assign(route: str, unit: str, headers: Mapping[str, str] | None) -> Call[route_table.Assignment]:
     """Build `Client.assign`."""
     request = v1.AssignRequest(route=_text("route", route), unit=_text("unit", unit), headers=headers or {})
-    return Call(_ASSIGN, request, answers.read_assignment)
+    return Call(_ASSIGN, request, route_table.read_assignment)
 
 
 def apply_routes(yaml: str, expected_digest: str, validate_only: bool) -> Call[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from turnout import answers, calls, describe, errors, inputs
+from turnout import answers, calls, describe, errors, inputs, route_table
 from turnout.calls import Answer, Call, Ids
 from turnout.features import Columns, Frame, Row
 from turnout.inference import Inference
@@ -323,11 +323,11 @@ class Client:
         """Remove a label, on a server that allows changes, and return the model as it is then."""
         return self._send(calls.set_label(model, label, None, expected_version), timeout, metadata)
 
-    def routes(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> answers.RouteTable:
+    def routes(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> route_table.RouteTable:
         """Return the route table that is being served; the timeout is for each page of 1000."""
-        return answers.read_route_table(self._pages(calls.routes, timeout, metadata))
+        return route_table.read_route_table(self._pages(calls.routes, timeout, metadata))
 
-    def route(self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None) -> answers.Route:
+    def route(self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None) -> route_table.Route:
         """Return one route."""
         return self._send(calls.route(name), timeout, metadata)
 
@@ -339,7 +339,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         metadata: Metadata | None = None,
-    ) -> answers.Assignment:
+    ) -> route_table.Assignment:
         """Say which target a unit belongs to, and why, without running a model.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from turnout import answers, calls, errors
+from turnout import answers, calls, errors, route_table
 from turnout.calls import Call
 
 Steps = Generator[Call[Any], Any, answers.Version]
@@ -20,7 +20,7 @@ def steps(name: str, version: int | str | None) -> Steps:
     """
     pinned = "" if version is None else str(version)
     try:
-        route: answers.Route = yield calls.route(name)
+        route: route_table.Route = yield calls.route(name)
     except errors.NotFoundError as error:
         try:
             model: answers.Model = yield calls.model(name)

@@ -13,12 +13,23 @@ pub enum Reason {
     Named,
     Unsticky,
     Fallback,
+    Holdout,
+    Unenrolled,
 }
 
 impl Reason {
     /// Returns the reason of that name.
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Split, Self::Override, Self::Pinned, Self::Named, Self::Unsticky, Self::Fallback];
+        let all = [
+            Self::Split,
+            Self::Override,
+            Self::Pinned,
+            Self::Named,
+            Self::Unsticky,
+            Self::Fallback,
+            Self::Holdout,
+            Self::Unenrolled,
+        ];
         all.into_iter().find(|reason| reason.name() == name)
     }
 
@@ -31,6 +42,8 @@ impl Reason {
             Reason::Named => "NAMED",
             Reason::Unsticky => "UNSTICKY",
             Reason::Fallback => "FALLBACK",
+            Reason::Holdout => "HOLDOUT",
+            Reason::Unenrolled => "UNENROLLED",
         }
     }
 }
@@ -43,6 +56,17 @@ pub enum Task {
     Ranking,
     Price,
     Tensors,
+}
+
+/// What a decision says of the route's experiment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Enrolment {
+    /// Empty where the route has none.
+    pub experiment: String,
+    /// Empty where the experiment is in none.
+    pub layer: String,
+    /// Whether the unit takes part; None where there is no experiment or no unit, or an override decided.
+    pub enrolled: Option<bool>,
 }
 
 /// All that routing said of a request. There is one object for all requests that are decided alike.
@@ -62,12 +86,14 @@ pub struct Decision {
     pub assigned: String,
     /// The override that matched, counted from 0.
     pub override_index: Option<usize>,
-    /// The probability with which the assigned target would be drawn; None where nothing was drawn.
+    /// The probability with which the assigned target would be drawn, of a unit that takes part; None where nothing was
+    /// drawn.
     pub propensity: Option<f64>,
     /// Of the route table, in hexadecimal; empty where a model was named outright.
     pub table_digest: String,
     /// What the route's salt, targets, weights and resolved versions were, as a digest; empty likewise.
     pub epoch: String,
+    pub enrolment: Enrolment,
     /// Of the route's mirrors, each in its place: the fraction of requests that it gets copies of.
     pub mirrors: Arc<[f64]>,
     /// What the route is for; None where a model was named outright, which says so itself.
@@ -89,6 +115,7 @@ impl Decision {
             propensity: None,
             table_digest: String::new(),
             epoch: String::new(),
+            enrolment: Enrolment::default(),
             mirrors: Arc::default(),
             task: None,
         }

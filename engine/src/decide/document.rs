@@ -32,6 +32,29 @@ pub struct Route {
     pub overrides: Vec<Override>,
     /// An index into the targets.
     pub fallback: Option<usize>,
+    pub experiment: Option<Experiment>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    pub name: String,
+    /// An index into the targets.
+    pub control: usize,
+    pub layer: Option<Layer>,
+    pub buckets: Vec<Span>,
+    pub enrolment: f64,
+}
+
+/// Buckets from the first number up to the second, which is not one of them.
+pub type Span = (u16, u16);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    pub name: String,
+    pub salt: String,
+    pub holdout: f64,
 }
 
 #[derive(Deserialize)]

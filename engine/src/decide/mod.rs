@@ -3,10 +3,11 @@
 pub mod ask;
 pub mod decision;
 pub mod document;
+pub mod enrolment;
 pub mod python;
 pub mod snapshot;
 pub mod split;
 
 pub use ask::Ask;
-pub use decision::{Decision, Reason, Task};
+pub use decision::{Decision, Enrolment, Reason, Task};
 pub use snapshot::{Snapshot, decide};

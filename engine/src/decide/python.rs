@@ -7,8 +7,11 @@ use pyo3::prelude::*;
 
 use super::{Ask, Snapshot};
 
-/// route, target, model, version, reason, assigned, override (-1 for none), propensity, digest, epoch, mirrored.
-type Fields = (String, String, String, i64, &'static str, String, i64, Option<f64>, String, String, bool);
+/// experiment, layer, enrolled.
+type Enrolled = (String, String, Option<bool>);
+/// route, target, model, version, reason, assigned, override (-1 for none), propensity, digest, epoch, enrolment,
+/// mirrored.
+type Fields = (String, String, String, i64, &'static str, String, i64, Option<f64>, String, String, Enrolled, bool);
 
 /// Returns who answers by a snapshot that `turnout_server.engine.snapshot.names` wrote; None where Python has to say.
 #[pyfunction]
@@ -38,6 +41,7 @@ fn decide(
             decision.propensity,
             decision.table_digest,
             decision.epoch,
+            (decision.enrolment.experiment, decision.enrolment.layer, decision.enrolment.enrolled),
             decision.mirrors.iter().any(|&fraction| fraction > 0.0),
         )
     }))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ask::Ask;
 use super::decision::{Decision, Reason};
 use super::document::{self, Document};
+use super::enrolment::{Gate, enrolment_of};
 use super::split::Splitter;
 
 /// Of a version number: the largest that fits a signed 64-bit integer in full.
@@ -34,8 +35,18 @@ struct Route {
     split: Vec<Taken>,
     /// By target, for requests without one.
     unsticky: Vec<Taken>,
+    experiment: Option<Experiment>,
     /// The only model of its targets; None where there are several.
     model: Option<String>,
+}
+
+/// Who takes part, and what those get who do not: all of it the control's.
+#[derive(Debug)]
+struct Experiment {
+    gate: Gate,
+    holdout: Taken,
+    unenrolled: Taken,
+    unsticky: Taken,
 }
 
 #[derive(Debug)]
@@ -104,11 +115,24 @@ impl Route {
         if let Some(first) = self.overrides.iter().find(|rule| rule.matches(ask)) {
             return &first.taken;
         }
-        if ask.unit().is_empty() {
-            &self.unsticky[self.splitter.draw(draw)]
-        } else {
-            &self.split[self.splitter.pick(ask.unit())]
+        match (&self.experiment, ask.unit()) {
+            (None, "") => &self.unsticky[self.splitter.draw(draw)],
+            (Some(experiment), "") => &experiment.unsticky,
+            (experiment, unit) => match experiment.as_ref().and_then(|experiment| experiment.keeps_out(unit)) {
+                Some(taken) => taken,
+                None => &self.split[self.splitter.pick(unit)],
+            },
         }
+    }
+}
+
+impl Experiment {
+    /// Returns what a unit gets that does not take part; None where it does.
+    fn keeps_out(&self, unit: &str) -> Option<&Taken> {
+        self.gate.keeps_out(unit).map(|reason| match reason {
+            Reason::Holdout => &self.holdout,
+            _ => &self.unenrolled,
+        })
     }
 }
 
@@ -153,14 +177,18 @@ impl Making {
         let arms = targets.iter().map(|target| (target.name.as_str(), target.weight));
         let splitter = Splitter::new(&given.salt, arms, given.total)
             .ok_or_else(|| format!("route {:?}: every weight is 0", given.name))?;
-        if given.overrides.iter().map(|rule| rule.target).chain(given.fallback).any(|index| index >= targets.len()) {
-            return Err(format!("route {:?}: an override or the fallback names no target", given.name));
+        let control = given.experiment.as_ref().map(|experiment| experiment.control);
+        let named = given.overrides.iter().map(|rule| rule.target).chain(given.fallback).chain(control);
+        if named.into_iter().any(|index| index >= targets.len()) {
+            return Err(format!("route {:?}: an override, the fallback or the control names no target", given.name));
         }
         let by_target = |reason: Reason, making: &mut Self| -> Vec<Taken> {
             (0..targets.len()).map(|assigned| making.served(given, digest, assigned, reason, None)).collect()
         };
         let split = by_target(Reason::Split, self);
-        let unsticky = by_target(Reason::Unsticky, self);
+        let unsticky = if control.is_none() { by_target(Reason::Unsticky, self) } else { Vec::new() };
+        let experiment = given.experiment.as_ref().map(|experiment| self.experiment(given, digest, experiment));
+        let experiment = experiment.transpose().map_err(|error| format!("route {:?}: {error}", given.name))?;
         let mut overrides = Vec::with_capacity(given.overrides.len());
         for (index, rule) in given.overrides.iter().enumerate() {
             overrides.push(Override {
@@ -171,11 +199,26 @@ impl Making {
         }
         let model = targets.first().map(|target| target.model.clone());
         let model = model.filter(|model| targets.iter().all(|target| target.model == *model));
-        let route = Route { splitter, overrides, split, unsticky, model };
+        let route = Route { splitter, overrides, split, unsticky, experiment, model };
         match self.routes.insert(given.name.clone(), route) {
             Some(_) => Err(format!("two routes are called {:?}", given.name)),
             None => Ok(()),
         }
+    }
+
+    fn experiment(
+        &mut self,
+        route: &document::Route,
+        digest: &str,
+        given: &document::Experiment,
+    ) -> Result<Experiment, String> {
+        let mut control = |reason| self.served(route, digest, given.control, reason, None);
+        Ok(Experiment {
+            gate: Gate::new(&route.salt, given)?,
+            holdout: control(Reason::Holdout),
+            unenrolled: control(Reason::Unenrolled),
+            unsticky: control(Reason::Unsticky),
+        })
     }
 
     /// Returns who answers for the target that a request was assigned to, for `drawn`.
@@ -195,7 +238,8 @@ impl Making {
             }
             (None, None) => return None,
         };
-        let propensity = (drawn != Reason::Override).then_some(route.targets[assigned].propensity);
+        let was_drawn = drawn == Reason::Split || (drawn == Reason::Unsticky && route.experiment.is_none());
+        let propensity = was_drawn.then_some(route.targets[assigned].propensity);
         Some(self.keep(Decision {
             index: 0,
             route: route.name.clone(),
@@ -208,6 +252,7 @@ impl Making {
             propensity,
             table_digest: digest.to_owned(),
             epoch: route.epoch.clone(),
+            enrolment: route.experiment.as_ref().map(|given| enrolment_of(given, drawn)).unwrap_or_default(),
             mirrors: route.mirrors.as_slice().into(),
             task: Some(route.task),
         }))
@@ -275,6 +320,40 @@ mod tests {
         let one = snapshot("[1]");
         assert_eq!(taken(&one, "cost", "", "", 0.6), Some((1, Reason::Fallback, "canary".into())));
         assert_eq!(taken(&snapshot("[]"), "cost", "", "", 0.6), None);
+    }
+
+    #[test]
+    fn who_does_not_take_part_gets_the_control_and_so_does_who_has_no_unit() {
+        let experiment = |control: usize, enrolment: f64, holdout: f64| {
+            let json = format!(
+                r#"{{"digest": "d", "routes": [{{
+                    "name": "cost", "task": "price", "salt": "s", "epoch": "e", "mirrors": [], "total": 1,
+                    "fallback": null, "overrides": [{{"headers": {{"x-qa": "on"}}, "units": [], "target": 1}}],
+                    "targets": [
+                        {{"name": "control", "model": "price", "version": 1, "weight": 0, "propensity": 0}},
+                        {{"name": "canary", "model": "price", "version": 2, "weight": 1, "propensity": 1}}
+                    ],
+                    "experiment": {{
+                        "name": "trial", "control": {control}, "buckets": [[0, 1000]], "enrolment": {enrolment},
+                        "layer": {{"name": "checkout", "salt": "l", "holdout": {holdout}}}
+                    }}
+                }}], "models": [{{"name": "price", "available": [1, 2], "labels": {{}}}}]}}"#
+            );
+            Snapshot::from_json(json.as_bytes())
+        };
+        let say = |snapshot: &Snapshot, unit: &str| {
+            let headers = [("x-qa", "on")].into_iter().filter(|_| unit == "u").collect();
+            let decision = decide(snapshot, &Ask::new("cost", "", unit, &headers).unwrap(), 0.9).unwrap();
+            assert_eq!((&*decision.enrolment.experiment, &*decision.enrolment.layer), ("trial", "checkout"));
+            (decision.reason, decision.version, decision.propensity, decision.enrolment.enrolled)
+        };
+        let none = experiment(0, 0.0, 0.0).unwrap();
+        assert_eq!(say(&none, "a"), (Reason::Unenrolled, 1, None, Some(false)));
+        assert_eq!(say(&none, ""), (Reason::Unsticky, 1, None, None));
+        assert_eq!(say(&none, "u"), (Reason::Override, 2, None, None));
+        assert_eq!(say(&experiment(0, 1.0, 0.0).unwrap(), "a"), (Reason::Split, 2, Some(1.0), Some(true)));
+        assert_eq!(say(&experiment(0, 1.0, 1.0).unwrap(), "a"), (Reason::Holdout, 1, None, Some(false)));
+        assert!(experiment(2, 1.0, 0.0).unwrap_err().contains("the control names no target"));
     }
 
     #[test]

@@ -250,6 +250,7 @@ fn of_decision<'py>(py: Python<'py>, decision: &Decision) -> PyResult<Bound<'py,
         decision.propensity,
         &decision.table_digest,
         &decision.epoch,
+        (&decision.enrolment.experiment, &decision.enrolment.layer, decision.enrolment.enrolled),
     )
         .into_pyobject(py)
 }

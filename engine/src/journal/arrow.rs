@@ -34,8 +34,11 @@ pub fn encode(page: &Page, key: &[u8], key_id: &str) -> Result<ArrayData, ArrowE
     columns.numbers("seq", DataType::Int64, page.seqs.iter().map(|&seq| Some(seq as i64)))?;
     columns.request_ids(page)?;
     columns.repeated("route", page, |(decision, _)| some(&decision.route))?;
+    columns.repeated("experiment", page, |(decision, _)| some(&decision.enrolment.experiment))?;
+    columns.repeated("layer", page, |(decision, _)| some(&decision.enrolment.layer))?;
     columns.repeated("epoch", page, |(decision, _)| some(&decision.epoch))?;
     columns.repeated("table_digest", page, |(decision, _)| some(&decision.table_digest))?;
+    columns.booleans("enrolled", ends().map(|(decision, _)| decision.enrolment.enrolled))?;
     let hashes = page.units.iter().map(|unit| some(unit).map(|unit| hasher.hash(unit)));
     columns.bytes("unit", DataType::Binary, 16, hashes)?;
     columns.numbered("unit_key_id", &[key_id], page.units.iter().map(|unit| some(unit).map(|_| 0)))?;
@@ -92,6 +95,17 @@ impl Columns {
         values: impl Iterator<Item = Option<T>>,
     ) -> Result<(), ArrowError> {
         self.fixed(name, kind, values, Vec::new())
+    }
+
+    fn booleans(&mut self, name: &str, values: impl Iterator<Item = Option<bool>>) -> Result<(), ArrowError> {
+        let (mut there, mut set) = (BooleanBufferBuilder::new(self.count), BooleanBufferBuilder::new(self.count));
+        for value in values {
+            there.append(value.is_some());
+            set.append(value.unwrap_or_default());
+        }
+        let data = ArrayData::builder(DataType::Boolean).len(self.count).add_buffer(set.finish().into_inner());
+        self.add(name, data.nulls(Some(NullBuffer::new(there.finish()))).build()?);
+        Ok(())
     }
 
     /// A column of numbers, with what they number, if anything.

@@ -16,7 +16,7 @@ use super::arrow;
 use super::foreign::Foreign;
 use super::page::{Page as Columns, Row};
 use super::parquet::{self, Field, Kind, Own};
-use crate::decide::{Decision, Reason};
+use crate::decide::{Decision, Enrolment, Reason};
 use crate::infer::record::{CANCELLED, OK};
 use crate::oip::python::unknown;
 use crate::spans::trace_id;
@@ -144,7 +144,8 @@ fn failed(error: io::Error, path: &Path) -> PyErr {
     }
 }
 
-type Decided = (String, String, String, i64, String, String, i64, Option<f64>, String, String);
+type Enrolled = (String, String, Option<bool>);
+type Decided = (String, String, String, i64, String, String, i64, Option<f64>, String, String, Enrolled);
 type Told = (u64, u64, u64, String, Decided, String, String, u64, Option<u64>, String);
 
 /// Makes a page of records, each with its number, when it came, what it took, code, decision, unit, request id, rows,
@@ -166,9 +167,11 @@ fn page(boot: &str, records: Vec<Told>) -> PyResult<Page> {
 const CODES: [&str; 4] = [OK, CANCELLED, "MODEL_FAILED", "QUEUE_FULL"];
 
 fn decided(told: Decided) -> PyResult<Decision> {
-    let (route, target, model, version, reason, assigned, place, propensity, table_digest, epoch) = told;
+    let (route, target, model, version, reason, assigned, place, propensity, table_digest, epoch, enrolment) = told;
+    let (experiment, layer, enrolled) = enrolment;
+    let enrolment = Enrolment { experiment, layer, enrolled };
     let reason = Reason::named(&reason).ok_or_else(|| unknown(&reason))?;
     let override_index = usize::try_from(place).ok();
     let outright = Decision::outright(&model, version, reason);
-    Ok(Decision { route, target, assigned, override_index, propensity, table_digest, epoch, ..outright })
+    Ok(Decision { route, target, assigned, override_index, propensity, table_digest, epoch, enrolment, ..outright })
 }

@@ -253,11 +253,12 @@ mod tests {
         for hog in hogs.iter_mut() {
             while hog.call(100) {} // and nothing ends in between
         }
-        assert!(memory.taken() > memory.open());
+        assert!(memory.taken() > memory.open() && memory.taken() <= memory.for_calls());
         let ended: usize = hogs.iter().map(|hog| hog.calls.len()).sum();
         for _ in 0..20 {
             hogs.iter_mut().for_each(Hog::end_those_told);
             assert!(neighbour.call(1_000), "{} of {}", neighbour.account.held(), memory.share(true));
+            assert!(memory.taken() <= memory.for_calls());
         }
         hogs.iter_mut().for_each(Hog::end_those_told);
         assert!(hogs.iter().map(|hog| hog.calls.len()).sum::<usize>() < ended);

@@ -55,8 +55,8 @@ mod tests {
         assert_eq!(memory.taken(), 500);
         let mut other = Loan::open(memory.clone(), 500, 0);
         assert!(!other.grow_to(158) && other.grow_to(157));
-        let mut small = Loan::open(memory.clone(), 0, 50);
-        assert!(!small.grow_to(51) && small.grow_to(50));
+        let mut small = Loan::open(memory.clone(), 0, 40);
+        assert!(!small.grow_to(41) && small.grow_to(40));
         drop(small);
         drop((loan, other));
         assert_eq!(memory.taken(), 0);

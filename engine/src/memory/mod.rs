@@ -3,7 +3,8 @@
 //! A fourth of it is for connections themselves, of which there are no more than fit. A fourth is theirs for what calls hold: each
 //! has its part of that whatever the others do, so that who holds little is never refused. For a fourth they compete: a
 //! connection may hold only as much of it as is then still free, and those that hold the most are refused first; an eighth of it
-//! is kept for those that hold less than an equal share, for whom the greatest holder's calls are ended. A fourth is
+//! is kept for those that hold less than an equal share, for whom the greatest holder's calls are ended. Half of that eighth is for
+//! what such calls are about to give back, as they hold it until their tasks have run: the bound holds then, too. A fourth is
 //! for runs, of which none has more than half; one run at a time may take more, up to as much as the whole budget. Nothing has
 //! to be set by connection.
 
@@ -28,6 +29,9 @@ const PARTS: usize = 4;
 
 /// What of that which connections compete for is kept for those with less than a share: one part of so many.
 const KEPT: usize = 8;
+
+/// What of that is kept for those who get what others are about to give back: one part of so many.
+const AHEAD: usize = 2;
 
 /// The budget: how much there is, and how much of it is taken. Shared by all threads.
 #[derive(Debug)]
@@ -90,6 +94,11 @@ impl Memory {
         self.for_calls() - self.for_calls() / KEPT
     }
 
+    /// Returns how much of that those may hold who hold less than a share, and for whom nobody gives back.
+    fn kept(&self) -> usize {
+        self.for_calls() - self.for_calls() / KEPT / AHEAD
+    }
+
     /// Returns an equal share of that for each connection that holds more than its own, for one that asks, whether it `holds`
     /// more or not, and for one that may come.
     fn share(&self, holds: bool) -> usize {
@@ -112,12 +121,12 @@ impl Memory {
 
     /// Takes bytes for calls, of what is kept as well.
     fn take_kept(&self, size: usize) -> bool {
-        self.take_of(self.for_calls(), size)
+        self.take_of(self.kept(), size)
     }
 
-    /// Takes bytes for calls that others are about to give back.
-    fn take_ahead(&self, size: usize) {
-        self.calls.fetch_add(size, Relaxed);
+    /// Takes bytes for calls that others are about to give back: until they have, both hold them.
+    fn take_ahead(&self, size: usize) -> bool {
+        self.take_of(self.for_calls(), size)
     }
 
     fn take_of(&self, most: usize, size: usize) -> bool {

@@ -51,16 +51,19 @@ impl Purse {
         fetched.is_some()
     }
 
-    /// Takes so many bytes for who holds less than a share: those that are about to be given back by who holds the most,
-    /// whose calls are ended for it, or else of what is kept.
+    /// Takes so many bytes for who holds less than a share: as many as are about to be given back by who holds the most,
+    /// whose calls are ended for it, or else of what is kept. What is at hand comes first: to it they are given back.
     pub fn claim(&self, size: usize) -> bool {
         let accounts: Vec<Rc<Account>> = self.accounts.borrow().iter().filter_map(Weak::upgrade).collect();
         let greatest = contest::greatest(accounts.iter().map(|account| account.beyond()), self.memory.share(true));
-        if greatest.is_some_and(|index| accounts[index].end_youngest(size) >= size) {
-            self.memory.take_ahead(size);
-            return true;
+        let comes_back = greatest.is_some_and(|index| accounts[index].end_youngest(size) >= size);
+        let at_hand = self.credit.get().min(size);
+        let rest = size - at_hand;
+        let claimed = if comes_back { self.memory.take_ahead(rest) } else { self.memory.take_kept(rest) };
+        if claimed {
+            self.credit.set(self.credit.get() - at_hand);
         }
-        self.memory.take_kept(size)
+        claimed
     }
 
     pub(super) fn join(&self, account: &Rc<Account>) {
@@ -120,6 +123,21 @@ mod tests {
         one.give_back(2_000 + free);
         other.give_back(800);
         drop((one, other));
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
+    fn a_claim_takes_what_is_at_hand_before_what_is_kept() {
+        let memory = Arc::new(Memory::new(1 << 20, 0));
+        let purse = Purse::new(memory.clone());
+        assert!(purse.take(1_000));
+        let (taken, at_hand) = (memory.taken(), purse.credit.get());
+        assert!(at_hand > 0 && purse.claim(at_hand));
+        assert_eq!((memory.taken(), purse.credit.get()), (taken, 0));
+        assert!(purse.claim(10) && !purse.claim(memory.for_calls()));
+        assert_eq!((memory.taken(), purse.credit.get()), (taken + 10, 0));
+        purse.give_back(1_000 + at_hand + 10);
+        drop(purse);
         assert_eq!(memory.taken(), 0);
     }
 }

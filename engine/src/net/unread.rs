@@ -46,18 +46,18 @@ pub struct Unread {
     held: RefCell<Held>,
     /// What small frames took beyond their bytes, of those that may lie there.
     overhead: Cell<usize>,
-    /// Bytes that were read since it was looked at.
-    read: Cell<usize>,
+    /// Bytes that were read since it was looked at, or that had come before their stream was watched.
+    moved: Cell<usize>,
 }
 
 impl Unread {
     pub fn new(account: &Rc<Account>) -> Self {
-        Self { piles: RefCell::default(), held: account.nothing().into(), overhead: Cell::new(0), read: Cell::new(0) }
+        Self { piles: RefCell::default(), held: account.nothing().into(), overhead: Cell::new(0), moved: Cell::new(0) }
     }
 
     /// Looks at it, after small frames have come that took so many bytes more than were in them.
     pub fn look(&self, overhead: usize) {
-        self.read.set(0);
+        self.moved.set(0);
         let piles = self.piles.borrow();
         let mut sizes: Vec<(usize, &Rc<Pile>)> =
             piles.iter().filter(|pile| !pile.over.get()).map(|pile| ((pile.size)(), pile)).collect();
@@ -72,6 +72,14 @@ impl Unread {
             let Some((size, pile)) = sizes.pop() else { return };
             pile.end();
             sum -= size;
+        }
+    }
+
+    /// Looks at it when enough has changed: to look at all streams is too dear for a few bytes.
+    fn note(&self, moved: usize) {
+        self.moved.set(self.moved.get() + moved);
+        if self.moved.get() >= LOOK {
+            self.look(0);
         }
     }
 
@@ -90,10 +98,12 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Begins; `size` says how much there is of the stream.
+    /// Begins; `size` says how much there is of the stream. What came with its head was not seen by any look before, and there
+    /// may be none after it.
     pub fn new(connection: Rc<State>, size: impl Fn() -> usize + 'static) -> Self {
         let pile = Rc::new(Pile { size: Box::new(size), over: Cell::new(false), waker: RefCell::default() });
         connection.unread.piles.borrow_mut().push(pile.clone());
+        connection.unread.note((pile.size)());
         Self { connection, pile }
     }
 
@@ -101,13 +111,9 @@ impl Watching {
         &self.pile
     }
 
-    /// So many bytes of the stream were read. To look at all streams is too dear for a few.
+    /// So many bytes of the stream were read.
     pub fn read(&self, size: usize) {
-        let unread = &self.connection.unread;
-        unread.read.set(unread.read.get() + size);
-        if unread.read.get() >= LOOK {
-            unread.look_again();
-        }
+        self.connection.unread.note(size);
     }
 }
 
@@ -158,6 +164,19 @@ mod tests {
         streams[0].0.read(1);
         assert_eq!(connection.account.held(), before + 200_005);
         drop(streams);
+        assert_eq!(connection.account.held(), before);
+    }
+
+    #[test]
+    fn what_came_before_a_stream_was_watched_counts_whether_more_comes_or_not() {
+        let connection = connection(3_000_000);
+        let before = connection.account.held();
+        let begun: Vec<_> = (0..5).map(|_| Watching::new(connection.clone(), || LOOK / 4)).collect();
+        assert_eq!(connection.account.held(), before + LOOK);
+        let large = Watching::new(connection.clone(), || 3_000_000);
+        assert!(large.pile().poll_over(&Context::from_waker(Waker::noop())).is_ready());
+        assert_eq!(connection.account.held(), before + 5 * LOOK / 4);
+        drop((begun, large));
         assert_eq!(connection.account.held(), before);
     }
 

@@ -62,6 +62,8 @@ fn number_of(reason: Reason) -> u64 {
         Reason::Unsticky => 4,
         Reason::Fallback => 5,
         Reason::Named => 6,
+        Reason::Holdout => 7,
+        Reason::Unenrolled => 8,
     }
 }
 

@@ -16,6 +16,7 @@ from turnout_server.cli.call import call
 from turnout_server.cli.diff import diff
 from turnout_server.cli.doctor import doctor
 from turnout_server.cli.exits import CommandError
+from turnout_server.cli.experiment import experiment
 from turnout_server.cli.health import health
 from turnout_server.cli.incident import incident
 from turnout_server.cli.journal import journal
@@ -58,6 +59,7 @@ application.command(rich_help_panel=_CALLING)(incident)
 application.add_typer(journal, name="journal", rich_help_panel=_RECORDS)
 application.add_typer(outcomes, name="outcomes", rich_help_panel=_RECORDS)
 application.add_typer(shadow, name="shadow", rich_help_panel=_RECORDS)
+application.add_typer(experiment, name="experiment", rich_help_panel=_RECORDS)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.table import names_in
+from turnout_server.routing.changes import spans
 from turnout_server.routing.decide import Names, decide
-from turnout_server.routing.route import Route
-from turnout_server.routing.split import shares, uniform
+from turnout_server.routing.split import shares
 from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.routing.text import parse
 from turnout_server.vocabulary.ask import Ask
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError
+
+
+class Step(NamedTuple):
+    """One draw on the way into an experiment."""
+
+    draw: str
+    found: float
+    wanted: str
+    """What the draw has to be for the unit to take part."""
+    passes: bool
+
+    @property
+    def shown(self) -> str:
+        """The draw as text."""
+        return str(self.found) if isinstance(self.found, int) else f"{self.found:.6f}"
 
 
 def assign(
@@ -98,9 +112,16 @@ def _units(given: Sequence[str]) -> Iterator[str]:
 
 
 def _why(decision: Decision) -> str:
+    why = f"it is the control of the experiment {decision.experiment}, and"
     match decision.reason:
         case Reason.OVERRIDE:
             return f"override {decision.override} matches the request"
+        case Reason.HOLDOUT:
+            return f"{why} the layer {decision.layer} keeps the unit out of all of its experiments"
+        case Reason.UNENROLLED:
+            return f"{why} the unit does not take part"
+        case Reason.UNSTICKY if decision.experiment:
+            return f"{why} there is no unit that could take part"
         case Reason.UNSTICKY:
             return "there is no unit, so each request is drawn at random by weight"
         case Reason.FALLBACK:
@@ -116,6 +137,14 @@ def _explain(compiled: CompiledRoute, unit: str, decision: Decision) -> None:
     shown = f"{selector}" + (f" = {decision.version}" if decision.version and decision.version != selector else "")
     output.say(output.plain(f"{compiled.name}/{decision.target} -> {decision.model} {shown} ({decision.reason.value})"))
     output.say(f"{_why(decision)}\n")
+    steps = _steps(compiled, unit)
+    if steps:
+        output.table(
+            ("draw", "found", "to take part", ""),
+            [(step.draw, step.shown, step.wanted, "yes" if step.passes else "no") for step in steps],
+            right=("found",),
+        )
+        output.say()
     output.table(
         ("target", "model", "version", "weight", "share", "score", ""),
         [
@@ -128,7 +157,7 @@ def _explain(compiled: CompiledRoute, unit: str, decision: Decision) -> None:
                 "" if arm["score"] is None else f"{arm['score']:.6f}",
                 "<-" if arm["target"] == decision.target else "",
             )
-            for arm in _arms(compiled.route, unit)
+            for arm in _arms(compiled, unit)
         ],
         right=("weight", "share", "score"),
     )
@@ -136,7 +165,7 @@ def _explain(compiled: CompiledRoute, unit: str, decision: Decision) -> None:
 
 def _count(compiled: CompiledRoute, counts: Counter[str]) -> None:
     total = counts.total()
-    share = shares(compiled.route.targets)
+    share = compiled.expected()
     output.table(
         ("target", "units", "found", "expected"),
         [
@@ -147,9 +176,25 @@ def _count(compiled: CompiledRoute, counts: Counter[str]) -> None:
     )
 
 
-def _arms(route: Route, unit: str) -> list[dict[str, Any]]:
+def _steps(compiled: CompiledRoute, unit: str) -> list[Step]:
+    """Return what decides whether the unit takes part in the route's experiment, in order; nothing without either."""
+    experiment, gate, draws, layer = compiled.route.experiment, compiled.gate, compiled.draws(unit), compiled.layer
+    if experiment is None or gate is None or draws is None:
+        return []
+    steps = []
+    if layer is not None and draws.holdout is not None and draws.bucket is not None:
+        of = f"of layer {experiment.layer}"
+        kept = draws.holdout < layer.holdout
+        steps.append(Step(f"holdout {of}", draws.holdout, f"at least {output.number(layer.holdout)}", not kept))
+        steps.append(Step(f"bucket {of}", draws.bucket, spans(experiment), gate.has(draws.bucket)))
+    enrolled = draws.enrolment < experiment.enrolment
+    steps.append(Step("enrolment", draws.enrolment, f"below {output.number(experiment.enrolment)}", enrolled))
+    return steps
+
+
+def _arms(compiled: CompiledRoute, unit: str) -> list[dict[str, Any]]:
     """Return each target with its share and, where the unit has one, its score: -ln(u) / weight; the lowest wins."""
-    share = shares(route.targets)
+    share, scores = shares(compiled.route.targets), compiled.scores(unit)
     return [
         {
             "target": one.name,
@@ -157,9 +202,9 @@ def _arms(route: Route, unit: str) -> list[dict[str, Any]]:
             "version": one.version,
             "weight": one.weight,
             "share": share[one.name],
-            "score": -math.log(uniform(route.salt, one.name, unit)) / one.weight if one.weight > 0 and unit else None,
+            "score": scores.get(one.name),
         }
-        for one in route.targets
+        for one in compiled.route.targets
     ]
 
 
@@ -168,6 +213,10 @@ def _selector(compiled: CompiledRoute, decision: Decision) -> int | str:
     target = compiled.route.target(decision.target)
     assert target is not None, "a decision names a target of its route"
     return target.version
+
+
+def _explained(compiled: CompiledRoute, unit: str) -> dict[str, Any]:
+    return {"draws": [step._asdict() for step in _steps(compiled, unit)], "targets": _arms(compiled, unit)}
 
 
 def _document(compiled: CompiledRoute, found: Sequence[tuple[str, Decision]], counts: Counter[str]) -> dict[str, Any]:
@@ -185,7 +234,10 @@ def _document(compiled: CompiledRoute, found: Sequence[tuple[str, Decision]], co
                 "reason": decision.reason.value,
                 "override": decision.override if decision.override >= 0 else None,
                 "propensity": decision.propensity,
-                **({"targets": _arms(compiled.route, unit)} if len(found) == 1 else {}),
+                "experiment": decision.experiment or None,
+                "layer": decision.layer or None,
+                "enrolled": decision.enrolled,
+                **(_explained(compiled, unit) if len(found) == 1 else {}),
             }
             for unit, decision in found
         ],

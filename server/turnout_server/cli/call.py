@@ -36,8 +36,10 @@ _WHY = {
     "OVERRIDE": "an override of the route matched",
     "PINNED": "the request named the version or label",
     "NAMED": "the request named the model: its champion, or without that label its newest",
-    "UNSTICKY": "no unit, so drawn at random",
+    "UNSTICKY": "no unit, so drawn at random, or an experiment's control",
     "FALLBACK": "the assigned version is not available",
+    "HOLDOUT": "the unit is kept out of the layer's experiments, so it gets the control",
+    "UNENROLLED": "the unit does not take part in the route's experiment, so it gets the control",
 }
 
 

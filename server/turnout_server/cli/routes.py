@@ -160,14 +160,14 @@ def set_weights(
     if snapshot.routes_text is None:
         raise CommandError(f"{place}: {snapshot.routes_problem or 'there is no route table'}", exits.NOT_FOUND)
     old = table.read(place, snapshot.routes_text, None)
-    before = old.require(route).route
+    before = old.require(route)
     try:
-        new = weights_for(route, before, wanted)
+        new = weights_for(route, before.route, wanted)
         text = with_weights(snapshot.routes_text, route, new)
     except InvalidRouteTableError as error:
         raise CommandError(f"{place}: {error.message}", exits.INVALID) from error
     parsed = table.read(place, text, directory)
-    after = parsed.require(route).route
+    after = parsed.require(route)
     said = changes(listed(old), listed(parsed))
     moved = moves(before, after, map(str, range(SAMPLE)))
     if not dry_run:
@@ -180,7 +180,7 @@ def set_weights(
         output.say(output.plain(line))
     for (one, other), count in moved.items():
         output.say(f"  {output.percent(count / SAMPLE)} of units move: {one} -> {other}")
-    if remark := _remark(before, after, wanted):
+    if remark := _remark(before.route, after.route, wanted):
         output.note(remark)
     output.note(f"{'checked' if dry_run else 'applied'}: {parsed.digest}")
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from turnout_server.cli import exits, output
 from turnout_server.cli.exits import CommandError
-from turnout_server.routing.changes import Arm, Copy, Listed, Rule
-from turnout_server.routing.route import When
+from turnout_server.routing.changes import Arm, Copy, Listed, Rule, described
+from turnout_server.routing.layer import Layer
+from turnout_server.routing.route import Experiment, When
 from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.table import RouteTable
 from turnout_server.routing.text import parse
@@ -37,8 +38,17 @@ def from_gateway(table: turnout.RouteTable) -> list[Listed]:
         )
         rules = tuple(Rule(one.target, dict(one.headers), one.units) for one in route.overrides)
         copies = tuple(Copy(one.model, one.version, one.fraction) for one in route.mirrors)
-        found.append(Listed(route.name, route.task, route.salt, arms, rules, copies, route.fallback or None))
+        trial = _of_experiment(route.experiment)
+        found.append(Listed(route.name, route.task, route.salt, arms, rules, copies, route.fallback or None, *trial))
     return found
+
+
+def _of_experiment(given: turnout.Experiment | None) -> tuple[Experiment | None, Layer | None]:
+    if given is None:
+        return None, None
+    layer = Layer(given.layer.salt, given.layer.holdout) if given.layer is not None else None
+    name = given.layer.name if given.layer is not None else None
+    return Experiment(given.name, given.control, name, given.buckets, given.enrolment), layer
 
 
 def show(routes: Sequence[Listed]) -> None:
@@ -74,6 +84,8 @@ def _more(route: Listed) -> Iterator[str]:
         yield f"{route.name}: mirror {output.percent(copy.fraction)} -> {copy.model} {copy.version}"
     if route.fallback:
         yield f"{route.name}: fallback {route.fallback}"
+    if route.experiment is not None:
+        yield f"{route.name}: experiment {route.experiment.name}: {described(route.experiment, route.layer)}"
 
 
 def _condition(rule: Rule | When) -> str:

@@ -75,11 +75,11 @@ def decision_of(
     propensity: float | None,
     digest: str,
     epoch: str,
+    enrolment: tuple[str, str, bool | None],
 ) -> Decision:
-    """Return a decision as the engine tells it."""
-    return Decision(
-        route, target, model, version, Reason[reason], assigned, override, propensity, digest, epoch, available=True
-    )
+    """Return a decision as the engine tells it; it takes only such as are available."""
+    told = (route, target, model, version, Reason[reason], assigned, override, propensity, digest, epoch)
+    return Decision(*told, True, *enrolment)
 
 
 def _requests(

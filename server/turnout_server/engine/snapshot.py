@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from turnout_server.routing.route import Target
+from turnout_server.routing.route import Experiment, Target
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.routing.view import View
 from turnout_server.tasks import features
@@ -114,6 +114,19 @@ def _route(view: View, compiled: CompiledRoute) -> dict[str, Any]:
             for rule in route.overrides
         ],
         "fallback": None if compiled.fallback is None else places[compiled.fallback.name],
+        # An engine from before there were experiments takes tables without, and refuses others rather than serve them.
+        **({} if route.experiment is None else {"experiment": _experiment(compiled, route.experiment, places)}),
+    }
+
+
+def _experiment(compiled: CompiledRoute, experiment: Experiment, places: Mapping[str, int]) -> dict[str, Any]:
+    layer = compiled.layer
+    return {
+        "name": experiment.name,
+        "control": places[experiment.control],
+        "layer": layer and {"name": experiment.layer, "salt": layer.salt, "holdout": layer.holdout},
+        "buckets": experiment.buckets,
+        "enrolment": experiment.enrolment,
     }
 
 

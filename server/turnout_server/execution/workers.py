@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-from turnout_server.ends import Pool
 from turnout_server.execution.batch_run import Ending
+from turnout_server.pool import Pool
 from turnout_server.scheduling.shares import Divides, Shares
 
 THREADS_A_RUN = 4

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from turnout_server.execution.runner import Runner
+from turnout_server.gateway.manifests import Manifests
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.instruments.statistics import VersionStatistics
@@ -60,7 +60,7 @@ class Catalog:
             before_statistics: called before statistics are read: what was counted elsewhere comes in.
             unclear: says why nobody can tell what a bare name means; empty where that is clear. See `Standing.names`.
         """
-        self._store = store
+        self._manifests = Manifests(store, names)
         self._names = names
         self._reconciler = reconciler
         self._manager = manager
@@ -189,4 +189,4 @@ class Catalog:
         runner = self._manager.peek(key)
         if runner is not None:
             return runner.manifest
-        return await asyncio.to_thread(self._store.manifest, key.model, key.version)
+        return await self._manifests.get(key)

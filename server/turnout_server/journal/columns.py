@@ -27,10 +27,22 @@ _TYPES: Final = {
     "BLOB": DataType.binary(),
     "TIMESTAMPTZ": DataType.timestamp("us", tz="UTC"),
 }
-_OWN: Final = frozenset({"schema", "instance", "boot", "experiment", "layer", "enrolled"})
+_OWN: Final = frozenset({"schema", "instance", "boot"})
 """Columns that are the same in all rows of a boot: they are added to a segment, not to each batch."""
 _REPEATED: Final = frozenset(
-    {"route", "epoch", "table_digest", "unit_key_id", "assigned", "served", "model", "reason", "code"}
+    {
+        "route",
+        "experiment",
+        "layer",
+        "epoch",
+        "table_digest",
+        "unit_key_id",
+        "assigned",
+        "served",
+        "model",
+        "reason",
+        "code",
+    }
 )
 """Texts of which a batch has few distinct ones: each is there once, and rows say which."""
 _DICTIONARY: Final = DataType.dictionary(DataType.int32(), DataType.string())
@@ -39,7 +51,7 @@ _ARROW: Final = {
 }
 SCHEMA: Final = Schema([Field(name, kind, nullable=True) for name, kind in _ARROW.items()])
 _SHADOW: Final = tuple(name for name in COLUMNS if name.startswith("shadow_"))
-_SELDOM: Final = ("override", "principal", "copy_of", *_SHADOW)
+_SELDOM: Final = ("experiment", "layer", "enrolled", "override", "principal", "copy_of", *_SHADOW)
 _NOT_COMPARED: Final = (None,) * len(_SHADOW)
 _MOST_ROWS: Final = 2**31 - 1
 """Tensors without bytes may claim to have more; the column cannot."""
@@ -125,7 +137,7 @@ def ends_of(batch: RecordBatch) -> tuple[int, int, int]:
 
 def own_columns(boot: Boot) -> dict[str, str | int | None]:
     """Return what every row of *boot* has in the columns that batches leave out."""
-    return dict.fromkeys(_OWN, None) | {"schema": VERSION, "instance": boot.instance, "boot": boot.boot}
+    return {"schema": VERSION, "instance": boot.instance, "boot": boot.boot}
 
 
 def empty_columns(batches: Sequence[RecordBatch]) -> list[str]:
@@ -180,6 +192,10 @@ def _of_decisions(decisions: Sequence[Decision]) -> dict[str, Array]:
         "override": [one.override if one.override >= 0 else None for one in places],
         "propensity": [one.propensity for one in places],
     }
+    if any(one.experiment for one in places):
+        values["experiment"] = [one.experiment or None for one in places]
+        values["layer"] = [one.layer or None for one in places]
+        values["enrolled"] = [one.enrolled for one in places]
     return {name: _made(name, column).take(index) for name, column in values.items()}
 
 

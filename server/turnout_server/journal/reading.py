@@ -108,7 +108,7 @@ def connect_to(files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
         patterns = list(map(pattern, files))
         connection.execute(f"SET allowed_paths = [{', '.join(map(literal, {*paths, *patterns}))}]")
         connection.execute("SET enable_external_access = false")
-        connection.execute(_view(list(map(literal, patterns))))
+        connection.execute(view(files))
         connection.execute("SET lock_configuration = true")
     except BaseException:
         connection.close()
@@ -132,7 +132,9 @@ def unlocked() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _view(listed: list[str]) -> str:
+def view(files: Sequence[Path]) -> str:
+    """Return the statement that makes the view `records` over *files*."""
+    listed = [literal(pattern(file)) for file in files]
     # The empty table comes first, so that all columns are there whatever the files have, in the documented order.
     known = {**COLUMNS, **FOLDERS}
     nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in known.items())

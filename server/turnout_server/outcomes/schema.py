@@ -23,8 +23,8 @@ COLUMNS: Mapping[str, str] = {
 }
 """The columns of a file, with DuckDB's names for their types.
 
-`unit` is hashed as the journal's is; either it or `request_id` is there. `ts` is when the unit did it, `ingested` when it
-was acknowledged, which is what an analysis `as_of` goes by. `source` is `service` or `import`.
+`unit` is hashed as the journal's is; either it or `request_id` is there. `ts` is when the unit did it, `ingested` when
+it was acknowledged, which is what an analysis `as_of` goes by. `source` is `service` or `import`.
 """
 FOLDER = "outcomes"
 """Where outcomes are, below a journal."""

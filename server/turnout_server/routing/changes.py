@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from turnout_server.routing.decide import Names, answers_for
-from turnout_server.routing.route import Route
-from turnout_server.routing.split import Splitter, shares
-from turnout_server.routing.table import RouteTable
+from turnout_server.routing.layer import Layer
+from turnout_server.routing.route import Experiment
+from turnout_server.routing.split import shares
+from turnout_server.routing.table import CompiledRoute, RouteTable
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -53,6 +54,9 @@ class Listed(msgspec.Struct, frozen=True):
     overrides: tuple[Rule, ...] = ()
     mirrors: tuple[Copy, ...] = ()
     fallback: str | None = None
+    experiment: Experiment | None = None
+    layer: Layer | None = None
+    """The experiment's."""
 
 
 def listed(table: RouteTable, names: Names | None = None) -> list[Listed]:
@@ -67,7 +71,19 @@ def listed(table: RouteTable, names: Names | None = None) -> list[Listed]:
             arms.append(Arm(one.name, one.model, str(one.version), one.weight, share[one.name], number))
         rules = tuple(Rule(one.target, one.when.header, one.when.unit) for one in route.overrides)
         copies = tuple(Copy(one.model, str(one.version), one.fraction) for one in route.mirrors)
-        found.append(Listed(compiled.name, route.task, route.salt, tuple(arms), rules, copies, route.fallback))
+        found.append(
+            Listed(
+                compiled.name,
+                route.task,
+                route.salt,
+                tuple(arms),
+                rules,
+                copies,
+                route.fallback,
+                route.experiment,
+                compiled.layer,
+            )
+        )
     return found
 
 
@@ -83,10 +99,9 @@ def changes(before: Sequence[Listed], after: Sequence[Listed]) -> list[str]:
     return lines
 
 
-def moves(before: Route, after: Route, units: Iterable[str]) -> dict[tuple[str, str], int]:
-    """Count which of *units* go from one target to another, by both targets' names, most first."""
-    old, new = Splitter(before), Splitter(after)
-    counted = Counter((old.pick(unit).name, new.pick(unit).name) for unit in units)
+def moves(before: CompiledRoute, after: CompiledRoute, units: Iterable[str]) -> dict[tuple[str, str], int]:
+    """Count which of *units* go from one target to another, overrides aside, by both targets' names, most first."""
+    counted = Counter((before.place(unit).target.name, after.place(unit).target.name) for unit in units)
     return {pair: count for pair, count in counted.most_common() if pair[0] != pair[1]}
 
 
@@ -111,6 +126,43 @@ def _route_changes(old: Listed, new: Listed) -> Iterator[str]:
         was_value, will_value = getattr(old, what), getattr(new, what)
         if was_value != will_value:
             yield f"{what}: {_counted(was_value)} -> {_counted(will_value)}"
+    yield from _experiment_changes(old, new)
+
+
+def _experiment_changes(old: Listed, new: Listed) -> Iterator[str]:
+    was, will = old.experiment, new.experiment
+    if was is None or will is None or was.name != will.name:
+        if was is not None:
+            yield f"experiment {was.name}: it goes"
+        if will is not None:
+            yield f"experiment {will.name}: a new one ({described(will, new.layer)})"
+        return
+    place = f"experiment {will.name}"
+    if was.control != will.control:
+        yield f"{place}: control {was.control} -> {will.control}"
+    if was.layer != will.layer:
+        yield f"{place}: layer {was.layer or 'none'} -> {will.layer or 'none'}"
+    elif old.layer is not None and new.layer is not None:
+        if old.layer.salt != new.layer.salt:
+            yield f"{place}: a new salt of layer {will.layer}: other units take part"
+        if old.layer.holdout != new.layer.holdout:
+            yield f"{place}: holdout {_percent(old.layer.holdout)} -> {_percent(new.layer.holdout)}"
+    if was.buckets != will.buckets:
+        yield f"{place}: buckets {spans(was)} -> {spans(will)}"
+    if was.enrolment != will.enrolment:
+        yield f"{place}: enrolment {_percent(was.enrolment)} -> {_percent(will.enrolment)}"
+
+
+def described(experiment: Experiment, layer: Layer | None) -> str:
+    """Say who takes part in an experiment, and what the others get."""
+    where = f"buckets {spans(experiment)} of layer {experiment.layer}, " if layer is not None else ""
+    holdout = f"holdout {_percent(layer.holdout)}, " if layer is not None and layer.holdout else ""
+    return f"{where}{holdout}enrolment {_percent(experiment.enrolment)}, others get {experiment.control}"
+
+
+def spans(experiment: Experiment) -> str:
+    """Return an experiment's buckets as text: the first and the last of each span."""
+    return ", ".join(f"{first}-{end - 1}" if end - first > 1 else str(first) for first, end in experiment.buckets)
 
 
 def _counted(value: object) -> str:

@@ -25,6 +25,8 @@ from turnout_server.vocabulary.errors import (
 from turnout_server.vocabulary.names import CHAMPION, is_version_number
 from turnout_server.vocabulary.versions import VersionKey
 
+_ENROLLED = {Reason.SPLIT: True, Reason.HOLDOUT: False, Reason.UNENROLLED: False}
+"""Whether a unit takes part that was assigned for that reason."""
 _MOST_DIGITS = 18
 """Of a version number: the largest that fits a signed 64-bit integer in full."""
 
@@ -81,7 +83,7 @@ def decide(names: Names, ask: Ask, draw: float) -> Decision:
 
 
 def candidates(names: Names, name: str, version: str = "") -> tuple[Decision, ...]:
-    """Return every decision that requests for *name* (and *version*) may meet, but for overrides' reasons.
+    """Return every decision that requests for *name* (and *version*) may meet, but for why their target is assigned.
 
     For a route: one for each of its targets, the heaviest first.
 
@@ -104,10 +106,11 @@ def answers_for(names: Names, target: Target) -> int:
 def refused(names: Names, route: CompiledRoute) -> tuple[tuple[Decision, VersionUnavailableError], ...]:
     """Return the decisions on a route's requests that are refused now, with their errors, the heaviest target first.
 
-    Each target that the split gives requests to has to be available, or else the fallback. What only overrides name
-    does not count.
+    Each target that the split gives requests to has to be available, or else the fallback; so has an experiment's
+    control. What only overrides name does not count.
     """
-    drawn = [decision for decision in candidates(names, route.name) if decision.propensity]
+    control = route.control.name if route.control is not None else ""
+    drawn = [one for one in candidates(names, route.name) if one.propensity or one.assigned == control]
     return tuple((decision, unavailable(names, decision)) for decision in drawn if not decision.available)
 
 
@@ -152,9 +155,23 @@ def _decision(
     available: bool,
 ) -> Decision:
     """Return a decision: the same object each time, since few are taken and each is taken often."""
-    propensity = None if drawn is Reason.OVERRIDE else route.propensities[assigned]
+    experiment = route.route.experiment
+    was_drawn = drawn is Reason.SPLIT or (drawn is Reason.UNSTICKY and experiment is None)
     return Decision(
-        route.name, target, model, version, reason, assigned, override, propensity, digest, epoch, available
+        route.name,
+        target,
+        model,
+        version,
+        reason,
+        assigned,
+        override,
+        route.propensities[assigned] if was_drawn else None,
+        digest,
+        epoch,
+        available,
+        experiment.name if experiment is not None else "",
+        (experiment.layer or "") if experiment is not None else "",
+        _ENROLLED.get(drawn) if experiment is not None else None,
     )
 
 

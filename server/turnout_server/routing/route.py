@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -20,6 +20,14 @@ VersionSelector = Annotated[int, msgspec.Meta(ge=1)] | Label
 """A version number, or a label."""
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Salt = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+BUCKETS = 1000
+"""Into how many buckets a layer divides units."""
+Edge = Annotated[int, msgspec.Meta(ge=0, le=BUCKETS)]
+Span = tuple[Edge, Edge]
+"""Buckets from the first number up to the second, which is not one of them."""
+ALL_BUCKETS: tuple[Span, ...] = ((0, BUCKETS),)
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,16 +69,31 @@ class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fraction: Fraction = 1.0
 
 
+class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Splits the units that take part; all others get the control."""
+
+    name: Name
+    control: Name
+    """The target of units that do not take part, and of requests without a unit."""
+    layer: Name | None = None
+    """The layer whose units it shares with other experiments; None to have all of the route's."""
+    buckets: Annotated[tuple[Span, ...], msgspec.Meta(min_length=1, max_length=BUCKETS // 2)] = ALL_BUCKETS
+    """The layer's buckets whose units may take part."""
+    enrolment: Fraction = 1.0
+    """The share of those that do. As it grows units enter, and none leaves."""
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A public name whose traffic is split over targets."""
 
-    salt: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    salt: Salt
     targets: Annotated[tuple[Target, ...], msgspec.Meta(min_length=1, max_length=64)]
     task: str = Task.TENSORS.value
     """What the route is asked to do; `tensors` takes any model."""
     overrides: tuple[Override, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     fallback: Name | None = None
+    experiment: Experiment | None = None
 
     def target(self, name: str) -> Target | None:
         """Return the target called *name*, if there is one."""
@@ -85,13 +108,12 @@ def check_route(route: Route, place: str) -> None:
 
     Raises:
         InvalidRouteTableError: at *place* or below it: an unknown task, a salt that is no text, two targets of one
-            name, an override or a fallback that names no target, an override without a condition, weights that are
-            all zero or not finite.
+            name, an override, a fallback or a control that names no target, an override without a condition, weights
+            that are all zero or not finite, an experiment's buckets that are empty or of no layer.
     """
     if route.task not in TASKS:
         raise InvalidRouteTableError(f"{place}.task", f"found {route.task!r}; allowed are {', '.join(TASKS)}")
-    if not _is_text(route.salt):
-        raise InvalidRouteTableError(f"{place}.salt", f"found {route.salt!r}, with half a surrogate pair")
+    check_salt(route.salt, f"{place}.salt")
     names = [target.name for target in route.targets]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -116,12 +138,34 @@ def check_route(route: Route, place: str) -> None:
             raise InvalidRouteTableError(f"{place}.mirrors[{index}].fraction", "must be a number from 0 to 1")
     if route.fallback is not None and route.fallback not in names:
         raise InvalidRouteTableError(f"{place}.fallback", f"no target named {route.fallback!r}; the route has {known}")
+    if route.experiment is not None:
+        _check_experiment(route.experiment, names, f"{place}.experiment")
 
 
-def _is_text(found: str) -> bool:
-    """Say whether *found* can be written as UTF-8; YAML's escapes can make what cannot."""
+def check_salt(salt: str, place: str) -> None:
+    """Check that a salt can be written as UTF-8; YAML's escapes can make what cannot.
+
+    Raises:
+        InvalidRouteTableError: at *place*, it cannot.
+    """
     try:
-        found.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        salt.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRouteTableError(place, f"found {salt!r}, with half a surrogate pair") from error
+
+
+def _check_experiment(experiment: Experiment, targets: Sequence[str], place: str) -> None:
+    if experiment.control not in targets:
+        known = ", ".join(targets)
+        raise InvalidRouteTableError(
+            f"{place}.control", f"no target named {experiment.control!r}; the route has {known}"
+        )
+    if not math.isfinite(experiment.enrolment):
+        raise InvalidRouteTableError(f"{place}.enrolment", "must be a number from 0 to 1")
+    if experiment.layer is None and experiment.buckets != ALL_BUCKETS:
+        raise InvalidRouteTableError(f"{place}.buckets", "are a layer's, and no layer is named")
+    for index, (first, end) in enumerate(experiment.buckets):
+        if first >= end:
+            raise InvalidRouteTableError(
+                f"{place}.buckets[{index}]", f"found [{first}, {end}]; the first number must be less than the second"
+            )

@@ -48,6 +48,19 @@ def pick(route: Route, unit: str) -> Target:
     return Splitter(route).pick(unit)
 
 
+def scores(route: Route, unit: str) -> dict[str, float]:
+    """Return the score of each target that can be picked, by name, for *unit*; the lowest is picked."""
+    return {
+        target.name: _score(uniform(route.salt, target.name, unit), target.weight)
+        for target in route.targets
+        if target.weight > 0
+    }
+
+
+def _score(u: float, weight: float) -> float:
+    return -math.log(u) / weight
+
+
 class Splitter:
     """`pick` for one route, with everything that does not depend on the unit worked out beforehand."""
 
@@ -65,7 +78,7 @@ class Splitter:
         best = arms[0][2]
         lowest = math.inf
         for key_prefix, weight, target in arms:
-            score = -math.log(uniform_of(key_prefix, unit)) / weight
+            score = _score(uniform_of(key_prefix, unit), weight)
             if score < lowest:
                 lowest, best = score, target
         return best

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from turnout_server.routing.route import HEADER_PATTERN, Mirror, Override, Route, Target, When, check_route
-from turnout_server.routing.split import Splitter, shares
+from turnout_server.routing.enrolment import Draws, Gate
+from turnout_server.routing.layer import Layer, check_layers
+from turnout_server.routing.route import HEADER_PATTERN, Experiment, Mirror, Override, Route, Target, When, check_route
+from turnout_server.routing.split import Splitter, scores, shares
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError
 from turnout_server.vocabulary.names import NAME_PATTERN
@@ -18,13 +20,16 @@ from turnout_server.vocabulary.names import NAME_PATTERN
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 _SHOWN_CHARACTERS = 80
 _KINDS: Mapping[str, type[msgspec.Struct]] = {
-    "$": Route,
-    "$.targets": Target,
-    "$.overrides": Override,
-    "$.overrides.when": When,
-    "$.mirrors": Mirror,
+    "$.routes.*": Route,
+    "$.routes.*.targets": Target,
+    "$.routes.*.overrides": Override,
+    "$.routes.*.overrides.when": When,
+    "$.routes.*.mirrors": Mirror,
+    "$.routes.*.experiment": Experiment,
+    "$.layers.*": Layer,
 }
-"""What stands where in a route."""
+"""What stands where in a table, whatever the names of routes and layers."""
+_KEYS = ("routes", "layers")
 
 
 class Assignment(NamedTuple):
@@ -39,11 +44,17 @@ class Assignment(NamedTuple):
 class CompiledRoute:
     """One route of a table, ready to assign."""
 
-    __slots__ = ("_splitter", "fallback", "name", "propensities", "route")
+    __slots__ = ("_splitter", "control", "fallback", "gate", "layer", "name", "propensities", "route")
 
-    def __init__(self, name: str, route: Route) -> None:
+    def __init__(self, name: str, route: Route, layer: Layer | None = None) -> None:
+        """Make one of a route that is in order, and the layer of its experiment."""
         self.name = name
         self.route = route
+        self.layer = layer
+        experiment = route.experiment
+        self.gate = Gate(route.salt, experiment, layer) if experiment is not None else None
+        """Says who takes part in the experiment; None without one."""
+        self.control: Target | None = route.target(experiment.control) if experiment is not None else None
         self.fallback: Target | None = route.target(route.fallback) if route.fallback else None
         self.propensities: Mapping[str, float] = shares(route.targets)
         """The probability with which each target is drawn, by its name."""
@@ -66,8 +77,34 @@ class CompiledRoute:
             if override.when.matches(unit, headers):
                 return Assignment(self._named(override), Reason.OVERRIDE, index)
         if unit:
-            return Assignment(self._splitter.pick(unit), Reason.SPLIT)
-        return Assignment(self._splitter.draw(u), Reason.UNSTICKY)
+            return self.place(unit)
+        # What the enrolment holds back must not be reached by leaving the unit out.
+        return Assignment(self.control or self._splitter.draw(u), Reason.UNSTICKY)
+
+    def place(self, unit: str) -> Assignment:
+        """Decide for a *unit*, which is not empty, whatever overrides say."""
+        if self.gate is not None and self.control is not None:
+            kept_out = self.gate.keeps_out(unit)
+            if kept_out is not None:
+                return Assignment(self.control, kept_out)
+        return Assignment(self._splitter.pick(unit), Reason.SPLIT)
+
+    def draws(self, unit: str) -> Draws | None:
+        """Return what *unit* drew for the experiment; None without an experiment or a unit."""
+        return self.gate.draws(unit) if self.gate is not None and unit else None
+
+    def scores(self, unit: str) -> dict[str, float]:
+        """Return the score of each target that can be picked, by its name: the lowest wins. Empty for no unit."""
+        return scores(self.route, unit) if unit else {}
+
+    def expected(self) -> dict[str, float]:
+        """Return the share of units that each target is expected to get, 0 to 1, by its name."""
+        if self.gate is None or self.control is None:
+            return dict(self.propensities)
+        part = self.gate.share
+        found = {name: part * share for name, share in self.propensities.items()}
+        found[self.control.name] += 1.0 - part
+        return found
 
     def _named(self, override: Override) -> Target:
         target = self.route.target(override.target)
@@ -78,17 +115,23 @@ class CompiledRoute:
 class RouteTable:
     """All routes at one moment. Never changes; a new table replaces it whole."""
 
-    __slots__ = ("_routes", "digest")
+    __slots__ = ("_routes", "digest", "layers")
 
-    def __init__(self, routes: Mapping[str, Route], digest: str = "") -> None:
+    def __init__(
+        self, routes: Mapping[str, Route], digest: str = "", layers: Mapping[str, Layer] | None = None
+    ) -> None:
         """Build a table.
 
         Raises:
-            InvalidRouteTableError: a route is wrong somewhere; the error names the place.
+            InvalidRouteTableError: a route or a layer is wrong somewhere; the error names the place.
         """
         for name, route in routes.items():
             check_route(route, f"$.routes.{name}")
-        self._routes = {name: CompiledRoute(name, route) for name, route in sorted(routes.items())}
+        self.layers: Mapping[str, Layer] = layers or {}
+        check_layers(self.layers, routes)
+        self._routes = {
+            name: CompiledRoute(name, route, self._layer_of(route)) for name, route in sorted(routes.items())
+        }
         self.digest = digest
         """SHA-256 of the text that the table was read from, in hexadecimal; empty for a table made in code."""
 
@@ -113,6 +156,10 @@ class RouteTable:
             raise RouteNotFoundError(name)
         return route
 
+    def _layer_of(self, route: Route) -> Layer | None:
+        name = route.experiment.layer if route.experiment is not None else None
+        return self.layers[name] if name is not None else None
+
 
 EMPTY = RouteTable({})
 
@@ -128,16 +175,13 @@ def convert(document: Any, digest: str = "") -> RouteTable:
     if not isinstance(document, dict):
         raise InvalidRouteTableError("$", f"found {_shown(document)}; expected a mapping with the key 'routes'")
     for key in document:
-        if key != "routes":
-            raise InvalidRouteTableError(f"$.{key}", "unknown key; allowed is 'routes'")
+        if key not in _KEYS:
+            raise InvalidRouteTableError(f"$.{key}", f"unknown key; allowed are {', '.join(_KEYS)}")
     if "routes" not in document:
         raise InvalidRouteTableError("$", "the key 'routes' is missing")
-    routes = document["routes"]
-    if not isinstance(routes, dict):
-        raise InvalidRouteTableError(
-            "$.routes", f"found {_shown(routes)}; expected a mapping of names to routes, {{}} for none"
-        )
-    return RouteTable({_name(name): _convert_route(name, body) for name, body in routes.items()}, digest)
+    routes = _converted("$.routes", document["routes"], Route)
+    layers = _converted("$.layers", document["layers"], Layer) if "layers" in document else {}
+    return RouteTable(routes, digest, layers)
 
 
 def digest_of(text: str) -> str:
@@ -155,20 +199,36 @@ def selectors(table: RouteTable) -> dict[str, set[int | str]]:
     return wanted
 
 
-def _name(found: Any) -> str:
+_Kind = TypeVar("_Kind", bound=msgspec.Struct)
+
+
+def _converted(place: str, document: Any, kind: type[_Kind]) -> dict[str, _Kind]:
+    """Return what a mapping of names holds."""
+    if not isinstance(document, dict):
+        raise InvalidRouteTableError(
+            place, f"found {_shown(document)}; expected a mapping of names to {place[2:]}, {{}} for none"
+        )
+    return {_name(name, place): _convert(place, name, body, kind) for name, body in document.items()}
+
+
+def _name(found: Any, place: str) -> str:
     if not isinstance(found, str) or re.fullmatch(NAME_PATTERN, found) is None:
-        raise InvalidRouteTableError(f"$.routes.{found}", f"the name is not allowed; it must match {NAME_PATTERN}")
+        raise InvalidRouteTableError(f"{place}.{found}", f"the name is not allowed; it must match {NAME_PATTERN}")
     return found
 
 
-# Not to decode with: so that msgspec learns a route's fields now. It would do so at the first conversion, and 0.22
+# Not to decode with: so that msgspec learns a struct's fields now. It would do so at the first conversion, and 0.22
 # crashes the process where two threads make it do so at once.
 msgspec.json.Decoder(Route)
+msgspec.json.Decoder(Layer)
 
 
-def _convert_route(name: str, body: Any) -> Route:
+def _convert(above: str, name: str, body: Any, kind: type[_Kind]) -> _Kind:
+    place = f"{above}.{name}"
     try:
-        return msgspec.convert(body, Route)
+        return msgspec.convert(body, kind)
+    except UnicodeEncodeError as error:  # where something else than a text is expected; msgspec does not say where
+        raise InvalidRouteTableError(place, f"found {error.object!r}, with half a surrogate pair") from error
     except msgspec.ValidationError as error:
         problem, _, tail = str(error).partition(" - at ")
         if tail.startswith("`key` in "):  # of a mapping, and msgspec does not say which
@@ -179,13 +239,13 @@ def _convert_route(name: str, body: Any) -> Route:
             ]
             found = ", ".join(map(_shown, wrong[:1]))
             allowed = f"a name must match {HEADER_PATTERN}" if is_header else "a key must be text"
-            raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"found the name {found}; {allowed}") from error
+            raise InvalidRouteTableError(f"{place}{inner[1:]}", f"found the name {found}; {allowed}") from error
         inner = tail.strip("`") or "$"
         found = _resolve(inner, body)
-        shown = _allowed(inner) if "unknown field" in problem else ""
+        shown = _allowed(f"{above}.*{inner[1:]}") if "unknown field" in problem else ""
         if not isinstance(found, dict | list):
             shown = f"; found {_shown(found)}"
-        raise InvalidRouteTableError(f"$.routes.{name}{inner[1:]}", f"{problem}{shown}") from error
+        raise InvalidRouteTableError(f"{place}{inner[1:]}", f"{problem}{shown}") from error
 
 
 def _is_header(key: Any) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from turnout_server.routing.table import RouteTable, convert, digest_of
-from turnout_server.vocabulary.errors import InvalidRouteTableError
+from turnout_server.vocabulary.errors import InvalidRouteTableError, TurnoutError
 
 MAX_CHARACTERS = 512 * 1024
 LARGEST_NUMBER = 2**63 - 1
@@ -17,25 +18,34 @@ LARGEST_NUMBER = 2**63 - 1
 def parse(text: str) -> RouteTable:
     """Read a route table.
 
-    Aliases are refused, because a few lines of them can stand for gigabytes; so are doubled keys, of which YAML would
-    silently keep the last.
-
     Raises:
         InvalidRouteTableError: the text is not YAML, or not a route table; the error names the place.
     """
+    return convert(document(text, InvalidRouteTableError), digest_of(text))
+
+
+def document(text: str, error_at: Callable[[str, str], TurnoutError]) -> Any:
+    """Return what YAML says that people wrote.
+
+    Aliases are refused, because a few lines of them can stand for gigabytes; so are doubled keys, of which YAML would
+    silently keep the last.
+
+    Args:
+        text: of at most `MAX_CHARACTERS`.
+        error_at: makes the error to raise, of a place and a problem.
+    """
     if len(text) > MAX_CHARACTERS:
-        raise InvalidRouteTableError("$", f"found {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
+        raise error_at("$", f"found {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
     try:
-        document = yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "$"
-        raise InvalidRouteTableError(place, error.problem or "not YAML") from error
+        raise error_at(place, error.problem or "not YAML") from error
     except (yaml.YAMLError, ArithmeticError, ValueError) as error:  # the last two for "\UFFFFFFFF" and its like
-        raise InvalidRouteTableError("$", f"not YAML: {error}") from error
+        raise error_at("$", f"not YAML: {error}") from error
     except RecursionError as error:
-        raise InvalidRouteTableError("$", "nested too deeply") from error
-    return convert(document, digest_of(text))
+        raise error_at("$", "nested too deeply") from error
 
 
 def compose(text: str) -> yaml.Node | None:

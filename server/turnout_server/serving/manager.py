@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from turnout_server.ends import PATIENCE_S, Pool
+from turnout_server.ends import PATIENCE_S
+from turnout_server.pool import Pool
 from turnout_server.serving.harness import Harness, Lease
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.transition_policy import Load, Snapshot, Unload, next_action

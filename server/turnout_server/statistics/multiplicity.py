@@ -20,6 +20,21 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return _back(ascending, accumulate(scaled, max))
 
 
+def holm_levels(p_values: Sequence[float], alpha: float) -> tuple[float, ...]:
+    """Return the alpha for each one's own interval, so that it leaves 0 out exactly when `holm` says less than *alpha*.
+
+    Those that are rejected, and the first that is not, get alpha over how many were left; the others what that one got.
+    """
+    ascending = sorted(range(len(p_values)), key=p_values.__getitem__)
+    levels: dict[int, float] = {}
+    left = len(p_values)
+    for index in ascending:
+        levels[index] = alpha / left
+        if p_values[index] <= levels[index]:
+            left = max(left - 1, 1)
+    return tuple(levels[index] for index in range(len(p_values)))
+
+
 def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return p-values under which false alarms are at most alpha of all alarms, on average; for exploring.
 

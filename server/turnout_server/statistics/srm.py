@@ -16,8 +16,8 @@ from scipy import special
 MISMATCH = 0.001
 """A p-value below this is a mismatch."""
 
-_CONCENTRATION = 10_000.0
-"""How close to the weights the sequential test expects a mismatch: of equal arms, half a point either way."""
+_CONCENTRATIONS = (100.0, 1_000.0, 10_000.0, 100_000.0)
+"""How close to the weights the sequential test expects a mismatch: of equal arms, 5 points either way, to 0.16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +78,23 @@ def sequential(epochs: Sequence[Assigned]) -> float:
     """Return the always-valid p-value of every epoch's units having been assigned by its weights.
 
     It is 1 over the e-value, at most 1: how much better a Dirichlet mixture around the weights foresaw the arms than
-    the weights did. Epochs multiply.
+    the weights did. Epochs multiply. A narrow mixture takes long to see a gross mismatch, and a wide one a small one;
+    the mean of several e-values is one.
 
     Source: M. Lindon, A. Malek, "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022.
     """
     if any(epoch.is_impossible for epoch in epochs):
         return 0.0
-    return math.exp(min(-math.fsum(_log_e_value(epoch) for epoch in epochs), 0.0))
+    logs = [math.fsum(_log_e_value(epoch, near) for epoch in epochs) for near in _CONCENTRATIONS]
+    return math.exp(min(math.log(len(logs)) - float(special.logsumexp(logs)), 0.0))
 
 
-def _log_e_value(epoch: Assigned) -> float:
+def _log_e_value(epoch: Assigned, concentration: float) -> float:
     total = sum(epoch.units)
     parts = [
-        float(special.gammaln(_CONCENTRATION * share + units) - special.gammaln(_CONCENTRATION * share))
+        float(special.gammaln(concentration * share + units) - special.gammaln(concentration * share))
         - units * math.log(share)
         for units, share in zip(epoch.units, epoch.shares, strict=True)
         if share
     ]
-    return math.fsum(parts) - float(special.gammaln(_CONCENTRATION + total) - special.gammaln(_CONCENTRATION))
+    return math.fsum(parts) - float(special.gammaln(concentration + total) - special.gammaln(concentration))

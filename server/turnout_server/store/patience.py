@@ -23,6 +23,8 @@ MOST_STUCK = 8
 """How many threads may be stuck at once; while they are, nothing else that needs one is read."""
 MOST_FREE = 4
 """How many threads that have nothing to do are kept for who comes next."""
+IDLE_S = 3.0
+"""How long each, in seconds. Who became free last is taken first, so that those a busy moment needed go after it."""
 KEEP_S = 60.0
 """How long what came too late is kept for the next who asks, in seconds: a look may wait for many others first."""
 
@@ -62,9 +64,11 @@ class Patience:
         within_s: float = READ_S,
         most_stuck: int = MOST_STUCK,
         clock: Callable[[], float] = time.monotonic,
+        idle_s: float = IDLE_S,
     ) -> None:
         """Make one that has no thread yet."""
         self._within_s = within_s
+        self._idle_s = idle_s
         self._most_stuck = most_stuck
         self._lock = threading.Lock()
         self._free: list[queue.SimpleQueue[_Task]] = []
@@ -113,8 +117,7 @@ class Patience:
         return self._late.pop(key, None)
 
     def _help(self, hands: queue.SimpleQueue[_Task]) -> None:
-        while True:
-            task = hands.get()
+        while (task := self._given(hands)) is not None:
             task.perform()
             with self._lock:
                 if task in self._stuck:
@@ -128,6 +131,18 @@ class Patience:
             if not is_needed:
                 return
             del task  # what it brought is not kept until the next one
+
+    def _given(self, hands: queue.SimpleQueue[_Task]) -> _Task | None:
+        """Return what a thread is given to do; None when it has been free for long enough."""
+        try:
+            return hands.get(timeout=self._idle_s)
+        except queue.Empty:
+            pass
+        with self._lock:
+            if hands in self._free:
+                self._free.remove(hands)
+                return None
+        return hands.get()  # it was chosen at the last moment
 
 
 class PatientBlobs:

@@ -22,9 +22,13 @@ class Reason(enum.Enum):
     NAMED = "NAMED"
     """A bare model name was resolved: it means the model's champion, or without that label its newest version."""
     UNSTICKY = "UNSTICKY"
-    """The request has no unit, so a target was drawn at random."""
+    """The request has no unit, so a target was drawn at random; or the control given, on a route with an experiment."""
     FALLBACK = "FALLBACK"
     """The assigned target could not answer, and the route's fallback could."""
+    HOLDOUT = "HOLDOUT"
+    """The unit is kept out of all experiments of the layer, and gets the control of this one."""
+    UNENROLLED = "UNENROLLED"
+    """The unit does not take part in the route's experiment, and gets its control."""
 
 
 class Decision(NamedTuple):
@@ -43,13 +47,20 @@ class Decision(NamedTuple):
     override: int = -1
     """The override that matched, counted from 0; -1 when none did."""
     propensity: float | None = None
-    """The probability with which the assigned target would be drawn; None where nothing was drawn."""
+    """The probability with which the assigned target would be drawn, of a unit that takes part; None where nothing was
+    drawn."""
     table_digest: str = ""
     """Of the route table that decided, in hexadecimal; empty when a model was named outright."""
     epoch: str = ""
     """What the route's salt, targets, weights and resolved versions were, as a digest; empty likewise."""
     available: bool = True
     """Whether the version could answer at that moment. Where it could not, the request is refused."""
+    experiment: str = ""
+    """The route's experiment; empty where it has none."""
+    layer: str = ""
+    """The experiment's layer; empty likewise."""
+    enrolled: bool | None = None
+    """Whether the unit takes part in the experiment; None where there is none, no unit, or an override decided."""
 
     @property
     def key(self) -> VersionKey:

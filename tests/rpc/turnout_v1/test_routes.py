@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeCall, FakeCatalog
 from turnout import v1 as pb
-from turnout_server.routing.route import Mirror, Override, Route, Target, When
+from turnout_server.routing.layer import Layer
+from turnout_server.routing.route import Experiment, Mirror, Override, Route, Target, When
 from turnout_server.routing.table import RouteTable
 from turnout_server.rpc.turnout_v1 import typed
 from turnout_server.rpc.turnout_v1.routes import MOST_HEADERS, RouteService
@@ -23,12 +25,23 @@ PRICE = Route(
 )
 PLAIN = Route(task="ranking", salt="s", targets=(Target("only", "rank", 1, 1),))
 
+TRIED = msgspec.structs.replace(
+    PRICE, salt="tried", experiment=Experiment("trial", "control", "checkout", ((0, 300), (400, 500)), 0.5)
+)
+
 
 @pytest.fixture
 def catalog() -> FakeCatalog:
     catalog = FakeCatalog()
     catalog.table = RouteTable({"search": PLAIN, "price": PRICE}, digest="abc")
     catalog.serving = {("price", "champion"): 3, ("price", 4): 4}
+    return catalog
+
+
+@pytest.fixture
+def trying(catalog: FakeCatalog) -> FakeCatalog:
+    """Have a route with an experiment, too."""
+    catalog.table = RouteTable({"price": PRICE, "tried": TRIED}, layers={"checkout": Layer("checkout-2026", 0.25)})
     return catalog
 
 
@@ -46,6 +59,29 @@ async def test_a_route_is_shown_whole_with_the_versions_that_serve_it(catalog: F
         mirrors=[pb.Mirror(model="price", version="7", fraction=0.05)],
         fallback="control",
     )
+
+
+async def test_a_routes_experiment_is_shown_with_its_layer(trying: FakeCatalog) -> None:
+    answer = await RouteService(trying, trying).GetRoute(pb.GetRouteRequest(route="tried"), CALL)
+    assert answer.route.experiment == pb.Experiment(
+        name="trial",
+        control="control",
+        layer=pb.Layer(name="checkout", salt="checkout-2026", holdout=0.25),
+        buckets=[pb.Buckets(first=0, end=300), pb.Buckets(first=400, end=500)],
+        enrolment=0.5,
+    )
+    plain = await RouteService(trying, trying).GetRoute(pb.GetRouteRequest(route="price"), CALL)
+    assert not plain.route.HasField("experiment")
+
+
+async def test_an_assignment_tells_what_the_unit_drew(trying: FakeCatalog) -> None:
+    service = RouteService(trying, trying)
+    draws = (await service.Assign(pb.AssignRequest(route="tried", unit="u9"), CALL)).draws
+    found = trying.table.require("tried").draws("u9")
+    assert (draws.holdout, draws.bucket, draws.enrolment) == found
+    for route, unit in (("price", "u9"), ("tried", "")):
+        answer = await service.Assign(pb.AssignRequest(route=route, unit=unit), CALL)
+        assert not answer.HasField("draws")
 
 
 async def test_a_target_that_nothing_serves_says_0_and_no_fallback_is_empty(catalog: FakeCatalog) -> None:
@@ -77,7 +113,9 @@ async def test_an_assignment_is_explained_and_headers_match_in_lower_case(catalo
     catalog.assigned = DECISION
     request = pb.AssignRequest(route="price", unit="u9", headers={"X-QA": "On"})
     answer = await RouteService(catalog, catalog).Assign(request, CALL)
-    assert answer == pb.AssignResponse(served=typed.served(DECISION), override_index=2)
+    scores = catalog.table.require("price").scores("u9")
+    assert answer == pb.AssignResponse(served=typed.served(DECISION), override_index=2, scores=scores)
+    assert scores.keys() == {"control", "canary"}
     assert catalog.changes == [("price", "u9", {"x-qa": "On"})]
 
 

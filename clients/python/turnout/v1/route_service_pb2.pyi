@@ -185,27 +185,98 @@ class AssignResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ScoresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SERVED_FIELD_NUMBER: _builtins.int
     OVERRIDE_INDEX_FIELD_NUMBER: _builtins.int
+    DRAWS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
     override_index: _builtins.int
     """The override that matched, as its position in the route, counted from 0; -1 when none did."""
     @_builtins.property
     def served(self) -> _served_pb2.Served:
         """What an answer to such a request would say of itself at this moment."""
 
+    @_builtins.property
+    def draws(self) -> Global___ExperimentDraws:
+        """What the unit drew for the route's experiment. Not set without an experiment or a unit."""
+
+    @_builtins.property
+    def scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The score of each target that can be picked, by its name: the lowest is picked for a unit that takes part. Empty
+        without a unit.
+        """
+
     def __init__(
         self,
         *,
         served: _served_pb2.Served | None = ...,
         override_index: _builtins.int = ...,
+        draws: Global___ExperimentDraws | None = ...,
+        scores: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["served", b"served"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draws", b"draws", "served", b"served"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["override_index", b"override_index", "served", b"served"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draws", b"draws", "override_index", b"override_index", "scores", b"scores", "served", b"served"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AssignResponse: _TypeAlias = AssignResponse  # noqa: Y015
+
+@_typing.final
+class ExperimentDraws(_message.Message):
+    """What one unit drew for an experiment, each to be held against what the experiment says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDOUT_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    ENROLMENT_FIELD_NUMBER: _builtins.int
+    holdout: _builtins.float
+    """Above 0 and below 1: below the layer's `holdout`, the unit is in it. Not set without a layer."""
+    bucket: _builtins.int
+    """The unit's bucket in the layer, 0 to 999. Not set without a layer."""
+    enrolment: _builtins.float
+    """Above 0 and below 1: below the experiment's `enrolment`, the unit takes part if the layer lets it."""
+    def __init__(
+        self,
+        *,
+        holdout: _builtins.float | None = ...,
+        bucket: _builtins.int | None = ...,
+        enrolment: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "_holdout", b"_holdout", "bucket", b"bucket", "holdout", b"holdout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket", b"_bucket", "_holdout", b"_holdout", "bucket", b"bucket", "enrolment", b"enrolment", "holdout", b"holdout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bucket: _TypeAlias = _typing.Literal["bucket"]  # noqa: Y015
+    _WhichOneofArgType__bucket: _TypeAlias = _typing.Literal["_bucket", b"_bucket"]  # noqa: Y015
+    _WhichOneofReturnType__holdout: _TypeAlias = _typing.Literal["holdout"]  # noqa: Y015
+    _WhichOneofArgType__holdout: _TypeAlias = _typing.Literal["_holdout", b"_holdout"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bucket) -> _WhichOneofReturnType__bucket | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__holdout) -> _WhichOneofReturnType__holdout | None: ...
+
+Global___ExperimentDraws: _TypeAlias = ExperimentDraws  # noqa: Y015
 
 @_typing.final
 class ApplyRoutesRequest(_message.Message):
@@ -272,6 +343,7 @@ class Route(_message.Message):
     OVERRIDES_FIELD_NUMBER: _builtins.int
     MIRRORS_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The route's name."""
     task: _builtins.str
@@ -292,6 +364,10 @@ class Route(_message.Message):
     def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mirror]:
         """Where copies of requests go."""
 
+    @_builtins.property
+    def experiment(self) -> Global___Experiment:
+        """Says which units are split; all others get its control. Not set without one."""
+
     def __init__(
         self,
         *,
@@ -302,14 +378,113 @@ class Route(_message.Message):
         overrides: _abc.Iterable[Global___Override] | None = ...,
         mirrors: _abc.Iterable[Global___Mirror] | None = ...,
         fallback: _builtins.str = ...,
+        experiment: Global___Experiment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "mirrors", b"mirrors", "name", b"name", "overrides", b"overrides", "salt", b"salt", "targets", b"targets", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "fallback", b"fallback", "mirrors", b"mirrors", "name", b"name", "overrides", b"overrides", "salt", b"salt", "targets", b"targets", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Experiment(_message.Message):
+    """A question about one route."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    ENROLMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The experiment's name, unique in the table."""
+    control: _builtins.str
+    """The target of units that do not take part."""
+    enrolment: _builtins.float
+    """The share of those that do, 0 to 1."""
+    @_builtins.property
+    def layer(self) -> Global___Layer:
+        """The layer whose units it shares with other experiments. Not set where it has all units of the route."""
+
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Buckets]:
+        """The layer's buckets whose units may take part."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        control: _builtins.str = ...,
+        layer: Global___Layer | None = ...,
+        buckets: _abc.Iterable[Global___Buckets] | None = ...,
+        enrolment: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "control", b"control", "enrolment", b"enrolment", "layer", b"layer", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
+
+@_typing.final
+class Layer(_message.Message):
+    """Experiments that share units exclusively."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    HOLDOUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The layer's name."""
+    salt: _builtins.str
+    """What makes its buckets and its holdout independent of other layers'."""
+    holdout: _builtins.float
+    """The share of units that is kept out of all of the layer's experiments, 0 to 0.5."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        salt: _builtins.str = ...,
+        holdout: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holdout", b"holdout", "name", b"name", "salt", b"salt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Layer: _TypeAlias = Layer  # noqa: Y015
+
+@_typing.final
+class Buckets(_message.Message):
+    """Some of the 1000 buckets into which a layer divides units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """The first one, from 0."""
+    end: _builtins.int
+    """The one after the last."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Buckets: _TypeAlias = Buckets  # noqa: Y015
 
 @_typing.final
 class Target(_message.Message):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17turnout/v1/served.proto\x12\nturnout.v1\"\xc0\x01\n\x06Served\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\"\n\x06reason\x18\x05 \x01(\x0e\x32\x12.turnout.v1.Reason\x12\x17\n\x0f\x61ssigned_target\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x17\n\npropensity\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_propensity\"7\n\x08Selector\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t*\x96\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n\x0cREASON_SPLIT\x10\x01\x12\x13\n\x0fREASON_OVERRIDE\x10\x02\x12\x11\n\rREASON_PINNED\x10\x03\x12\x13\n\x0fREASON_UNSTICKY\x10\x04\x12\x13\n\x0fREASON_FALLBACK\x10\x05\x12\x10\n\x0cREASON_NAMED\x10\x06\x42\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17turnout/v1/served.proto\x12\nturnout.v1\"\xc0\x01\n\x06Served\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\"\n\x06reason\x18\x05 \x01(\x0e\x32\x12.turnout.v1.Reason\x12\x17\n\x0f\x61ssigned_target\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x17\n\npropensity\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_propensity\"7\n\x08Selector\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t*\xc1\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n\x0cREASON_SPLIT\x10\x01\x12\x13\n\x0fREASON_OVERRIDE\x10\x02\x12\x11\n\rREASON_PINNED\x10\x03\x12\x13\n\x0fREASON_UNSTICKY\x10\x04\x12\x13\n\x0fREASON_FALLBACK\x10\x05\x12\x10\n\x0cREASON_NAMED\x10\x06\x12\x12\n\x0eREASON_HOLDOUT\x10\x07\x12\x15\n\x11REASON_UNENROLLED\x10\x08\x42\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rio.turnout.v1P\001Z\024turnout/v1;turnoutv1'
   _globals['_REASON']._serialized_start=292
-  _globals['_REASON']._serialized_end=442
+  _globals['_REASON']._serialized_end=485
   _globals['_SERVED']._serialized_start=40
   _globals['_SERVED']._serialized_end=232
   _globals['_SELECTOR']._serialized_start=234

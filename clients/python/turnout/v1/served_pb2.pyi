@@ -32,13 +32,17 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_PINNED: _Reason.ValueType  # 3
     """The request named a version or a label."""
     REASON_UNSTICKY: _Reason.ValueType  # 4
-    """The request carried no unit, so a target was drawn at random."""
+    """The request carried no unit, so a target was drawn at random; on a route with an experiment it is the control."""
     REASON_FALLBACK: _Reason.ValueType  # 5
     """The assigned target's version was not available, and the route's fallback answered."""
     REASON_NAMED: _Reason.ValueType  # 6
     """The request named a model and no version. That means its `champion`; where it has no such label, the newest version
     that is available.
     """
+    REASON_HOLDOUT: _Reason.ValueType  # 7
+    """The unit is kept out of all experiments of the layer, and gets the control of the route's experiment."""
+    REASON_UNENROLLED: _Reason.ValueType  # 8
+    """The unit does not take part in the route's experiment, and gets its control."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a target was chosen."""
@@ -52,13 +56,17 @@ REASON_OVERRIDE: Reason.ValueType  # 2
 REASON_PINNED: Reason.ValueType  # 3
 """The request named a version or a label."""
 REASON_UNSTICKY: Reason.ValueType  # 4
-"""The request carried no unit, so a target was drawn at random."""
+"""The request carried no unit, so a target was drawn at random; on a route with an experiment it is the control."""
 REASON_FALLBACK: Reason.ValueType  # 5
 """The assigned target's version was not available, and the route's fallback answered."""
 REASON_NAMED: Reason.ValueType  # 6
 """The request named a model and no version. That means its `champion`; where it has no such label, the newest version
 that is available.
 """
+REASON_HOLDOUT: Reason.ValueType  # 7
+"""The unit is kept out of all experiments of the layer, and gets the control of the route's experiment."""
+REASON_UNENROLLED: Reason.ValueType  # 8
+"""The unit does not take part in the route's experiment, and gets its control."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -91,7 +99,8 @@ class Served(_message.Message):
     """What the request is called in logs and records: the caller's `x-request-id`, else one that the server made."""
     propensity: _builtins.float
     """The probability with which the assigned target would be drawn at that moment, 0 to 1. Not set where nothing was
-    drawn: for a model that was named outright, and where an override matched.
+    drawn: for a model that was named outright, where an override matched, and where the control of an experiment was
+    given to a request that does not take part.
     """
     def __init__(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from turnout.v1 import route_service_pb2 as pb
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
-from turnout_server.routing.route import Mirror, Override, Target
+from turnout_server.routing.layer import Layer
+from turnout_server.routing.route import Experiment, Mirror, Override, Target
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.rpc.author import author
 from turnout_server.rpc.turnout_v1 import typed
@@ -48,7 +49,14 @@ class RouteService:
             raise InvalidRequestError(f"headers: {len(request.headers)} of them; at most {MOST_HEADERS} are allowed")
         headers = {name.lower(): value for name, value in request.headers.items()}
         decision = self._catalog.assign(_named(request.route), request.unit, headers)
-        return pb.AssignResponse(served=typed.served(decision), override_index=decision.override)
+        compiled = self._catalog.table.require(request.route)
+        draws = compiled.draws(request.unit)
+        return pb.AssignResponse(
+            served=typed.served(decision),
+            override_index=decision.override,
+            draws=pb.ExperimentDraws(**draws._asdict()) if draws is not None else None,
+            scores=compiled.scores(request.unit),
+        )
 
     async def ApplyRoutes(self, request: pb.ApplyRoutesRequest, call: Call) -> pb.ApplyRoutesResponse:
         """Replace the whole route table in the store, or only check the new one."""
@@ -67,6 +75,7 @@ class RouteService:
             overrides=map(_override, route.overrides),
             mirrors=map(_mirror, route.mirrors),
             fallback=route.fallback or "",
+            experiment=_experiment(route.experiment, compiled.layer) if route.experiment is not None else None,
         )
 
     def _target(self, target: Target) -> pb.Target:
@@ -87,6 +96,18 @@ def _named(route: str) -> str:
 
 def _override(override: Override) -> pb.Override:
     return pb.Override(headers=override.when.header, units=override.when.unit, target=override.target)
+
+
+def _experiment(experiment: Experiment, layer: Layer | None) -> pb.Experiment:
+    return pb.Experiment(
+        name=experiment.name,
+        control=experiment.control,
+        layer=pb.Layer(name=experiment.layer or "", salt=layer.salt, holdout=layer.holdout)
+        if layer is not None
+        else None,
+        buckets=[pb.Buckets(first=first, end=end) for first, end in experiment.buckets],
+        enrolment=experiment.enrolment,
+    )
 
 
 def _mirror(mirror: Mirror) -> pb.Mirror:

@@ -1,0 +1,243 @@
+"""`turnout experiment`: asks a question of a route's traffic, and says what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from turnout_server.cli import exits, experiment_view, options, output, table
+from turnout_server.cli.exits import CommandError
+
+if TYPE_CHECKING:
+    from turnout_server.experiments.definition import Experiment
+    from turnout_server.experiments.findings import Findings
+    from turnout_server.routing.decide import Names
+    from turnout_server.routing.table import CompiledRoute
+
+experiment = typer.Typer(help="Declare an experiment on a route, and learn which arm is better.", no_args_is_help=True)
+
+INCONCLUSIVE = 3
+INVALID = 4
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML; - reads it from stdin.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment that was started.")]
+Which = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="An experiment that was started, or a past one's YAML file.")
+]
+Journal = Annotated[
+    Path, typer.Option("--journal", "-j", envvar="TURNOUT_JOURNAL", metavar="DIR", help="The journal's directory.")
+]
+Routes = Annotated[
+    Path | None, typer.Option("--routes", metavar="FILE", help="A route table to use in place of the store's.")
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="TIME", help="What was known then, as 2026-11-29T12:00Z; now, if left out."),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="Of the database; changes no result.")
+]
+
+
+# ---------------------------------------------------------------- before
+
+
+@experiment.command()
+def check(
+    file: FileArgument, store: options.Store = options.DEFAULT_STORE, routes: Routes = None, json: options.Json = False
+) -> None:
+    """Check a definition against the route table, and say what it can find."""
+    from turnout_server.experiments import planning, started
+
+    wanted = _read(file)
+    route, names = _route(wanted.route, store, routes)
+    with _placed(file):
+        arms = started.check_on(wanted, route, names)
+    experiment_view.plan(wanted, arms, planning.planned(wanted), json=json)
+
+
+@experiment.command()
+def power(
+    file: FileArgument,
+    units_a_day: Annotated[
+        float | None, typer.Option("--units-a-day", min=1e-9, metavar="N", help="New units that the route gets a day.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Say how many units an experiment needs, and how long that takes."""
+    from turnout_server.experiments import planning
+
+    wanted = _read(file)
+    planned = planning.planned(wanted)
+    if planned is None:
+        problem = f"$.metrics.{wanted.primary}.baseline: missing; what the metric is today says what it takes"
+        raise CommandError(f"{file}: {problem}", exits.INVALID)
+    experiment_view.power(wanted, planned, units_a_day, json=json)
+
+
+@experiment.command()
+def start(
+    file: FileArgument, store: options.Store = options.DEFAULT_STORE, routes: Routes = None, json: options.Json = False
+) -> None:
+    """Start an experiment: its definition and versions are fixed from now on, for good."""
+    from turnout_server.experiments import started
+
+    wanted = _read(file)
+    directory = options.opened(store)
+    route, names = _route(wanted.route, store, routes)
+    with _placed(file):
+        frozen = started.freeze(wanted, route, names, _now(), options.by("experiment start").who)
+    started.Ledger(directory.blobs).start(frozen)
+    if json:
+        output.json({"experiment": wanted.name, "digest": frozen.digest, "start": frozen.experiment.start})
+    else:
+        output.say(f"started {wanted.name} on route {wanted.route}, definition {frozen.digest[:12]}")
+
+
+@experiment.command()
+def stop(
+    name: NameArgument,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="For those who read it later.")] = "",
+    store: options.Store = options.DEFAULT_STORE,
+) -> None:
+    """Stop an experiment: no unit enters any more. Those that have still get their windows."""
+    from turnout_server.experiments.started import Ledger, Stopped
+
+    stopped = Stopped(at=_now(), by=options.by("experiment stop").who, why=why)
+    Ledger(options.opened(store).blobs).stop(name, stopped)
+    output.say(f"stopped {name}")
+
+
+@experiment.command(name="list")
+def list_all(store: options.Store = options.DEFAULT_STORE, json: options.Json = False) -> None:
+    """List the experiments that were started."""
+    from turnout_server.experiments.started import Ledger
+
+    ledger = Ledger(options.opened(store).blobs)
+    experiment_view.listing([ledger.get(name) for name in ledger.names()], json=json)
+
+
+@experiment.command()
+def status(
+    name: NameArgument,
+    journal: Journal,
+    store: options.Store = options.DEFAULT_STORE,
+    as_of: AsOf = None,
+    json: options.Json = False,
+) -> None:
+    """Say how many units an experiment has, and whether to believe them; nothing of what they did."""
+    found = _findings(name, store, journal, as_of, None)
+    experiment_view.status(found, json=json)
+
+
+# ---------------------------------------------------------------- after
+
+
+@experiment.command()
+def analyse(
+    which: Which,
+    journal: Journal,
+    store: options.Store = options.DEFAULT_STORE,
+    as_of: AsOf = None,
+    form: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="For people, or all of it for scripts.")
+    ] = "table",
+    threads: Threads = None,
+) -> None:
+    """Say which arm is better, how sure that is, and whether to believe it; exit with 3 if open, 4 if invalid."""
+    found = _findings(which, store, journal, as_of, threads)
+    if form == "json":
+        experiment_view.document(found)
+    else:
+        experiment_view.show(found)
+    _leave(found)
+
+
+@experiment.command()
+def sql(which: Which, store: options.Store = options.DEFAULT_STORE, as_of: AsOf = None) -> None:
+    """Print every statement of an analysis, over the views `records` and `outcomes`."""
+    from turnout_server.experiments import query, study
+
+    wanted, _, _ = _experiment(which, store)
+    output.say(query.script(wanted, study.period(wanted, _moment(as_of))).rstrip())
+
+
+def _leave(found: Findings) -> None:
+    verdicts = {each.verdict for each in found.verdicts}
+    if "INVALID" in verdicts:
+        raise typer.Exit(INVALID)
+    if "INCONCLUSIVE" in verdicts:
+        raise typer.Exit(INCONCLUSIVE)
+
+
+def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads: int | None) -> Findings:
+    from turnout_server.experiments.study import study
+
+    if not journal.is_dir():
+        raise CommandError(f"no journal at {journal}", exits.NOT_FOUND)
+    wanted, is_frozen, marks = _experiment(which, store)
+    return study(journal, wanted, _moment(as_of), is_frozen=is_frozen, marks=marks, threads=threads)
+
+
+def _experiment(which: str, store: Path) -> tuple[Experiment, bool, tuple[str, ...]]:
+    """Return an experiment, whether it was fixed at its start, and what a reader must know."""
+    import msgspec
+
+    from turnout_server.experiments.started import Ledger
+
+    if which == "-" or which.endswith((".yaml", ".yml")) or "/" in which:
+        mark = "the definition is a file's, not one that was fixed at a start: it may have been chosen after looking"
+        return _read(Path(which)), False, (mark,)
+    found, stopped = Ledger(options.opened(store).blobs).get(which)
+    if stopped is None:
+        return found.experiment, True, ()
+    why = f": {stopped.why}" if stopped.why else ""
+    marks = (f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}",)
+    return msgspec.structs.replace(found.experiment, stop=stopped.at), True, marks
+
+
+def _read(file: Path) -> Experiment:
+    from turnout_server.experiments.text import parse
+
+    with _placed(file):
+        return parse(options.read_text(file))
+
+
+@contextmanager
+def _placed(file: Path) -> Iterator[None]:
+    """Say which file a definition is in, where it is wrong."""
+    from turnout_server.experiments.definition import InvalidExperimentError
+
+    try:
+        yield
+    except InvalidExperimentError as error:
+        raise CommandError(f"{file}: {error.message}", exits.INVALID) from error
+
+
+def _route(name: str, store: Path, routes: Path | None) -> tuple[CompiledRoute | None, Names]:
+    directory = options.opened(store)
+    text = directory.routes_text() if routes is None else options.read_text(routes)
+    place = f"{store}/routes.yaml" if routes is None else str(routes)
+    if text is None:
+        raise CommandError(f"{place}: there is no route table; --routes names another one", exits.NOT_FOUND)
+    parsed = table.read(place, text, directory)
+    return parsed.get(name), table.names_in(directory, parsed)
+
+
+def _moment(given: str | None) -> datetime:
+    if given is None:
+        return _now()
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise CommandError(f"--as-of: {given!r} is no time; expected one as 2026-11-29T12:00Z", exits.USAGE) from error
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

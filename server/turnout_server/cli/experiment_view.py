@@ -1,0 +1,186 @@
+"""What `turnout experiment` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from turnout_server.cli import output, results
+
+if TYPE_CHECKING:
+    from turnout_server.experiments.definition import Experiment
+    from turnout_server.experiments.findings import Comparison, Difference, Findings, Verdict
+    from turnout_server.experiments.planning import Power
+    from turnout_server.experiments.started import Arm, Started, Stopped
+
+_SAID = {
+    "WIN": "{treatment} is better than {control}",
+    "LOSS": "{treatment} is worse than {control}",
+    "NO_HARM": "{treatment} does no harm, and nothing says that it is better than {control}",
+    "INCONCLUSIVE": "nobody knows yet whether {treatment} is better than {control}",
+    "INVALID": "nothing can be said of {treatment}",
+}
+
+
+def sentence(found: Findings, verdict: Verdict) -> str:
+    """Return a verdict in one sentence."""
+    said = _SAID[verdict.verdict].format(treatment=verdict.treatment, control=_control(found))
+    return f"{verdict.verdict}: {said}: {'; '.join(verdict.reasons)}"
+
+
+def _control(found: Findings) -> str:
+    return found.comparisons[0].control.name
+
+
+def show(found: Findings) -> None:
+    """Print an analysis: first the verdict, then whether to believe it, then the numbers."""
+    for verdict in found.verdicts:
+        results.say(sentence(found, verdict))
+    output.say()
+    for line in _belief(found):
+        results.say(line)
+    output.say()
+    columns = ("metric", "treatment", "control", "value", "change", "interval", "p")
+    results.show(columns, [_row(each) for each in found.comparisons], right=("control", "value", "change", "p"))
+    for each in found.comparisons:
+        if each.silence:
+            results.say(f"{each.metric}: {each.silence}")
+    for mark in found.marks:
+        output.note(f"note: {mark}")
+
+
+def _belief(found: Findings) -> list[str]:
+    sound = found.soundness
+    mismatch = "not checked" if sound.srm_p is None else f"p = {sound.srm_p:.3g}"
+    counted = sound.units - sound.excluded - sound.immature
+    lost = f"{sound.lost / sound.offered:.2%}" if sound.offered else "unknown"
+    return [
+        f"as of {found.as_of:%Y-%m-%d %H:%M} UTC, {found.method}, alpha {found.alpha:g}",
+        f"units {sound.units:,}: {counted:,} count, {sound.immature:,} immature, {sound.excluded:,} excluded, "
+        f"{sound.moved:,} in two arms",
+        f"split {mismatch}; records lost {lost}; exposures {sound.exposures:,}, {sound.fallbacks:,} by fallback, "
+        f"{sound.failed:,} failed",
+        f"outcomes {sound.outcomes:,}: {sound.duplicates:,} repeated, {sound.quarantined:,} contradict themselves, "
+        f"{sound.nobodys + sound.strangers:,} of nobody here, {sound.early:,} before exposure",
+    ]
+
+
+def _row(each: Comparison) -> tuple[object, ...]:
+    mark = {"primary": "", "guardrail": " (guardrail)", "secondary": " (exploratory)"}[each.role]
+    is_relative = each.relative.interval is not None or each.absolute.interval is None
+    shown = each.relative if is_relative else each.absolute
+    p = each.p if each.adjusted_p is None else each.adjusted_p
+    return (
+        each.metric + mark,
+        each.treatment.name,
+        _number(each.control.value),
+        _number(each.treatment.value),
+        _change(shown.value, is_relative),
+        _interval(shown, is_relative),
+        "-" if p is None else f"{p:.2g}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _change(value: float | None, is_relative: bool) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.2%}" if is_relative else f"{value:+.3g}"
+
+
+def _interval(shown: Difference, is_relative: bool) -> str:
+    if shown.interval is None:
+        return "-"
+    return f"{_change(shown.interval.low, is_relative)} to {_change(shown.interval.high, is_relative)}"
+
+
+def document(found: Findings) -> None:
+    """Print all of an analysis as JSON, the same bytes for the same findings."""
+    import msgspec
+
+    output.say(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+
+
+def status(found: Findings, *, json: bool) -> None:
+    """Print how an experiment goes, and nothing of outcomes' values."""
+    import msgspec
+
+    if json:
+        output.json(msgspec.to_builtins(found.soundness))
+        return
+    for line in _belief(found):
+        results.say(line)
+    output.say()
+    rows = [
+        (split.epoch, arm, units, "-" if split.weights is None else output.percent(split.weights[index]))
+        for split in found.soundness.epochs
+        for index, (arm, units) in enumerate(zip(split.arms, split.units, strict=True))
+    ]
+    results.show(("epoch", "arm", "units", "expected"), rows, right=("units", "expected"))
+
+
+def plan(wanted: Experiment, arms: Sequence[Arm], planned: Power | None, *, json: bool) -> None:
+    """Print a definition that is in order."""
+    if json:
+        power_of = None if planned is None else planned._asdict()
+        output.json({"experiment": wanted.name, "arms": [_arm(arm) for arm in arms], "power": power_of})
+        return
+    output.table(("arm", "model", "version", "weight"), [(a.name, a.model, a.version, f"{a.weight:g}") for a in arms])
+    output.say()
+    if planned is None:
+        results.say(f"{wanted.primary} has no baseline, so nobody knows what {wanted.units:,} units can show")
+    else:
+        _say_power(wanted, planned)
+
+
+def _arm(arm: Arm) -> dict[str, object]:
+    return {"name": arm.name, "model": arm.model, "version": arm.version, "weight": arm.weight}
+
+
+def power(wanted: Experiment, planned: Power, units_a_day: float | None, *, json: bool) -> None:
+    """Print what an experiment needs."""
+    from turnout_server.statistics.power import days
+
+    needed = planned.needed or planned.planned
+    window_days = wanted.window_s(wanted.primary) / 86_400
+    lasts = None if units_a_day is None else days(needed, units_a_day, window_days)
+    if json:
+        output.json({**planned._asdict(), "days": lasts})
+        return
+    _say_power(wanted, planned)
+    if lasts is not None:
+        results.say(f"{needed:,} units at {units_a_day:,.0f} a day take {lasts} days, the last one's window included")
+
+
+def _say_power(wanted: Experiment, planned: Power) -> None:
+    method = "at any time" if wanted.method == "sequential" else "at the end"
+    results.say(
+        f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, with probability "
+        f"{wanted.power:.0%}, looked at {method} at alpha {wanted.alpha:g}"
+    )
+    if planned.needed is not None:
+        results.say(f"a change of {wanted.minimal_effect:.2%} takes {planned.needed:,} units")
+
+
+def listing(found: Sequence[tuple[Started, Stopped | None]], *, json: bool) -> None:
+    """Print the experiments of a store."""
+    rows = [
+        (
+            started.experiment.name,
+            started.experiment.route,
+            f"{started.experiment.start:%Y-%m-%d %H:%M}" if started.experiment.start else None,
+            f"{stopped.at:%Y-%m-%d %H:%M}" if stopped else None,
+            started.digest[:12],
+        )
+        for started, stopped in found
+    ]
+    columns = ("experiment", "route", "started", "stopped", "definition")
+    if json:
+        results.json(columns, rows)
+    elif rows:
+        results.show(columns, rows)
+    else:
+        output.note("no experiment was started")

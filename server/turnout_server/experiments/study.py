@@ -1,0 +1,81 @@
+"""One analysis, from a journal to findings: reads, asks, and lets `analysis` think."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from turnout_server.experiments import compare, quantile
+from turnout_server.experiments.analysis import Circumstances, analyse
+from turnout_server.experiments.belief import Loss
+from turnout_server.experiments.definition import Experiment, InvalidExperimentError
+from turnout_server.experiments.evidence import Evidence, Source, opened
+from turnout_server.experiments.findings import Findings
+from turnout_server.experiments.quantile import Measure
+from turnout_server.experiments.query import Period
+from turnout_server.journal.accounts import accounts
+
+
+def period(experiment: Experiment, as_of: datetime) -> Period:
+    """Return what of an experiment is looked at.
+
+    Raises:
+        InvalidExperimentError: it has no start, or starts later than that.
+    """
+    start = experiment.start
+    if start is None:
+        raise InvalidExperimentError("$.start", "missing: it was not started, and does not say when it was")
+    if start >= as_of:
+        raise InvalidExperimentError("$.start", f"{start.isoformat()} is not before {as_of.isoformat()}")
+    ends = [as_of, *([experiment.stop] if experiment.stop else [])]
+    if experiment.days is not None:
+        ends.append(start + timedelta(days=experiment.days))
+    return Period(start, min(ends), as_of)
+
+
+def study(
+    journal: Path,
+    experiment: Experiment,
+    as_of: datetime,
+    *,
+    is_frozen: bool,
+    marks: tuple[str, ...] = (),
+    threads: int | None = None,
+) -> Findings:
+    """Analyse an experiment by what a journal and its outcomes say, as they were known *as_of*.
+
+    Args:
+        journal: its directory.
+        experiment: the question.
+        as_of: with a zone.
+        is_frozen: whether the definition was fixed when the experiment started.
+        marks: what a reader must know of how it came about.
+        threads: of the database; None takes its own number. They change nothing of what is found.
+
+    Raises:
+        InvalidExperimentError: there is no time to look at.
+        EvidenceError, OutOfRangeError: the records or outcomes cannot be read.
+    """
+    looked = period(experiment, as_of)
+    with opened(journal, experiment, looked, threads) as (source, evidence):
+        quantiles = _quantiles(source, evidence, experiment)
+    circumstances = Circumstances(looked, is_frozen, _loss(journal), marks)
+    return analyse(experiment, evidence, circumstances, quantiles)
+
+
+def _quantiles(source: Source, evidence: Evidence, experiment: Experiment) -> dict[tuple[str, str], Measure]:
+    found = {}
+    for name in experiment.roles:
+        if experiment.metrics[name].kind == "quantile":
+            cells = compare.cells(evidence.sums, name)
+            values = source.values(name, quantile.wanted(experiment, name, cells))
+            for treatment in experiment.treatments:
+                found[name, treatment] = quantile.compared(experiment, name, treatment, cells, values)
+    return found
+
+
+def _loss(journal: Path) -> Loss:
+    """Return what all of a journal's boots have lost: which experiment's records they were nobody knows."""
+    ledger = accounts(journal)
+    lost = sum(sum(each.dropped.values()) + each.missing + each.gone for each in ledger.accounts)
+    return Loss(sum(each.offered for each in ledger.accounts), lost)

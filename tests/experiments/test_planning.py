@@ -1,0 +1,36 @@
+"""What an experiment can find, and what it takes."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+from tests.experiments.worlds import experiment
+from turnout_server.experiments.planning import planned
+
+CONVERSION = {"kind": "proportion", "outcome": "purchase", "baseline": {"mean": 0.1}}
+
+
+def test_without_a_baseline_nobody_knows() -> None:
+    assert planned(experiment()) is None
+
+
+def test_a_fixed_plan_needs_what_the_textbook_says() -> None:
+    one = planned(experiment(metrics={"conversion": CONVERSION}, method="fixed", days=7, minimal_effect=0.1))
+    assert one is not None
+    assert one.needed is not None
+    distance = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
+    oracle = 4 * 0.1 * 0.9 * (distance / 0.01) ** 2
+    assert abs(one.needed / oracle - 1) < 0.001
+    assert not one.is_enough
+
+
+def test_what_is_needed_is_what_finds_it() -> None:
+    for arms in (["new"], ["new", "newer"]):
+        fields = {"metrics": {"conversion": CONVERSION}, "treatments": arms}
+        one = planned(experiment(**fields, minimal_effect=0.2))
+        assert one is not None
+        assert one.needed is not None
+        again = planned(experiment(**fields, minimal_effect=0.2, units=one.needed))
+        assert again is not None
+        assert again.is_enough
+        assert abs(again.detectable - 0.2) < 0.001
