@@ -49,6 +49,11 @@ WRONG = [
     ("journal query nope --journal nowhere", 66),
     ("journal forget ann --journal nowhere", 66),
     ("journal forget ann --key-file nowhere", 78),
+    ("journal import", 2),
+    ("journal import nowhere.csv", 66),
+    ("journal import file", 65),
+    ("journal import file --map x=ts --map x=assigned --route price --key-file nowhere", 78),
+    ("journal import file --map x=ts --map x=assigned --route price --journal file", 69),
 ]
 
 
@@ -167,3 +172,37 @@ def test_forget_says_how_many_went_and_what_it_could_not_look_into(run: Run, jou
     ran = run("journal", "forget", "ann", "--json")
     assert ran.code == 1
     assert ran.json["rows"] == 0
+
+
+LOG = "who,ts,assigned,note\nann,2026-11-28 06:00,a,x\nbob,2026-11-28 07:00,b,y\n"
+
+
+def test_a_foreign_log_is_imported_once_and_verified(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    line = ("journal", "import", tmp_path / "log.csv", "-j", tmp_path / "new", "--map", "who=unit", "--route", "price")
+    first, again = run(*line), run(*line)
+    assert (first.code, again.code) == (0, 0)
+    assert first.out.replace("\n  ", " ").startswith("imported 2 records in 2 segments as import-")
+    assert "not imported: note" in first.err
+    assert "a key for units was made" in first.err
+    assert "is there already, with 2 records: nothing was done" in again.out.replace("\n  ", " ")
+    assert run("journal", "verify", "-j", tmp_path / "new").code == 0
+    assert run(*line, "--json").json["was_there"] is True
+
+
+def test_bad_rows_are_listed_and_the_others_are_imported_when_asked_to(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG + "cid,,a,\n")
+    line = ("journal", "import", tmp_path / "log.csv", "-j", tmp_path / "new", "--route", "price", "--json")
+    ran = run(*line)
+    assert (ran.code, ran.out) == (65, "")
+    assert "log.csv: row 3: ts: nothing; expected a value" in ran.err
+    assert ran.err.endswith("1 row refused, so nothing is imported; --skip-bad imports the others\n")
+    done = run(*line, "--skip-bad")
+    assert (done.code, done.json["rows"], done.json["refused"]["count"]) == (0, 2, 1)
+
+
+def test_a_log_without_rows_is_no_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("ts,assigned\n")
+    ran = run("journal", "import", tmp_path / "log.csv", "-j", tmp_path / "new", "--route", "price")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.endswith("no rows: nothing was done\n")

@@ -33,3 +33,7 @@ def test_bytes_are_said_as_people_say_them(count: int | None, said: str) -> None
 def test_numbers_are_short() -> None:
     assert [output.percent(0.125), output.percent(1), output.number(517.123456)] == ["12.5 %", "100 %", "517.123"]
     assert output.named({"rmse": 517.0, "mae": 0.5}) == "mae 0.5, rmse 517"
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [output.counted(count, "row") for count in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

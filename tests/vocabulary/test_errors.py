@@ -31,7 +31,12 @@ def family(root: type[TurnoutError]) -> Iterator[type[TurnoutError]]:
     for child in root.__subclasses__():
         # What only the command line raises never gets to a caller.
         if child.__module__.startswith("turnout_server.") and not child.__module__.startswith(
-            ("turnout_server.experiments.", "turnout_server.journal.", "turnout_server.sources.")
+            (
+                "turnout_server.experiments.",
+                "turnout_server.journal.",
+                "turnout_server.outcomes.databases",
+                "turnout_server.sources.",
+            )
         ):
             yield from family(child)
 

@@ -21,6 +21,7 @@ from turnout_server.cli.health import health
 from turnout_server.cli.incident import incident
 from turnout_server.cli.journal import journal
 from turnout_server.cli.models import label, models, verify
+from turnout_server.cli.outcomes import outcomes
 from turnout_server.cli.prune import prune
 from turnout_server.cli.publish import publish
 from turnout_server.cli.routes import routes
@@ -56,6 +57,7 @@ application.command(rich_help_panel=_CALLING)(top)
 application.command(rich_help_panel=_CALLING)(health)
 application.command(rich_help_panel=_CALLING)(incident)
 application.add_typer(journal, name="journal", rich_help_panel=_RECORDS)
+application.add_typer(outcomes, name="outcomes", rich_help_panel=_RECORDS)
 application.add_typer(shadow, name="shadow", rich_help_panel=_RECORDS)
 application.add_typer(experiment, name="experiment", rich_help_panel=_RECORDS)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from turnout_server.cli import exits, output, results
+from turnout_server.cli import exits, foreign, output, results
 from turnout_server.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -209,8 +210,36 @@ def _line(one: Mapping[str, Any]) -> str:
     return "  ".join(output.plain(part) for part in parts if part)
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
+# ---------------------------------------------------------------- importing
+
+
+@journal.command("import")
+def import_(
+    files: foreign.Files,
+    directory: Directory,
+    pairs: foreign.Pairs = None,
+    route: Annotated[str | None, typer.Option(metavar="NAME", help="The route of all rows.")] = None,
+    key_file: KeyFile = None,
+    skip_bad: foreign.SkipBad = False,
+    json: Json = False,
+) -> None:
+    """Take exposures that were logged elsewhere: CSV with a header, which gzip may have packed, or Parquet."""
+    from turnout_server.journal.foreign import import_exposures
+
+    foreign.found(files)
+    done = import_exposures(directory, files, pairs=pairs or (), route=route, key_file=key_file, skip_bad=skip_bad)
+    foreign.remark(done.unused, done.refused, directory if done.is_new_key else None)
+    if done.refused.count and not done.rows:
+        raise foreign.all_or_nothing(done.refused, skip_bad)
+    if json:
+        output.json(msgspec.to_builtins(done))
+    elif done.was_there:
+        results.say(f"{done.boot} is there already, with {output.counted(done.rows, 'record')}: nothing was done")
+    elif done.first is None:
+        output.note("no rows: nothing was done")
+    else:
+        counts = f"{output.counted(done.rows, 'record')} in {output.counted(done.segments, 'segment')}"
+        results.say(f"imported {counts} as {done.boot}, from {results.cell(done.first)} to {results.cell(done.last)}")
 
 
 # ---------------------------------------------------------------- forgetting
@@ -230,7 +259,7 @@ def forget(
     if json:
         output.json({**done._asdict(), "running": [boot._asdict() for boot in done.running]})
     else:
-        results.say(f"forgot {_counted(done.rows, 'record')} in {_counted(len(done.segments), 'segment')}")
+        results.say(f"forgot {output.counted(done.rows, 'record')} in {output.counted(len(done.segments), 'segment')}")
     for boot in done.running:
         output.note(
             f"note: {boot.instance}-{boot.boot} is running: forget again when it has written what it holds (rotate_s)"

@@ -137,6 +137,11 @@ def size(count: int | None) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return *count* of *what*: `1 record`, `2 records`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def percent(share: float) -> str:
     """Return a share from 0 to 1 as a percentage: `12.5 %`."""
     return f"{share * 100:.4g} %"

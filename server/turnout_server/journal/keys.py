@@ -6,7 +6,6 @@ which units are still found.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -63,22 +62,34 @@ def own_keys(journal: Path) -> tuple[bytes, ...]:
         OSError: none can be made.
         ConfigurationError: there is one that cannot be used.
     """
+    if make_key(journal):
+        _log.warning(
+            "a key for units was made; gateways that share experiments have to share it", file=str(journal / KEY)
+        )
+    return keys_in(journal / KEY)
+
+
+def make_key(journal: Path) -> bool:
+    """Make the journal's own key where it has none; return whether this call did.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     file = journal / KEY
-    if not file.exists():
-        # Written aside and linked: nobody reads half a key, and the first one stays.
-        draft = journal / f"{KEY}.{secrets.token_hex(4)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as writer:
-                writer.write(f"{secrets.token_hex(32)}\n")
-                writer.flush()
-                os.fsync(writer.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, file)
-                sync(journal)  # a power cut must not take the key of rows that stay
-                _log.warning(
-                    "a key for units was made; gateways that share experiments have to share it", file=str(file)
-                )
-        finally:
-            draft.unlink(missing_ok=True)
-    return keys_in(file)
+    if file.exists():
+        return False
+    # Written aside and linked: nobody reads half a key, and the first one stays.
+    draft = journal / f"{KEY}.{secrets.token_hex(4)}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as writer:
+            writer.write(f"{secrets.token_hex(32)}\n")
+            writer.flush()
+            os.fsync(writer.fileno())
+        os.link(draft, file)
+        sync(journal)  # a power cut must not take the key of rows that stay
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
