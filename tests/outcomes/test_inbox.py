@@ -32,20 +32,17 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
 
 
 def test_an_outcome_waits_with_its_unit_hashed_and_all_else_as_it_came(inbox: Inbox) -> None:
-    assert put(inbox, outcome("a", value=2.5), outcome("b", unit="", request_id="r-7")) == [ACCEPTED, ACCEPTED]
+    assert put(inbox, outcome("a", value=2.5, unit="customer-7"), outcome("b", unit="", request_id="r-7")) == [
+        ACCEPTED,
+        ACCEPTED,
+    ]
     first, second = inbox.waiting(10)
-    assert (first.seq, first.outcome_id, first.ts, first.name, first.value) == (
-        1,
-        "a",
-        NOW_US - 1_000_000,
-        "order",
-        2.5,
-    )
+    assert (first.seq, first.outcome_id, first.ts, first.value) == (1, "a", NOW_US - 1_000_000, 2.5)
     assert (first.ingested, first.instance, first.boot) == (NOW_US, *BOOT)
     assert (first.unit is not None, len(first.unit or b""), first.request_id) == (True, 16, None)
     assert (second.unit, second.unit_key_id, second.request_id) == (None, None, "r-7")
     raw = b"".join(file.read_bytes() for file in inbox.file.parent.iterdir())
-    assert (b"order" in raw, b"ann" in raw) == (True, False)
+    assert (b"order" in raw, b"customer-7" in raw) == (True, False)
 
 
 def test_the_same_again_is_a_duplicate_and_the_same_id_with_another_content_is_not(inbox: Inbox) -> None:
@@ -68,6 +65,20 @@ def test_a_duplicate_is_known_after_the_file_has_it_and_after_a_new_start(inbox:
     again = own(inbox.file.parent, "gw")
     assert put(again, outcome()) == [DUPLICATE]
     assert again.count == 0
+    again.close()
+
+
+def test_a_plan_is_the_same_until_its_file_is_there_whoever_asks(inbox: Inbox) -> None:
+    assert inbox.plan(2, str) is None
+    put(inbox, outcome("a"), outcome("b"), outcome("c"))
+    plan = inbox.plan(2, str)
+    assert plan == (str(NOW_US), 2)
+    inbox.close()
+    again = own(inbox.file.parent, "gw")
+    assert again.plan(3, lambda _: "elsewhere") == plan
+    assert [one.outcome_id for one in again.waiting(10, last=2)] == ["a", "b"]
+    assert again.exported(2) == 2
+    assert again.plan(3, lambda _: "elsewhere") == ("elsewhere", 3)
     again.close()
 
 

@@ -185,8 +185,9 @@ def test_a_file_that_cannot_be_written_is_tried_again_and_callers_go_on(tmp_path
     world.die()
 
 
-def test_a_kill_between_the_file_and_its_note_makes_rows_twice_and_loses_none(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", ["exported", "waiting"])
+def test_a_kill_before_or_after_the_file_is_there_loses_no_row_and_doubles_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     world.fates(outcome("a"))
 
@@ -194,12 +195,15 @@ def test_a_kill_between_the_file_and_its_note_makes_rows_twice_and_loses_none(
         raise OSError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(intakes.Inbox, "exported", killed)
+        patched.setattr(intakes.Inbox, moment, killed)
         world.pass_(60)
+    assert world.ids() == (["a"] if moment == "exported" else [])
+    world.fates(outcome("b"))  # which is in no plan yet
     world.die()
     world.start()
     world.pass_(0)
-    assert world.ids() == ["a", "a"]
+    world.pass_(0)
+    assert world.ids() == ["a", "b"]
 
 
 def test_what_another_gateway_left_behind_gets_into_files(world: World) -> None:

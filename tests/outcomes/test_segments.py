@@ -33,10 +33,13 @@ def writers() -> list[Any]:
 
 @pytest.mark.parametrize("write", writers())
 def test_every_writer_makes_the_documented_columns_of_the_same_rows(tmp_path: Path, write: Any) -> None:
-    file = OutcomeFiles(tmp_path, BOOT, write).add([batch(ROWS[:1]), batch(ROWS[1:])], NOW_US, "gw")
-    assert file.relative_to(tmp_path).parts == (
-        "outcomes", "date=2026-11-18", "hour=11", "gw-692937a000c0ffee-0.parquet",
-    )  # fmt: skip
+    files = OutcomeFiles(tmp_path, BOOT, write)
+    place = files.place(NOW_US)
+    assert not files.has(place)
+    files.write([batch(ROWS[:1]), batch(ROWS[1:])], place, "gw")
+    assert files.has(place)
+    assert place == "outcomes/date=2026-11-18/hour=11/gw-692937a000c0ffee-0.parquet"
+    file = tmp_path / place
     described = duckdb.sql(f"DESCRIBE FROM read_parquet('{file}', hive_partitioning = false)").fetchall()
     types = {name: kind.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ") for name, kind, *_ in described}
     assert types == dict(COLUMNS)
@@ -48,7 +51,7 @@ def test_every_writer_makes_the_documented_columns_of_the_same_rows(tmp_path: Pa
 
 def test_files_of_a_boot_have_numbers(tmp_path: Path) -> None:
     files = OutcomeFiles(tmp_path, BOOT)
-    names = [files.add([batch(ROWS)], NOW_US, "gw").name for _ in range(2)]
+    names = [Path(files.place(NOW_US)).name for _ in range(2)]
     assert names == ["gw-692937a000c0ffee-0.parquet", "gw-692937a000c0ffee-1.parquet"]
 
 
@@ -58,6 +61,6 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        OutcomeFiles(tmp_path, BOOT, fail).add([batch(ROWS)], NOW_US, "gw")
+        OutcomeFiles(tmp_path, BOOT, fail).write([batch(ROWS)], "outcomes/date=2026-11-18/hour=11/x.parquet", "gw")
     assert list((tmp_path / STAGING).iterdir()) == []
     assert query(tmp_path, "FROM outcomes").rows == []

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS waiting (
     ts INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, ingested INTEGER NOT NULL,
     instance TEXT NOT NULL, boot TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS planned (file TEXT NOT NULL, last INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS known (id BLOB PRIMARY KEY, content BLOB NOT NULL, ingested INTEGER NOT NULL) WITHOUT ROWID;
 """
 _KNOW: Final = "INSERT OR IGNORE INTO known VALUES (?, ?, ?)"
@@ -76,7 +77,20 @@ class Waiting(NamedTuple):
     boot: str
 
 
-_READ: Final = f"SELECT {', '.join(Waiting._fields)} FROM waiting WHERE seq > ? ORDER BY seq LIMIT ?"
+_READ: Final = f"SELECT {', '.join(Waiting._fields)} FROM waiting WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_NEXT: Final = (
+    "SELECT (SELECT ingested FROM waiting ORDER BY seq LIMIT 1), max(seq)"
+    " FROM (SELECT seq FROM waiting ORDER BY seq LIMIT ?)"
+)
+
+
+class Plan(NamedTuple):
+    """What the next file is to have."""
+
+    file: str
+    """Where, below the journal."""
+    last_seq: int
+    """All that waits up to this number."""
 
 
 class Inbox:
@@ -166,21 +180,59 @@ class Inbox:
         """What it is called: an instance, or where several are called the same, one of them."""
         return self.file.name.removeprefix(".").removesuffix(SUFFIX)
 
-    def waiting(self, most: int, after: int = 0) -> list[Waiting]:
-        """Return the oldest outcomes that no file has, in their order, *most* at most, from the number *after* on.
+    def plan(self, most: int, place: Callable[[int], str]) -> Plan | None:
+        """Return what the next file is to have; None where nothing waits.
+
+        It is the same until `exported`, whoever asks: who finds such a file there knows that it has these outcomes, and
+        makes no second one.
+
+        Args:
+            most: how many outcomes at most, the oldest.
+            place: says where, given when the first of them was acknowledged, in microseconds since the epoch.
+
+        Raises:
+            sqlite3.Error: it cannot be read or written down.
+        """
+        run = self._database.execute
+        found = run("SELECT file, last FROM planned").fetchone()
+        if found is None:
+            first_us, last = run(_NEXT, (most,)).fetchone()
+            if last is None:
+                return None
+            found = place(first_us), last
+            run("INSERT INTO planned VALUES (?, ?)", found)
+        return Plan(*found)
+
+    def waiting(self, most: int, after: int = 0, last: int = 2**63 - 1) -> list[Waiting]:
+        """Return the oldest outcomes that no file has, in their order.
+
+        Args:
+            most: how many at most.
+            after: the number before the first.
+            last: the number of the last.
 
         Raises:
             sqlite3.Error: they cannot be read.
         """
-        return list(map(Waiting._make, self._database.execute(_READ, (after, most))))
+        return list(map(Waiting._make, self._database.execute(_READ, (after, last, most))))
 
-    def exported(self, last_seq: int) -> None:
-        """Hear that outcomes up to that number are in a file.
+    def exported(self, last_seq: int) -> int:
+        """Hear that outcomes up to that number are in a file, the planned one; return how many.
 
         Raises:
             sqlite3.Error: that cannot be written down.
         """
-        self._database.execute("DELETE FROM waiting WHERE seq <= ?", (last_seq,))
+        run = self._database.execute
+        run("BEGIN")
+        try:
+            count = run("DELETE FROM waiting WHERE seq <= ?", (last_seq,)).rowcount
+            run("DELETE FROM planned")
+            run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                run("ROLLBACK")
+            raise
+        return count
 
     @property
     def count(self) -> int:

@@ -275,17 +275,19 @@ class Intake:
             self._filing.say(str(error) or type(error).__name__)
 
     def _file_of(self, inbox: Inbox) -> int:
-        """Make a file of the oldest outcomes in *inbox*; return how many there are in it."""
-        batches: list[RecordBatch] = []
-        count = last = first_us = 0
-        while count < FILE_ROWS and (rows := inbox.waiting(BATCH_ROWS, last)):
-            first_us = first_us or rows[0].ingested
-            batches.append(batch(rows))
-            count, last = count + len(rows), rows[-1].seq
-        if count:
-            self._files.add(batches, first_us, inbox.name)
-            inbox.exported(last)
-        return count
+        """See to it that the oldest outcomes in *inbox* are in a file, once; return how many."""
+        plan = inbox.plan(FILE_ROWS, self._files.place)
+        if plan is None:
+            return 0
+        if not self._files.has(plan.file):
+            batches: list[RecordBatch] = []
+            after = 0
+            while rows := inbox.waiting(BATCH_ROWS, after, plan.last_seq):
+                batches.append(batch(rows))
+                after = rows[-1].seq
+            if batches:
+                self._files.write(batches, plan.file, inbox.name)
+        return inbox.exported(plan.last_seq)
 
     def _tidy(self, inbox: Inbox, now: float) -> None:
         before_us = int(self._wall() * 1e6) - self._remember_us

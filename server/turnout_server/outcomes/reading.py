@@ -1,7 +1,7 @@
 """Outcomes as SQL: the view `outcomes`, beside the journal's `records`.
 
 A row of it is what a gateway acknowledged, or what was imported. One id may be there more than once, from several
-gateways or after a crash; whoever counts has to count it once.
+gateways or imports; whoever counts has to count it once.
 """
 
 from __future__ import annotations

@@ -51,12 +51,31 @@ class OutcomeFiles:
         self._write = write
         self._count = 0
 
-    def add(self, batches: Sequence[RecordBatch], ingested_us: int, inbox: str) -> Path:
-        """Write *batches* to a file of their own, and return it: it is whole, and on the disk.
+    def place(self, ingested_us: int) -> str:
+        """Return where the next file belongs, below the journal.
+
+        Args:
+            ingested_us: when its first outcome was acknowledged, in microseconds since the epoch.
+        """
+        hour = datetime.fromtimestamp(ingested_us / 1e6, UTC).strftime("date=%Y-%m-%d/hour=%H")
+        name = f"{FOLDER}/{hour}/{self._boot.name}-{self._count}.parquet"
+        self._count += 1
+        return name
+
+    def has(self, place: str) -> bool:
+        """Say whether there is a file there. Then it is whole.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        return (self._journal / place).exists()
+
+    def write(self, batches: Sequence[RecordBatch], place: str, inbox: str) -> None:
+        """Write a file: it is whole and on the disk when this returns.
 
         Args:
             batches: rows, as `batch` makes them.
-            ingested_us: when the first of them was acknowledged, in microseconds since the epoch.
+            place: where, as `place` says.
             inbox: what the inbox is called where they come from. Its holder alone writes aside under that name, so
                 that what a crash leaves there is overwritten.
 
@@ -79,23 +98,19 @@ class OutcomeFiles:
             else:
                 _copy(staged, batches, said)
             sync(staged)
-            return self._show(staged, ingested_us)
+            self._show(staged, self._journal / place)
         except BaseException:
             discard(staged)
             raise
 
-    def _show(self, staged: Path, ingested_us: int) -> Path:
-        hour = datetime.fromtimestamp(ingested_us / 1e6, UTC).strftime("date=%Y-%m-%d/hour=%H")
-        folder = self._journal / FOLDER / hour
+    def _show(self, staged: Path, file: Path) -> None:
+        folder = file.parent
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{self._boot.name}-{self._count}.parquet"
         staged.rename(file)
-        self._count += 1
         # Before anybody forgets the rows: a power cut must not take the file's name.
         for named in (folder, folder.parent, folder.parent.parent) if is_new else (folder,):
             sync(named)
-        return file
 
 
 def batch(rows: Sequence[Waiting]) -> RecordBatch:
