@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 
 from turnout_server.experiments.definition import Experiment
 from turnout_server.experiments.text import convert
@@ -105,13 +106,10 @@ def _write(file: Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, A
     file.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        kinds = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-        connection.execute(f"CREATE TABLE rows_ ({kinds})")
-        if rows:
-            places = ", ".join("?" * len(columns))
-            values = [[row.get(name) for name in columns] for row in rows]
-            connection.executemany(f"INSERT INTO rows_ VALUES ({places})", values)
-        connection.execute(f"COPY rows_ TO '{file}' (FORMAT parquet)")
+        table = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=list(columns), dtype=object)
+        connection.register("rows_", table)
+        typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns.items())
+        connection.execute(f"COPY (SELECT {typed} FROM rows_) TO '{file}' (FORMAT parquet)")
 
 
 def halves(world: World, units: Iterable[str], at: timedelta = timedelta()) -> None:
