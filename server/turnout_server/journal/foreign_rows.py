@@ -22,7 +22,7 @@ import duckdb
 
 from turnout_server.journal.keys import KEY, keys_in, make_key
 from turnout_server.journal.mapping import Field, ForeignTableError, Plan, quoted
-from turnout_server.journal.reading import first_line, literal, pattern
+from turnout_server.journal.reading import first_line, literal, pattern, unlocked
 from turnout_server.journal.schema import STAGING
 from turnout_server.journal.segments import cause_of
 from turnout_server.vocabulary.errors import Kind, TurnoutError
@@ -89,7 +89,7 @@ def foreign_file(path: Path) -> ForeignFile:
     try:
         if path.name.endswith((".parquet", ".pq")):
             sql = f"read_parquet({literal(pattern(path))}, hive_partitioning = false, binary_as_string = true)"
-            with duckdb.connect() as connection:
+            with unlocked() as connection:
                 described = connection.execute(f"DESCRIBE FROM {sql}").fetchall()
             return ForeignFile(path, tuple(str(name) for name, *_ in described), sql, is_csv=False)
         is_packed = path.name.endswith(".gz")
