@@ -21,6 +21,8 @@ VIEWS = ("parts", "eligible")
 STEPS = ("parts", "eligible", "units", "contents", "known", "numbers")
 """Relations, in the order in which they need each other."""
 QUESTIONS = ("moments", "assigned", "exposures", "fates", "copies", "others")
+ZONE = "SET TimeZone = 'UTC'"
+"""Days are of this zone, and a connection of one's own may have another."""
 
 _MICROSECONDS = 1_000_000
 _WHOLE = 2**60
@@ -65,7 +67,7 @@ def script(experiment: Experiment, period: Period) -> str:
         for name in STEPS
     ]
     asked = [f"{statement(name, experiment, period)};" for name in QUESTIONS]
-    return "\n\n".join([*made, *asked]) + "\n"
+    return "\n\n".join([f"{ZONE};", *made, *asked]) + "\n"
 
 
 def ranks(experiment: Experiment, period: Period, metric: str, wanted: Sequence[tuple[str, str, int]]) -> str:
