@@ -5,12 +5,12 @@ WITH requests AS (
     FROM records
     WHERE unit IS NOT NULL
       AND copy_of IS NULL
-      AND request_id IN (SELECT most.request FROM contents WHERE most.unit IS NULL)
+      AND request_id IN (SELECT request_id FROM contents WHERE unit IS NULL)
     GROUP BY request_id
 )
-SELECT c.outcome_id, c.most.name AS name, c.most.value AS value, c.most.ts AS ts,
-       CASE WHEN c.most.unit IS NULL THEN r.most.key ELSE c.most.key END AS unit_key_id,
-       CASE WHEN c.most.unit IS NULL THEN r.most.unit ELSE c.most.unit END AS unit
+SELECT c.name, c.value, c.ts,
+       CASE WHEN c.unit IS NULL THEN r.most.key ELSE c.unit_key_id END AS unit_key_id,
+       CASE WHEN c.unit IS NULL THEN r.most.unit ELSE c.unit END AS unit
 FROM contents AS c
-LEFT JOIN requests AS r ON r.request_id = c.most.request AND r.least = r.most
-WHERE c.least = c.most
+LEFT JOIN requests AS r ON r.request_id = c.request_id AND r.least = r.most
+WHERE c.agrees
