@@ -45,7 +45,7 @@ def journal(folder: Path, better: int, share: float = 0.5) -> Path:
 
 @pytest.mark.parametrize(
     ("better", "share", "code", "verdict"),
-    [(4, 0.5, 0, "WIN"), (0, 0.5, 3, "INCONCLUSIVE"), (4, 0.3, 4, "INVALID")],
+    [(3, 0.5, 0, "WIN"), (0, 0.5, 3, "INCONCLUSIVE"), (2, 0.3, 4, "INVALID")],
 )
 def test_the_exit_code_says_whether_there_is_a_verdict(
     run: Run, definition: Path, tmp_path: Path, better: int, share: float, code: int, verdict: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 import turnout
 from tests.e2e.conftest import StartGateway, environment
 from tests.e2e.probes import eventually
+from turnout_server.experiments.study import study
+from turnout_server.experiments.text import convert
 from turnout_server.journal.reading import query
 from turnout_server.journal.schema import SEGMENTS, STAGING
 
@@ -78,3 +82,53 @@ def test_an_import_that_was_killed_is_completed_by_the_next(tmp_path: Path, mome
     assert query(journal, "SELECT count(*), count(DISTINCT unit) FROM records").rows == [(HOURS, HOURS)]
     assert ran("journal", "verify", "-j", journal)["is_accounted"] is True
     assert not (journal / STAGING / "import").exists()
+
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+LATER = START + timedelta(days=40)
+
+
+def test_a_past_experiment_of_somebody_else_comes_to_its_true_numbers(tmp_path: Path) -> None:
+    chance = random.Random(13)
+    log, orders = ["who,when,arm,chance,status"], ["id,who,at,amount,known"]
+    spent: dict[str, list[float]] = {"old": [], "new": []}
+    for shopper in range(400):
+        arm = chance.choice(["old", "new"])
+        first = START + timedelta(minutes=shopper)
+        code = "OK" if shopper % 10 else "VERSION_UNAVAILABLE"
+        log += [f"shopper-{shopper},{(first + timedelta(days=day)).isoformat()},{arm},0.5,{code}" for day in (0, 1)]
+        amount = round(chance.uniform(1, 9), 2) if chance.random() < 0.5 else 0.0
+        spent[arm].append(amount)
+        if amount:
+            known = first + timedelta(days=3)
+            line = f"{shopper},shopper-{shopper},{(first + timedelta(days=2)).isoformat()},{amount},{known.isoformat()}"
+            orders += [line, line]  # told twice
+        for place, at in enumerate([first - timedelta(hours=1), first + timedelta(days=7)]):  # neither counts
+            orders.append(f"{shopper}-{place},shopper-{shopper},{at.isoformat()},100,{LATER.isoformat()}")
+    (tmp_path / "log.csv").write_text("\n".join(log))
+    (tmp_path / "orders.csv").write_text("\n".join(orders))
+    journal = tmp_path / "past"
+    mapped = [f"--map={pair}" for pair in ("who=unit", "when=ts", "arm=assigned", "chance=propensity", "status=code")]
+    ran("journal", "import", tmp_path / "log.csv", "-j", journal, "--route", "ranking", *mapped)
+    mapped = [f"--map={pair}" for pair in ("id=outcome_id", "who=unit", "at=ts", "amount=value", "known=ingested")]
+    done = ran("outcomes", "import", tmp_path / "orders.csv", "-j", journal, "--name", "order", *mapped)
+    assert done["duplicates"] == sum(amount > 0 for amount in spent["old"] + spent["new"])
+
+    experiment = {
+        "name": "ranker",
+        "route": "ranking",
+        "control": "old",
+        "treatments": ["new"],
+        "window": "7d",
+        "units": 400,
+        "start": START,
+        "primary": "revenue",
+        "metrics": {"revenue": {"kind": "mean", "outcome": "order"}},
+    }
+    found = study(journal, convert(experiment), LATER, is_frozen=True)
+    (one,) = found.comparisons
+    assert (one.control.units, one.treatment.units) == (len(spent["old"]), len(spent["new"]))
+    means = [sum(amounts) / len(amounts) for amounts in spent.values()]
+    assert [one.control.value, one.treatment.value] == pytest.approx(means, rel=1e-12)
+    assert (found.soundness.exposures, found.soundness.failed, found.soundness.lost) == (800, 80, 0)
+    assert (found.soundness.strangers, found.soundness.nobodys) == (0, 0)

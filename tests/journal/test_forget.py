@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.journal.journals import BOOT, INSTANCE, row, write_counters, write_segment
 from turnout_server.journal.accounts import accounts, footers
+from turnout_server.journal.foreign_rows import ImportBusyError, alone, receiving
 from turnout_server.journal.forget import AUDIT, ForgettingError, forget
 from turnout_server.journal.keys import hashed, key_id
 from turnout_server.journal.reading import query
@@ -113,6 +115,21 @@ def test_two_at_once_are_refused(journal: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(ForgettingError, match="somebody else"):
             forget(journal, "ann")
+
+
+def test_while_somebody_imports_nobody_forgets_and_the_other_way_round(journal: Path) -> None:
+    now = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
+    with receiving(journal, now), pytest.raises(ForgettingError, match="or importing"):
+        forget(journal, "ann")
+    with alone(journal), pytest.raises(ImportBusyError, match="or forgetting"), receiving(journal, now):
+        pass
+
+
+def test_rows_that_a_killed_import_left_go(journal: Path) -> None:
+    (journal / STAGING / "import").mkdir(parents=True)
+    (journal / STAGING / "import" / "rows").write_bytes(hashed("ann", NEW))
+    forget(journal, "ann")
+    assert not (journal / STAGING / "import").exists()
 
 
 @pytest.mark.parametrize("text", ["", "xyz", "00" * 15])

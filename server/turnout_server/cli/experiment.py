@@ -159,6 +159,26 @@ def analyse(
 
 
 @experiment.command()
+def report(
+    which: Which,
+    journal: Journal,
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the page goes.")],
+    store: options.Store = options.DEFAULT_STORE,
+    as_of: AsOf = None,
+    threads: Threads = None,
+) -> None:
+    """Write the analysis as one HTML page that needs no network; exit as `analyse` does."""
+    from turnout_server.experiments import page, words
+
+    found = _findings(which, store, journal, as_of, threads)
+    to.write_text(page.render(found), encoding="utf-8")
+    for verdict in found.verdicts:
+        output.say(words.sentence(found, verdict))
+    output.note(f"the report is in {to}")
+    _leave(found)
+
+
+@experiment.command()
 def sql(
     which: Which,
     store: options.Store = options.DEFAULT_STORE,

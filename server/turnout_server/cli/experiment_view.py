@@ -6,42 +6,29 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from turnout_server.cli import output, results
+from turnout_server.experiments import words
 
 if TYPE_CHECKING:
     from turnout_server.experiments.definition import Experiment
-    from turnout_server.experiments.findings import Comparison, Difference, Findings, Verdict
+    from turnout_server.experiments.findings import Comparison, Findings
     from turnout_server.experiments.planning import Power
     from turnout_server.experiments.started import Arm, Started, Stopped
-
-_SAID = {
-    "WIN": "{treatment} is better than {control}",
-    "LOSS": "{treatment} is worse than {control}",
-    "NO_HARM": "{treatment} does no harm, and nothing says that it is better than {control}",
-    "INCONCLUSIVE": "nobody knows yet whether {treatment} is better than {control}",
-    "INVALID": "nothing can be said of {treatment}",
-}
-
-
-def sentence(found: Findings, verdict: Verdict) -> str:
-    """Return a verdict in one sentence."""
-    said = _SAID[verdict.verdict].format(treatment=verdict.treatment, control=_control(found))
-    return f"{verdict.verdict}: {said}: {'; '.join(verdict.reasons)}"
-
-
-def _control(found: Findings) -> str:
-    return found.comparisons[0].control.name
 
 
 def show(found: Findings) -> None:
     """Print an analysis: first the verdict, then whether to believe it, then the numbers."""
     for verdict in found.verdicts:
-        results.say(sentence(found, verdict))
+        results.say(words.sentence(found, verdict))
     output.say()
     for line in _belief(found):
         results.say(line)
     output.say()
-    columns = ("metric", "treatment", "control", "value", "change", "interval", "p")
-    results.show(columns, [_row(each) for each in found.comparisons], right=("control", "value", "change", "p"))
+    rows = [_row(each) for each in found.comparisons]
+    columns = ["metric", "role", "treatment", words.control(found), "treatment", "change", "interval", "p"]
+    if len(found.verdicts) == 1:  # whose column says it
+        columns = [*columns[:2], columns[3], found.verdicts[0].treatment, *columns[5:]]
+        rows = [(*row[:2], *row[3:]) for row in rows]
+    results.show(columns, rows, right=[name for name in columns if name not in ("metric", "role", "interval")])
     for each in found.comparisons:
         if each.silence:
             results.say(f"{each.metric}: {each.silence}")
@@ -66,35 +53,19 @@ def _belief(found: Findings) -> list[str]:
 
 
 def _row(each: Comparison) -> tuple[object, ...]:
-    mark = {"primary": "", "guardrail": " (guardrail)", "secondary": " (exploratory)"}[each.role]
     is_relative = each.relative.interval is not None or each.absolute.interval is None
     shown = each.relative if is_relative else each.absolute
     p = each.p if each.adjusted_p is None else each.adjusted_p
     return (
-        each.metric + mark,
+        each.metric,
+        each.role,
         each.treatment.name,
-        _number(each.control.value),
-        _number(each.treatment.value),
-        _change(shown.value, is_relative),
-        _interval(shown, is_relative),
-        "-" if p is None else f"{p:.2g}",
+        words.level(each.control.value, each.kind),
+        words.level(each.treatment.value, each.kind),
+        words.change(shown.value, each.kind, is_relative=is_relative),
+        words.interval(shown.interval, each.kind, is_relative=is_relative),
+        words.p_value(p),
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _change(value: float | None, is_relative: bool) -> str:
-    if value is None:
-        return "-"
-    return f"{value:+.2%}" if is_relative else f"{value:+.3g}"
-
-
-def _interval(shown: Difference, is_relative: bool) -> str:
-    if shown.interval is None:
-        return "-"
-    return f"{_change(shown.interval.low, is_relative)} to {_change(shown.interval.high, is_relative)}"
 
 
 def document(found: Findings) -> None:

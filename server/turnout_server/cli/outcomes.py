@@ -14,11 +14,6 @@ from turnout_server.cli.journal import Directory, Json, KeyFile
 outcomes = typer.Typer(help="Bring in what units did later: orders, clicks, revenue.", no_args_is_help=True)
 
 
-@outcomes.callback()
-def _group() -> None:
-    """Without a second command, the group would be its only one."""
-
-
 @outcomes.command("import")
 def import_(
     directory: Directory,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from turnout_server.experiments import belief, compare, findings, query, split, timeline
 from turnout_server.experiments.belief import Loss
 from turnout_server.experiments.compare import Cells, Measured, Weights
@@ -78,6 +80,7 @@ def analyse(
         question=experiment.question,
         route=experiment.route,
         definition_digest=digest_of(experiment),
+        definition=msgspec.to_builtins(experiment),
         frozen=circumstances.frozen,
         marks=circumstances.marks,
         method=experiment.method,

@@ -6,6 +6,7 @@ A number that is not there is null in JSON; so is an end of an interval that rea
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 
@@ -162,6 +163,8 @@ class Findings(msgspec.Struct, frozen=True):
     question: str
     route: str
     definition_digest: str
+    definition: dict[str, Any]
+    """All that was asked, as it is in JSON."""
     frozen: bool
     """Whether the definition was fixed when the experiment started; if not, it may have been chosen after looking."""
     marks: tuple[str, ...]

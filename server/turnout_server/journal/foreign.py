@@ -104,7 +104,7 @@ def import_exposures(
     Raises:
         ForeignTableError: a file cannot be read, or a field has no column.
         ConfigurationError: the key cannot be used.
-        ImportBusyError: somebody else imports.
+        ImportBusyError: somebody else imports, or forgets.
         ImportFailedError: the journal cannot be written.
     """
     constants = {"route": route} if route is not None else {}
@@ -120,11 +120,13 @@ def import_exposures(
         rows.begin(FIELDS, key)
         for (_, file), one in zip(sources, plans, strict=True):
             rows.take_file(file, one)
-        _refuse_lost_copies(rows)
+        has_copies = any("copy_of" in one.columns for one in plans)
+        if has_copies:
+            _refuse_lost_copies(rows)
         refused = rows.refusals()
         if refused.count and not skip_bad:
             return Imported(boot.name, refused=refused, is_new_key=is_new_key, unused=unused)
-        kept = _in_order(rows, has_copies=any("copy_of" in one.columns for one in plans))
+        kept = _in_order(rows, has_copies=has_copies)
         if not kept:
             return Imported(boot.name, refused=refused, is_new_key=is_new_key, unused=unused)
         segments = _publish(rows, journal, boot, key_id(key), kept, refused.count)
@@ -147,6 +149,7 @@ def _written(journal: Path, boot: Boot) -> int | None:
 
 
 def _refuse_lost_copies(rows: ForeignRows) -> None:
+    """Refuse copies of what is not taken, or is a copy itself."""
     rows.connection.execute(
         "UPDATE taken SET problem = 'copy_of: row ' || copy_of || '; expected the row of another one, that is taken'"
         " WHERE problem IS NULL AND copy_of IS NOT NULL AND (place, copy_of) NOT IN"

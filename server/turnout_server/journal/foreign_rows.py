@@ -22,7 +22,7 @@ import duckdb
 
 from turnout_server.journal.keys import KEY, keys_in, make_key
 from turnout_server.journal.mapping import Field, ForeignTableError, Plan, quoted
-from turnout_server.journal.reading import first_line, literal, pattern
+from turnout_server.journal.reading import first_line, literal, pattern, unlocked
 from turnout_server.journal.schema import STAGING
 from turnout_server.journal.segments import cause_of
 from turnout_server.vocabulary.errors import Kind, TurnoutError
@@ -52,7 +52,7 @@ class ImportFailedError(TurnoutError):
 
 
 class ImportBusyError(TurnoutError):
-    """Another process imports into this journal at this moment."""
+    """Another process imports into this journal, or forgets, at this moment."""
 
     reason = "IMPORT_BUSY"
     kind = Kind.CONFLICT
@@ -89,7 +89,7 @@ def foreign_file(path: Path) -> ForeignFile:
     try:
         if path.name.endswith((".parquet", ".pq")):
             sql = f"read_parquet({literal(pattern(path))}, hive_partitioning = false, binary_as_string = true)"
-            with duckdb.connect() as connection:
+            with unlocked() as connection:
                 described = connection.execute(f"DESCRIBE FROM {sql}").fetchall()
             return ForeignFile(path, tuple(str(name) for name, *_ in described), sql, is_csv=False)
         is_packed = path.name.endswith(".gz")
@@ -228,30 +228,44 @@ def receiving(journal: Path, now: datetime.datetime) -> Iterator[ForeignRows]:
     """Lend a place below *journal* for rows, which nobody else has meanwhile; what is in it is removed afterwards.
 
     Raises:
-        ImportBusyError: somebody else imports.
+        ImportBusyError: somebody else imports, or forgets.
         ImportFailedError: the disk, or the memory, does not do.
     """
     try:
-        (journal / STAGING).mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(journal / STAGING, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            folder = journal / STAGING / _FOLDER
-            shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+        journal.mkdir(parents=True, exist_ok=True)
+        with alone(journal) as folder:
             folder.mkdir(mode=0o700)
             try:
                 with _database(folder) as connection:
                     yield ForeignRows(connection, folder, now)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
     except BlockingIOError as error:
-        raise ImportBusyError(f"{journal}: somebody else is importing; try again when they are done") from error
+        message = f"{journal}: somebody else is importing, or forgetting; try again when they are done"
+        raise ImportBusyError(message) from error
     except OSError as error:
         raise ImportFailedError(f"{journal}: {error.strerror or error}") from error
     except duckdb.Error as error:
         raise ImportFailedError(f"{journal}: {first_line(error)}") from error
+
+
+@contextmanager
+def alone(journal: Path) -> Iterator[Path]:
+    """Keep others from importing meanwhile; lend the name of the folder that rows are in, which is not there.
+
+    Raises:
+        BlockingIOError: somebody does.
+        OSError: the folder of what is being written cannot be used.
+    """
+    staging = journal / STAGING
+    staging.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(staging, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(staging / _FOLDER, ignore_errors=True)  # of an import that was killed
+        yield staging / _FOLDER
+    finally:
+        os.close(lock)
 
 
 def _database(folder: Path) -> duckdb.DuckDBPyConnection:

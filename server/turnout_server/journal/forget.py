@@ -20,6 +20,7 @@ import msgspec
 from turnout_server.journal import reading
 from turnout_server.journal.accounts import RUNNING, accounts, footers
 from turnout_server.journal.boot import Boot
+from turnout_server.journal.foreign_rows import alone
 from turnout_server.journal.keys import KEY, hashed, key_id, keys_in
 from turnout_server.journal.schema import PARQUET, STAGING
 from turnout_server.journal.sync import sync
@@ -34,7 +35,7 @@ _STAGED = "forget-"
 
 
 class ForgettingError(TurnoutError):
-    """Another process forgets at this moment, or the journal cannot be written."""
+    """Another process forgets or imports at this moment, or the journal cannot be written."""
 
     reason = "JOURNAL_BUSY"
     kind = Kind.CONFLICT
@@ -173,13 +174,15 @@ def _members(said: Mapping[str, str]) -> str:
 
 @contextmanager
 def _auditing(journal: Path) -> Iterator[IO[bytes]]:
-    """Lend the audit's file, locked: two at once could bring back each other's rows."""
+    """Lend the audit's file, locked: two at once could bring back each other's rows, as could an import."""
     try:
         with (journal / AUDIT).open("ab") as audit:
             fcntl.flock(audit, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield audit
+            with alone(journal):
+                yield audit
     except BlockingIOError as error:
-        raise ForgettingError(f"{journal}: somebody else is forgetting; try again when they are done") from error
+        message = f"{journal}: somebody else is forgetting, or importing; try again when they are done"
+        raise ForgettingError(message) from error
     except OSError as error:
         raise ForgettingError(f"{journal / AUDIT}: {error.strerror or error}") from error
 

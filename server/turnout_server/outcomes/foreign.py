@@ -102,7 +102,7 @@ def import_files(journal: Path, paths: Sequence[Path], terms: Terms, now: dateti
     Raises:
         ForeignTableError: a file cannot be read, or a field has no column.
         ConfigurationError: the key cannot be used.
-        ImportBusyError: somebody else imports.
+        ImportBusyError: somebody else imports, or forgets.
         ImportFailedError: the journal cannot be written.
     """
     files = [foreign_file(path) for path in paths]
