@@ -163,7 +163,7 @@ def test_the_journal_has_all_that_questions_count(ours: Source) -> None:
 def test_a_units_number_does_not_depend_on_when_it_is_computed() -> None:
     units = spark.statement("units", EXPERIMENT, period(EXPERIMENT))
     assert "ROW_NUMBER" not in units
-    assert "STRUCT(unit_key_id, unit) AS id" in units
+    assert "STRUCT(m.unit_key_id, m.unit) AS id" in units
     assert "ROW_NUMBER() OVER (PARTITION BY" in spark.ranks(EXPERIMENT, period(EXPERIMENT), "slow", [("e1", "old", 1)])
 
 

@@ -94,7 +94,8 @@ def _spoken(node: Any, exp: Any) -> Any:
         return exp.Anonymous(this="UNIX_MICROS", expressions=node.expressions)
     if isinstance(node, exp.Window) and not node.args.get("partition_by") and not node.args.get("order"):
         # A number in any order is another one whenever the view is computed anew; the unit itself never is.
-        return exp.Struct(expressions=[exp.column("unit_key_id"), exp.column("unit")])
+        beside = node.find_ancestor(exp.Select).expressions
+        return exp.Struct(expressions=[each.copy() for each in beside if each.alias_or_name in ("unit_key_id", "unit")])
     return node
 
 
