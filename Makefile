@@ -139,6 +139,10 @@ bench-attack: setup-bench ## Set up, then attack a gateway by what HTTP/2 allows
 bench-reload: setup-bench ## Set up, then reload a large model while another one is asked
 	@$(BENCH) reload $(BENCH_ARGS)
 
+.PHONY: bench-experiments
+bench-experiments: setup-bench ## Set up, then look at simulated experiments after every batch, and count who is misled
+	@$(BENCH) experiments $(BENCH_ARGS)
+
 ##@ Make
 
 # Into an empty store first: a failure leaves model_store/ as it is, and versions are numbered from 1 again.

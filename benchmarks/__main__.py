@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 MODULES = {
     "attack": "benchmarks.attack.command",
+    "experiments": "benchmarks.experiments.command",
     "field": "benchmarks.field.command",
     "hotpath": "benchmarks.hotpath",
     "overload": "benchmarks.overload.command",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,23 @@ def test_power_says_what_it_takes(run: Run, definition: Path) -> None:
 def test_sql_is_printed_whole(run: Run, definition: Path) -> None:
     said = run("experiment", "sql", str(definition), "--as-of", "2026-11-01")
     assert said.code == 0
-    assert said.out.startswith("CREATE VIEW parts AS")
+    assert said.out.startswith("SET TimeZone = 'UTC';\n\nCREATE VIEW parts AS")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sqlglot") is None, reason="sqlglot is not installed")
+def test_sql_is_printed_for_spark_too(run: Run, definition: Path) -> None:
+    said = run("experiment", "sql", str(definition), "--as-of", "2026-11-01", "--dialect", "spark")
+    assert said.code == 0
+    assert "CREATE OR REPLACE TEMPORARY VIEW numbers AS" in said.out
+
+
+def test_without_the_translator_it_is_said_what_brings_it(
+    run: Run, definition: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlglot", None)
+    said = run("experiment", "sql", str(definition), "--as-of", "2026-11-01", "--dialect", "spark")
+    assert said.code != 0
+    assert "pip install 'turnout[experiments]'" in said.err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

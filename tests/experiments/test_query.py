@@ -19,7 +19,8 @@ def test_the_script_gives_what_the_analysis_goes_by(tmp_path: Path) -> None:
     period = study.period(one, LATER)
     with opened(world.write(), one, period) as (_, evidence):
         found = evidence
-    statements = query.script(one, period).split(";\n\n")
+    zone, *statements = query.script(one, period).split(";\n\n")
+    assert zone == query.ZONE
     assert len(statements) == len(query.STEPS) + len(query.QUESTIONS)
     with reading.unlocked() as connection:
         there = reading.segments(tmp_path, (OUTCOMES,))

@@ -55,6 +55,13 @@ def test_a_unit_is_of_the_arm_of_its_first_exposure_whoever_served_it_and_howeve
     assert (one.soundness.moved, one.soundness.fallbacks, one.soundness.failed) == (1, 1, 1)
 
 
+def test_of_exposures_at_one_time_the_one_with_the_lower_number_is_the_first(world: World) -> None:
+    halves(world, map(str, range(40)))
+    for boot, arm in (("0000000000000003", "new"), ("0000000000000002", "old"), ("0000000000000004", "new")):
+        world.exposed("torn", arm, boot=boot)
+    assert units_of(found(world).comparisons[0]) == (21, 20)
+
+
 @pytest.mark.parametrize(
     ("others", "why"),
     [

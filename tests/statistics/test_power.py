@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.statistics import peeking
-from tests.statistics.peeking import proportion
+from benchmarks.experiments import peeking
+from benchmarks.experiments.peeking import proportion
 from turnout_server.statistics.power import (
     Plan,
     days,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.statistics import peeking
-from tests.statistics.peeking import Batches, Looks, Summer, proportion, revenue
+from benchmarks.experiments import peeking
+from benchmarks.experiments.peeking import Batches, Summer, proportion, revenue
 from tests.statistics.sample import compared
 from turnout_server.statistics import sequential
 from turnout_server.statistics.effect import Contrast, Effect, Side
@@ -46,14 +46,9 @@ def misled(
     rng = np.random.default_rng(seed)
     batch = units // sum(looks for _, looks in plan)
     seen = peeking.look(peeking.epochs(rng, plan, batch, runs, arms), borrow)
-    return float((misses(seen, horizon, truth) & (seen.events >= minimum)).any(axis=1).mean())
-
-
-def misses(seen: Looks, horizon: Horizon, truth: float) -> np.ndarray:
-    units, places = np.unique(seen.units, return_inverse=True)
-    reaches = np.array([reach(each, horizon) if each else math.inf for each in units])
-    with np.errstate(all="ignore"):
-        return np.abs(seen.value - truth) > reaches[places].reshape(seen.units.shape) * seen.se
+    return float(
+        (peeking.misses(seen, lambda units: reach(units, horizon), truth) & (seen.events >= minimum)).any(axis=1).mean()
+    )
 
 
 def at_most(alpha: float, runs: int) -> float:

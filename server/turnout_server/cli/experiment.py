@@ -179,12 +179,18 @@ def report(
 
 
 @experiment.command()
-def sql(which: Which, store: options.Store = options.DEFAULT_STORE, as_of: AsOf = None) -> None:
+def sql(
+    which: Which,
+    store: options.Store = options.DEFAULT_STORE,
+    as_of: AsOf = None,
+    dialect: Annotated[Literal["duckdb", "spark"], typer.Option("--dialect", help="Whose SQL.")] = "duckdb",
+) -> None:
     """Print every statement of an analysis, over the views `records` and `outcomes`."""
-    from turnout_server.experiments import query, study
+    from turnout_server.experiments import query, spark, study
 
     wanted, _, _ = _experiment(which, store)
-    output.say(query.script(wanted, study.period(wanted, _moment(as_of))).rstrip())
+    script = {"duckdb": query.script, "spark": spark.script}[dialect]
+    output.say(script(wanted, study.period(wanted, _moment(as_of))).rstrip())
 
 
 def _leave(found: Findings) -> None:

@@ -21,6 +21,8 @@ VIEWS = ("parts", "eligible")
 STEPS = ("parts", "eligible", "units", "contents", "known", "numbers")
 """Relations, in the order in which they need each other."""
 QUESTIONS = ("moments", "assigned", "exposures", "fates", "copies", "others")
+ZONE = "SET TimeZone = 'UTC'"
+"""Days are of this zone, and a connection of one's own may have another."""
 
 _MICROSECONDS = 1_000_000
 _WHOLE = 2**60
@@ -65,7 +67,7 @@ def script(experiment: Experiment, period: Period) -> str:
         for name in STEPS
     ]
     asked = [f"{statement(name, experiment, period)};" for name in QUESTIONS]
-    return "\n\n".join([*made, *asked]) + "\n"
+    return "\n\n".join([f"{ZONE};", *made, *asked]) + "\n"
 
 
 def ranks(experiment: Experiment, period: Period, metric: str, wanted: Sequence[tuple[str, str, int]]) -> str:
@@ -95,7 +97,8 @@ def _template(name: str) -> str:
 def _fields(experiment: Experiment, period: Period) -> dict[str, str]:
     exclude = experiment.exclude
     named = [(name, part) for name in experiment.roles for part in _parts(name, experiment)]
-    rows = [_row(no, name, part, experiment) for no, (name, part) in enumerate(named)]
+    spans = [(part.outcome, part.begin_s, part.end_s, experiment.window_s(name)) for name, part in named]
+    rows = [_row(spans.index(span), name, part, span) for span, (name, part) in zip(spans, named, strict=True)]
     outcomes = {part.outcome for _, part in named}
     longest = max(experiment.window_s(name) for name in experiment.roles)
     products = {"value": "m.value / s.scale", "x": "x", "xx": "x * x", "y": "y", "yy": "y * y", "xy": "x * y"}
@@ -118,11 +121,11 @@ def _parts(name: str, experiment: Experiment) -> tuple[Part, ...]:
     return parts(experiment.metrics[name], experiment.window_s(name))
 
 
-def _row(no: int, name: str, part: Part, experiment: Experiment) -> str:
+def _row(no: int, name: str, part: Part, span: tuple[str, int, int, int]) -> str:
     cap = "CAST(NULL AS DOUBLE)" if part.cap is None else f"CAST({part.cap!r} AS DOUBLE)"
-    spans = (part.begin_s, part.end_s, experiment.window_s(name))
-    times = ", ".join(f"CAST({seconds * _MICROSECONDS} AS BIGINT)" for seconds in spans)
-    return f"({no}, {text(name)}, {text(part.part)}, {text(part.outcome)}, {text(part.aggregate)}, {cap}, {times})"
+    outcome, *ends = span
+    times = ", ".join(f"CAST({seconds * _MICROSECONDS} AS BIGINT)" for seconds in ends)
+    return f"({no}, {text(name)}, {text(part.part)}, {text(outcome)}, {text(part.aggregate)}, {cap}, {times})"
 
 
 def _total(term: str) -> str:

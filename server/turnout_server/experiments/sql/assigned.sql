@@ -3,7 +3,7 @@ SELECT u.epoch, CAST(u.exposed AS DATE) AS day, u.arm,
        COUNT(*) AS units,
        SUM(CASE WHEN u.counts THEN 1 ELSE 0 END) AS counted,
        SUM(CASE WHEN u.counts AND EPOCH_US(u.exposed) + {window_us} <= EPOCH_US({as_of}) THEN 1 ELSE 0 END) AS mature,
-       SUM(CASE WHEN u.arms > 1 THEN 1 ELSE 0 END) AS moved,
+       SUM(CASE WHEN u.moved THEN 1 ELSE 0 END) AS moved,
        SUM(u.exposures) AS exposures
 FROM units AS u
 GROUP BY u.epoch, CAST(u.exposed AS DATE), u.arm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -65,6 +66,7 @@ def epochs(
 
 
 def summed(rng: np.random.Generator, n: np.ndarray, sums: Summer) -> Batches:
+    """Return one arm's sums after each batch, of so many units each."""
     total, squares = sums(rng, n)
     return Batches(*(np.cumsum(each, axis=1).astype(float) for each in (n, total, squares)))
 
@@ -94,6 +96,14 @@ def look(simulated: Sequence[tuple[Batches, Batches]], cautious: bool = True) ->
         before = {name: part[:, -1:] for name, part in until.items()}
     value, se, units, events = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
     return Looks(value, se, units, np.nan_to_num(events, nan=0.0))
+
+
+def misses(seen: Looks, reaches: Callable[[float], float], truth: float = 0.0) -> np.ndarray:
+    """Return at which looks an interval misses the *truth*: *reaches* says its standard errors from the units."""
+    units, places = np.unique(seen.units, return_inverse=True)
+    reached = np.array([reaches(each) if each else math.inf for each in units])
+    with np.errstate(all="ignore"):
+        return np.abs(seen.value - truth) > reached[places].reshape(seen.units.shape) * seen.se
 
 
 def _epoch(control: Batches, treatment: Batches, cautious: bool) -> dict[str, np.ndarray]:
