@@ -172,7 +172,7 @@ lock: setup-dev ## Lock the requirements again, after a change in pyproject.toml
 	$(COMPILE) pyproject.toml --extra server -o requirements/server.txt
 	$(COMPILE) requirements/build.in -c requirements/server.txt -o requirements/build.txt
 	$(COMPILE) requirements/engine.in -c requirements/build.txt -o requirements/engine.txt
-	$(COMPILE) pyproject.toml --extra pipelines --no-emit-package torch requirements/build.in requirements/dev.in \
+	$(COMPILE) pyproject.toml --extra pipelines --extra experiments --no-emit-package torch requirements/build.in requirements/dev.in \
 	    -c requirements/server.txt -c requirements/build.txt -o requirements/dev.txt
 	$(COMPILE) requirements/fuzz.in -c requirements/dev.txt -o requirements/fuzz.txt
 	$(COMPILE) requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
