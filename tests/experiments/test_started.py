@@ -78,6 +78,25 @@ def test_what_cannot_be_asked_of_the_route_does_not_start(fields: dict[str, Any]
         started(**fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"name": "other"}, r"\$\.name: 'other'; in the route table the experiment has 'ranker'"),
+        ({"control": "new", "treatments": ["old"]}, r"\$\.control: 'new'; in the route table the experiment has 'old'"),
+        ({"enrolment": 1.0}, r"\$\.enrolment: 1.0; in the route table the experiment has 0.2"),
+    ],
+)
+def test_who_takes_part_is_said_once(fields: dict[str, Any], told: str) -> None:
+    body = {"salt": "s", "targets": TARGETS, "experiment": {"name": "ranker", "control": "old", "enrolment": 0.2}}
+    parsed = convert({"routes": {"ranking": body}})
+    names = StoredNames(parsed, {"ranker": (1, 2)}, {"ranker": {"champion": 1, "challenger": 2}})
+    assert freeze(experiment(enrolment=0.2), parsed.get("ranking"), names, START, "somebody")
+    with pytest.raises(InvalidExperimentError, match=told):
+        freeze(experiment(**{"enrolment": 0.2} | fields), parsed.get("ranking"), names, START, "somebody")
+    with pytest.raises(InvalidExperimentError, match=r"\$\.enrolment: route 'ranking' has no experiment"):
+        started(enrolment=0.2)
+
+
 def test_what_is_said_to_be_meant_starts() -> None:
     baseline = {"conversion": {"kind": "proportion", "outcome": "x", "baseline": {"mean": 0.1}}}
     assert started(challenger=1, aa=True).arms[1].version == 1

@@ -93,6 +93,7 @@ def _faults(experiment: Experiment, route: CompiledRoute | None, names: Names) -
     if route is None:
         yield "$.route", f"no route named {experiment.route!r}"
         return
+    yield from _of_table(experiment, route)
     places = {experiment.control: "$.control"}
     places |= {name: f"$.treatments[{index}]" for index, name in enumerate(experiment.treatments)}
     for name, place in places.items():
@@ -116,6 +117,25 @@ def _faults(experiment: Experiment, route: CompiledRoute | None, names: Names) -
     if power is not None and not power.is_enough and not experiment.underpowered:
         needed = f"{power.needed} units are needed to find {experiment.minimal_effect:.2%}"
         yield "$.units", f"{power.planned} are planned; {needed}; say underpowered: true if that is known"
+
+
+def _of_table(experiment: Experiment, route: CompiledRoute) -> Iterator[tuple[str, str]]:
+    """Yield where the definition and the route's own experiment differ: who takes part is the table's to say."""
+    placed = route.route.experiment
+    if placed is None:
+        if experiment.layer is not None or experiment.enrolment != 1.0:
+            place = "$.enrolment" if experiment.layer is None else "$.layer"
+            yield place, f"route {route.name!r} has no experiment in the table, so that all of its units take part"
+        return
+    pairs = {
+        "$.name": (experiment.name, placed.name),
+        "$.control": (experiment.control, placed.control),
+        "$.layer": (experiment.layer, placed.layer),
+        "$.enrolment": (experiment.enrolment, placed.enrolment),
+    }
+    for place, (said, found) in pairs.items():
+        if said != found:
+            yield place, f"{said!r}; in the route table the experiment has {found!r}"
 
 
 def _arm(route: CompiledRoute, name: str, names: Names) -> Arm:
