@@ -7,7 +7,9 @@ STORE ?= model_store
 LISTEN ?= 127.0.0.1:8001
 METRICS ?= 127.0.0.1:9464
 SERVE_ARGS ?=
+JOURNAL ?= build/journal
 DEMO_ARGS ?=
+EXPERIMENT_ARGS ?=
 MODELS_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -22,12 +24,17 @@ export ORT_DISABLE_TELEMETRY := 1
 ##@ Use
 
 .PHONY: run
-run: setup ## Set up, then serve model_store/ on 127.0.0.1:8001 (STORE, LISTEN, METRICS, SERVE_ARGS)
-	@exec $(BIN)/turnout serve --store $(STORE) --listen $(LISTEN) --metrics $(METRICS) $(SERVE_ARGS)
+run: setup ## Set up, then serve model_store/ on 127.0.0.1:8001 (STORE, LISTEN, METRICS, JOURNAL, SERVE_ARGS)
+	@exec $(BIN)/turnout serve --store $(STORE) --listen $(LISTEN) --metrics $(METRICS) \
+	    --set journal.path=$(JOURNAL) $(SERVE_ARGS)
 
 .PHONY: demo
 demo: setup ## Send real requests to a running gateway and watch who answers (LISTEN, DEMO_ARGS)
 	@exec $(BIN)/python clients/python/examples/demo.py --target $(LISTEN) $(DEMO_ARGS)
+
+.PHONY: experiment
+experiment: setup-dev ## Set up, then run a whole experiment with simulated shoppers, on a gateway of its own (EXPERIMENT_ARGS)
+	@exec $(BIN)/python clients/python/examples/experiment.py --store $(STORE) $(EXPERIMENT_ARGS)
 
 ##@ Develop
 

@@ -54,9 +54,9 @@ mod tests {
         assert!(loan.grow_to(400) && loan.grow_to(300) && loan.grow_to(500) && !loan.grow_to(501));
         assert_eq!(memory.taken(), 500);
         let mut other = Loan::open(memory.clone(), 500, 0);
-        assert!(!other.grow_to(158) && other.grow_to(157));
-        let mut small = Loan::open(memory.clone(), 0, 40);
-        assert!(!small.grow_to(41) && small.grow_to(40));
+        assert!(!other.grow_to(76) && other.grow_to(75));
+        let mut small = Loan::open(memory.clone(), 0, 50);
+        assert!(!small.grow_to(51) && small.grow_to(50));
         drop(small);
         drop((loan, other));
         assert_eq!(memory.taken(), 0);

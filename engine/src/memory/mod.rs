@@ -3,9 +3,8 @@
 //! A fourth of it is for connections themselves, of which there are no more than fit. A fourth is theirs for what calls hold: each
 //! has its part of that whatever the others do, so that who holds little is never refused. For a fourth they compete: a
 //! connection may hold only as much of it as is then still free, and those that hold the most are refused first; an eighth of it
-//! is kept for those that hold less than an equal share, for whom the greatest holder's calls are ended. Half of that eighth is for
-//! what such calls are about to give back, as they hold it until their tasks have run: the bound holds then, too. A fourth is
-//! for runs, of which none has more than half; one run at a time may take more, up to as much as the whole budget. Nothing has
+//! is kept for those that hold less than an equal share, for whom the greatest holder's calls are ended. What such calls hold until
+//! their tasks have run is held twice for a moment: an eighth is set aside for that, and no part of any share. A fourth is for runs, of which none has more than half; one run at a time may take more, up to as much as the whole budget. Nothing has
 //! to be set by connection.
 
 mod account;
@@ -30,8 +29,10 @@ const PARTS: usize = 4;
 /// What of that which connections compete for is kept for those with less than a share: one part of so many.
 const KEPT: usize = 8;
 
-/// What of that is kept for those who get what others are about to give back: one part of so many.
-const AHEAD: usize = 2;
+/// What of that which connections compete for is set aside for what is about to be given back: one part of so many.
+///
+/// Shares are of the rest: if each of those that hold some holds no more than an equal share, there is as much for one more.
+const AHEAD: usize = 8;
 
 /// The budget: how much there is, and how much of it is taken. Shared by all threads.
 #[derive(Debug)]
@@ -89,20 +90,20 @@ impl Memory {
         self.limit / PARTS / PARTS
     }
 
-    /// Returns how much of that they may hold, but for what is kept.
-    fn open(&self) -> usize {
-        self.for_calls() - self.for_calls() / KEPT
+    /// Returns how much of that they share: all but what is set aside.
+    fn shared(&self) -> usize {
+        self.for_calls() - self.for_calls() / AHEAD
     }
 
-    /// Returns how much of that those may hold who hold less than a share, and for whom nobody gives back.
-    fn kept(&self) -> usize {
-        self.for_calls() - self.for_calls() / KEPT / AHEAD
+    /// Returns how much of that they may hold, but for what is kept.
+    fn open(&self) -> usize {
+        self.shared() - self.shared() / KEPT
     }
 
     /// Returns an equal share of that for each connection that holds more than its own, for one that asks, whether it `holds`
     /// more or not, and for one that may come.
     fn share(&self, holds: bool) -> usize {
-        self.for_calls() / (self.holders.load(Relaxed) + 2 - usize::from(holds))
+        self.shared() / (self.holders.load(Relaxed) + 2 - usize::from(holds))
     }
 
     /// Notes that a connection holds more than its own, or no longer.
@@ -121,7 +122,7 @@ impl Memory {
 
     /// Takes bytes for calls, of what is kept as well.
     fn take_kept(&self, size: usize) -> bool {
-        self.take_of(self.kept(), size)
+        self.take_of(self.shared(), size)
     }
 
     /// Takes bytes for calls that others are about to give back: until they have, both hold them.
@@ -179,7 +180,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..20_000 {
                         if memory.take(size) {
-                            assert!(memory.taken() <= 875);
+                            assert!(memory.taken() <= 766);
                             memory.give_back(size);
                         }
                     }
@@ -201,9 +202,9 @@ mod tests {
     fn runs_and_calls_take_nothing_of_each_others() {
         let memory = Memory::new(4_000, 0);
         assert!(memory.take_for_run(0, 500) && memory.take_for_run(0, 500) && !memory.take_for_run(0, 1));
-        assert!(memory.take(875) && !memory.take(1));
+        assert!(memory.take(766) && !memory.take(1));
         memory.give_back_of_run(500);
-        assert!(!memory.take(1) && memory.take_for_run(0, 100) && memory.taken() == 1_475);
+        assert!(!memory.take(1) && memory.take_for_run(0, 100) && memory.taken() == 1_366);
     }
 
     #[test]

@@ -14,10 +14,10 @@ A unit without any is 0."""
 Kind = Literal["proportion", "mean", "ratio", "quantile", "rare"]
 Better = Literal["up", "down"]
 OutcomeName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,5}[mhdw]\Z")]
-"""As `30m`, `12h`, `7d`, `2w`."""
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,5}[smhdw]\Z")]
+"""As `90s`, `30m`, `12h`, `7d`, `2w`."""
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def seconds(duration: str) -> int:
