@@ -21,17 +21,18 @@ totals AS (
     GROUP BY metric, epoch, day, arm
 ),
 sizes AS (
-    SELECT m.metric, u.epoch, CAST(u.exposed AS DATE) AS day, u.arm, COUNT(*) AS units
+    SELECT w.window_us, u.epoch, CAST(u.exposed AS DATE) AS day, u.arm, COUNT(*) AS units
     FROM units AS u
-    CROSS JOIN (SELECT DISTINCT metric, window_us FROM parts) AS m
+    CROSS JOIN (SELECT DISTINCT window_us FROM parts) AS w
     WHERE u.counts
-      AND EPOCH_US(u.exposed) + m.window_us <= EPOCH_US({as_of})
-    GROUP BY m.metric, u.epoch, CAST(u.exposed AS DATE), u.arm
+      AND EPOCH_US(u.exposed) + w.window_us <= EPOCH_US({as_of})
+    GROUP BY w.window_us, u.epoch, CAST(u.exposed AS DATE), u.arm
 )
-SELECT s.metric, s.epoch, s.day, s.arm, s.units,
+SELECT m.metric, s.epoch, s.day, s.arm, s.units,
        COALESCE(t.total_x, 0.0) AS total_x, COALESCE(t.squares_x, 0.0) AS squares_x,
        COALESCE(t.total_y, 0.0) AS total_y, COALESCE(t.squares_y, 0.0) AS squares_y,
        COALESCE(t.products, 0.0) AS products
 FROM sizes AS s
-LEFT JOIN totals AS t ON t.metric = s.metric AND t.epoch = s.epoch AND t.day = s.day AND t.arm = s.arm
-ORDER BY s.metric, s.epoch, s.day, s.arm
+JOIN (SELECT DISTINCT metric, window_us FROM parts) AS m ON m.window_us = s.window_us
+LEFT JOIN totals AS t ON t.metric = m.metric AND t.epoch = s.epoch AND t.day = s.day AND t.arm = s.arm
+ORDER BY m.metric, s.epoch, s.day, s.arm
