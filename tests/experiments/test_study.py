@@ -275,6 +275,14 @@ def test_a_quantile_is_of_every_unit_that_counts(world: World) -> None:
     assert one.absolute.interval.low < 0 < one.absolute.interval.high
 
 
+def test_a_quantile_is_silent_while_units_enter(world: World) -> None:
+    halves(world, map(str, range(40)))
+    metrics = MEAN | {"slow": {"kind": "quantile", "outcome": "wait", "quantile": 0.5}}
+    fields = {"metrics": metrics, "secondary": ["slow"], "stop": START + DAY}
+    assert "one look" in str(found(world, START + 7 * DAY, **fields).comparisons[1].silence)
+    assert found(world, START + 8 * DAY, **fields).comparisons[1].silence is None
+
+
 def test_rare_events_are_compared_by_their_ratio(world: World) -> None:
     halves(world, map(str, range(2000)))
     for index in range(60):
@@ -347,7 +355,10 @@ def test_a_ramp_makes_no_effect_out_of_better_days(world: World) -> None:
             world.exposed(unit, arm, day * DAY, epoch=epoch, propensity=share if arm == "new" else 1 - share)
             if draw.random() < rate:
                 world.did(unit, day * DAY + HOUR)
-    one = found(world, units=4000)
+    # What the weights were at the start is not what the second epoch's arms were drawn by.
+    one = found(world, units=4000, weights={"old": 0.9, "new": 0.1})
+    assert one.soundness.srm_p is not None
+    assert one.soundness.srm_p > 0.001
     comparison = one.comparisons[0]
     pooled_new = sum(each.treatment_units * (each.treatment or 0) for each in comparison.epochs) / 1200
     pooled_old = sum(each.control_units * (each.control or 0) for each in comparison.epochs) / 2800

@@ -39,12 +39,12 @@ def drawn(exposed: Iterable[Exposed], experiment: Experiment) -> Drawn:
         known = {arm: row.most_propensity for arm, row in rows.items() if row.most_propensity is not None}
         if any((row.most_propensity or 0.0) - (row.least_propensity or 0.0) > _ROUNDING for row in rows.values()):
             faults.append(f"{place}: weights changed within it, and units of before and after are one")
+        elif len(known) == len(rows):
+            weights[epoch] = _completed(known, experiment.arms)
         elif experiment.weights:
             weights[epoch] = experiment.weights
-        elif len(known) < len(rows):
-            faults.append(f"{place}: neither propensities nor weights say what arms should have got")
         else:
-            weights[epoch] = _completed(known, experiment.arms)
+            faults.append(f"{place}: neither propensities nor weights say what arms should have got")
     return Drawn(weights, tuple(faults))
 
 

@@ -14,6 +14,7 @@ from turnout_server.experiments.findings import Findings
 from turnout_server.experiments.quantile import Measure
 from turnout_server.experiments.query import Period
 from turnout_server.journal.accounts import accounts
+from turnout_server.statistics.interval import Silence
 
 
 def period(experiment: Experiment, as_of: datetime) -> Period:
@@ -58,19 +59,28 @@ def study(
     """
     looked = period(experiment, as_of)
     with opened(journal, experiment, looked, threads) as (source, evidence):
-        quantiles = _quantiles(source, evidence, experiment)
+        quantiles = _quantiles(source, evidence, experiment, looked)
     circumstances = Circumstances(looked, is_frozen, _loss(journal), marks)
     return analyse(experiment, evidence, circumstances, quantiles)
 
 
-def _quantiles(source: Source, evidence: Evidence, experiment: Experiment) -> dict[tuple[str, str], Measure]:
-    found = {}
+def _quantiles(
+    source: Source, evidence: Evidence, experiment: Experiment, looked: Period
+) -> dict[tuple[str, str], Measure]:
+    """Return what quantiles say: once, when no unit enters any more and all of them have had their windows."""
+    found: dict[tuple[str, str], Measure] = {}
     for name in experiment.roles:
-        if experiment.metrics[name].kind == "quantile":
-            cells = compare.cells(evidence.sums, name)
-            values = source.values(name, quantile.wanted(experiment, name, cells))
-            for treatment in experiment.treatments:
-                found[name, treatment] = quantile.compared(experiment, name, treatment, cells, values)
+        if experiment.metrics[name].kind != "quantile":
+            continue
+        is_over = looked.as_of >= looked.stop + timedelta(seconds=experiment.window_s(name))
+        cells = compare.cells(evidence.sums, name)
+        values = source.values(name, quantile.wanted(experiment, name, cells)) if is_over else {}
+        for treatment in experiment.treatments:
+            found[name, treatment] = (
+                quantile.compared(experiment, name, treatment, cells, values)
+                if is_over
+                else Silence("a quantile is for one look, when no unit enters any more and all windows have closed")
+            )
     return found
 
 
