@@ -95,6 +95,8 @@ def test_without_the_translator_it_is_said_what_brings_it(
         (("analyse", "nothing", "-j", "."), 66, "no experiment 'nothing' was started"),
         (("analyse", "missing.yaml", "-j", "."), 66, "missing.yaml"),
         (("status", "nothing", "-j", "nowhere"), 66, "no journal at nowhere"),
+        (("analyse", "x.yaml", "-j", ".", "--as-of", "2099-01-01"), 2, "--as-of: 2099-01-01 is not in the past"),
+        (("analyse", "x.yaml", "-j", ".", "--as-of", "9999-12-31T23:59-05:00"), 2, "is not in the past"),
         (("stop", "nothing"), 66, "no experiment 'nothing' was started"),
     ],
 )

@@ -16,7 +16,9 @@ import pytest
 from scipy import stats
 
 from tests.experiments.worlds import DAY, HOUR, LATER, START, World, experiment, halves
+from turnout_server.experiments.belief import Loss
 from turnout_server.experiments.definition import InvalidExperimentError
+from turnout_server.experiments.evidence import OutOfRangeError
 from turnout_server.experiments.findings import Comparison, Findings
 from turnout_server.experiments.study import study
 
@@ -383,6 +385,119 @@ def test_without_a_start_there_is_nothing_to_look_at(world: World) -> None:
         found(world, start=None)
     with pytest.raises(InvalidExperimentError, match="is not before"):
         found(world, START)
+
+
+@pytest.mark.parametrize(
+    ("records", "started", "told"),
+    [
+        ({"old": ("m", 1), "new": ("m2", 1)}, {}, None),
+        ({"old": ("m", 1), "new": ("m", 1)}, {}, "new and old were both m version 1"),
+        ({"old": ("m", 1), "new": ("m", 2)}, {"new": ("m", 3)}, "new was m version 2, and started as m version 3"),
+        ({"old": ("m", 1), "new": ("n", 1)}, {"new": ("m", 1)}, "new was n version 1, and started as m version 1"),
+        ({"old": ("m", 0), "new": ("m", 0)}, {}, None),  # what was logged elsewhere may know no versions
+    ],
+)
+def test_arms_are_of_the_versions_that_they_started_with_and_of_different_ones(
+    world: World, records: dict[str, tuple[str, int]], started: dict[str, tuple[str, int]], told: str | None
+) -> None:
+    for index in range(40):
+        arm = "new" if index % 2 else "old"
+        world.exposed(str(index), arm, model=records[arm][0], version=records[arm][1])
+    one = study(world.write(), experiment(), LATER, is_frozen=True, started=started)
+    reasons = one.verdicts[0].reasons
+    assert told in reasons if told else one.verdicts[0].verdict == "INCONCLUSIVE"
+
+
+def test_records_that_are_lost_are_invalid_from_one_in_a_hundred_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(2000):
+        world.exposed(str(index), "new" if index % 50 == 0 else "old", propensity=0.02 if index % 50 == 0 else 0.98)
+    for offered, lost, verdict in ((10_000_000, 1, "INCONCLUSIVE"), (1000, 11, "INVALID"), (1000, 1000, "INVALID")):
+        monkeypatch.setattr("turnout_server.experiments.study._loss", lambda _, counts=(offered, lost): Loss(*counts))
+        assert found(world).verdicts[0].verdict == verdict
+
+
+# ---------------------------------------------------------------- numbers that are hard
+
+
+def test_one_absurd_outcome_beside_a_cap_takes_nothing_from_the_others(world: World) -> None:
+    halves(world, map(str, range(400)))
+    for index in range(400):
+        world.did(str(index), HOUR, 10.0 + index % 7)
+    capped = {"conversion": {"kind": "mean", "outcome": "purchase", "cap": 500}}
+    before = primary(world, metrics=capped)
+    world.did("0", HOUR, 1e20)
+    after = primary(world, metrics=capped)
+    assert after.treatment.value == before.treatment.value
+    assert after.control.value == pytest.approx((before.control.value or 0) + 490 / 200)
+
+
+@pytest.mark.parametrize("small", [0.99, 2.49, 2.99, 4.99])
+def test_a_small_number_alone_on_its_day_beside_a_large_one_is_no_contradiction(world: World, small: float) -> None:
+    halves(world, map(str, range(40)))
+    world.did("1", HOUR, 1e6)
+    world.exposed("lone", "new", 2 * DAY)
+    world.did("lone", 2 * DAY + HOUR, small)
+    for metric in ({"kind": "mean"}, {"kind": "ratio", "denominator": {"outcome": "purchase", "of": "sum"}}):
+        one = primary(world, metrics={"conversion": {"outcome": "purchase"} | metric})
+        assert one.treatment.units == 21
+
+
+def test_what_differs_by_less_than_rounding_leaves_is_not_told_apart(world: World) -> None:
+    draw = random.Random(9)
+    halves(world, map(str, range(400)))
+    for index in range(400):
+        world.did(str(index), HOUR, draw.gauss(1.79e9, 60))
+    one = found(world, metrics=MEAN, method="fixed", days=1)
+    assert "too little beside their mean" in str(one.comparisons[0].silence)
+    assert one.verdicts[0].verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("value", [1e80, 1e300])
+def test_numbers_whose_squares_are_too_large_are_told(world: World, value: float) -> None:
+    halves(world, map(str, range(40)))
+    for index in range(40):
+        world.did(str(index), HOUR, value * (1 + index))
+    with pytest.raises(OutOfRangeError, match="outcomes are too large"):
+        found(world, metrics=MEAN, method="fixed", days=1)
+
+
+def test_harm_where_control_has_none_is_harm(world: World) -> None:
+    halves(world, map(str, range(2000)))
+    for index in range(100):
+        world.did(str(20 * index), HOUR)
+        world.did(str(20 * index + 1), HOUR)
+        world.did(str(20 * index + 1), HOUR, name="error")
+    metrics = {
+        "conversion": {"kind": "proportion", "outcome": "purchase"},
+        "error": {"kind": "proportion", "outcome": "error", "better": "down"},
+    }
+    one = found(world, metrics=metrics, guardrails=["error"], method="fixed", days=1)
+    assert one.verdicts[0].verdict == "LOSS"
+
+
+def test_a_small_arm_of_a_small_epoch_is_no_mismatch(world: World) -> None:
+    for index in range(2000):
+        world.exposed(str(index), "new" if index % 100 == 0 else "old", propensity=0.01 if index % 100 == 0 else 0.99)
+    for index in range(4):
+        share = 0.99 if index else 0.01
+        world.exposed(f"few{index}", "old" if index else "new", DAY, epoch="e2", propensity=share)
+    assert found(world, stop=START + 2 * DAY).verdicts[0].verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("converted", [350, 356, 358, 362, 370])
+def test_an_interval_leaves_0_out_exactly_when_the_adjusted_p_is_below_alpha(world: World, converted: int) -> None:
+    counts = {"old": 267, "new": converted, "newer": 270}
+    for version, (arm, count) in enumerate(counts.items(), 1):
+        for index in range(1334):
+            world.exposed(f"{arm}{index}", arm, propensity=1 / 3, version=version)
+            if index < count:
+                world.did(f"{arm}{index}", HOUR)
+    better = found(world, treatments=["new", "newer"], units=40_000).comparisons[0]
+    assert better.relative.interval is not None
+    assert better.adjusted_p is not None
+    assert (better.relative.interval.low > 0) is (better.adjusted_p < 0.05)
 
 
 # ---------------------------------------------------------------- the same twice

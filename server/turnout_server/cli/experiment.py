@@ -14,6 +14,7 @@ from turnout_server.cli import exits, experiment_view, options, output, table
 from turnout_server.cli.exits import CommandError
 
 if TYPE_CHECKING:
+    from turnout_server.experiments.belief import Models
     from turnout_server.experiments.definition import Experiment
     from turnout_server.experiments.findings import Findings
     from turnout_server.routing.decide import Names
@@ -206,25 +207,28 @@ def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads
 
     if not journal.is_dir():
         raise CommandError(f"no journal at {journal}", exits.NOT_FOUND)
-    wanted, is_frozen, marks = _experiment(which, store)
-    return study(journal, wanted, _moment(as_of), is_frozen=is_frozen, marks=marks, threads=threads)
+    moment = _moment(as_of)
+    wanted, models, marks = _experiment(which, store)
+    is_frozen = models is not None
+    return study(journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, threads=threads)
 
 
-def _experiment(which: str, store: Path) -> tuple[Experiment, bool, tuple[str, ...]]:
-    """Return an experiment, whether it was fixed at its start, and what a reader must know."""
+def _experiment(which: str, store: Path) -> tuple[Experiment, Models | None, tuple[str, ...]]:
+    """Return an experiment, its arms if it was fixed at a start, and what a reader must know."""
     import msgspec
 
     from turnout_server.experiments.started import Ledger
 
     if which == "-" or which.endswith((".yaml", ".yml")) or "/" in which:
         mark = "the definition is a file's, not one that was fixed at a start: it may have been chosen after looking"
-        return _read(Path(which)), False, (mark,)
+        return _read(Path(which)), None, (mark,)
     found, stopped = Ledger(options.opened(store).blobs).get(which)
+    models = {arm.name: (arm.model, arm.version) for arm in found.arms}
     if stopped is None:
-        return found.experiment, True, ()
+        return found.experiment, models, ()
     why = f": {stopped.why}" if stopped.why else ""
     marks = (f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}",)
-    return msgspec.structs.replace(found.experiment, stop=stopped.at), True, marks
+    return msgspec.structs.replace(found.experiment, stop=stopped.at), models, marks
 
 
 def _read(file: Path) -> Experiment:
@@ -262,7 +266,14 @@ def _moment(given: str | None) -> datetime:
         found = datetime.fromisoformat(given)
     except ValueError as error:
         raise CommandError(f"--as-of: {given!r} is no time; expected one as 2026-11-29T12:00Z", exits.USAGE) from error
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    try:
+        moment = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except OverflowError:
+        moment = None
+    if moment is None or moment > _now():
+        # What is not known yet would be taken for what did not happen, and open windows for closed ones.
+        raise CommandError(f"--as-of: {given} is not in the past", exits.USAGE)
+    return moment
 
 
 def _now() -> datetime:

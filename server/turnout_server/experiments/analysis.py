@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
 
 from turnout_server.experiments import belief, compare, findings, query, split, timeline
-from turnout_server.experiments.belief import Loss
+from turnout_server.experiments.belief import Loss, Models
 from turnout_server.experiments.compare import Cells, Measured, Weights
 from turnout_server.experiments.definition import Experiment, digest_of
 from turnout_server.experiments.evidence import Evidence
@@ -30,6 +30,8 @@ class Circumstances:
     frozen: bool
     loss: Loss
     marks: tuple[str, ...] = ()
+    started: Models = field(default_factory=dict)
+    """What arms were at the start, if it was started here."""
 
 
 def is_over(experiment: Experiment, period: Period) -> bool:
@@ -90,7 +92,9 @@ def analyse(
         stop=period.stop,
         as_of=period.as_of,
         digests={**evidence.digests, "sql": hashlib.sha256(sql.encode()).hexdigest()},
-        verdicts=tuple(belief.verdicts(experiment, evidence, drawn.faults, soundness, comparisons, waits)),
+        verdicts=tuple(
+            belief.verdicts(experiment, evidence, drawn.faults, soundness, comparisons, waits, circumstances.started)
+        ),
         comparisons=comparisons,
         soundness=soundness,
         sequence=() if experiment.method == "fixed" else tuple(timeline.sequence(experiment, evidence, drawn.weights)),
@@ -156,8 +160,9 @@ def _comparison(
 ) -> Comparison:
     metric = experiment.metrics[line.metric]
     found = _found(experiment, line, alpha, quantile, waits)
+    both = [arms for arms in line.cells.values() if experiment.control in arms and line.treatment in arms]
     control, treatment = (
-        Arm(name=arm, units=sum(arms[arm].n for arms in line.cells.values() if arm in arms), value=value)
+        Arm(name=arm, units=sum(arms[arm].n for arms in both), value=value)
         for arm, value in zip((experiment.control, line.treatment), found.values, strict=True)
     )
     return Comparison(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from turnout_server.experiments import findings, split
@@ -13,7 +13,10 @@ from turnout_server.experiments.evidence import Evidence
 from turnout_server.experiments.findings import Comparison
 from turnout_server.statistics import verdict
 from turnout_server.statistics.interval import Interval, Silence
-from turnout_server.statistics.verdict import Exposures, Reading
+from turnout_server.statistics.verdict import Reading
+
+Models = Mapping[str, tuple[str, int]]
+"""Model and version by arm."""
 
 
 class Loss(NamedTuple):
@@ -59,6 +62,7 @@ def verdicts(
     soundness: findings.Soundness,
     comparisons: Sequence[Comparison],
     waits: bool,
+    started: Models,
 ) -> Iterator[findings.Verdict]:
     """Yield what it comes to for each treatment.
 
@@ -69,13 +73,13 @@ def verdicts(
         soundness: whether to believe it.
         comparisons: of every metric and treatment.
         waits: whether it is too early for a fixed analysis.
+        started: the model and version of each arm at the start; empty where that is not known.
     """
     unread = (f"{name} could not be read: {problem}" for name, problem in soundness.unreadable.items())
-    more = [*unchecked, *_moved(experiment, evidence), *unread]
-    units = {arm: sum(row.exposures for row in evidence.assigned if row.arm == arm) for arm in experiment.arms}
+    more = [*unchecked, *_mixed(experiment, evidence, started), *_lost(soundness), *unread]
     believed = verdict.Soundness(
         srm_p=1.0 if soundness.srm_p is None else soundness.srm_p,
-        exposures=tuple(Exposures(count, _share_of(soundness, count)) for count in units.values()),
+        exposures=(),  # gateways count what they lose by cause, and not by arm
         is_mature=any(row.mature for row in evidence.assigned) and not waits,
     )
     for treatment in experiment.treatments:
@@ -88,19 +92,41 @@ def verdicts(
         yield findings.Verdict(treatment, judged.verdict.value, judged.reasons)
 
 
-def _moved(experiment: Experiment, evidence: Evidence) -> Iterator[str]:
-    """Yield which arms were of more than one version: a label has moved, and two experiments are mixed."""
+def _mixed(experiment: Experiment, evidence: Evidence, started: Models) -> Iterator[str]:
+    """Yield which arms were not of the one version that they should be: a label has moved, or was never right."""
+    seen: dict[str, tuple[str, int]] = {}
     for arm in experiment.arms:
-        ends = [(row.least_version, row.most_version) for row in evidence.exposed if row.arm == arm]
-        versions = sorted({version for pair in ends for version in pair if version is not None})
+        rows = [row for row in evidence.exposed if row.arm == arm]
+        versions = sorted({end for row in rows for end in (row.least_version, row.most_version) if end is not None})
+        models = sorted({end for row in rows for end in (row.least_model, row.most_model) if end is not None})
         if len(versions) > 1:
             yield f"{arm} was of versions {versions[0]} and {versions[-1]}"
+        if len(models) > 1:
+            yield f"{arm} was of models {models[0]} and {models[-1]}"
+        if len(versions) == len(models) == 1:
+            seen[arm] = (models[0], versions[0])
+    for arm, found in seen.items():
+        if arm in started and started[arm] != found:
+            yield f"{arm} was {_named(found)}, and started as {_named(started[arm])}"
+    if not experiment.aa:
+        yield from _same(seen)
 
 
-def _share_of(soundness: findings.Soundness, exposures: int) -> int:
-    """Return what an arm has lost, if arms lost alike: gateways count by cause, and not by arm."""
-    kept = soundness.offered - soundness.lost
-    return math.ceil(exposures * soundness.lost / kept) if kept > 0 else 0
+def _same(seen: Mapping[str, tuple[str, int]]) -> Iterator[str]:
+    first: dict[tuple[str, int], str] = {}
+    for arm, found in seen.items():
+        other = first.setdefault(found, arm)
+        if other != arm and found[1]:  # what was logged elsewhere may know no versions
+            yield f"{arm} and {other} were both {_named(found)}"
+
+
+def _named(found: tuple[str, int]) -> str:
+    return f"{found[0]} version {found[1]}"
+
+
+def _lost(soundness: findings.Soundness) -> Iterator[str]:
+    if soundness.lost > verdict.MOST_LOST * soundness.offered:
+        yield f"{soundness.lost} of {soundness.offered} records were lost"
 
 
 def _reading(each: Comparison) -> Reading:
@@ -109,7 +135,9 @@ def _reading(each: Comparison) -> Reading:
     if each.relative.interval is not None:
         low, high = each.relative.interval.low, each.relative.interval.high
         return Reading(each.metric, Interval(low, high), each.margin, better)
-    if each.absolute.interval is not None and each.control.value:
+    if each.absolute.interval is not None:
         low, high = each.absolute.interval.low, each.absolute.interval.high
-        return Reading(each.metric, Interval(low, high), each.margin * abs(each.control.value), better)
+        # Of a control that is 0 no part is any harm, and any more than nothing is.
+        margin = max(each.margin * abs(each.control.value or 0.0), sys.float_info.min)
+        return Reading(each.metric, Interval(low, high), margin, better)
     return Reading(each.metric, Silence(each.silence or "nothing is known of it"), each.margin, better)

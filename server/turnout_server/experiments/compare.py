@@ -5,6 +5,7 @@ Epochs are compared each by itself, and combined by their units (`statistics.eff
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ Cells = Mapping[str, Mapping[str, PairMoments]]
 """Moments by epoch and arm."""
 Weights = Mapping[str, Mapping[str, float]]
 """What arms are drawn by, by epoch and arm."""
+
+
+BLURRED = 1e-11
+"""A variance that is a smaller part of the mean's square is lost in rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,22 @@ def cells(sums: Iterable[Sums], metric: str) -> Cells:
 
 
 def _moments(row: Sums) -> PairMoments:
+    """Return a row's moments.
+
+    Squares are sums of whole numbers, of which 2^60 are the largest: small ones beside a large one are rounded, and may
+    be a little less than their sums allow.
+    """
     place = f"{row.metric}, epoch {row.epoch or 'of none'}, {row.day}, {row.arm}"
-    first = Moments(row.units, row.total_x, row.squares_x, place=place)
-    return PairMoments(first, Moments(row.units, row.total_y, row.squares_y, place=place), row.products)
+    squares_x, squares_y = (
+        max(squares, total * total / row.units)
+        for total, squares in ((row.total_x, row.squares_x), (row.total_y, row.squares_y))
+    )
+    most = math.sqrt(squares_x) * math.sqrt(squares_y)
+    first, second = (
+        Moments(row.units, total, squares, place=place)
+        for total, squares in ((row.total_x, squares_x), (row.total_y, squares_y))
+    )
+    return PairMoments(first, second, min(max(row.products, -most), most))
 
 
 def contrasts(found: Cells, experiment: Experiment, metric: str, treatment: str) -> tuple[Contrast, ...]:
@@ -79,6 +97,8 @@ def measure(found: Cells, experiment: Experiment, metric: str, treatment: str, w
     if experiment.metrics[metric].kind == "rare":
         counted = tuple(_events(found, experiment.control, treatment, weights))
         return Measured(compared, counted, effect(compared), None, rare.p_value(counted) if counted else None)
+    if _is_blurred(found):
+        return Measured(compared, (), effect(compared), Silence("units differ by too little beside their mean"), None)
     if experiment.method == "fixed":
         seen = effect(compared)
         if seen is None:
@@ -87,12 +107,18 @@ def measure(found: Cells, experiment: Experiment, metric: str, treatment: str, w
     looked = sequential.look(compared)
     if isinstance(looked, Silence):
         return Measured(compared, (), effect(compared), looked, None)
-    return Measured(compared, (), looked, None, sequential.p_value(looked, horizon(experiment, experiment.alpha)))
+    return Measured(compared, (), looked, None, sequential.p_value(looked, horizon(experiment)))
 
 
-def horizon(experiment: Experiment, alpha: float) -> Horizon:
-    """Return what two arms of the planned ones are planned for."""
-    return Horizon(experiment.units * 2 / len(experiment.arms), alpha)
+def _is_blurred(found: Cells) -> bool:
+    """Say whether an arm's variance is no more than what rounding leaves of its squares."""
+    moments = [pair.first for arms in found.values() for pair in arms.values() if pair.n > 1]
+    return any(0 < each.variance < BLURRED * each.mean**2 for each in moments)
+
+
+def horizon(experiment: Experiment) -> Horizon:
+    """Return what two arms are planned for: fixed at the start, whatever alpha Holm leaves them."""
+    return Horizon(experiment.units * 2 / len(experiment.arms), experiment.alpha / len(experiment.treatments))
 
 
 def intervals(
@@ -111,7 +137,7 @@ def intervals(
     if experiment.method == "fixed":
         reach = welch.reach(seen, alpha)
     else:
-        reach = sequential.reach(seen.units, horizon(experiment, alpha))
+        reach = sequential.reach(seen.units, horizon(experiment), alpha)
     return interval.absolute(seen, reach), interval.relative(seen, reach)
 
 

@@ -83,6 +83,8 @@ class Exposed(NamedTuple):
     least_version: int | None
     """Of the models that answered for the arm itself."""
     most_version: int | None
+    least_model: str | None
+    most_model: str | None
 
 
 class Fate(NamedTuple):

@@ -13,6 +13,8 @@ from turnout_server.experiments.evidence import Assigned, Exposed
 from turnout_server.experiments.findings import Day, EpochSplit
 from turnout_server.statistics import srm
 
+LEAST_EXPECTED = 10
+"""Units that an arm has to expect for Pearson's test to hold far out in its tail."""
 _ROUNDING = 1e-9
 
 
@@ -72,15 +74,23 @@ def counted(rows: Iterable[Assigned], experiment: Experiment, weights: Weights, 
 def p_value(epochs: Sequence[srm.Assigned], is_over: bool) -> float | None:
     """Return the p-value of the arms having got what they should; None where there is nothing to say it by.
 
-    While units enter it has to be right at every look. Once none does, every look sees the same.
+    While units enter it has to be right at every look. Once none does, every look sees the same, and Pearson's test is
+    stronger, where each arm may expect enough units for it.
     """
     if not epochs:
         return None
-    return srm.fixed(epochs) if is_over else srm.sequential(epochs)
+    enough = all(
+        sum(sum(each.units) * each.shares[arm] for each in epochs) >= LEAST_EXPECTED
+        for arm in range(len(epochs[0].units))
+    )
+    return srm.fixed(epochs) if is_over and enough else srm.sequential(epochs)
 
 
 def least_p(rows: Sequence[Assigned], experiment: Experiment, weights: Weights, is_over: bool) -> float | None:
-    """Return the least p-value: in total and by epoch, of all units and of those that are not excluded."""
+    """Return the least p-value: in total and by epoch, of all units and of those that are not excluded.
+
+    It is multiplied by how many there are (Bonferroni).
+    """
     least = []
     for field in ("units", "counted") if experiment.exclude else ("units",):
         epochs = counted(rows, experiment, weights, field)
@@ -88,7 +98,8 @@ def least_p(rows: Sequence[Assigned], experiment: Experiment, weights: Weights, 
             p_value(list(epochs.values()), is_over),
             *(p_value([each], is_over) for each in epochs.values()),
         ]
-    return min((p for p in least if p is not None), default=None)
+    known = [p for p in least if p is not None]
+    return min(min(known) * len(known), 1.0) if known else None
 
 
 def by_epoch(

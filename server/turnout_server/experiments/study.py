@@ -7,9 +7,9 @@ from pathlib import Path
 
 from turnout_server.experiments import compare, quantile
 from turnout_server.experiments.analysis import Circumstances, analyse
-from turnout_server.experiments.belief import Loss
+from turnout_server.experiments.belief import Loss, Models
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError
-from turnout_server.experiments.evidence import Evidence, Source, opened
+from turnout_server.experiments.evidence import Evidence, OutOfRangeError, Source, opened
 from turnout_server.experiments.findings import Findings
 from turnout_server.experiments.quantile import Measure
 from turnout_server.experiments.query import Period
@@ -41,6 +41,7 @@ def study(
     *,
     is_frozen: bool,
     marks: tuple[str, ...] = (),
+    started: Models | None = None,
     threads: int | None = None,
 ) -> Findings:
     """Analyse an experiment by what a journal and its outcomes say, as they were known *as_of*.
@@ -51,6 +52,7 @@ def study(
         as_of: with a zone.
         is_frozen: whether the definition was fixed when the experiment started.
         marks: what a reader must know of how it came about.
+        started: the model and version of each arm at the start, if that is known.
         threads: of the database; None takes its own number. They change nothing of what is found.
 
     Raises:
@@ -60,8 +62,11 @@ def study(
     looked = period(experiment, as_of)
     with opened(journal, experiment, looked, threads) as (source, evidence):
         quantiles = _quantiles(source, evidence, experiment, looked)
-    circumstances = Circumstances(looked, is_frozen, _loss(journal), marks)
-    return analyse(experiment, evidence, circumstances, quantiles)
+    circumstances = Circumstances(looked, is_frozen, _loss(journal), marks, started or {})
+    try:
+        return analyse(experiment, evidence, circumstances, quantiles)
+    except (ArithmeticError, ValueError) as error:  # squares of what a double may hold are more than one may
+        raise OutOfRangeError(f"outcomes are too large to be compared: {error}; a cap bounds them") from error
 
 
 def _quantiles(

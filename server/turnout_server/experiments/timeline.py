@@ -6,21 +6,26 @@ from collections.abc import Collection, Iterator
 from datetime import date, timedelta
 
 from turnout_server.experiments import compare
-from turnout_server.experiments.compare import Weights
+from turnout_server.experiments.compare import Cells, Weights
 from turnout_server.experiments.definition import Experiment
 from turnout_server.experiments.evidence import Evidence
 from turnout_server.experiments.findings import Interval, Novelty, Step
 from turnout_server.statistics.interval import Silence
 
 WEEK = timedelta(days=7)
+MOST_LOOKS = 100
+"""Of a longer experiment every second day is looked at, or every third: the last one always."""
 
 
 def sequence(experiment: Experiment, evidence: Evidence, weights: Weights) -> Iterator[Step]:
     """Yield the relative difference of units that were first exposed up to each day, treatment by treatment."""
+    days = _days(evidence, experiment)
+    every = -(-len(days) // MOST_LOOKS) if days else 1
+    until = [days[: index + 1] for index in range(len(days)) if (len(days) - 1 - index) % every == 0]
+    looks = [(max(some), _cells(experiment, evidence, some)) for some in until]
     for treatment in experiment.treatments:
-        days = _days(evidence, experiment)
-        for index in range(len(days)):
-            yield _step(experiment, evidence, treatment, weights, days[: index + 1])
+        for day, found in looks:
+            yield _step(experiment, found, treatment, weights, day)
 
 
 def novelty(experiment: Experiment, evidence: Evidence, weights: Weights) -> Iterator[Novelty]:
@@ -31,7 +36,8 @@ def novelty(experiment: Experiment, evidence: Evidence, weights: Weights) -> Ite
     first, later = ([day for day in days if (day < days[0] + WEEK) is early] for early in (True, False))
     for treatment in experiment.treatments:
         values = [
-            _step(experiment, evidence, treatment, weights, some).value if some else None for some in (first, later)
+            _step(experiment, _cells(experiment, evidence, some), treatment, weights, max(some)).value if some else None
+            for some in (first, later)
         ]
         yield Novelty(treatment, *values)
 
@@ -48,15 +54,18 @@ def _days(evidence: Evidence, experiment: Experiment) -> list[date]:
     return sorted({row.day for row in evidence.sums if row.metric == experiment.primary})
 
 
-def _step(experiment: Experiment, evidence: Evidence, treatment: str, weights: Weights, days: Collection[date]) -> Step:
-    sums = [row for row in evidence.sums if row.metric == experiment.primary and row.day in days]
-    found = compare.cells(sums, experiment.primary)
+def _cells(experiment: Experiment, evidence: Evidence, days: Collection[date]) -> Cells:
+    wanted = frozenset(days)
+    return compare.cells([row for row in evidence.sums if row.day in wanted], experiment.primary)
+
+
+def _step(experiment: Experiment, found: Cells, treatment: str, weights: Weights, day: date) -> Step:
     measured = compare.measure(found, experiment, experiment.primary, treatment, weights)
     alpha = experiment.alpha / len(experiment.treatments)
     _, relative = compare.intervals(measured, experiment, alpha)
     seen = None if measured.silence else measured.effect
     return Step(
-        day=max(days),
+        day=day,
         treatment=treatment,
         units=measured.effect.units if measured.effect else 0,
         value=part(seen.treatment.value, seen.control.value) if seen else None,

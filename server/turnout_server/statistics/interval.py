@@ -54,7 +54,8 @@ def relative(effect: Effect, reach: float) -> Interval | Silence:
     if control.value <= 0 or square <= 0:
         return Silence("control may be 0, so nothing is relative to it")
     product = control.value * treatment.value
-    rest = treatment.value**2 - reach**2 * treatment.variance
-    # The arms are independent, so that the true discriminant is never negative; rounding may make it so.
-    root = math.sqrt(max(product**2 - square * rest, 0.0))
+    # product^2 - square * (treatment^2 - reach^2 * its variance), without what cancels. As control is more than `reach`
+    # standard errors from 0 it is not negative.
+    spread = control.value**2 * treatment.variance + treatment.value**2 * control.variance
+    root = reach * math.sqrt(max(spread - reach**2 * control.variance * treatment.variance, 0.0))
     return Interval((product - root) / square - 1, (product + root) / square - 1)

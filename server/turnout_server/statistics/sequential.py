@@ -71,10 +71,14 @@ class Horizon:
         return self.units / (doubled + math.log1p(doubled))
 
 
-def reach(units: float, horizon: Horizon) -> float:
-    """Return how many standard errors the interval reaches after *units* of both arms; at least one."""
-    r = horizon.r
-    return math.sqrt((units + r) / units * (math.log1p(units / r) - 2 * math.log(horizon.alpha)))
+def reach(units: float, horizon: Horizon, alpha: float | None = None) -> float:
+    """Return how many standard errors the interval reaches after *units* of both arms; at least one.
+
+    *alpha* is the horizon's, or another one for the same horizon: an interval of that alpha leaves 0 out exactly when
+    `p_value` is below it.
+    """
+    r, level = horizon.r, horizon.alpha if alpha is None else alpha
+    return math.sqrt((units + r) / units * (math.log1p(units / r) - 2 * math.log(level)))
 
 
 def p_value(effect: Effect, horizon: Horizon) -> float:

@@ -1,6 +1,6 @@
 -- Exposures that count: drawn by the split, for an enrolled unit, in the time of the experiment, whoever served.
 SELECT COALESCE(unit_key_id, '') AS unit_key_id, unit, ts, instance, boot, seq, COALESCE(epoch, '') AS epoch,
-       assigned, propensity, reason, code, version
+       assigned, propensity, reason, code, model, version
 FROM records
 WHERE route = {route}
   AND reason IN ('SPLIT', 'FALLBACK')

@@ -14,16 +14,16 @@ matched AS (
       AND EPOCH_US(k.ts) >= EPOCH_US(u.exposed) + p.begin_us
       AND EPOCH_US(k.ts) < EPOCH_US(u.exposed) + p.end_us
 ),
--- A sum of floating-point numbers depends on their order. So all are summed as whole numbers, of which 2^60 are the largest.
+-- A sum of floating-point numbers depends on their order. So a unit's are summed as whole numbers, of which 2^60 are its largest.
 scales AS (
-    SELECT span, POWER(2, CEIL(LOG2(MAX(ABS(value)) + 1e-300))) AS scale
+    SELECT span, id, POWER(2, CEIL(LOG2(MAX(ABS(value)) + 1e-300))) AS scale
     FROM matched
-    GROUP BY span
+    GROUP BY span, id
 ),
 sums AS (
     SELECT m.span, m.id, COUNT(*) AS n, MAX(m.value) AS highest, MIN(m.value) AS lowest, {total_of_value} * MIN(s.scale) AS total
     FROM matched AS m
-    JOIN scales AS s ON s.span = m.span
+    JOIN scales AS s ON s.span = m.span AND s.id = m.id
     GROUP BY m.span, m.id
 ),
 each_part AS (
