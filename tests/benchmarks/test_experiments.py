@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.experiments import command, plots, report, trials
+from benchmarks.experiments import report, trials
 from benchmarks.experiments.report import Results
 from benchmarks.experiments.trials import FIXED, METHODS, METRICS, OURS, SHARES, TEXTBOOK, TIMES, Found
 
@@ -63,7 +65,14 @@ def test_the_report_says_who_was_misled_and_how_long_it_took() -> None:
     assert "33%, later" in report.as_markdown(results(decision=math.inf))
 
 
+def drawing(name: str) -> Any:
+    """Return a module that draws, or skip the test: only benchmarks have what it draws with."""
+    pytest.importorskip("matplotlib", reason="matplotlib is among the benchmarks' requirements only")
+    return importlib.import_module(f"benchmarks.experiments.{name}")
+
+
 def test_pictures_of_the_same_results_are_the_same_files(tmp_path: Path) -> None:
+    plots = drawing("plots")
     first, second = (tmp_path / name for name in "ab")
     for directory in (first, second):
         directory.mkdir()
@@ -75,6 +84,7 @@ def test_pictures_of_the_same_results_are_the_same_files(tmp_path: Path) -> None
 def test_the_command_prints_and_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    command = drawing("command")
     monkeypatch.setattr(command, "simulated", lambda runs: results()._replace(runs=runs))
     assert command.main(["--runs", "7", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -8,6 +8,10 @@ OK = 0
 FAILED = 1
 """What was to be checked is not in order: a digest, a health, the doctor's findings."""
 USAGE = 2
+NO_VERDICT = 3
+"""An experiment's data leave it open."""
+NOT_BELIEVED = 4
+"""An experiment's data cannot be believed."""
 INVALID = 65
 NOT_FOUND = 66
 UNAVAILABLE = 69

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 experiment = typer.Typer(help="Declare an experiment on a route, and learn which arm is better.", no_args_is_help=True)
 
-INCONCLUSIVE = 3
-INVALID = 4
-
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML; - reads it from stdin.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment that was started.")]
 Which = Annotated[
@@ -197,9 +194,9 @@ def sql(
 def _leave(found: Findings) -> None:
     verdicts = {each.verdict for each in found.verdicts}
     if "INVALID" in verdicts:
-        raise typer.Exit(INVALID)
+        raise typer.Exit(exits.NOT_BELIEVED)
     if "INCONCLUSIVE" in verdicts:
-        raise typer.Exit(INCONCLUSIVE)
+        raise typer.Exit(exits.NO_VERDICT)
 
 
 def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads: int | None) -> Findings:
