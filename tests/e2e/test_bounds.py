@@ -98,8 +98,11 @@ def test_when_a_run_ends_who_waits_in_the_other_plane_has_its_turn(
         infer = unary(channel, INFER)
         first = infer.future(slow(runs, 8000), timeout=10 * PATIENCE_S)
         eventually(lambda: in_flight(gateway) == 1)
-        assert oip.ModelInferResponse.FromString(infer(slow(waits, 1), timeout=10 * PATIENCE_S)).model_name == "slow"
-        assert first.done(), "there was one thread for both"
+        second = infer.future(slow(waits, 1), timeout=10 * PATIENCE_S)
+        eventually(lambda: in_flight(gateway) == 2)
+        assert not second.done(), "there is one thread for both"
+        for call in (first, second):
+            assert oip.ModelInferResponse.FromString(call.result()).model_name == "slow"
 
 
 @pytest.mark.parametrize(("two", "one"), [(ENGINE, PYTHON), (PYTHON, ENGINE)])
