@@ -127,10 +127,10 @@ def power(wanted: Experiment, planned: Power, units_a_day: float | None, *, json
 
 
 def _say_power(wanted: Experiment, planned: Power) -> None:
-    method = "at any time" if wanted.method == "sequential" else "at the end"
+    method = "at any look" if wanted.method == "sequential" else "at the end"
     results.say(
         f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, with probability "
-        f"{wanted.power:.0%}, looked at {method} at alpha {wanted.alpha:g}"
+        f"{wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
     )
     if planned.needed is not None:
         results.say(f"a change of {wanted.minimal_effect:.2%} takes {planned.needed:,} units")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from turnout_server.experiments.definition import Experiment
@@ -24,7 +24,6 @@ Cells = Mapping[str, Mapping[str, PairMoments]]
 """Moments by epoch and arm."""
 Weights = Mapping[str, Mapping[str, float]]
 """What arms are drawn by, by epoch and arm."""
-
 
 BLURRED = 1e-11
 """A variance that is a smaller part of the mean's square is lost in rounding."""
@@ -161,9 +160,3 @@ def variance_left(found: Cells, experiment: Experiment, metric: str) -> float | 
                 before += pair.first.variance * pair.n
                 after += freed.spread * pair.n
     return after / before if before else None
-
-
-def up_to(sums: Sequence[Sums], days: Iterable[object]) -> tuple[Sums, ...]:
-    """Return the sums of some days."""
-    wanted = frozenset(days)
-    return tuple(row for row in sums if row.day in wanted)

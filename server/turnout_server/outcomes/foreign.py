@@ -21,13 +21,12 @@ from turnout_server.journal.mapping import UNIT, Field, ForeignTableError, Plan,
 from turnout_server.journal.reading import literal, pattern
 from turnout_server.journal.segments import SegmentFiles
 from turnout_server.outcomes.databases import asked
+from turnout_server.outcomes.outcome import ID_LIMIT
 from turnout_server.outcomes.schema import COLUMNS, FILES, FOLDER, VERSION
 from turnout_server.vocabulary.names import NAME_PATTERN
 from turnout_server.vocabulary.units import UNIT_LIMIT
 
 INSTANCE = SOURCE = "import"
-ID_LIMIT = 128
-"""Bytes of an outcome's id, in UTF-8."""
 _IS_NAME = f"regexp_full_match(value, {literal(NAME_PATTERN.replace(chr(92) + 'Z', '$'))})"
 FIELDS = (
     Field("outcome_id", "VARCHAR", f"at most {ID_LIMIT} bytes", f"strlen(value) <= {ID_LIMIT}", is_required=True),
