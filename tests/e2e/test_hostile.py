@@ -33,6 +33,7 @@ from turnout.v1 import (
 )
 from turnout_server.rpc.stubs import open_inference_pb2 as oip
 
+NATIVE = importlib.util.find_spec("turnout_engine") is not None and DATA_PLANE != "python"
 INFER = "inference.GRPCInferenceService/ModelInfer"
 STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
 SEED = 20261123
@@ -91,9 +92,9 @@ def afterwards(gateway: Gateway, before: Usage) -> Iterator[None]:
     eventually(lambda: in_flight(gateway) == 0)
     # A connection takes a moment to go; a worker, or a thread of gRPC's, may be one that had not been needed yet.
     eventually(lambda: usage(gateway).files <= before.files + 4)
-    now = usage(gateway)
-    assert now.threads <= before.threads + 8
-    assert now.rss_mib <= before.rss_mib + GROWTH_MIB
+    assert usage(gateway).threads <= before.threads + 8
+    # The engine gives back what large messages took some seconds after their connection has gone.
+    eventually(lambda: usage(gateway).rss_mib <= before.rss_mib + GROWTH_MIB)
     log = gateway.log()
     assert "Traceback" not in log
     assert "never retrieved" not in log
@@ -203,10 +204,14 @@ def test_a_message_of_100_mb_is_refused(gateway: Gateway, method: str) -> None:
         assert refusal(unary(channel, method), bytes(100_000_000)).code == "RESOURCE_EXHAUSTED"
 
 
-def test_a_compressed_message_that_swells_is_refused(gateway: Gateway) -> None:
+def test_a_compressed_message_that_swells_is_refused_and_what_it_took_is_given_back(
+    gateway: Gateway, before: Usage
+) -> None:
     with connected(gateway.address) as channel:
         call = unary(channel, INFER)
         assert refusal(call, bytes(200_000_000), compression=grpc.Compression.Gzip).code == "RESOURCE_EXHAUSTED"
+    if NATIVE:
+        eventually(lambda: usage(gateway).rss_mib <= before.rss_mib + 32)
 
 
 def field(number: int, inside: bytes) -> bytes:
@@ -267,7 +272,7 @@ def test_kilobytes_do_not_become_many_megabytes(gateway: Gateway) -> None:
     with connected(gateway.address) as channel:
         for message in (b"\x2a\x00" * 7_500_000, field(7, bytes(15_000_000))):
             refused = refusal(unary(channel, INFER), message, compression=grpc.Compression.Gzip)
-            if importlib.util.find_spec("turnout_engine") and DATA_PLANE != "python":
+            if NATIVE:
                 assert (refused.code, "more than 256:1" in refused.text) == ("RESOURCE_EXHAUSTED", True)
             else:
                 assert refused.code == "INVALID_ARGUMENT"

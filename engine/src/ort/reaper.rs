@@ -86,9 +86,17 @@ pub fn trim_later() {
     }
 }
 
-/// Returns to the system what was freed and is kept, here and, where it can, by the C library.
+/// Returns to the system what was freed and is kept: here, by the engine's allocator and, where it can, by the C library.
 pub fn trim() {
     mapping::release();
+    // Of its own accord the allocator gives large blocks back only when it is next asked for some: after the last large
+    // message, never.
+    // SAFETY: may be called at any time from any thread; what is in use stays. From a thread that has allocated nothing
+    // yet, to collect does nothing: so that is made known first.
+    unsafe {
+        libmimalloc_sys::mi_thread_init();
+        libmimalloc_sys::mi_collect(true);
+    }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         unsafe extern "C" {
