@@ -126,11 +126,15 @@ def status(
     journal: Journal,
     store: options.Store = options.DEFAULT_STORE,
     as_of: AsOf = None,
+    form: Annotated[
+        Literal["table", "json", "prometheus"],
+        typer.Option("--format", help="For people, for scripts, or for Prometheus's node exporter to collect."),
+    ] = "table",
     json: options.Json = False,
 ) -> None:
     """Say how many units an experiment has, and whether to believe them; nothing of what they did."""
     found = _findings(name, store, journal, as_of, None)
-    experiment_view.status(found, json=json)
+    experiment_view.status(found, "json" if json else form)
 
 
 # ---------------------------------------------------------------- after
