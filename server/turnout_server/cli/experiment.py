@@ -14,6 +14,7 @@ from turnout_server.cli import exits, experiment_view, options, output, table
 from turnout_server.cli.exits import CommandError
 
 if TYPE_CHECKING:
+    from turnout_server.experiments.added import Added
     from turnout_server.experiments.belief import Models
     from turnout_server.experiments.definition import Experiment
     from turnout_server.experiments.findings import Findings
@@ -95,6 +96,29 @@ def start(
         output.json({"experiment": wanted.name, "digest": frozen.digest, "start": frozen.experiment.start})
     else:
         output.say(f"started {wanted.name} on route {wanted.route}, definition {frozen.digest[:12]}")
+
+
+@experiment.command(name="add-metric")
+def add_metric(
+    name: NameArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML of metrics, as below `metrics`; - reads it from stdin.")
+    ],
+    store: options.Store = options.DEFAULT_STORE,
+) -> None:
+    """Add secondary metrics to an experiment that has started: they are marked everywhere, and decide nothing."""
+    from turnout_server.experiments.added import AddedMetrics, parse
+    from turnout_server.experiments.started import Ledger
+
+    blobs = options.opened(store).blobs
+    fixed, _ = Ledger(blobs).get(name)
+    metrics = AddedMetrics(blobs)
+    with _placed(file):
+        by = options.by("experiment add-metric").who
+        added = parse(options.read_text(file), fixed.experiment, metrics.of(name), _now(), by)
+    metrics.add(name, added)
+    for one in added:
+        output.say(f"added {one.name} to {name}, after its start")
 
 
 @experiment.command()
@@ -189,8 +213,10 @@ def sql(
 ) -> None:
     """Print every statement of an analysis, over the views `records` and `outcomes`."""
     from turnout_server.experiments import query, spark, study
+    from turnout_server.experiments.added import joined
 
-    wanted, _, _ = _experiment(which, store)
+    wanted, models, _ = _experiment(which, store)
+    wanted = joined(wanted, _added(which, store) if models is not None else ())
     script = {"duckdb": query.script, "spark": spark.script}[dialect]
     output.say(script(wanted, study.period(wanted, _moment(as_of))).rstrip())
 
@@ -211,7 +237,10 @@ def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads
     moment = _moment(as_of)
     wanted, models, marks = _experiment(which, store)
     is_frozen = models is not None
-    return study(journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, threads=threads)
+    added = _added(which, store) if is_frozen else ()
+    return study(
+        journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, added=added, threads=threads
+    )
 
 
 def _experiment(which: str, store: Path) -> tuple[Experiment, Models | None, tuple[str, ...]]:
@@ -230,6 +259,12 @@ def _experiment(which: str, store: Path) -> tuple[Experiment, Models | None, tup
     why = f": {stopped.why}" if stopped.why else ""
     marks = (f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}",)
     return msgspec.structs.replace(found.experiment, stop=stopped.at), models, marks
+
+
+def _added(name: str, store: Path) -> tuple[Added, ...]:
+    from turnout_server.experiments.added import AddedMetrics
+
+    return AddedMetrics(options.opened(store).blobs).of(name)
 
 
 def _read(file: Path) -> Experiment:

@@ -62,7 +62,7 @@ def _row(each: Comparison) -> tuple[object, ...]:
     p = each.p if each.adjusted_p is None else each.adjusted_p
     return (
         each.metric,
-        each.role,
+        "added" if each.added else each.role,
         each.treatment.name,
         words.level(each.control.value, each.kind),
         words.level(each.treatment.value, each.kind),
@@ -84,7 +84,7 @@ def status(found: Findings, form: Literal["table", "json", "prometheus"]) -> Non
     if form == "json":
         import msgspec
 
-        output.json(msgspec.to_builtins(found.soundness))
+        output.json(msgspec.to_builtins(found.soundness) | {"added": msgspec.to_builtins(found.added)})
         return
     if form == "prometheus":
         from turnout_server.experiments import textfile
@@ -100,6 +100,8 @@ def status(found: Findings, form: Literal["table", "json", "prometheus"]) -> Non
         for index, (arm, units) in enumerate(zip(split.arms, split.units, strict=True))
     ]
     results.show(("epoch", "arm", "units", "expected"), rows, right=("units", "expected"))
+    for mark in found.marks:
+        output.note(f"note: {mark}")
 
 
 def plan(wanted: Experiment, arms: Sequence[Arm], planned: Power | None, *, json: bool) -> None:

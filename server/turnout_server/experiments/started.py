@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from turnout_server.experiments import planning
+from turnout_server.experiments import planning, seal
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError, digest_of
 from turnout_server.routing.decide import Names
 from turnout_server.routing.table import CompiledRoute
@@ -24,7 +24,10 @@ from turnout_server.vocabulary.errors import Kind, StoreError, TurnoutError
 from turnout_server.vocabulary.names import NAME_PATTERN
 
 FOLDER = "experiments"
-FORMAT = 1
+FORMAT = 2
+"""Since this one everything is sealed; before, only the definition had a digest."""
+
+_SEALED = 2
 
 
 class ExperimentConflictError(TurnoutError):
@@ -188,6 +191,10 @@ class Ledger:
             known = ", ".join(self.names()) or "none"
             raise UnknownExperimentError(f"no experiment {name!r} was started; there are {known}")
         started: Started = _decoded(raw, Started, name)
+        place = f"experiments/{name}/started.json"
+        if started.format > FORMAT:
+            raise StoreError(f"{place}: format {started.format}; at most {FORMAT} is known here")
+        seal.opened(raw, Started, place, must_be_sealed=started.format >= _SEALED)
         if digest_of(started.experiment) != started.digest:
             raise StoreError(f"experiments/{name}/started.json was changed: its digest is not that of its definition")
         stopped = self._read(name, "stopped")
@@ -205,7 +212,7 @@ class Ledger:
                 before, stopped = self.get(other)
                 if before.experiment.route == route and stopped is None:
                     raise ExperimentConflictError(f"experiment {other!r} runs on route {route!r}; stop it first")
-        if not self._blobs.put_if_absent(f"{FOLDER}/{name}/started.json", _encoded(started)):
+        if not self._blobs.put_if_absent(f"{FOLDER}/{name}/started.json", seal.sealed(started)):
             raise ExperimentConflictError(f"an experiment {name!r} was started before; take another name")
 
     def stop(self, name: str, stopped: Stopped) -> None:
