@@ -139,10 +139,14 @@ def power(wanted: Experiment, planned: Power, units_a_day: float | None, *, json
 
 def _say_power(wanted: Experiment, planned: Power) -> None:
     method = "at any look" if wanted.method == "sequential" else "at the end"
-    results.say(
-        f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, with probability "
-        f"{wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
-    )
+    sure = f"with probability {wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
+    if planned.detectable is None:
+        results.say(
+            f"{planned.planned:,} units find no change in {wanted.primary} {sure}: the larger it is, the more units "
+            "vary; a cap, or more units, are the remedy"
+        )
+    else:
+        results.say(f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, {sure}")
     if planned.needed is not None:
         results.say(f"a change of {wanted.minimal_effect:.2%} takes {planned.needed:,} units")
 
