@@ -428,24 +428,6 @@ async def test_where_no_worker_takes_it_any_more_a_request_fails() -> None:
     assert bench.shares.idle == 1
 
 
-async def test_what_the_executor_queued_and_then_refused_is_not_run_as_well() -> None:
-    """That is what it does when a thread cannot be started: the request has failed already, once."""
-    bench = Bench(THREADED)
-    submit = bench.executor.submit
-
-    def refuse(*job: Any) -> Any:
-        submit(*job)
-        raise RuntimeError("can't start new thread")
-
-    bench.executor.submit = refuse  # type: ignore[method-assign]
-    bench.submit()
-    await bench.all_done()
-    ((_, error),) = bench.answers
-    assert isinstance(error, RuntimeError)
-    assert bench.predictor.runs == 0
-    assert bench.shares.idle == 1
-
-
 async def test_who_has_nothing_to_run_when_its_turn_comes_leaves_the_worker_to_the_next() -> None:
     """In another data plane's threads it can be chosen in the moment in which its last caller goes."""
     gone = Bench(THREADED)

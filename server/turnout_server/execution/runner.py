@@ -296,14 +296,9 @@ class Runner:
             self._workers.endings.add(due.ending)
             self._audiences.gather(due.ending, batch.items)
             due.timer = self._workers.loop.call_later(self.run_timeout_s, self._end_in_time, due)
-        handed_over = [due]
         try:
-            self._workers.executor.submit(self._run_in_worker, handed_over)
+            self._workers.executor.submit(self._run_in_worker, due)
         except RuntimeError as error:  # it is being shut down, or no thread can be started
-            try:
-                handed_over.pop()
-            except IndexError:
-                return  # a thread that was there already has taken it
             self._forget(due)
             self._workers.shares.finish(self)
             self._batcher.finish(batch, time.monotonic_ns() / _NS)
@@ -340,11 +335,7 @@ class Runner:
             for _ in range(count):
                 self._on_timed_out(self.statistics.execution_count)
 
-    def _run_in_worker(self, handed_over: list[_Due]) -> None:
-        try:
-            due = handed_over.pop()
-        except IndexError:  # the executor had queued it, and then said that it could not
-            return
+    def _run_in_worker(self, due: _Due) -> None:
         executions = execute(self.predictor, due.batch.items, due.clock, due.ending)
         self._workers.loop.call_soon_threadsafe(self._worker_finished, due, executions)
 
