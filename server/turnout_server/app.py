@@ -36,10 +36,12 @@ from turnout_server.gateway.readiness import Readiness
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
+from turnout_server.instruments.exposures import SuppressedExposures
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.outcomes import OutcomeInstruments
+from turnout_server.instruments.routes import RouteInstruments, Standing
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
 from turnout_server.onnx.children import Children
@@ -156,6 +158,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.callback(children.close)
         stack.callback(workers.end_runs)
         names = LiveNames(manager)
+        instruments.include(RouteInstruments(lambda: _standing(names.view)))
         native = None if engine is None else NativePlane(engine, names, manager, instruments, name_of_reason)
         if native is not None and (sender := spans.native) is not None:
             native.spans_unsent = lambda: sender.unsent
@@ -334,6 +337,7 @@ def _recording(
     """Return what makes records, with everybody who reads them; *stack* ends those."""
     shadow = ShadowInstruments()
     instruments.include(shadow)
+    readers = [instruments.read, shadow.read]
     journal: Keeper | None = None
     if config.path is not None:
         # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
@@ -344,11 +348,21 @@ def _recording(
         instruments.include(JournalInstruments(opened.counts))
         if native is not None:
             opened.counted_by(native.plane.count_in)
-    records = Records([instruments.read, shadow.read], boot.boot, native, journal)
+    else:
+        suppressed = SuppressedExposures()
+        instruments.include(suppressed)
+        readers.append(suppressed.read)
+        if native is not None:
+            native.count_suppressed = suppressed.include
+    records = Records(readers, boot.boot, native, journal)
     if native is not None:
         native.show = records.show
         stack.callback(native.close)
     return records
+
+
+def _standing(view: View) -> Standing:
+    return Standing(view.table.digest, view.epochs)
 
 
 def _taking(

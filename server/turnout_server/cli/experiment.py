@@ -145,6 +145,10 @@ def status(
     journal: Journal,
     store: options.Store = options.DEFAULT_STORE,
     as_of: AsOf = None,
+    form: Annotated[
+        Literal["table", "json", "prometheus"],
+        typer.Option("--format", help="For people, for scripts, or for Prometheus's node exporter to collect."),
+    ] = "table",
     json: options.Json = False,
 ) -> None:
     """Say how many units an experiment has, and whether to believe them; nothing of what they did."""
@@ -152,7 +156,7 @@ def status(
 
     found = _findings(name, store, journal, as_of, None)
     standing = None if _is_file(name) else Rollout(options.opened(store)).standing(name)
-    experiment_view.status(found, standing, json=json)
+    experiment_view.status(found, standing, "json" if json else form)
 
 
 experiment.command()(enrolment.ramp)
