@@ -54,13 +54,14 @@ from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import READERS, services_of
 from turnout_server.rpc.turnout_v1.outcomes import Take
-from turnout_server.serving.manager import Manager
+from turnout_server.serving.manager import Manager, lower_priority
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.serving.warm import Warm
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Manifest
+from turnout_server.store.patience import Patience
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import Telemetry, logs, telemetry
 from turnout_server.transport.status import name_of_reason
@@ -116,7 +117,10 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         engine = _engine_plane(config, boot, reports) if chosen.name == "engine" else None
         workers = stack.enter_context(_working(config, lambda: instruments.in_flight <= 1, engine))
         on_run = spans.batch_ran if spans.enabled else None
-        local = stack.enter_context(contextlib.closing(LocalFiles(store)))
+        # As loaders do: what they wait for is their work.
+        patience = Patience(config.store.load_timeout_s, begin=lower_priority)
+        instruments.stuck_reads = lambda: store.stuck + patience.stuck
+        local = stack.enter_context(contextlib.closing(LocalFiles(store, patience)))
         open_session = _engine_sessions() if chosen.name == "engine" else binding()
         extensions = config.onnx.extensions is not False
         children = Children(
@@ -134,7 +138,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 with contextlib.suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(reconciler.make_room, key, needed, free)
 
-        open_version = opening(local, children, open_session, extensions, make_room)
+        open_version = opening(local, children, open_session, extensions, make_room, patience)
         overruns = Overruns()
 
         def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.experiments.worlds import DAY, START, experiment
 from turnout_server.experiments.added import Added, AddedMetrics, joined, parse
 from turnout_server.experiments.definition import InvalidExperimentError
-from turnout_server.experiments.started import ExperimentConflictError
+from turnout_server.experiments.grants import ExperimentConflictError
 from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.vocabulary.errors import StoreError
 

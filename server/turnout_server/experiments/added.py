@@ -14,8 +14,9 @@ import msgspec
 
 from turnout_server.experiments import definition, seal, text
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError
+from turnout_server.experiments.grants import ExperimentConflictError
 from turnout_server.experiments.metric import Metric
-from turnout_server.experiments.started import FOLDER, ExperimentConflictError
+from turnout_server.experiments.started import FOLDER
 from turnout_server.store.blobs import Blobs
 from turnout_server.vocabulary.errors import StoreError
 

@@ -20,7 +20,7 @@ from turnout_server.store.snapshot import list_versions
 from turnout_server.store.store import NOBODY, BlobStore, By
 from turnout_server.vocabulary.errors import InvalidManifestError, StoreError
 
-FOREIGN = ("rollouts", "experiments")
+FOREIGN = ("experiments",)
 """Folders whose files name versions, in ways that this release need not know."""
 _REMOVED = re.compile(r"version ([1-9][0-9]{0,17}) removed")
 
@@ -41,8 +41,8 @@ def plan(store: BlobStore, model: str, newest: int, routed: Mapping[int, tuple[s
         store: has them.
         model: whose versions.
         newest: how many of the newest stay.
-        routed: the versions that route tables name, and where. What labels, rollouts and experiments name is looked up
-            here.
+        routed: the versions that route tables and rollouts name, and where. What labels and experiments name is looked
+            up here.
 
     Raises:
         ModelNotFoundError: there is no such model.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from turnout_server.store.audit import DONE, Audit, By, Change, Entry, What, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
+from turnout_server.store.changing import ATTEMPTS, change
 from turnout_server.store.labels import decode_labels, encode_labels
 from turnout_server.store.layout import (
     ROUTES_AUDIT,
@@ -27,6 +28,7 @@ from turnout_server.store.layout import (
 )
 from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
 from turnout_server.store.patience import Patience, PatientBlobs
+from turnout_server.store.rollouts import Rollouts, Stored
 from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
 from turnout_server.store.verify import check_digests
 from turnout_server.vocabulary.errors import (
@@ -52,8 +54,6 @@ __all__ = [
     "UnsetType",
 ]
 
-ATTEMPTS = 1000
-"""How often a change is tried that others overtake; each time one of them has got on."""
 _RECENT = 20
 """Entries of the audit that are looked at for the author of a table that has just come."""
 NOBODY = By()
@@ -146,11 +146,18 @@ class BlobStore:
     def __init__(self, blobs: Blobs) -> None:
         """Use the store in *blobs*; nothing is read yet."""
         self.blobs = blobs
-        patience = Patience()
-        self._reading = PatientBlobs(blobs, patience)
-        self._watcher = Watcher(blobs, patience)
+        self._patience = Patience()
+        self._reading = PatientBlobs(blobs, self._patience)
+        self._watcher = Watcher(blobs, self._patience)
         self.audit = Audit(blobs, self._reading)
         """Who changed what."""
+        self.rollouts = Rollouts(blobs, self._reading, self.audit)
+        """What has been decided about routes since their table was written."""
+
+    @property
+    def stuck(self) -> int:
+        """How many threads wait for a disk that does not answer."""
+        return self._patience.stuck
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""
@@ -331,7 +338,7 @@ class BlobStore:
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
         had_routes = text is None and problem is None and self._had_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes, self._look_at_rollouts())
 
     def _change(
         self, key: str, changed: Callable[[bytes | None], bytes], folder: str, what: What, action: str, by: By
@@ -340,27 +347,19 @@ class BlobStore:
 
         Nothing is written where that is what is there.
         """
-        for _ in range(ATTEMPTS):
-            blob = self._reading.get(key)
-            before = None if blob is None else blob.content
-            content = changed(before)
-            if content == before:
-                return
-            announced = self.audit.announce(folder, what, action, by, before, content)
-            if (
-                self.blobs.put_if_absent(key, content)
-                if blob is None
-                else self.blobs.put_if_match(key, content, blob.tag)
-            ):
-                self.audit.confirm(announced)
-                return
-        raise StaleWriteError(f"{key} was changed by somebody else {ATTEMPTS} times meanwhile; try again later")
+        change(self.blobs, self._reading, self.audit, key, changed, folder, what, action, by)
 
     def _had_routes(self) -> bool:
         try:
             return any(entry.name.endswith(DONE) for entry in self._reading.list(ROUTES_AUDIT) or ())
         except StoreError:
             return False
+
+    def _look_at_rollouts(self) -> Mapping[str, Stored] | None:
+        try:
+            return self.rollouts.read()
+        except StoreError:
+            return None
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None
