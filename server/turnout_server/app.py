@@ -362,7 +362,7 @@ def _recording(
 
 
 def _standing(view: View) -> Standing:
-    return Standing(view.table.digest, view.epochs)
+    return Standing(view.table.digest, view.table.revision, view.epochs)
 
 
 def _taking(
