@@ -147,10 +147,10 @@ class Spans:
             MODEL: decision.model,
             VERSION: decision.version,
             ASSIGNED: decision.assigned,
-            REQUEST_ID: record.request_id,
         }
         if decision.experiment:
             attributes[EXPERIMENT] = decision.experiment
+        attributes[REQUEST_ID] = record.request_id
         if timing is not None:
             attributes[ROWS] = timing.rows
         span.set_attributes(attributes)
