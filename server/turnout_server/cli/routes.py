@@ -12,7 +12,7 @@ from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import Listed, changes, listed, moves
 from turnout_server.routing.edit import Wanted, weights_for, with_weights
 from turnout_server.routing.route import Route
-from turnout_server.routing.table import EMPTY
+from turnout_server.routing.table import EMPTY, numbered
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
 from turnout_server.vocabulary.errors import InvalidRouteTableError
@@ -130,7 +130,7 @@ def _apply_to_store(
         old = EMPTY
     expected = snapshot.routes_digest if expect_digest is None else expect_digest or None
     if not dry_run:
-        directory.write_routes(text, expected, options.by("routes apply"))
+        directory.write_routes(text, expected, options.by("routes apply"), numbered(parsed))
     elif expect_digest is not None and expected != snapshot.routes_digest:
         raise CommandError("the route table was changed since it was read; read it again", exits.CONFLICT)
     return listed(old), listed(parsed), parsed.digest
@@ -171,7 +171,7 @@ def set_weights(
     said = changes(listed(old), listed(parsed))
     moved = moves(before, after, map(str, range(SAMPLE)))
     if not dry_run:
-        directory.write_routes(text, snapshot.routes_digest, options.by("routes set"))
+        directory.write_routes(text, snapshot.routes_digest, options.by("routes set"), numbered(parsed))
     if json:
         shares = [{"from": pair[0], "to": pair[1], "share": count / SAMPLE} for pair, count in moved.items()]
         output.json({"changes": said, "moves": shares, "digest": parsed.digest, "applied": not dry_run})
