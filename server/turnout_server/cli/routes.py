@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from turnout_server.routing.route import Route
 from turnout_server.routing.table import EMPTY, numbered
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
-from turnout_server.vocabulary.errors import InvalidRouteTableError
+from turnout_server.vocabulary.errors import InvalidRouteTableError, TurnoutError
 
 routes = typer.Typer(help="Check, show and change route tables.", no_args_is_help=True)
 
@@ -172,9 +173,18 @@ def set_weights(
     moved = moves(before, after, map(str, range(SAMPLE)))
     if not dry_run:
         directory.write_routes(text, snapshot.routes_digest, options.by("routes set"), numbered(parsed))
+    running = _running(directory, route) if said else None
     if json:
         shares = [{"from": pair[0], "to": pair[1], "share": count / SAMPLE} for pair, count in moved.items()]
-        output.json({"changes": said, "moves": shares, "digest": parsed.digest, "applied": not dry_run})
+        output.json(
+            {
+                "changes": said,
+                "moves": shares,
+                "digest": parsed.digest,
+                "applied": not dry_run,
+                "begins_epoch_of": running,
+            }
+        )
         return
     for line in said or ["no changes"]:
         output.say(output.plain(line))
@@ -182,7 +192,25 @@ def set_weights(
         output.say(f"  {output.percent(count / SAMPLE)} of units move: {one} -> {other}")
     if remark := _remark(before.route, after.route, wanted):
         output.note(remark)
+    if running is not None:
+        epoch = "begin a new epoch, compared by itself" if dry_run else "have begun a new epoch, compared by itself"
+        output.note(f"note: experiment {running!r} is running on this route; the new weights {epoch}")
     output.note(f"{'checked' if dry_run else 'applied'}: {parsed.digest}")
+
+
+def _running(directory: DirectoryStore, route: str) -> str | None:
+    """Return the experiment that was started on *route* and not stopped; None where none is, or nobody can tell."""
+    if not directory.blobs.list("experiments"):
+        return None  # what follows imports much
+    from turnout_server.experiments.started import Ledger
+
+    ledger = Ledger(directory.blobs)
+    for name in ledger.names():
+        with contextlib.suppress(TurnoutError):
+            started, stopped = ledger.get(name)
+            if started.experiment.route == route and stopped is None:
+                return name
+    return None
 
 
 def _wanted(name: str, value: str) -> Wanted:
