@@ -123,5 +123,7 @@ def test_an_experiment_starts_shows_and_stops_once(run: Run, definition: Path, s
     assert run("experiment", "start", definition).code == 75
     assert "ranking" in run("experiment", "list").out
     assert run("experiment", "status", "ranker", "-j", journal(tmp_path, 0)).code == 0
+    prometheus = run("experiment", "status", "ranker", "-j", tmp_path / "journal", "--format", "prometheus")
+    assert 'turnout_experiment_units{experiment="ranker",route="ranking",arm="new"} 0\n' in prometheus.out
     assert run("experiment", "stop", "ranker", "--why", "enough").code == 0
     assert run("experiment", "stop", "ranker").code == 75

@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.e2e.tiny_store import ROUTES
+from tests.routing.test_overlay import overlay
+from turnout_server.routing.overlay import encode
 from turnout_server.store import prune as pruning
 from turnout_server.store.audit import By
 from turnout_server.store.layout import ROUTES_AUDIT
@@ -85,6 +87,34 @@ def test_a_label_that_moves_there_meanwhile_saves_a_version(
     assert ran.code == 0
     assert "version 3 was named by somebody meanwhile, and stays" in ran.err
     assert 3 in six.versions("price")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (
+            "price.json",
+            b'{"format": 2, "labels": {"price": {"champion": 3}}}',
+            "rollouts/price.json: $.format: found 2",
+        ),
+        ("price.json", b"{", "rollouts/price.json: not JSON"),
+        ("price.txt", b"3", "rollouts/price.txt cannot be read"),
+    ],
+)
+def test_what_is_decided_in_ways_that_nobody_can_read_may_name_anything(
+    run: Run, six: DirectoryStore, name: str, content: bytes, told: str
+) -> None:
+    six.blobs.put_if_absent(f"rollouts/{name}", content)
+    ran = run("prune", "price", "--keep", 3, "--yes")
+    assert ran.code != 0
+    assert told in ran.err.replace("\n", " ")
+    assert six.versions("price") == (1, 2, 3, 4, 5, 6)
+
+
+def test_an_enrolment_that_was_decided_names_no_version(run: Run, six: DirectoryStore) -> None:
+    six.blobs.put_if_absent("rollouts/price.json", encode(overlay(enrolment=0.3)))
+    assert run("prune", "price", "--keep", 3, "--yes").code == 0
+    assert 3 not in six.versions("price")
 
 
 def test_a_table_of_others_is_looked_at_again(

@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
@@ -293,6 +294,17 @@ def _route(name: str) -> v1.Route:
             layer=v1.Layer(name="checkout", salt="checkout-2026", holdout=0.05),
             buckets=[v1.Buckets(first=0, end=300), v1.Buckets(first=400, end=401)],
             enrolment=0.25,
+        )
+        if name == "price"
+        else None,
+        rollout=v1.Rollout(
+            experiment="canary-2026",
+            enrolment=0.25,
+            table_enrolment=0.1,
+            decide_time=Timestamp(seconds=1795953600),
+            by="ada",
+            how="turnout experiment ramp",
+            why="it goes well",
         )
         if name == "price"
         else None,

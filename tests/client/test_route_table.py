@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import turnout
@@ -31,8 +32,13 @@ def test_a_route_tells_all_that_is_known(client: Any) -> None:
         experiment=turnout.Experiment(
             "canary-2026", "control", turnout.Layer("checkout", "checkout-2026", 0.05), ((0, 300), (400, 401)), 0.25
         ),
-    )
+        rollout=turnout.Rollout(
+            "canary-2026", 0.25, 0.1, None, {}, datetime(2026, 11, 29, 12, tzinfo=UTC), "ada",
+            "turnout experiment ramp", "it goes well",
+        ),
+    )  # fmt: skip
     assert client.route("ranking").experiment is None
+    assert client.route("ranking").rollout is None
 
 
 def test_an_assignment_says_whether_an_override_made_it(client: Any) -> None:

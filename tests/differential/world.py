@@ -14,6 +14,8 @@ import yaml
 
 from tests.differential import graphs as own
 from tests.e2e import graphs, tiny_store
+from turnout_server.routing.overlay import Overlay, Step, encode, footing
+from turnout_server.routing.text import parse
 from turnout_server.store.manifest import Batching
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
 from turnout_server.vocabulary.task import Task
@@ -72,7 +74,9 @@ def make_world(root: Path, seed: str) -> World:
     for name in ("price", "ranking", "recommendation"):
         (store / "models" / name / "labels.json").write_text('{"champion": 1, "challenger": 2}')
     routes = json.loads(json.dumps(_routes(random)))  # or what stands in it twice would be written as an alias
-    (store / "routes.yaml").write_text(yaml.safe_dump({"layers": LAYERS, "routes": routes}, allow_unicode=True))
+    text = yaml.safe_dump({"layers": LAYERS, "routes": routes}, allow_unicode=True)
+    (store / "routes.yaml").write_text(text)
+    _decide(store, text)
     return World(store, models, routes)
 
 
@@ -164,6 +168,24 @@ def _routes(random: Random) -> dict[str, Any]:
         "ranking": _typed("ranking"),
         "recommendation": _typed("recommendation", bad=True),
     }
+
+
+def _decide(store: Path, text: str) -> None:
+    """Decide about every other route since its table was written: of an experiment who takes part, else weights."""
+    (store / "rollouts").mkdir()
+    for compiled in list(parse(text))[::2]:
+        route = compiled.route
+        experiment = route.experiment
+        weights = {target.name: target.weight + place for place, target in enumerate(route.targets)}
+        what: dict[str, Any] = {"weights": weights} if experiment is None else {"enrolment": 0.95}
+        overlay = Overlay(
+            format=1,
+            route=compiled.name,
+            on=footing(route, weights=experiment is None),
+            experiment=None if experiment is None else experiment.name,
+            step=Step(at="2026-11-29T12:00:00Z", by="nobody", how="the generator", **what),
+        )
+        (store / "rollouts" / f"{compiled.name}.json").write_bytes(encode(overlay))
 
 
 def _any_route(random: Random, number: int) -> dict[str, Any]:

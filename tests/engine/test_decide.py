@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from turnout_server.engine import snapshot
 from turnout_server.routing.decide import decide
 from turnout_server.routing.layer import Layer
+from turnout_server.routing.laying import lay
+from turnout_server.routing.overlay import Overlay, Step, footing
 from turnout_server.routing.route import ALL_BUCKETS, BUCKETS, Experiment, Mirror, Override, Route, Target, When
 from turnout_server.routing.split import pick, uniform
 from turnout_server.routing.table import RouteTable
@@ -183,6 +185,24 @@ def test_both_let_the_same_units_into_an_experiment(table: RouteTable, units: li
         found = world.natively(Ask(name="cost", unit=unit), draw)
         assert found is not None
         assert found == world.in_python(Ask(name="cost", unit=unit), draw)
+
+
+@given(tables(["cost"], tried=True), st.floats(0, 1), st.lists(units, min_size=20, max_size=40))
+@settings(max_examples=60)
+def test_both_let_in_whom_a_decision_over_the_table_lets_in(table: RouteTable, share: float, units: list[str]) -> None:
+    before, plain = everything(table), table.require("cost").route
+    assert plain.experiment is not None
+    step = Step(at="2026-11-29T12:00:00Z", enrolment=max(share, plain.experiment.enrolment))
+    on, experiment = footing(plain, weights=False), plain.experiment.name
+    overlay = Overlay(format=1, route="cost", on=on, experiment=experiment, step=step)
+    after = everything(lay(table, {"cost": overlay}).table)
+    for unit in units:
+        was, found = before.natively(Ask(name="cost", unit=unit), 0.0), after.natively(Ask(name="cost", unit=unit), 0.0)
+        assert found == after.in_python(Ask(name="cost", unit=unit), 0.0)
+        assert was is not None
+        assert found is not None
+        if was[4] == "SPLIT":
+            assert found == was, "who takes part stays in its arm and its epoch"
 
 
 def test_thousands_of_units_find_every_way_in_and_out_of_an_experiment_alike() -> None:

@@ -6,12 +6,15 @@ import asyncio
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.gateway.world import Traffic, World, query, table, turns
 from turnout_server.gateway import reconciler as reconciler_module
+from turnout_server.routing.overlay import Overlay, Step, encode, footing
+from turnout_server.routing.text import parse
 from turnout_server.serving.state import State
 from turnout_server.store.audit import By
 from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError
@@ -403,13 +406,13 @@ async def test_checking_a_table_adopts_nothing(world: World) -> None:
 async def test_a_table_outside_the_store_is_used_in_place_of_the_stores(world: World) -> None:
     world.publish("price", "champion")
     world.routes("routes: [broken")
-    world.reconciler._routes_file = world.root.parent / "mine.yaml"
+    world.reconciler._tables.file = world.root.parent / "mine.yaml"
     await world.start()
     assert "does not exist" in world.reconciler.table_problem
-    world.reconciler._routes_file.write_text(BY_LABEL)
+    world.reconciler._tables.file.write_text(BY_LABEL)
     await world.look()
     assert world.names.table.get("price") is not None
-    world.reconciler._routes_file.write_bytes(b"\xff")
+    world.reconciler._tables.file.write_bytes(b"\xff")
     await world.look()
     assert "not UTF-8" in world.reconciler.table_problem
     assert await world.version(unit="u") == 1
@@ -585,3 +588,113 @@ async def test_of_very_many_changes_the_first_are_said(tmp_path: Path) -> None:
     said = (await adopted(world))["changes"]
     assert isinstance(said, list)
     assert (len(said), said[-1]) == (21, "and 11 more")
+
+
+# ---------------------------------------------------------------- what is decided about routes
+
+
+async def split(world: World) -> str:
+    """Serve two versions, behind a route with an experiment of all units."""
+    world.publish()
+    world.publish()
+    text = table("control price 1 1", "canary price 2 1") + "    experiment: {name: x, control: control}\n"
+    world.routes(text)
+    await world.start()
+    return text
+
+
+def decide_on(world: World, text: str, **step: Any) -> None:
+    found = parse(text).require("price").route
+    one = Step(at="2026-11-29T12:00:00Z", by="ada", how="turnout experiment pause", **step)
+    on = footing(found, weights=bool(one.weights))
+    overlay = Overlay(format=1, route="price", on=on, experiment="x", control="control", step=one)
+    world.store.rollouts.change("price", lambda raw: encode(overlay), "decided", By("ada"))
+
+
+async def versions(world: World) -> set[int]:
+    return {await world.version(unit=f"unit-{number}") for number in range(40)}
+
+
+async def test_a_pause_is_in_force_with_the_next_look_and_says_whose_it_is(world: World) -> None:
+    text = await split(world)
+    assert await versions(world) == {1, 2}
+    epoch = world.names.epoch_of("price")
+    decide_on(world, text, enrolment=0.0, resumes_at=1.0)
+    with capture_logs() as logs:
+        await world.look()
+    assert await versions(world) == {1}
+    assert {record.decision.reason.value for record in world.ended[-40:] if record.decision} == {"UNENROLLED"}
+    (adopted,) = [line for line in logs if line["event"] == "route table adopted"]
+    assert adopted["changes"] == ["~ price: experiment x: enrolment 100 % -> 0 %"]
+    assert (adopted["by"], adopted["how"]) == ("ada", "turnout experiment pause")
+    assert world.names.epoch_of("price") == epoch
+    decide_on(world, text, enrolment=1.0)
+    await world.look()
+    assert await versions(world) == {1, 2}
+
+
+async def test_a_pause_waits_neither_for_a_broken_table_nor_for_a_version_that_fails(world: World) -> None:
+    text = await split(world)
+    world.broken.add(VersionKey("price", 3))
+    world.publish()
+    world.routes(text.replace("canary, model: price, version: 2", "canary, model: price, version: 3"))
+    await world.look()
+    assert "FAILED" in world.reconciler.table_problem
+    decide_on(world, text, enrolment=0.0, resumes_at=1.0)
+    await world.look()
+    assert await versions(world) == {1}
+    assert "FAILED" in world.reconciler.table_problem
+    world.routes("routes: [")
+    decide_on(world, text, enrolment=1.0)
+    await world.look()
+    assert await versions(world) == {1, 2}
+
+
+async def test_weights_that_give_a_target_its_first_requests_wait_for_its_version(world: World) -> None:
+    await split(world)
+    three = VersionKey("price", 3)
+    world.held.add(three)
+    world.publish()
+    text = table("control price 1 1", "canary price 3 0") + "    experiment: {name: x, control: control}\n"
+    world.routes(text)
+    await world.look()
+    assert await versions(world) == {1}
+    decide_on(world, text, weights={"canary": 1.0})
+    await world.look()
+    assert world.reconciler.table_problem == "$.routes.price.targets[1]: price version 3 is LOADING"
+    assert await versions(world) == {1}
+    await world.released(three)
+    assert await versions(world) == {1, 3}
+
+
+async def test_a_broken_decision_leaves_the_one_before_it_in_force_and_shows(world: World) -> None:
+    text = await split(world)
+    decide_on(world, text, enrolment=0.0, resumes_at=1.0)
+    await world.look()
+    world.store.rollouts.change("price", lambda raw: b"{", "broken", By("eve"))
+    with capture_logs() as logs:
+        await world.look()
+        await world.look()
+    assert await versions(world) == {1}
+    shown = world.catalog.rollout("price")
+    assert shown is not None
+    assert shown.resumes_at == 1.0
+    assert shown.problem.startswith("rollouts/price.json: not JSON")
+    assert world.reconciler.table_problem == ""
+    told = [line["route"] for line in logs if line["event"] == "what was decided about a route is not in force"]
+    assert told == ["price"]
+    decide_on(world, text, enrolment=1.0)
+    await world.look()
+    assert world.reconciler.left_out == {}
+    assert await versions(world) == {1, 2}
+
+
+async def test_a_person_who_changes_the_experiment_in_the_table_is_right(world: World) -> None:
+    text = await split(world)
+    decide_on(world, text, enrolment=0.0, resumes_at=1.0)
+    await world.look()
+    assert await versions(world) == {1}
+    world.routes(text.replace("control: control", "control: control, enrolment: 0.9"))
+    await world.look()
+    assert await versions(world) == {1, 2}
+    assert "was changed in the route table" in world.reconciler.left_out["price"]

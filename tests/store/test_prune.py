@@ -43,13 +43,12 @@ def test_the_newest_and_what_is_named_stay(six: BlobStore) -> None:
 @pytest.mark.parametrize(
     ("path", "content", "stays"),
     [
-        ("rollouts/price.json", b'{"model": "price", "step": {"version": 3}}', True),
         ("experiments/checkout/definition.yaml", b"arms:\n  a: price@3\n", True),
         ("experiments/checkout/definition.yaml", b"arms:\n  a: pricey@3\n", False),
         ("experiments/checkout/definition.yaml", b"arms:\n  a: price@33\n", False),
     ],
 )
-def test_what_rollouts_and_experiments_name_stays(six: BlobStore, path: str, content: bytes, stays: bool) -> None:
+def test_what_experiments_name_stays(six: BlobStore, path: str, content: bytes, stays: bool) -> None:
     six.blobs.put_if_absent(path, content)
     found = plan(six, "price", 2, {})
     assert (3 in found.keep) is stays
@@ -57,11 +56,11 @@ def test_what_rollouts_and_experiments_name_stays(six: BlobStore, path: str, con
 
 
 def test_what_cannot_be_read_may_name_anything(root: Path, six: BlobStore) -> None:
-    (root / "rollouts").mkdir()
-    (root / "rollouts/price.json").symlink_to("nowhere")
-    with pytest.raises(StoreError, match=r"rollouts/price\.json"):
+    (root / "experiments").mkdir()
+    (root / "experiments/price.json").symlink_to("nowhere")
+    with pytest.raises(StoreError, match=r"experiments/price\.json"):
         plan(six, "price", 2, {})
-    (root / "rollouts/price.json").unlink()
+    (root / "experiments/price.json").unlink()
     (root / "models/price/labels.json").write_text("no JSON")
     with pytest.raises(StoreError):
         plan(six, "price", 2, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from turnout import v1
 from turnout.answers import Served, read_served
@@ -66,6 +67,30 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollout:
+    """What has been decided about a route since its table was written, and is laid over it."""
+
+    experiment: str = ""
+    """The experiment that it belongs to; empty for none."""
+    enrolment: float | None = None
+    """The share of units that takes part in the experiment, 0 to 1; None where it is the table's."""
+    table_enrolment: float | None = None
+    """What the table says of that; None where it has no experiment."""
+    resumes_at: float | None = None
+    """While the experiment is paused, and so no unit takes part: the enrolment that it goes back to."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The weights that were decided, by target."""
+    at: datetime | None = None
+    """When it was decided, in UTC; None where nothing is in force."""
+    by: str = ""
+    how: str = ""
+    """The command by which it was decided, or the controller."""
+    why: str = ""
+    problem: str = ""
+    """Why what the store has of it is not in force; empty where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A public name whose traffic is split over targets."""
 
@@ -78,6 +103,8 @@ class Route:
     fallback: str = ""
     """The target that answers when the assigned one is not available; empty for none."""
     experiment: Experiment | None = None
+    rollout: Rollout | None = None
+    """What has been decided about it since its table was written; it is in all of the above already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +162,22 @@ def read_route(route: v1.Route) -> Route:
         mirrors=tuple(Mirror(one.model, one.version, one.fraction) for one in route.mirrors),
         fallback=route.fallback,
         experiment=_read_experiment(route.experiment) if route.HasField("experiment") else None,
+        rollout=_read_rollout(route.rollout) if route.HasField("rollout") else None,
+    )
+
+
+def _read_rollout(given: v1.Rollout) -> Rollout:
+    return Rollout(
+        experiment=given.experiment,
+        enrolment=given.enrolment if given.HasField("enrolment") else None,
+        table_enrolment=given.table_enrolment if given.HasField("table_enrolment") else None,
+        resumes_at=given.resumes_at if given.HasField("resumes_at") else None,
+        weights=dict(given.weights),
+        at=given.decide_time.ToDatetime(UTC) if given.HasField("decide_time") else None,
+        by=given.by,
+        how=given.how,
+        why=given.why,
+        problem=given.problem,
     )
 
 

@@ -13,9 +13,10 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
-from turnout_server.cli.table import names_in
+from turnout_server.cli.table import laid, names_in, rollout
 from turnout_server.routing.changes import spans
 from turnout_server.routing.decide import Names, decide
+from turnout_server.routing.laying import Rollout, rollout_of
 from turnout_server.routing.split import shares
 from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.table import CompiledRoute
@@ -68,9 +69,9 @@ def assign(
         if not piped or json:
             found.append((unit, decision))
     if json:
-        output.json(_document(compiled, found, counts))
+        output.json(_document(compiled, found, counts, rollout_of(names.table, route)))
     elif len(units) == 1 and not piped:
-        _explain(compiled, *found[0])
+        _explain(compiled, *found[0], rollout_of(names.table, route))
     else:
         if not piped:
             output.table(
@@ -96,6 +97,8 @@ def _route(name: str, store: Path, table: Path | None) -> tuple[CompiledRoute, N
         parsed = parse(text)
     except InvalidRouteTableError as error:
         raise CommandError(f"{place}: {error.message}", exits.INVALID) from error
+    if directory is not None:
+        parsed = laid(directory, parsed).table
     compiled = parsed.get(name)
     if compiled is None:
         known = ", ".join(one.name for one in parsed) or "none"
@@ -132,11 +135,14 @@ def _why(decision: Decision) -> str:
             return "of all targets it has the lowest score for this unit"
 
 
-def _explain(compiled: CompiledRoute, unit: str, decision: Decision) -> None:
+def _explain(compiled: CompiledRoute, unit: str, decision: Decision, decided: Rollout | None) -> None:
     selector = _selector(compiled, decision)
     shown = f"{selector}" + (f" = {decision.version}" if decision.version and decision.version != selector else "")
     output.say(output.plain(f"{compiled.name}/{decision.target} -> {decision.model} {shown} ({decision.reason.value})"))
-    output.say(f"{_why(decision)}\n")
+    output.say(_why(decision))
+    for line in rollout(decided) if decided is not None else ():
+        output.say(output.plain(line))
+    output.say()
     steps = _steps(compiled, unit)
     if steps:
         output.table(
@@ -219,9 +225,12 @@ def _explained(compiled: CompiledRoute, unit: str) -> dict[str, Any]:
     return {"draws": [step._asdict() for step in _steps(compiled, unit)], "targets": _arms(compiled, unit)}
 
 
-def _document(compiled: CompiledRoute, found: Sequence[tuple[str, Decision]], counts: Counter[str]) -> dict[str, Any]:
+def _document(
+    compiled: CompiledRoute, found: Sequence[tuple[str, Decision]], counts: Counter[str], decided: Rollout | None
+) -> dict[str, Any]:
     return {
         "route": compiled.name,
+        "rollout": decided,
         "counts": {target.name: counts[target.name] for target in compiled.route.targets},
         "assignments": [
             {

@@ -46,5 +46,15 @@ def routes(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def experiments(context: typer.Context, incomplete: str) -> list[str]:
+    """Offer the experiments that were started."""
+    from turnout_server.experiments.started import Ledger
+
+    try:
+        return [name for name in Ledger(_store(context).blobs).names() if name.startswith(incomplete)]
+    except (TurnoutError, OSError):
+        return []
+
+
 def _store(context: typer.Context) -> DirectoryStore:
     return DirectoryStore(Path(context.params.get("store") or os.environ.get("TURNOUT_STORE", "model_store")))

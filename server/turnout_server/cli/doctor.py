@@ -148,6 +148,7 @@ def _store(path: Path) -> Iterator[Check]:
                 what, Result.FAIL, one["problem"], "restore its files, or remove its directory and publish again"
             )
     yield _routes(directory, snapshot)
+    yield from _rollouts(directory, snapshot)
 
 
 def _models(file: Path | None, store: Path) -> Iterator[Check]:
@@ -169,7 +170,7 @@ def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:
         return Check("routes", Result.FAIL, "the route table is gone", advice)
     if snapshot.routes_text is None:
         return Check("routes", Result.WARN, "no routes.yaml", "models answer by their own names; see docs/routing.md")
-    from turnout_server.gateway.reconciler import check_references
+    from turnout_server.gateway.tables import check_references
 
     try:
         table = parse(snapshot.routes_text)
@@ -177,6 +178,19 @@ def _routes(directory: DirectoryStore, snapshot: StoreSnapshot) -> Check:
     except TurnoutError as error:
         return Check("routes", Result.FAIL, error.message, "correct routes.yaml; `turnout routes check` helps")
     return Check("routes", Result.OK, f"{len(table)} routes")
+
+
+def _rollouts(directory: DirectoryStore, snapshot: StoreSnapshot) -> Iterator[Check]:
+    """Say what has been decided about routes and is not in force."""
+    from turnout_server.cli.table import laid
+
+    try:
+        found = laid(directory, parse(snapshot.routes_text or ""))
+    except TurnoutError:
+        return
+    for route, problem in found.left_out.items():
+        advice = f"see `turnout routes show`; remove rollouts/{route}.json if it is not wanted any more"
+        yield Check(f"rollouts/{route}", Result.WARN, f"not in force: {problem}", advice)
 
 
 def _port(what: str, address: str) -> Check:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from turnout_server.cli import exits, experiment_view, options, output, table
+from turnout_server.cli import enrolment, exits, experiment_view, options, output, table
 from turnout_server.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -49,14 +49,16 @@ Threads = Annotated[
 def check(
     file: FileArgument, store: options.Store = options.DEFAULT_STORE, routes: Routes = None, json: options.Json = False
 ) -> None:
-    """Check a definition against the route table, and say what it can find."""
+    """Check a definition against the route table and what runs already, and say what it can find."""
     from turnout_server.experiments import planning, started
 
     wanted = _read(file)
+    directory = options.opened(store)
     route, names = _route(wanted.route, store, routes)
     with _placed(file):
-        arms = started.check_on(wanted, route, names)
-    experiment_view.plan(wanted, arms, planning.planned(wanted), json=json)
+        frozen = started.freeze(wanted, route, names, _now(), options.by("experiment check").who)
+    started.Ledger(directory.blobs).check(frozen)
+    experiment_view.plan(wanted, frozen.arms, planning.planned(wanted), json=json)
 
 
 @experiment.command()
@@ -101,14 +103,30 @@ def start(
 def stop(
     name: NameArgument,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="For those who read it later.")] = "",
+    cool_down: Annotated[
+        str | None,
+        typer.Option(
+            "--cool-down", metavar="TIME", help="How long no other gets its buckets: 7d; its longest window by default."
+        ),
+    ] = None,
     store: options.Store = options.DEFAULT_STORE,
+    json: options.Json = False,
 ) -> None:
-    """Stop an experiment: no unit enters any more. Those that have still get their windows."""
+    """Stop an experiment: no unit enters any more. Those that have still get their windows.
+
+    The route goes on as it is until somebody changes its table: nobody leaves an arm, and what is paused stays paused.
+    """
+    from turnout_server.experiments.rollout import Rollout
     from turnout_server.experiments.started import Ledger, Stopped
 
-    stopped = Stopped(at=_now(), by=options.by("experiment stop").who, why=why)
-    Ledger(options.opened(store).blobs).stop(name, stopped)
-    output.say(f"stopped {name}")
+    directory = options.opened(store)
+    ledger = Ledger(directory.blobs)
+    started, before = ledger.get(name)
+    steps = Rollout(directory).steps(started, before)
+    by = options.by("experiment stop").who
+    stopped = Stopped(at=_now(), by=by, why=why, cool_down_s=_cool_down(cool_down), steps=steps)
+    ledger.stop(name, stopped)
+    experiment_view.stopped(started, ledger.cools_until(started, stopped), stopped, json=json)
 
 
 @experiment.command(name="list")
@@ -117,7 +135,8 @@ def list_all(store: options.Store = options.DEFAULT_STORE, json: options.Json = 
     from turnout_server.experiments.started import Ledger
 
     ledger = Ledger(options.opened(store).blobs)
-    experiment_view.listing([ledger.get(name) for name in ledger.names()], json=json)
+    found = [ledger.get(name) for name in ledger.names() if ledger.is_there(name)]
+    experiment_view.listing(found, ledger.holding(_now()), json=json)
 
 
 @experiment.command()
@@ -126,11 +145,23 @@ def status(
     journal: Journal,
     store: options.Store = options.DEFAULT_STORE,
     as_of: AsOf = None,
+    form: Annotated[
+        Literal["table", "json", "prometheus"],
+        typer.Option("--format", help="For people, for scripts, or for Prometheus's node exporter to collect."),
+    ] = "table",
     json: options.Json = False,
 ) -> None:
     """Say how many units an experiment has, and whether to believe them; nothing of what they did."""
+    from turnout_server.experiments.rollout import Rollout
+
     found = _findings(name, store, journal, as_of, None)
-    experiment_view.status(found, json=json)
+    standing = None if _is_file(name) else Rollout(options.opened(store)).standing(name)
+    experiment_view.status(found, standing, "json" if json else form)
+
+
+experiment.command()(enrolment.ramp)
+experiment.command()(enrolment.pause)
+experiment.command()(enrolment.resume)
 
 
 # ---------------------------------------------------------------- after
@@ -186,9 +217,10 @@ def sql(
     """Print every statement of an analysis, over the views `records` and `outcomes`."""
     from turnout_server.experiments import query, spark, study
 
-    wanted, _, _ = _experiment(which, store)
+    moment = _moment(as_of)
+    wanted, _, _ = _experiment(which, store, moment)
     script = {"duckdb": query.script, "spark": spark.script}[dialect]
-    output.say(script(wanted, study.period(wanted, _moment(as_of))).rstrip())
+    output.say(script(wanted, study.period(wanted, moment)).rstrip())
 
 
 def _leave(found: Findings) -> None:
@@ -205,26 +237,33 @@ def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads
     if not journal.is_dir():
         raise CommandError(f"no journal at {journal}", exits.NOT_FOUND)
     moment = _moment(as_of)
-    wanted, models, marks = _experiment(which, store)
+    wanted, models, marks = _experiment(which, store, moment)
     is_frozen = models is not None
     return study(journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, threads=threads)
 
 
-def _experiment(which: str, store: Path) -> tuple[Experiment, Models | None, tuple[str, ...]]:
+def _is_file(which: str) -> bool:
+    return which == "-" or which.endswith((".yaml", ".yml")) or "/" in which
+
+
+def _experiment(which: str, store: Path, moment: datetime) -> tuple[Experiment, Models | None, tuple[str, ...]]:
     """Return an experiment, its arms if it was fixed at a start, and what a reader must know."""
     import msgspec
 
+    from turnout_server.experiments import rollout
     from turnout_server.experiments.started import Ledger
 
-    if which == "-" or which.endswith((".yaml", ".yml")) or "/" in which:
+    if _is_file(which):
         mark = "the definition is a file's, not one that was fixed at a start: it may have been chosen after looking"
         return _read(Path(which)), None, (mark,)
-    found, stopped = Ledger(options.opened(store).blobs).get(which)
+    directory = options.opened(store)
+    found, stopped = Ledger(directory.blobs).get(which)
     models = {arm.name: (arm.model, arm.version) for arm in found.arms}
+    marks = tuple(map(rollout.said, rollout.pauses(rollout.Rollout(directory).steps(found, stopped), moment)))
     if stopped is None:
-        return found.experiment, models, ()
+        return found.experiment, models, marks
     why = f": {stopped.why}" if stopped.why else ""
-    marks = (f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}",)
+    marks = (*marks, f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}")
     return msgspec.structs.replace(found.experiment, stop=stopped.at), models, marks
 
 
@@ -252,8 +291,20 @@ def _route(name: str, store: Path, routes: Path | None) -> tuple[CompiledRoute |
     place = f"{store}/routes.yaml" if routes is None else str(routes)
     if text is None:
         raise CommandError(f"{place}: there is no route table; --routes names another one", exits.NOT_FOUND)
-    parsed = table.read(place, text, directory)
+    parsed = table.laid(directory, table.read(place, text, directory)).table
     return parsed.get(name), table.names_in(directory, parsed)
+
+
+def _cool_down(given: str | None) -> int | None:
+    """Return how long that is, in seconds."""
+    from turnout_server.experiments.metric import duration
+
+    if given is None or given == "0":
+        return None if given is None else 0
+    found = duration(given)
+    if found is None:
+        raise CommandError(f"--cool-down: found {given!r}; expected 0, or a time as 90s, 12h, 7d or 2w", exits.USAGE)
+    return found
 
 
 def _moment(given: str | None) -> datetime:

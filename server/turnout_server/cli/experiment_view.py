@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
 
-from turnout_server.cli import output, results
+from turnout_server.cli import enrolment, output, results
 from turnout_server.experiments import words
+from turnout_server.experiments.grants import spans
 
 if TYPE_CHECKING:
     from turnout_server.experiments.definition import Experiment
     from turnout_server.experiments.findings import Comparison, Findings
+    from turnout_server.experiments.grants import Grant
     from turnout_server.experiments.planning import Power
+    from turnout_server.experiments.rollout import Standing
     from turnout_server.experiments.started import Arm, Started, Stopped
 
 
@@ -41,12 +45,16 @@ def _belief(found: Findings) -> list[str]:
     mismatch = "not checked" if sound.srm_p is None else f"p = {sound.srm_p:.3g}"
     counted = sound.units - sound.excluded - sound.immature
     lost = f"{sound.lost / sound.offered:.2%}" if sound.offered else "unknown"
+    each = ", ".join(f"{arm.name} {arm.lost:,} of {arm.kept + arm.lost:,}" for arm in sound.losses)
+    unknown = f"; of {sound.lost_unknown:,} records nobody knows whose they were" if sound.lost_unknown else ""
+    by_arm = [f"exposures lost: {each}{unknown}"] if sound.lost else []
     return [
         f"as of {found.as_of:%Y-%m-%d %H:%M} UTC, {found.method}, alpha {found.alpha:g}",
         f"units {sound.units:,}: {counted:,} count, {sound.immature:,} immature, {sound.excluded:,} excluded, "
         f"{sound.moved:,} in two arms",
         f"split {mismatch}; records lost {lost}; exposures {sound.exposures:,}, {sound.fallbacks:,} by fallback, "
         f"{sound.failed:,} failed",
+        *by_arm,
         f"outcomes {sound.outcomes:,}: {sound.duplicates:,} repeated, {sound.quarantined:,} contradict themselves, "
         f"{sound.nobodys + sound.strangers:,} of nobody here, {sound.early:,} before exposure",
     ]
@@ -75,14 +83,25 @@ def document(found: Findings) -> None:
     output.say(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
-def status(found: Findings, *, json: bool) -> None:
+def status(found: Findings, standing: Standing | None, form: Literal["table", "json", "prometheus"]) -> None:
     """Print how an experiment goes, and nothing of outcomes' values."""
-    import msgspec
+    if form == "json":
+        import msgspec
 
-    if json:
-        output.json(msgspec.to_builtins(found.soundness))
+        document = msgspec.to_builtins(found.soundness)
+        if standing is not None:
+            steps = [msgspec.to_builtins(step) for step in standing.steps]
+            document["enrolment"] = {**enrolment.document(standing), "steps": steps}
+        output.json(document)
+        return
+    if form == "prometheus":
+        from turnout_server.experiments import textfile
+
+        output.say(textfile.render(found).rstrip("\n"))
         return
     for line in _belief(found):
+        results.say(line)
+    for line in _enrolment(standing) if standing is not None else ():
         results.say(line)
     output.say()
     rows = [
@@ -91,6 +110,33 @@ def status(found: Findings, *, json: bool) -> None:
         for index, (arm, units) in enumerate(zip(split.arms, split.units, strict=True))
     ]
     results.show(("epoch", "arm", "units", "expected"), rows, right=("units", "expected"))
+
+
+def _enrolment(standing: Standing) -> Iterator[str]:
+    yield enrolment.described(standing)
+    for step in standing.steps:
+        share = "paused" if step.resumes_at is not None else f"enrolment {output.percent(step.enrolment or 0.0)}"
+        why = f": {step.why}" if step.why else ""
+        yield f"  {step.at[:16].replace('T', ' ')} UTC {share}, {step.by}{why}"
+    if standing.overruled:
+        yield f"the last of it is not in force: {standing.overruled}"
+
+
+def stopped(started: Started, cools_until: datetime, stopped: Stopped, *, json: bool) -> None:
+    """Print that an experiment was stopped, and what that leaves."""
+    name = started.experiment.name
+    layer = started.experiment.layer if started.buckets else None
+    if json:
+        output.json({"experiment": name, "stopped": stopped.at, "buckets_free": cools_until if layer else None})
+        return
+    output.say(f"stopped {name}")
+    if layer:
+        held = f"buckets {spans(started.buckets)} of layer {layer}"
+        output.note(f"{held} are free from {cools_until:%Y-%m-%d %H:%M} UTC on")
+    if stopped.steps:
+        share = "paused" if stopped.steps[-1].resumes_at is not None else "at the enrolment that it has"
+        route = started.experiment.route
+        output.note(f"route {route} stays {share} until its experiment is changed in the route table")
 
 
 def plan(wanted: Experiment, arms: Sequence[Arm], planned: Power | None, *, json: bool) -> None:
@@ -136,7 +182,9 @@ def _say_power(wanted: Experiment, planned: Power) -> None:
         results.say(f"a change of {wanted.minimal_effect:.2%} takes {planned.needed:,} units")
 
 
-def listing(found: Sequence[tuple[Started, Stopped | None]], *, json: bool) -> None:
+def listing(
+    found: Sequence[tuple[Started, Stopped | None]], holding: Mapping[str, tuple[Grant, datetime | None]], *, json: bool
+) -> None:
     """Print the experiments of a store."""
     rows = [
         (
@@ -145,13 +193,22 @@ def listing(found: Sequence[tuple[Started, Stopped | None]], *, json: bool) -> N
             f"{started.experiment.start:%Y-%m-%d %H:%M}" if started.experiment.start else None,
             f"{stopped.at:%Y-%m-%d %H:%M}" if stopped else None,
             started.digest[:12],
+            _held(*holding[started.experiment.name]) if started.experiment.name in holding else None,
         )
         for started, stopped in found
     ]
-    columns = ("experiment", "route", "started", "stopped", "definition")
+    columns = ("experiment", "route", "started", "stopped", "definition", "buckets")
     if json:
         results.json(columns, rows)
     elif rows:
-        results.show(columns, rows)
+        results.show(columns, rows, empty=False)
     else:
         output.note("no experiment was started")
+
+
+def _held(grant: Grant, until: datetime | None) -> str | None:
+    """Say which buckets an experiment has, and until when where it has been stopped."""
+    if grant.layer is None:
+        return None
+    ends = "" if until is None else f", free {until:%Y-%m-%d %H:%M}"
+    return f"{grant.layer} {spans(grant.buckets)}{ends}"

@@ -234,7 +234,8 @@ def _stored(place: Path) -> dict[str, Any]:
     }
     try:
         parsed = parse(snapshot.routes_text) if snapshot.routes_text is not None else EMPTY
-        found["routes"] = list(_routes(listed(parsed, table.names_in(store, parsed))))
+        laid = table.laid(store, parsed)
+        found["routes"] = list(_routes(listed(laid.table, table.names_in(store, laid.table), laid.left_out)))
     except TurnoutError as error:
         found["routes_problem"] = error.message
     return found

@@ -74,7 +74,7 @@ def verify(directory: Directory, json: Json = False) -> None:
 
 def _show(ledger: Ledger, json: bool) -> None:
     if json:
-        boots = [{**each._asdict(), "is_accounted": each.is_accounted} for each in ledger.accounts]
+        boots = [_said(each) for each in ledger.accounts]
         output.json({"boots": boots, "strangers": ledger.strangers, "is_accounted": ledger.is_accounted})
         return
     if not ledger.accounts and not ledger.strangers:
@@ -88,6 +88,11 @@ def _show(ledger: Ledger, json: bool) -> None:
             results.say(f"{each.instance}-{each.boot}: {line}")
     for name, problem in ledger.strangers.items():
         results.say(f"{name}: {problem}")
+
+
+def _said(account: Account) -> dict[str, object]:
+    fields = {name: value for name, value in account._asdict().items() if name != "marks"}
+    return {**fields, "is_accounted": account.is_accounted}
 
 
 def _row(each: Account) -> tuple[object, ...]:

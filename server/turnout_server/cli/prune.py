@@ -12,12 +12,14 @@ import typer
 
 from turnout_server.cli import options, output, table
 from turnout_server.cli.exits import CommandError
+from turnout_server.routing import overlay
 from turnout_server.routing.route import Mirror, Target
 from turnout_server.routing.table import RouteTable
 from turnout_server.store import prune as pruning
-from turnout_server.store.layout import ROUTES_AUDIT, ROUTES_KEY
+from turnout_server.store.blobs import Node
+from turnout_server.store.layout import ROLLOUTS, ROUTES_AUDIT, ROUTES_KEY
 from turnout_server.store.store import BlobStore, DirectoryStore
-from turnout_server.vocabulary.errors import TurnoutError
+from turnout_server.vocabulary.errors import StoreError, TurnoutError
 
 
 def prune(
@@ -86,6 +88,7 @@ def is_named(directory: BlobStore, model: str, others: Callable[[], Mapping[str,
 
 def _routed(directory: BlobStore, model: str, others: Mapping[str, RouteTable]) -> dict[int, tuple[str, ...]]:
     """Return the versions of *model* that route tables name by number, and where; labels speak for themselves."""
+    _check_rollouts(directory)
     # What is announced is read first: a table that is written in between is the present one then.
     announced = directory.audit.under_way(ROUTES_AUDIT, "routes", datetime.now(UTC))
     tables = [(" that is being written", raw.decode(errors="replace")) for raw in announced]
@@ -100,6 +103,20 @@ def _routed(directory: BlobStore, model: str, others: Mapping[str, RouteTable]) 
                 where = f"route {compiled.name}{place}"
                 found[version] = (*found.get(version, ()), where)
     return found
+
+
+def _check_rollouts(directory: BlobStore) -> None:
+    """See to it that everything in rollouts/ can be read: such as this release reads names no versions.
+
+    Raises:
+        StoreError, InvalidRouteTableError: something cannot be, so that nobody knows which versions it names.
+    """
+    for path, node in sorted(directory.blobs.walk(ROLLOUTS).items() if directory.blobs.list(ROLLOUTS) else ()):
+        route = path.removesuffix(".json")
+        blob = directory.blobs.get(f"{ROLLOUTS}/{path}") if node is Node.FILE and route != path else None
+        if blob is None:
+            raise StoreError(f"{ROLLOUTS}/{path} cannot be read, so that nobody knows which versions it names")
+        overlay.parse(blob.content, route)
 
 
 def _row(directory: DirectoryStore, model: str, version: int, found: pruning.Plan) -> dict[str, Any]:

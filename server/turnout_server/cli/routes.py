@@ -60,7 +60,8 @@ def show(
             parsed = parse(text) if text is not None else EMPTY
         except InvalidRouteTableError as error:
             raise CommandError(f"{store}/routes.yaml: {error.message}", exits.INVALID) from error
-        rows = listed(parsed, table.names_in(directory, parsed))
+        laid = table.laid(directory, parsed)
+        rows = listed(laid.table, table.names_in(directory, laid.table), laid.left_out)
         digest = parsed.digest
     else:
         with options.connected(target, timeout=timeout) as client:
@@ -134,6 +135,8 @@ def _apply_to_store(
         directory.write_routes(text, expected, options.by("routes apply"), numbered(parsed))
     elif expect_digest is not None and expected != snapshot.routes_digest:
         raise CommandError("the route table was changed since it was read; read it again", exits.CONFLICT)
+    for note in table.left_behind(directory, old, parsed):
+        output.note(note)
     return listed(old), listed(parsed), parsed.digest
 
 
@@ -190,6 +193,8 @@ def set_weights(
         output.say(output.plain(line))
     for (one, other), count in moved.items():
         output.say(f"  {output.percent(count / SAMPLE)} of units move: {one} -> {other}")
+    for note in table.left_behind(directory, old, parsed):
+        output.note(note)
     if remark := _remark(before.route, after.route, wanted):
         output.note(remark)
     if running is not None:

@@ -115,11 +115,23 @@ class Step(msgspec.Struct, frozen=True):
     interval: Interval | None
 
 
+class ArmLoss(msgspec.Struct, frozen=True):
+    """What became of one arm's exposures."""
+
+    name: str
+    kept: int
+    """In the journal."""
+    lost: int
+    """As far as it is known whose they were."""
+
+
 class Soundness(msgspec.Struct, frozen=True):
     """Whether the data can be believed."""
 
     srm_p: float | None
     """The least of all: in total and by epoch, of all units and of those that are not excluded."""
+    srm_e: float | None
+    """The sequential e-value of all units' first exposures, in all epochs: 1,000 or more is a mismatch."""
     epochs: tuple[EpochSplit, ...]
     days: tuple[Day, ...]
     units: int
@@ -136,6 +148,12 @@ class Soundness(msgspec.Struct, frozen=True):
     """Records that gateways offered to the journal."""
     lost: int
     """Of those, dropped or missing."""
+    losses: tuple[ArmLoss, ...]
+    lost_unknown: int
+    """Of the lost records those of which nobody knows whose they were: a process died with them, or an earlier gateway
+    lost them."""
+    clumping: float
+    """How many exposures the unit of an exposure has, on average."""
     others: dict[str, int]
     """Records of the route that are no exposures, by why."""
     outcomes: int

@@ -25,6 +25,14 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
+def duration(given: str) -> int | None:
+    """Return in seconds what people say as a duration; None for what is none."""
+    try:
+        return seconds(msgspec.convert(given, Duration))
+    except msgspec.ValidationError:
+        return None
+
+
 class Denominator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a ratio's numerator is divided by, of the same units."""
 

@@ -4,20 +4,26 @@
 experiments/<name>/started.json     written once
 experiments/<name>/stopped.json     written once
 ```
+
+What it holds while it runs, and for a while after that, is in `grants`; what is decided of its enrolment in `rollout`.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from turnout_server.experiments import planning
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError, digest_of
+from turnout_server.experiments.grants import ExperimentConflictError, Grant, Grants, Standing
 from turnout_server.routing.decide import Names
+from turnout_server.routing.overlay import Step
+from turnout_server.routing.route import Span
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.store.blobs import Blobs
 from turnout_server.vocabulary.errors import Kind, StoreError, TurnoutError
@@ -25,13 +31,6 @@ from turnout_server.vocabulary.names import NAME_PATTERN
 
 FOLDER = "experiments"
 FORMAT = 1
-
-
-class ExperimentConflictError(TurnoutError):
-    """The experiment is there already, or another one is in its way."""
-
-    reason = "EXPERIMENT_CONFLICT"
-    kind = Kind.CONFLICT
 
 
 class UnknownExperimentError(TurnoutError):
@@ -62,6 +61,15 @@ class Started(msgspec.Struct, frozen=True):
     epoch: str
     arms: tuple[Arm, ...]
     by: str
+    buckets: tuple[Span, ...] = ()
+    """Of the experiment's layer; none without one."""
+
+    @property
+    def grant(self) -> Grant:
+        """What it holds while it runs."""
+        one = self.experiment
+        assert one.start is not None, "it has been started"
+        return Grant(one.name, one.route, self.digest, one.start, self.by, one.layer, self.buckets)
 
 
 class Stopped(msgspec.Struct, frozen=True):
@@ -70,6 +78,10 @@ class Stopped(msgspec.Struct, frozen=True):
     at: datetime
     by: str
     why: str
+    cool_down_s: int | None = None
+    """How long nobody else gets its buckets of a layer; None is its longest window."""
+    steps: tuple[Step, ...] = ()
+    """What was decided of its enrolment, oldest first."""
 
 
 def check_on(experiment: Experiment, route: CompiledRoute | None, names: Names) -> tuple[Arm, ...]:
@@ -153,6 +165,7 @@ def freeze(experiment: Experiment, route: CompiledRoute | None, names: Names, at
     """
     arms = check_on(experiment, route, names)
     assert route is not None
+    placed = route.route.experiment
     fixed = msgspec.structs.replace(experiment, start=at, stop=None, weights={arm.name: arm.weight for arm in arms})
     return Started(
         format=FORMAT,
@@ -162,6 +175,7 @@ def freeze(experiment: Experiment, route: CompiledRoute | None, names: Names, at
         epoch=names.epoch_of(route.name),
         arms=arms,
         by=by,
+        buckets=() if experiment.layer is None or placed is None else placed.buckets,
     )
 
 
@@ -170,11 +184,16 @@ class Ledger:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+        self._grants = Grants(blobs)
 
     def names(self) -> tuple[str, ...]:
         """Return which there are, by name."""
         entries = self._blobs.list(FOLDER) or ()
         return tuple(sorted(entry.name for entry in entries if re.fullmatch(NAME_PATTERN, entry.name)))
+
+    def is_there(self, name: str) -> bool:
+        """Say whether an experiment of that name was started."""
+        return self._read(name, "started") is not None
 
     def get(self, name: str) -> tuple[Started, Stopped | None]:
         """Return an experiment, and that it was stopped.
@@ -193,20 +212,63 @@ class Ledger:
         stopped = self._read(name, "stopped")
         return started, None if stopped is None else _decoded(stopped, Stopped, name)
 
-    def start(self, started: Started) -> None:
-        """Keep an experiment for good.
+    def check(self, started: Started) -> None:
+        """Check that nothing is in the way of an experiment that is to start.
 
         Raises:
-            ExperimentConflictError: one of that name was started before, or another one runs on the route.
+            ExperimentConflictError: one of that name was started before, another one runs on the route, or buckets are
+                not free.
         """
-        name, route = started.experiment.name, started.experiment.route
-        for other in self.names():
-            if other != name:
-                before, stopped = self.get(other)
-                if before.experiment.route == route and stopped is None:
-                    raise ExperimentConflictError(f"experiment {other!r} runs on route {route!r}; stop it first")
+        self._check_before(started)
+        self._grants.check(started.grant, self._standing_of, started.grant.since)
+
+    def start(self, started: Started) -> None:
+        """Keep an experiment for good. Of several at once that are in each other's way one starts.
+
+        Raises:
+            ExperimentConflictError: as `check`.
+        """
+        name, grant = started.experiment.name, msgspec.structs.replace(started.grant, token=secrets.token_hex(8))
+        self._check_before(started)
+        self._grants.claim(grant, self._standing_of, grant.since)
         if not self._blobs.put_if_absent(f"{FOLDER}/{name}/started.json", _encoded(started)):
-            raise ExperimentConflictError(f"an experiment {name!r} was started before; take another name")
+            self._grants.withdraw(grant)
+            raise _was_started(name)
+        if not self._grants.confirm(grant):  # it has taken longer than others wait, and one of them may have its place
+            self.stop(name, Stopped(grant.since, started.by, "it took too long to start", cool_down_s=0))
+            raise ExperimentConflictError(f"{name!r} took too long to start, and is stopped; take another name")
+
+    def _check_before(self, started: Started) -> None:
+        name, route = started.experiment.name, started.experiment.route
+        if self._read(name, "started") is not None:
+            raise _was_started(name)
+        granted = {grant.experiment for grant in self._grants.all()}
+        for other in self.names():  # those that started before there were grants
+            if other in granted or self._read(other, "stopped") or not self._read(other, "started"):
+                continue
+            if self.get(other)[0].experiment.route == route:
+                raise ExperimentConflictError(f"experiment {other!r} runs on route {route!r}; stop it first")
+
+    def holding(self, now: datetime) -> dict[str, tuple[Grant, datetime | None]]:
+        """Return which experiments hold what, by name, and until when; None while one runs."""
+        found = {grant.experiment: (grant, self._standing_of(grant.experiment)) for grant in self._grants.all()}
+        return {
+            name: (grant, standing.cools_until)
+            for name, (grant, standing) in found.items()
+            if standing.has_started and (standing.cools_until is None or standing.cools_until > now)
+        }
+
+    def cools_until(self, started: Started, stopped: Stopped) -> datetime:
+        """Return when the buckets of an experiment that was stopped are free again."""
+        one, after = started.experiment, stopped.cool_down_s
+        longest = max(one.window_s(name) for name in one.roles) if after is None else after
+        return stopped.at + timedelta(seconds=longest)
+
+    def _standing_of(self, name: str) -> Standing:
+        if self._read(name, "started") is None:
+            return Standing(False)
+        started, stopped = self.get(name)
+        return Standing(True, None if stopped is None else self.cools_until(started, stopped))
 
     def stop(self, name: str, stopped: Stopped) -> None:
         """Note that an experiment is over.
@@ -222,6 +284,10 @@ class Ledger:
     def _read(self, name: str, what: str) -> bytes | None:
         blob = self._blobs.get(f"{FOLDER}/{name}/{what}.json")
         return None if blob is None else blob.content
+
+
+def _was_started(name: str) -> ExperimentConflictError:
+    return ExperimentConflictError(f"an experiment {name!r} was started before; take another name")
 
 
 def _encoded(value: msgspec.Struct) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from turnout_server.experiments import compare, quantile
@@ -13,8 +13,11 @@ from turnout_server.experiments.evidence import Evidence, OutOfRangeError, Sourc
 from turnout_server.experiments.findings import Findings
 from turnout_server.experiments.quantile import Measure
 from turnout_server.experiments.query import Period
+from turnout_server.journal import losses
 from turnout_server.journal.accounts import accounts
 from turnout_server.statistics.interval import Silence
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def period(experiment: Experiment, as_of: datetime) -> Period:
@@ -62,7 +65,7 @@ def study(
     looked = period(experiment, as_of)
     with opened(journal, experiment, looked, threads) as (source, evidence):
         quantiles = _quantiles(source, evidence, experiment, looked)
-    circumstances = Circumstances(looked, is_frozen, _loss(journal), marks, started or {})
+    circumstances = Circumstances(looked, is_frozen, _loss(journal, experiment, looked), marks, started or {})
     try:
         return analyse(experiment, evidence, circumstances, quantiles)
     except (ArithmeticError, ValueError) as error:  # squares of what a double may hold are more than one may
@@ -89,8 +92,18 @@ def _quantiles(
     return found
 
 
-def _loss(journal: Path) -> Loss:
-    """Return what all of a journal's boots have lost: which experiment's records they were nobody knows."""
-    ledger = accounts(journal)
-    lost = sum(sum(each.dropped.values()) + each.missing + each.gone for each in ledger.accounts)
-    return Loss(sum(each.offered for each in ledger.accounts), lost)
+def _loss(journal: Path, experiment: Experiment, looked: Period) -> Loss:
+    """Return what all of a journal's boots have lost, and what of it were exposures of the experiment."""
+    boots = accounts(journal).accounts
+    lost = losses.between([each.loss for each in boots], _us(looked.start), _us(looked.stop))
+    arms = dict.fromkeys(experiment.arms, 0)
+    for arm, count in lost.exposures.items():
+        # As the SQL has it: a route without an experiment in its table may be asked all the same.
+        if arm.route == experiment.route and arm.experiment in ("", experiment.name) and arm.target in arms:
+            arms[arm.target] += count
+    total = sum(each.loss.records for each in boots)
+    return Loss(sum(each.offered for each in boots), total, arms, lost.unknown)
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -12,6 +12,7 @@ from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.instruments.statistics import VersionStatistics
 from turnout_server.routing.decide import answers_for, candidates, decide, refused, unavailable
+from turnout_server.routing.laying import Rollout, rollout_of
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import RouteTable
 from turnout_server.serving.manager import Manager
@@ -77,6 +78,10 @@ class Catalog:
     def table_problem(self) -> str:
         """Why the table in the store is not the one being served; empty when it is."""
         return self._reconciler.table_problem
+
+    def rollout(self, route: str) -> Rollout | None:
+        """Return what has been decided about a route since its table was written; None for nothing."""
+        return rollout_of(self.table, route, self._reconciler.left_out.get(route, ""))
 
     # ------------------------------------------------------------ who answers
 

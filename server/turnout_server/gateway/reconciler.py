@@ -8,9 +8,8 @@ says why.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,23 +18,20 @@ import structlog
 from turnout_server.ends import losing_nothing
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
+from turnout_server.gateway.tables import Tables, authorship
 from turnout_server.routing.changes import changes, listed
-from turnout_server.routing.route import Target
-from turnout_server.routing.table import EMPTY, RouteTable, digest_of, selectors
-from turnout_server.routing.text import parse
+from turnout_server.routing.route import Route, Target
+from turnout_server.routing.table import EMPTY, RouteTable, selectors
 from turnout_server.routing.view import View
 from turnout_server.serving.labels import effective_labels
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.serving.version_policy import VersionPolicy, aspired
 from turnout_server.serving.warm import Warm
-from turnout_server.store import files
 from turnout_server.store.audit import Entry
-from turnout_server.store.blobs import MOST_BLOB_BYTES
 from turnout_server.store.manifest import size_of
 from turnout_server.store.store import ModelStore, StoreSnapshot
-from turnout_server.vocabulary.errors import InvalidRouteTableError, StoreError, TurnoutError
-from turnout_server.vocabulary.task import Task
+from turnout_server.vocabulary.errors import StoreError, TurnoutError
 from turnout_server.vocabulary.versions import VersionKey, resolve
 
 _log = structlog.get_logger("turnout.reconciler")
@@ -60,21 +56,24 @@ class Look(NamedTuple):
     """The table as the store has it; None where it is missing or wrong."""
     problem: str
     """Why there is no table; empty when there is one."""
-    took_s: float = 0.0
-    """What it cost the processor, in seconds."""
+    meanwhile: RouteTable | None = None
+    """The table that was being served, with what has been decided about its routes by now."""
+    left_out: Mapping[str, str] = {}
+    """Why what was decided about a route is not in force, by its name."""
     author: Entry | None = None
     """Who made the table the present one, where the audit knows."""
+    took_s: float = 0.0
+    """What it cost the processor, in seconds."""
 
     def shows_as(self, other: Look) -> bool:
         """Say whether both brought the same."""
         mine, others = self.snapshot, other.snapshot
         # Models that have not changed are the same objects, so that comparing a thousand is quick.
-        return (mine.models, mine.problems, mine.unreadable, self.table, self.problem) == (
+        return (mine.models, mine.problems, mine.unreadable, *self[1:5]) == (
             others.models,
             others.problems,
             others.unreadable,
-            other.table,
-            other.problem,
+            *other[1:5],
         )
 
 
@@ -114,13 +113,10 @@ class Reconciler:
         self._names = names
         self._manager = manager
         self._policy = policy
-        self._routes_file = routes_file
+        self._tables = Tables(store, routes_file)
         self._on_table = on_table
         self._on_look = on_look
         self._look: Look | None = None
-        self._parsed: tuple[str, RouteTable | None, str] | None = None
-        self._author: tuple[str, Entry | None] | None = None
-        """The last new table's digest, and who it is from."""
         self._problems: Mapping[str, tuple[str, ...]] = {}
         self._store_problem = ""
         self._starting = True
@@ -134,6 +130,8 @@ class Reconciler:
         """A look that takes too long."""
         self.table_problem = ""
         """Why the table in the store is not the one being served; empty when it is."""
+        self.left_out: Mapping[str, str] = {}
+        """Why what was decided about a route is not in force, by its name."""
         self._listeners: list[Callable[[], None]] = []
 
     def subscribe(self, listener: Callable[[], None]) -> None:
@@ -151,7 +149,7 @@ class Reconciler:
     @property
     def reads_elsewhere(self) -> bool:
         """Whether the route table comes from a file outside the store."""
-        return self._routes_file is not None
+        return self._tables.file is not None
 
     # ------------------------------------------------------------ looking
 
@@ -240,34 +238,8 @@ class Reconciler:
 
     def _take_look(self) -> Look:
         snapshot = self._store.snapshot()
-        text, problem = snapshot.routes_text, snapshot.routes_problem or ""
-        if self._routes_file is not None:
-            text, problem = _read_routes(self._routes_file)
-        if text is None:
-            return Look(snapshot, None, problem)
-        if self._parsed is None or self._parsed[0] != text:
-            try:
-                self._parsed = (text, parse(text), "")
-            except InvalidRouteTableError as error:
-                self._parsed = (text, None, error.message)
-        _, table, problem = self._parsed
-        if table is not None and table.digest != self._names.table.digest:
-            try:
-                check_references(table, self._store, snapshot)
-            except (InvalidRouteTableError, StoreError) as error:
-                return Look(snapshot, None, error.message)
-        return Look(snapshot, table, problem, author=self._author_of(table))
-
-    def _author_of(self, table: RouteTable | None) -> Entry | None:
-        """Return who made a table the present one that is not being served yet, where the store's audit knows."""
-        if table is None or table.digest == self._names.table.digest or self._routes_file is not None:
-            return None
-        if self._author is None or self._author[0] != table.digest:
-            entry = None
-            with contextlib.suppress(StoreError):
-                entry = self._store.routes_author(table.digest)
-            self._author = (table.digest, entry)
-        return self._author[1]
+        found = self._tables.read(snapshot, self._names.table)
+        return Look(snapshot, *found)
 
     async def check_table(self, text: str) -> RouteTable:
         """Check a route table as `look` would, without adopting it.
@@ -275,13 +247,7 @@ class Reconciler:
         Raises:
             InvalidRouteTableError: it would be refused.
         """
-
-        def check() -> RouteTable:
-            table = parse(text)
-            check_references(table, self._store, self._store.snapshot())
-            return table
-
-        return await asyncio.to_thread(check)
+        return await asyncio.to_thread(self._tables.check, text)
 
     # ------------------------------------------------------------ acting
 
@@ -308,12 +274,14 @@ class Reconciler:
         if candidate is None:
             if not problem and (table is not EMPTY or look.snapshot.had_routes):
                 problem = "the route table is gone; write one without routes to stop serving them"
-        elif candidate.digest != table.digest:
+        elif candidate.revision != table.revision:
             # When the process starts nothing is served yet that could be lost by adopting what is there.
             if not self._starting:
                 waiting, problem = self._obstacles(candidate, labels)
             if not waiting and not problem:
                 table = candidate
+        if table is names.table and self._may_decide(look.meanwhile, labels):
+            table = look.meanwhile or table
         # What was wrong from the start, and is mended, is met as it would have been then.
         self._starting = self._starting and problem != "" and table is EMPTY
         if table is not names.table or labels != names.view.labels:
@@ -328,10 +296,11 @@ class Reconciler:
                     changes=said
                     if len(said) <= MOST_SAID
                     else [*said[:MOST_SAID], f"and {len(said) - MOST_SAID} more"],
-                    **_authorship(look.author, self._routes_file),
+                    **authorship(before, table, look.author, self._tables.file),
                 )
                 self._on_table("ok")
         self._note_problem(problem, waiting)
+        self._note_left_out(look.left_out)
         self._is_waiting = self.table_problem != "" or labels != names.labels
         wanted = selectors(table)
         if candidate is not None:
@@ -406,12 +375,31 @@ class Reconciler:
             for listener in self._listeners:
                 listener()
 
+    def _note_left_out(self, left_out: Mapping[str, str]) -> None:
+        before, self.left_out = self.left_out, left_out
+        for route, problem in left_out.items():
+            if problem != before.get(route):
+                _log.warning("what was decided about a route is not in force", route=route, problem=problem)
+
+    def _may_decide(self, meanwhile: RouteTable | None, labels: Mapping[str, Mapping[str, int]]) -> bool:
+        """Say whether what was decided about routes may be laid over the table that serves, while another one waits."""
+        served = self._names.table
+        if meanwhile is None or meanwhile.digest != served.digest or meanwhile.revision == served.revision:
+            return False
+        return not any(self._obstacles(meanwhile, labels))
+
     def _obstacles(self, table: RouteTable, labels: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
-        """Say what *table* has to wait for, and what keeps it from being adopted; empty for nothing."""
-        waiting = ""
+        """Say what *table* has to wait for, and what keeps it from being adopted; empty for nothing.
+
+        Where no more than a decision is laid over the table that serves, only targets count that got no request until
+        now: a pause must not wait for the version because of which it was decided.
+        """
+        served, waiting = self._names.table, ""
         for compiled in table:
+            now = served.get(compiled.name) if table.digest == served.digest else None
             for index, target in enumerate(compiled.route.targets):
-                if not _receives(compiled.route.fallback, compiled.route.overrides, target):
+                received = now is not None and _receives(now.route, now.route.targets[index])
+                if received or not _receives(compiled.route, target):
                     continue
                 key = resolve(target.model, target.version, labels)
                 status = self._manager.status_of(key) if key is not None else None
@@ -433,61 +421,9 @@ class Reconciler:
             await self._manager.wait_changed()
 
 
-def _authorship(author: Entry | None, routes_file: Path | None) -> dict[str, str]:
-    """Return who has changed a table, for the log."""
-    if author is not None:
-        return {"by": author.who, "how": author.how, "at": author.at}
-    return {"by": "not known", "how": f"{routes_file.name} was changed" if routes_file else "outside Turnout"}
+def _receives(route: Route, target: Target) -> bool:
+    named = any(override.target == target.name for override in route.overrides)
+    return target.weight > 0 or target.name == route.fallback or named
 
 
-def _receives(fallback: str | None, overrides: Sequence[object], target: Target) -> bool:
-    named = any(getattr(override, "target", None) == target.name for override in overrides)
-    return target.weight > 0 or target.name == fallback or named
-
-
-def check_references(table: RouteTable, store: ModelStore, snapshot: StoreSnapshot) -> None:
-    """Refuse a table that refers to what is not in the store, or to a model of another task.
-
-    Raises:
-        InvalidRouteTableError: the first such place.
-    """
-    for compiled in table:
-        route = compiled.route
-        places = [(f"targets[{index}]", target.model, target.version) for index, target in enumerate(route.targets)]
-        places += [(f"mirrors[{index}]", mirror.model, mirror.version) for index, mirror in enumerate(route.mirrors)]
-        for place, model, selector in places:
-            at = f"$.routes.{compiled.name}.{place}"
-            state = snapshot.models.get(model)
-            if state is None:
-                raise InvalidRouteTableError(f"{at}.model", f"the store has no model {model!r}")
-            key = resolve(model, selector, {model: state.labels})
-            if key is None:
-                known = ", ".join(sorted(state.labels)) or "none"
-                raise InvalidRouteTableError(f"{at}.version", f"{model!r} has no label {selector!r}; it has {known}")
-            if key.version not in state.versions:
-                known = ", ".join(map(str, state.versions))
-                raise InvalidRouteTableError(f"{at}.version", f"{model!r} has no version {key.version}; it has {known}")
-            _check_task(store, key, route.task, f"{at}.model")
-
-
-def _check_task(store: ModelStore, key: VersionKey, task: str, place: str) -> None:
-    try:
-        found = store.manifest(key.model, key.version).task
-    except StoreError:
-        raise
-    except TurnoutError as error:
-        raise InvalidRouteTableError(place, error.message) from error
-    if task not in (found, Task.TENSORS):
-        raise InvalidRouteTableError(place, f"{key} does {found}; the route's task is {task}")
-
-
-def _read_routes(file: Path) -> tuple[str | None, str]:
-    try:
-        return files.read(file, MOST_BLOB_BYTES).decode(), ""
-    except FileNotFoundError:
-        return None, f"{file.name} does not exist"
-    except (OSError, UnicodeDecodeError) as error:
-        return None, f"{file.name} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
-
-
-__all__ = ["Look", "Reconciler", "check_references", "digest_of"]
+__all__ = ["Look", "Reconciler"]

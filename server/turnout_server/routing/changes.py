@@ -9,6 +9,7 @@ import msgspec
 
 from turnout_server.routing.decide import Names, answers_for
 from turnout_server.routing.layer import Layer
+from turnout_server.routing.laying import Rollout, rollout_of
 from turnout_server.routing.route import Experiment
 from turnout_server.routing.split import shares
 from turnout_server.routing.table import CompiledRoute, RouteTable
@@ -57,10 +58,18 @@ class Listed(msgspec.Struct, frozen=True):
     experiment: Experiment | None = None
     layer: Layer | None = None
     """The experiment's."""
+    rollout: Rollout | None = None
+    """What has been decided about it since the table was written; it is in all of the above."""
 
 
-def listed(table: RouteTable, names: Names | None = None) -> list[Listed]:
-    """List a table's routes; with *names*, say which version answers for each target."""
+def listed(table: RouteTable, names: Names | None = None, left_out: Mapping[str, str] | None = None) -> list[Listed]:
+    """List a table's routes.
+
+    Args:
+        table: with overlays or without.
+        names: to say which version answers for each target.
+        left_out: why what was decided about a route is not in force, by its name.
+    """
     found = []
     for compiled in table:
         route = compiled.route
@@ -82,6 +91,7 @@ def listed(table: RouteTable, names: Names | None = None) -> list[Listed]:
                 route.fallback,
                 route.experiment,
                 compiled.layer,
+                rollout_of(table, compiled.name, (left_out or {}).get(compiled.name, "")),
             )
         )
     return found

@@ -18,7 +18,8 @@ HEADER_PATTERN = r"^[0-9a-z_.-]{1,128}$"
 HeaderName = Annotated[str, msgspec.Meta(pattern=HEADER_PATTERN)]
 VersionSelector = Annotated[int, msgspec.Meta(ge=1)] | Label
 """A version number, or a label."""
-Weight = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+MOST_WEIGHT = 1e9
+Weight = Annotated[float, msgspec.Meta(ge=0, le=MOST_WEIGHT)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Salt = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 

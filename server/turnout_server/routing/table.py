@@ -11,6 +11,8 @@ import msgspec
 
 from turnout_server.routing.enrolment import Draws, Gate
 from turnout_server.routing.layer import Layer, check_layers
+from turnout_server.routing.overlay import Overlay, revision_of
+from turnout_server.routing.places import resolve, shown
 from turnout_server.routing.route import HEADER_PATTERN, Experiment, Mirror, Override, Route, Target, When, check_route
 from turnout_server.routing.split import Splitter, scores, shares
 from turnout_server.vocabulary.decision import Reason
@@ -18,8 +20,6 @@ from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFou
 from turnout_server.vocabulary.names import NAME_PATTERN
 from turnout_server.vocabulary.versions import VersionKey
 
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
-_SHOWN_CHARACTERS = 80
 _KINDS: Mapping[str, type[msgspec.Struct]] = {
     "$.routes.*": Route,
     "$.routes.*.targets": Target,
@@ -116,12 +116,24 @@ class CompiledRoute:
 class RouteTable:
     """All routes at one moment. Never changes; a new table replaces it whole."""
 
-    __slots__ = ("_routes", "digest", "layers")
+    __slots__ = ("_routes", "digest", "layers", "overlays", "plain", "revision")
 
     def __init__(
-        self, routes: Mapping[str, Route], digest: str = "", layers: Mapping[str, Layer] | None = None
+        self,
+        routes: Mapping[str, Route],
+        digest: str = "",
+        layers: Mapping[str, Layer] | None = None,
+        overlays: Mapping[str, Overlay] | None = None,
+        plain: RouteTable | None = None,
     ) -> None:
         """Build a table.
+
+        Args:
+            routes: by name, with overlays laid over them.
+            digest: of the text that it was read from.
+            layers: by name.
+            overlays: what was laid over the routes, by their names; see `turnout_server.routing.laying`.
+            plain: the table without them; None for this very table.
 
         Raises:
             InvalidRouteTableError: a route or a layer is wrong somewhere; the error names the place.
@@ -135,6 +147,11 @@ class RouteTable:
         }
         self.digest = digest
         """SHA-256 of the text that the table was read from, in hexadecimal; empty for a table made in code."""
+        self.overlays: Mapping[str, Overlay] = overlays or {}
+        self.plain: RouteTable = self if plain is None else plain
+        """The table as people wrote it."""
+        self.revision: str = revision_of(digest, self.overlays)
+        """The digest of the text and of what was laid over it; the text's alone where nothing was."""
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -174,7 +191,7 @@ def convert(document: Any, digest: str = "") -> RouteTable:
         InvalidRouteTableError: anything is wrong; the error names the place, what was found and what is allowed.
     """
     if not isinstance(document, dict):
-        raise InvalidRouteTableError("$", f"found {_shown(document)}; expected a mapping with the key 'routes'")
+        raise InvalidRouteTableError("$", f"found {shown(document)}; expected a mapping with the key 'routes'")
     for key in document:
         if key not in _KEYS:
             raise InvalidRouteTableError(f"$.{key}", f"unknown key; allowed are {', '.join(_KEYS)}")
@@ -217,7 +234,7 @@ def _converted(place: str, document: Any, kind: type[_Kind]) -> dict[str, _Kind]
     """Return what a mapping of names holds."""
     if not isinstance(document, dict):
         raise InvalidRouteTableError(
-            place, f"found {_shown(document)}; expected a mapping of names to {place[2:]}, {{}} for none"
+            place, f"found {shown(document)}; expected a mapping of names to {place[2:]}, {{}} for none"
         )
     return {_name(name, place): _convert(place, name, body, kind) for name, body in document.items()}
 
@@ -246,17 +263,17 @@ def _convert(above: str, name: str, body: Any, kind: type[_Kind]) -> _Kind:
             inner = tail.removeprefix("`key` in ").strip("`")
             is_header = inner.endswith(".header")
             wrong = [
-                key for key in _resolve(inner, body) if not (_is_header(key) if is_header else isinstance(key, str))
+                key for key in resolve(inner, body) if not (_is_header(key) if is_header else isinstance(key, str))
             ]
-            found = ", ".join(map(_shown, wrong[:1]))
+            found = ", ".join(map(shown, wrong[:1]))
             allowed = f"a name must match {HEADER_PATTERN}" if is_header else "a key must be text"
             raise InvalidRouteTableError(f"{place}{inner[1:]}", f"found the name {found}; {allowed}") from error
         inner = tail.strip("`") or "$"
-        found = _resolve(inner, body)
-        shown = _allowed(f"{above}.*{inner[1:]}") if "unknown field" in problem else ""
+        found = resolve(inner, body)
+        more = _allowed(f"{above}.*{inner[1:]}") if "unknown field" in problem else ""
         if not isinstance(found, dict | list):
-            shown = f"; found {_shown(found)}"
-        raise InvalidRouteTableError(f"{place}{inner[1:]}", f"{problem}{shown}") from error
+            more = f"; found {shown(found)}"
+        raise InvalidRouteTableError(f"{place}{inner[1:]}", f"{problem}{more}") from error
 
 
 def _is_header(key: Any) -> bool:
@@ -267,18 +284,3 @@ def _allowed(place: str) -> str:
     """Say which keys may stand at *place*."""
     kind = _KINDS.get(re.sub(r"\[\d+\]", "", place))
     return f"; allowed are {', '.join(kind.__struct_fields__)}" if kind is not None else ""
-
-
-def _resolve(place: str, document: Any) -> Any:
-    """Return what stands at *place* (`$.targets[1].weight`), as far as the path can be followed."""
-    for key, index in _STEP.findall(place):
-        try:
-            document = document[key] if key else document[int(index)]
-        except (KeyError, IndexError, TypeError):
-            break
-    return document
-
-
-def _shown(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -4,6 +4,7 @@
 audit/content/<sha256>                  what a route table, a labels.json or a removed manifest was, by its digest
 audit/routes/<number>.json              one change of the route table, in order
 audit/models/<model>/<number>.json      one change of a model's labels, or of its versions
+audit/rollouts/<route>/<number>.json    one change of what has been decided about a route
 audit/.../<number>.done                 there once the change has come about
 audit/.../<number>.withdrawn            there once it is sure that it will not
 ```
@@ -47,7 +48,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 300
 """Characters of a text in an entry."""
 
-What = Literal["routes", "labels", "suspended", "version"]
+What = Literal["routes", "labels", "suspended", "version", "rollout"]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 

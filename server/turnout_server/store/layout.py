@@ -20,6 +20,8 @@ CONTENT = f"{AUDIT}/content"
 """What route tables, labels and removed manifests were, by digest."""
 ROUTES_AUDIT = f"{AUDIT}/routes"
 """The changes of the route table."""
+ROLLOUTS = "rollouts"
+"""The folder of what has been decided about routes since."""
 
 _NAME = re.compile(NAME_PATTERN)
 _VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
@@ -64,6 +66,16 @@ def removals_folder(model: str) -> str:
 def model_audit(model: str) -> str:
     """Return the folder with the changes of *model*."""
     return f"{AUDIT}/{model_folder(model)}"
+
+
+def rollout_key(route: str) -> str:
+    """Return the key of what has been decided about *route*."""
+    return f"{ROLLOUTS}/{check_name(route, 'route')}.json"
+
+
+def rollout_audit(route: str) -> str:
+    """Return the folder with the changes of that."""
+    return f"{AUDIT}/{ROLLOUTS}/{check_name(route, 'route')}"
 
 
 def check_name(name: str, what: str = "name") -> str:

@@ -21,7 +21,7 @@ from turnout_server.store.layout import labels_key, manifest_key, model_audit, v
 from turnout_server.store.store import NOBODY, BlobStore, By
 from turnout_server.vocabulary.errors import StoreError
 
-FOREIGN = ("rollouts", "experiments")
+FOREIGN = ("experiments",)
 """Folders whose files name versions, in ways that this release need not know."""
 
 
@@ -41,8 +41,8 @@ def plan(store: BlobStore, model: str, newest: int, routed: Mapping[int, tuple[s
         store: has them.
         model: whose versions.
         newest: how many of the newest stay.
-        routed: the versions that route tables name, and where. What labels, rollouts and experiments name is looked up
-            here.
+        routed: the versions that route tables and rollouts name, and where. What labels and experiments name is looked
+            up here.
 
     Raises:
         ModelNotFoundError: there is no such model.

@@ -23,6 +23,7 @@ from turnout_server.store.layout import (
 )
 from turnout_server.store.manifest import MANIFEST_NAME
 from turnout_server.store.patience import Patience
+from turnout_server.store.rollouts import Stored
 from turnout_server.vocabulary.errors import InvalidNameError, StoreError
 
 _DISTRUST_EVERY = 512
@@ -62,6 +63,8 @@ class StoreSnapshot(msgspec.Struct, frozen=True):
     """Why the route table could not be read."""
     had_routes: bool = False
     """Whether the audit has changes of a route table, though there is none."""
+    rollouts: Mapping[str, Stored] | None = None
+    """What has been decided about routes since, by their names; None where nobody can say which there are."""
 
 
 class Models(NamedTuple):

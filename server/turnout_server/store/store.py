@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from turnout_server.store.audit import DONE, Audit, By, Change, Entry, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.change import ATTEMPTS, Account, Changes
+from turnout_server.store.changing import ATTEMPTS, change
 from turnout_server.store.labels import decode_labels, encode_labels
 from turnout_server.store.layout import (
     ROUTES_AUDIT,
@@ -28,6 +29,7 @@ from turnout_server.store.layout import (
 )
 from turnout_server.store.manifest import MANIFEST_NAME, Manifest, decode
 from turnout_server.store.patience import Patience, PatientBlobs
+from turnout_server.store.rollouts import Rollouts, Stored
 from turnout_server.store.snapshot import ModelState, StoreSnapshot, Watcher, list_versions
 from turnout_server.store.verify import check_digests
 from turnout_server.vocabulary.errors import (
@@ -159,12 +161,19 @@ class BlobStore:
     def __init__(self, blobs: Blobs) -> None:
         """Use the store in *blobs*; nothing is read yet."""
         self.blobs = blobs
-        patience = Patience()
-        self._reading = PatientBlobs(blobs, patience)
-        self._watcher = Watcher(blobs, patience)
+        self._patience = Patience()
+        self._reading = PatientBlobs(blobs, self._patience)
+        self._watcher = Watcher(blobs, self._patience)
         self.audit = Audit(blobs, self._reading)
         """Who changed what."""
-        self._changes = Changes(blobs, self._reading, self.audit)
+        self._change = partial(change, blobs, self._reading, self.audit)
+        self.rollouts = Rollouts(blobs, self._reading, self.audit)
+        """What has been decided about routes since their table was written."""
+
+    @property
+    def stuck(self) -> int:
+        """How many threads wait for a disk that does not answer."""
+        return self._patience.stuck
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""
@@ -225,7 +234,7 @@ class BlobStore:
 
         action = f"{label} removed" if version is None else f"{label} -> {version}"
         named = () if version is None else (VersionKey(model, version),)
-        self._changes.make(labels_key(model), moved, Account(model_audit(model), "labels", action, by), named)
+        self._change(labels_key(model), moved, model_audit(model), "labels", action, by, named)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -287,8 +296,7 @@ class BlobStore:
             return content
 
         try:
-            account = Account(ROUTES_AUDIT, "routes", by.how or "replaced", by)
-            self._changes.make(ROUTES_KEY, replaced, account, versions)
+            self._change(ROUTES_KEY, replaced, ROUTES_AUDIT, "routes", by.how or "replaced", by, versions)
         except VersionNotFoundError as error:
             raise InvalidRouteTableError("$.routes", f"{error.message}; it was removed meanwhile") from error
         return _digest(content)
@@ -334,13 +342,19 @@ class BlobStore:
         models, problems, unreadable = self._watcher.look()
         text, digest, problem = self._look_at_routes()
         had_routes = text is None and problem is None and self._had_routes()
-        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes)
+        return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes, self._look_at_rollouts())
 
     def _had_routes(self) -> bool:
         try:
             return any(entry.name.endswith(DONE) for entry in self._reading.list(ROUTES_AUDIT) or ())
         except StoreError:
             return False
+
+    def _look_at_rollouts(self) -> Mapping[str, Stored] | None:
+        try:
+            return self.rollouts.read()
+        except StoreError:
+            return None
 
     def _look_at_routes(self) -> tuple[str | None, str | None, str | None]:
         digest = None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeCall, FakeCatalog
 from turnout import v1 as pb
 from turnout_server.routing.layer import Layer
+from turnout_server.routing.laying import lay
+from turnout_server.routing.overlay import Overlay, Step, footing
 from turnout_server.routing.route import Experiment, Mirror, Override, Route, Target, When
 from turnout_server.routing.table import RouteTable
 from turnout_server.rpc.turnout_v1 import typed
@@ -72,6 +75,29 @@ async def test_a_routes_experiment_is_shown_with_its_layer(trying: FakeCatalog) 
     )
     plain = await RouteService(trying, trying).GetRoute(pb.GetRouteRequest(route="price"), CALL)
     assert not plain.route.HasField("experiment")
+
+
+async def test_what_was_decided_about_a_route_shows_beside_what_the_table_says(trying: FakeCatalog) -> None:
+    step = Step(at="2026-11-29T12:00:00.000000Z", by="ada", how="pause", why="it hurts", enrolment=0.0, resumes_at=0.7)
+    on = footing(TRIED, weights=False)
+    overlay = Overlay(format=1, route="tried", on=on, experiment="trial", control="control", step=step)
+    trying.table = lay(trying.table, {"tried": overlay}).table
+    trying.left_out = {"price": "rollouts/price.json: not JSON"}
+    service = RouteService(trying, trying)
+    paused = (await service.GetRoute(pb.GetRouteRequest(route="tried"), CALL)).route
+    assert paused.experiment.enrolment == 0.0
+    assert paused.rollout == pb.Rollout(
+        experiment="trial",
+        enrolment=0.0,
+        table_enrolment=0.5,
+        resumes_at=0.7,
+        decide_time=Timestamp(seconds=1795953600),
+        by="ada",
+        how="pause",
+        why="it hurts",
+    )
+    broken = (await service.GetRoute(pb.GetRouteRequest(route="price"), CALL)).route
+    assert broken.rollout == pb.Rollout(problem="rollouts/price.json: not JSON")
 
 
 async def test_an_assignment_tells_what_the_unit_drew(trying: FakeCatalog) -> None:

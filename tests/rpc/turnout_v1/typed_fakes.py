@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from turnout_server.routing.laying import Rollout, rollout_of
 from turnout_server.routing.route import Target
 from turnout_server.routing.table import EMPTY, RouteTable
 from turnout_server.serving.state import State, VersionStatus
@@ -69,6 +70,7 @@ class FakeCatalog:
     def __init__(self) -> None:
         self.table: RouteTable = EMPTY
         self.table_problem = ""
+        self.left_out: dict[str, str] = {}
         self.statuses: list[VersionStatus] = []
         self.manifests: dict[VersionKey, Manifest | TurnoutError] = {}
         self.label_maps: dict[str, dict[str, int]] = {}
@@ -91,6 +93,9 @@ class FakeCatalog:
 
     def labels(self, model: str) -> Mapping[str, int]:
         return self.label_maps.get(model, {})
+
+    def rollout(self, route: str) -> Rollout | None:
+        return rollout_of(self.table, route, self.left_out.get(route, ""))
 
     def answers_for(self, target: Target) -> int:
         return self.serving.get((target.model, target.version), 0)

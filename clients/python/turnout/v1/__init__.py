@@ -87,6 +87,7 @@ from turnout.v1.route_service_pb2 import (
     ListRoutesResponse,
     Mirror,
     Override,
+    Rollout,
     Route,
     Target,
 )
@@ -186,6 +187,7 @@ __all__ = [
     "RecordResponse",
     "RecordStreamRequest",
     "RecordStreamResponse",
+    "Rollout",
     "Route",
     "RouteServiceServicer",
     "RouteServiceStub",

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from turnout.v1 import served_pb2 as turnout_dot_v1_dot_served__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eturnout/v1/route_service.proto\x12\nturnout.v1\x1a\x17turnout/v1/served.proto\":\n\x11ListRoutesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"}\n\x12ListRoutesResponse\x12!\n\x06routes\x18\x01 \x03(\x0b\x32\x11.turnout.v1.Route\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0ctable_digest\x18\x03 \x01(\t\x12\x15\n\rtable_problem\x18\x04 \x01(\t\" \n\x0fGetRouteRequest\x12\r\n\x05route\x18\x01 \x01(\t\"4\n\x10GetRouteResponse\x12 \n\x05route\x18\x01 \x01(\x0b\x32\x11.turnout.v1.Route\"\x95\x01\n\rAssignRequest\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x37\n\x07headers\x18\x03 \x03(\x0b\x32&.turnout.v1.AssignRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x01\n\x0e\x41ssignResponse\x12\"\n\x06served\x18\x01 \x01(\x0b\x32\x12.turnout.v1.Served\x12\x16\n\x0eoverride_index\x18\x02 \x01(\x05\x12*\n\x05\x64raws\x18\x03 \x01(\x0b\x32\x1b.turnout.v1.ExperimentDraws\x12\x36\n\x06scores\x18\x04 \x03(\x0b\x32&.turnout.v1.AssignResponse.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"f\n\x0f\x45xperimentDraws\x12\x14\n\x07holdout\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06\x62ucket\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\tenrolment\x18\x03 \x01(\x01\x42\n\n\x08_holdoutB\t\n\x07_bucket\"R\n\x12\x41pplyRoutesRequest\x12\x0c\n\x04yaml\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_digest\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"+\n\x13\x41pplyRoutesResponse\x12\x14\n\x0ctable_digest\x18\x01 \x01(\t\"\xe2\x01\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04salt\x18\x03 \x01(\t\x12#\n\x07targets\x18\x04 \x03(\x0b\x32\x12.turnout.v1.Target\x12\'\n\toverrides\x18\x05 \x03(\x0b\x32\x14.turnout.v1.Override\x12#\n\x07mirrors\x18\x06 \x03(\x0b\x32\x12.turnout.v1.Mirror\x12\x10\n\x08\x66\x61llback\x18\x07 \x01(\t\x12*\n\nexperiment\x18\x08 \x01(\x0b\x32\x16.turnout.v1.Experiment\"\x86\x01\n\nExperiment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x02 \x01(\t\x12 \n\x05layer\x18\x03 \x01(\x0b\x32\x11.turnout.v1.Layer\x12$\n\x07\x62uckets\x18\x04 \x03(\x0b\x32\x13.turnout.v1.Buckets\x12\x11\n\tenrolment\x18\x05 \x01(\x01\"4\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04salt\x18\x02 \x01(\t\x12\x0f\n\x07holdout\x18\x03 \x01(\x01\"%\n\x07\x42uckets\x12\r\n\x05\x66irst\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\"_\n\x06Target\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x17\n\x0fserving_version\x18\x05 \x01(\x03\"\x8d\x01\n\x08Override\x12\x32\n\x07headers\x18\x01 \x03(\x0b\x32!.turnout.v1.Override.HeadersEntry\x12\r\n\x05units\x18\x02 \x03(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x06Mirror\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\x32\xb3\x02\n\x0cRouteService\x12K\n\nListRoutes\x12\x1d.turnout.v1.ListRoutesRequest\x1a\x1e.turnout.v1.ListRoutesResponse\x12\x45\n\x08GetRoute\x12\x1b.turnout.v1.GetRouteRequest\x1a\x1c.turnout.v1.GetRouteResponse\x12?\n\x06\x41ssign\x12\x19.turnout.v1.AssignRequest\x1a\x1a.turnout.v1.AssignResponse\x12N\n\x0b\x41pplyRoutes\x12\x1e.turnout.v1.ApplyRoutesRequest\x1a\x1f.turnout.v1.ApplyRoutesResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eturnout/v1/route_service.proto\x12\nturnout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17turnout/v1/served.proto\":\n\x11ListRoutesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"}\n\x12ListRoutesResponse\x12!\n\x06routes\x18\x01 \x03(\x0b\x32\x11.turnout.v1.Route\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0ctable_digest\x18\x03 \x01(\t\x12\x15\n\rtable_problem\x18\x04 \x01(\t\" \n\x0fGetRouteRequest\x12\r\n\x05route\x18\x01 \x01(\t\"4\n\x10GetRouteResponse\x12 \n\x05route\x18\x01 \x01(\x0b\x32\x11.turnout.v1.Route\"\x95\x01\n\rAssignRequest\x12\r\n\x05route\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x37\n\x07headers\x18\x03 \x03(\x0b\x32&.turnout.v1.AssignRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x01\n\x0e\x41ssignResponse\x12\"\n\x06served\x18\x01 \x01(\x0b\x32\x12.turnout.v1.Served\x12\x16\n\x0eoverride_index\x18\x02 \x01(\x05\x12*\n\x05\x64raws\x18\x03 \x01(\x0b\x32\x1b.turnout.v1.ExperimentDraws\x12\x36\n\x06scores\x18\x04 \x03(\x0b\x32&.turnout.v1.AssignResponse.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"f\n\x0f\x45xperimentDraws\x12\x14\n\x07holdout\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06\x62ucket\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\tenrolment\x18\x03 \x01(\x01\x42\n\n\x08_holdoutB\t\n\x07_bucket\"R\n\x12\x41pplyRoutesRequest\x12\x0c\n\x04yaml\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_digest\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"+\n\x13\x41pplyRoutesResponse\x12\x14\n\x0ctable_digest\x18\x01 \x01(\t\"\x88\x02\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04salt\x18\x03 \x01(\t\x12#\n\x07targets\x18\x04 \x03(\x0b\x32\x12.turnout.v1.Target\x12\'\n\toverrides\x18\x05 \x03(\x0b\x32\x14.turnout.v1.Override\x12#\n\x07mirrors\x18\x06 \x03(\x0b\x32\x12.turnout.v1.Mirror\x12\x10\n\x08\x66\x61llback\x18\x07 \x01(\t\x12*\n\nexperiment\x18\x08 \x01(\x0b\x32\x16.turnout.v1.Experiment\x12$\n\x07rollout\x18\t \x01(\x0b\x32\x13.turnout.v1.Rollout\"\xe8\x02\n\x07Rollout\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x16\n\tenrolment\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0ftable_enrolment\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nresumes_at\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x31\n\x07weights\x18\x05 \x03(\x0b\x32 .turnout.v1.Rollout.WeightsEntry\x12/\n\x0b\x64\x65\x63ide_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12\x0b\n\x03how\x18\x08 \x01(\t\x12\x0b\n\x03why\x18\t \x01(\t\x12\x0f\n\x07problem\x18\n \x01(\t\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0c\n\n_enrolmentB\x12\n\x10_table_enrolmentB\r\n\x0b_resumes_at\"\x86\x01\n\nExperiment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x02 \x01(\t\x12 \n\x05layer\x18\x03 \x01(\x0b\x32\x11.turnout.v1.Layer\x12$\n\x07\x62uckets\x18\x04 \x03(\x0b\x32\x13.turnout.v1.Buckets\x12\x11\n\tenrolment\x18\x05 \x01(\x01\"4\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04salt\x18\x02 \x01(\t\x12\x0f\n\x07holdout\x18\x03 \x01(\x01\"%\n\x07\x42uckets\x12\r\n\x05\x66irst\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\"_\n\x06Target\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x17\n\x0fserving_version\x18\x05 \x01(\x03\"\x8d\x01\n\x08Override\x12\x32\n\x07headers\x18\x01 \x03(\x0b\x32!.turnout.v1.Override.HeadersEntry\x12\r\n\x05units\x18\x02 \x03(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x06Mirror\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x66raction\x18\x03 \x01(\x01\x32\xb3\x02\n\x0cRouteService\x12K\n\nListRoutes\x12\x1d.turnout.v1.ListRoutesRequest\x1a\x1e.turnout.v1.ListRoutesResponse\x12\x45\n\x08GetRoute\x12\x1b.turnout.v1.GetRouteRequest\x1a\x1c.turnout.v1.GetRouteResponse\x12?\n\x06\x41ssign\x12\x19.turnout.v1.AssignRequest\x1a\x1a.turnout.v1.AssignResponse\x12N\n\x0b\x41pplyRoutes\x12\x1e.turnout.v1.ApplyRoutesRequest\x1a\x1f.turnout.v1.ApplyRoutesResponseB\'\n\rio.turnout.v1P\x01Z\x14turnout/v1;turnoutv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,46 +38,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_ASSIGNRESPONSE_SCORESENTRY']._loaded_options = None
   _globals['_ASSIGNRESPONSE_SCORESENTRY']._serialized_options = b'8\001'
+  _globals['_ROLLOUT_WEIGHTSENTRY']._loaded_options = None
+  _globals['_ROLLOUT_WEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_OVERRIDE_HEADERSENTRY']._loaded_options = None
   _globals['_OVERRIDE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_LISTROUTESREQUEST']._serialized_start=71
-  _globals['_LISTROUTESREQUEST']._serialized_end=129
-  _globals['_LISTROUTESRESPONSE']._serialized_start=131
-  _globals['_LISTROUTESRESPONSE']._serialized_end=256
-  _globals['_GETROUTEREQUEST']._serialized_start=258
-  _globals['_GETROUTEREQUEST']._serialized_end=290
-  _globals['_GETROUTERESPONSE']._serialized_start=292
-  _globals['_GETROUTERESPONSE']._serialized_end=344
-  _globals['_ASSIGNREQUEST']._serialized_start=347
-  _globals['_ASSIGNREQUEST']._serialized_end=496
-  _globals['_ASSIGNREQUEST_HEADERSENTRY']._serialized_start=450
-  _globals['_ASSIGNREQUEST_HEADERSENTRY']._serialized_end=496
-  _globals['_ASSIGNRESPONSE']._serialized_start=499
-  _globals['_ASSIGNRESPONSE']._serialized_end=722
-  _globals['_ASSIGNRESPONSE_SCORESENTRY']._serialized_start=677
-  _globals['_ASSIGNRESPONSE_SCORESENTRY']._serialized_end=722
-  _globals['_EXPERIMENTDRAWS']._serialized_start=724
-  _globals['_EXPERIMENTDRAWS']._serialized_end=826
-  _globals['_APPLYROUTESREQUEST']._serialized_start=828
-  _globals['_APPLYROUTESREQUEST']._serialized_end=910
-  _globals['_APPLYROUTESRESPONSE']._serialized_start=912
-  _globals['_APPLYROUTESRESPONSE']._serialized_end=955
-  _globals['_ROUTE']._serialized_start=958
-  _globals['_ROUTE']._serialized_end=1184
-  _globals['_EXPERIMENT']._serialized_start=1187
-  _globals['_EXPERIMENT']._serialized_end=1321
-  _globals['_LAYER']._serialized_start=1323
-  _globals['_LAYER']._serialized_end=1375
-  _globals['_BUCKETS']._serialized_start=1377
-  _globals['_BUCKETS']._serialized_end=1414
-  _globals['_TARGET']._serialized_start=1416
-  _globals['_TARGET']._serialized_end=1511
-  _globals['_OVERRIDE']._serialized_start=1514
-  _globals['_OVERRIDE']._serialized_end=1655
-  _globals['_OVERRIDE_HEADERSENTRY']._serialized_start=450
-  _globals['_OVERRIDE_HEADERSENTRY']._serialized_end=496
-  _globals['_MIRROR']._serialized_start=1657
-  _globals['_MIRROR']._serialized_end=1715
-  _globals['_ROUTESERVICE']._serialized_start=1718
-  _globals['_ROUTESERVICE']._serialized_end=2025
+  _globals['_LISTROUTESREQUEST']._serialized_start=104
+  _globals['_LISTROUTESREQUEST']._serialized_end=162
+  _globals['_LISTROUTESRESPONSE']._serialized_start=164
+  _globals['_LISTROUTESRESPONSE']._serialized_end=289
+  _globals['_GETROUTEREQUEST']._serialized_start=291
+  _globals['_GETROUTEREQUEST']._serialized_end=323
+  _globals['_GETROUTERESPONSE']._serialized_start=325
+  _globals['_GETROUTERESPONSE']._serialized_end=377
+  _globals['_ASSIGNREQUEST']._serialized_start=380
+  _globals['_ASSIGNREQUEST']._serialized_end=529
+  _globals['_ASSIGNREQUEST_HEADERSENTRY']._serialized_start=483
+  _globals['_ASSIGNREQUEST_HEADERSENTRY']._serialized_end=529
+  _globals['_ASSIGNRESPONSE']._serialized_start=532
+  _globals['_ASSIGNRESPONSE']._serialized_end=755
+  _globals['_ASSIGNRESPONSE_SCORESENTRY']._serialized_start=710
+  _globals['_ASSIGNRESPONSE_SCORESENTRY']._serialized_end=755
+  _globals['_EXPERIMENTDRAWS']._serialized_start=757
+  _globals['_EXPERIMENTDRAWS']._serialized_end=859
+  _globals['_APPLYROUTESREQUEST']._serialized_start=861
+  _globals['_APPLYROUTESREQUEST']._serialized_end=943
+  _globals['_APPLYROUTESRESPONSE']._serialized_start=945
+  _globals['_APPLYROUTESRESPONSE']._serialized_end=988
+  _globals['_ROUTE']._serialized_start=991
+  _globals['_ROUTE']._serialized_end=1255
+  _globals['_ROLLOUT']._serialized_start=1258
+  _globals['_ROLLOUT']._serialized_end=1618
+  _globals['_ROLLOUT_WEIGHTSENTRY']._serialized_start=1523
+  _globals['_ROLLOUT_WEIGHTSENTRY']._serialized_end=1569
+  _globals['_EXPERIMENT']._serialized_start=1621
+  _globals['_EXPERIMENT']._serialized_end=1755
+  _globals['_LAYER']._serialized_start=1757
+  _globals['_LAYER']._serialized_end=1809
+  _globals['_BUCKETS']._serialized_start=1811
+  _globals['_BUCKETS']._serialized_end=1848
+  _globals['_TARGET']._serialized_start=1850
+  _globals['_TARGET']._serialized_end=1945
+  _globals['_OVERRIDE']._serialized_start=1948
+  _globals['_OVERRIDE']._serialized_end=2089
+  _globals['_OVERRIDE_HEADERSENTRY']._serialized_start=483
+  _globals['_OVERRIDE_HEADERSENTRY']._serialized_end=529
+  _globals['_MIRROR']._serialized_start=2091
+  _globals['_MIRROR']._serialized_end=2149
+  _globals['_ROUTESERVICE']._serialized_start=2152
+  _globals['_ROUTESERVICE']._serialized_end=2459
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from turnout.v1 import served_pb2 as _served_pb2
 import builtins as _builtins
@@ -344,6 +345,7 @@ class Route(_message.Message):
     MIRRORS_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     EXPERIMENT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The route's name."""
     task: _builtins.str
@@ -368,6 +370,12 @@ class Route(_message.Message):
     def experiment(self) -> Global___Experiment:
         """Says which units are split; all others get its control. Not set without one."""
 
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """What has been decided about the route since its table was written. It is in all of the above already. Not set where
+        nothing has been.
+        """
+
     def __init__(
         self,
         *,
@@ -379,14 +387,112 @@ class Route(_message.Message):
         mirrors: _abc.Iterable[Global___Mirror] | None = ...,
         fallback: _builtins.str = ...,
         experiment: Global___Experiment | None = ...,
+        rollout: Global___Rollout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "fallback", b"fallback", "mirrors", b"mirrors", "name", b"name", "overrides", b"overrides", "salt", b"salt", "targets", b"targets", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "fallback", b"fallback", "mirrors", b"mirrors", "name", b"name", "overrides", b"overrides", "rollout", b"rollout", "salt", b"salt", "targets", b"targets", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    """What has been decided about a route since its table was written, and is laid over it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    ENROLMENT_FIELD_NUMBER: _builtins.int
+    TABLE_ENROLMENT_FIELD_NUMBER: _builtins.int
+    RESUMES_AT_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    experiment: _builtins.str
+    """The experiment that it belongs to; empty for none."""
+    enrolment: _builtins.float
+    """The share of units that takes part in the experiment, 0 to 1. Not set where it is the table's."""
+    table_enrolment: _builtins.float
+    """What the table says of that, 0 to 1. Not set where the table has no experiment."""
+    resumes_at: _builtins.float
+    """While the experiment is paused, and so no unit takes part: the enrolment that it goes back to, 0 to 1. Not set
+    otherwise.
+    """
+    by: _builtins.str
+    """Who decided."""
+    how: _builtins.str
+    """The command by which it was decided, or the controller."""
+    why: _builtins.str
+    """Why, in the words of who decided."""
+    problem: _builtins.str
+    """Why what the store has of it is not in force: it cannot be read, or the route was changed in the table since. Then
+    what was in force before is, or the table alone. Empty where it is in force.
+    """
+    @_builtins.property
+    def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The weights that were decided, by target; other targets have the table's."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided. Not set where nothing is in force."""
+
+    def __init__(
+        self,
+        *,
+        experiment: _builtins.str = ...,
+        enrolment: _builtins.float | None = ...,
+        table_enrolment: _builtins.float | None = ...,
+        resumes_at: _builtins.float | None = ...,
+        weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+        how: _builtins.str = ...,
+        why: _builtins.str = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enrolment", b"_enrolment", "_resumes_at", b"_resumes_at", "_table_enrolment", b"_table_enrolment", "decide_time", b"decide_time", "enrolment", b"enrolment", "resumes_at", b"resumes_at", "table_enrolment", b"table_enrolment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enrolment", b"_enrolment", "_resumes_at", b"_resumes_at", "_table_enrolment", b"_table_enrolment", "by", b"by", "decide_time", b"decide_time", "enrolment", b"enrolment", "experiment", b"experiment", "how", b"how", "problem", b"problem", "resumes_at", b"resumes_at", "table_enrolment", b"table_enrolment", "weights", b"weights", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enrolment: _TypeAlias = _typing.Literal["enrolment"]  # noqa: Y015
+    _WhichOneofArgType__enrolment: _TypeAlias = _typing.Literal["_enrolment", b"_enrolment"]  # noqa: Y015
+    _WhichOneofReturnType__resumes_at: _TypeAlias = _typing.Literal["resumes_at"]  # noqa: Y015
+    _WhichOneofArgType__resumes_at: _TypeAlias = _typing.Literal["_resumes_at", b"_resumes_at"]  # noqa: Y015
+    _WhichOneofReturnType__table_enrolment: _TypeAlias = _typing.Literal["table_enrolment"]  # noqa: Y015
+    _WhichOneofArgType__table_enrolment: _TypeAlias = _typing.Literal["_table_enrolment", b"_table_enrolment"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enrolment) -> _WhichOneofReturnType__enrolment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resumes_at) -> _WhichOneofReturnType__resumes_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__table_enrolment) -> _WhichOneofReturnType__table_enrolment | None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
 class Experiment(_message.Message):

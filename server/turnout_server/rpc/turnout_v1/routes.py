@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from turnout.v1 import route_service_pb2 as pb
 from turnout_server.gateway.administration import Administration
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.routing.layer import Layer
+from turnout_server.routing.laying import Rollout
 from turnout_server.routing.route import Experiment, Mirror, Override, Target
 from turnout_server.routing.table import CompiledRoute
 from turnout_server.rpc.author import author
@@ -66,7 +69,7 @@ class RouteService:
         return pb.ApplyRoutesResponse(table_digest=digest)
 
     def _route(self, compiled: CompiledRoute) -> pb.Route:
-        route = compiled.route
+        route, decided = compiled.route, self._catalog.rollout(compiled.name)
         return pb.Route(
             name=compiled.name,
             task=route.task,
@@ -76,6 +79,7 @@ class RouteService:
             mirrors=map(_mirror, route.mirrors),
             fallback=route.fallback or "",
             experiment=_experiment(route.experiment, compiled.layer) if route.experiment is not None else None,
+            rollout=_rollout(decided) if decided is not None else None,
         )
 
     def _target(self, target: Target) -> pb.Target:
@@ -108,6 +112,24 @@ def _experiment(experiment: Experiment, layer: Layer | None) -> pb.Experiment:
         buckets=[pb.Buckets(first=first, end=end) for first, end in experiment.buckets],
         enrolment=experiment.enrolment,
     )
+
+
+def _rollout(decided: Rollout) -> pb.Rollout:
+    found = pb.Rollout(
+        experiment=decided.experiment,
+        enrolment=decided.enrolment,
+        table_enrolment=decided.table_enrolment,
+        resumes_at=decided.resumes_at,
+        weights=decided.weights,
+        by=decided.by,
+        how=decided.how,
+        why=decided.why,
+        problem=decided.problem,
+    )
+    with contextlib.suppress(ValueError):  # a day that no month has: whoever wrote it by hand
+        if decided.at:
+            found.decide_time.FromJsonString(decided.at)
+    return found
 
 
 def _mirror(mirror: Mirror) -> pb.Mirror:
