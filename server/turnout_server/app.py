@@ -19,7 +19,7 @@ import uvloop
 
 from turnout_server import ends, machine
 from turnout_server.background import first_of, in_background
-from turnout_server.config import Config, JournalConfig
+from turnout_server.config import Config
 from turnout_server.engine import choice
 from turnout_server.engine.plane import EnginePlane
 from turnout_server.engine.shares import EngineShares
@@ -35,16 +35,12 @@ from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.native_copies import NativeCopies
 from turnout_server.gateway.readiness import Readiness
 from turnout_server.gateway.reconciler import Reconciler
-from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
-from turnout_server.instruments.exposures import SuppressedExposures
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
-from turnout_server.instruments.outcomes import OutcomeInstruments
 from turnout_server.instruments.routes import RouteInstruments, Standing
-from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
+from turnout_server.keeping import recording, taking
 from turnout_server.onnx.children import Children
 from turnout_server.onnx.extensions import require
 from turnout_server.onnx.loader import binding
@@ -54,7 +50,6 @@ from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import READERS, services_of
-from turnout_server.rpc.turnout_v1.outcomes import Take
 from turnout_server.serving.manager import Manager, lower_priority
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
@@ -171,8 +166,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             warm=Warm(config.store.keep_warm_s, config.store.keep_warm_versions),
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
-        records = _recording(config.journal, boot, instruments, stack, native)
-        take_outcomes = _taking(config, boot, instruments, stack, native)
+        records = recording(config.journal, boot, instruments, stack, native)
+        take_outcomes = taking(config, boot, instruments, stack, native)
         comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
         mirrored = config.limits.mirrors_in_flight
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
@@ -325,61 +320,8 @@ def _working(config: Config, alone: Callable[[], bool], engine: EnginePlane | No
         yield workers
 
 
-def _recording(
-    config: JournalConfig,
-    boot: Boot,
-    instruments: Instruments,
-    stack: contextlib.AsyncExitStack,
-    native: NativePlane | None = None,
-) -> Records:
-    """Return what makes records, with everybody who reads them; *stack* ends those."""
-    shadow = ShadowInstruments()
-    instruments.include(shadow)
-    readers = [instruments.read, shadow.read]
-    journal: Keeper | None = None
-    if config.path is not None:
-        # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
-        from turnout_server.journal.journal import opening as journaling
-
-        write = native.plane.write_segment if native is not None else None
-        journal = opened = stack.enter_context(journaling(config, boot, write=write))
-        instruments.include(JournalInstruments(opened.counts))
-        if native is not None:
-            opened.counted_by(native.plane.count_in)
-    else:
-        suppressed = SuppressedExposures()
-        instruments.include(suppressed)
-        readers.append(suppressed.read)
-        if native is not None:
-            native.count_suppressed = suppressed.include
-    records = Records(readers, boot.boot, native, journal)
-    if native is not None:
-        native.show = records.show
-        stack.callback(native.close)
-    return records
-
-
 def _standing(view: View) -> Standing:
     return Standing(view.table.digest, view.epochs)
-
-
-def _taking(
-    config: Config,
-    boot: Boot,
-    instruments: Instruments,
-    stack: contextlib.AsyncExitStack,
-    native: NativePlane | None = None,
-) -> Take | None:
-    """Return what keeps outcomes, where there is a journal to keep them in; *stack* ends it."""
-    if config.journal.path is None:
-        return None
-    # As above.
-    from turnout_server.outcomes.intake import opening as taking
-
-    write = native.plane.write_segment if native is not None else None
-    intake = stack.enter_context(taking(config.journal, config.outcomes, boot, write=write))
-    instruments.include(OutcomeInstruments(intake.counts))
-    return intake.take
 
 
 @contextlib.asynccontextmanager
