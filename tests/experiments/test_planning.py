@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
+
+import pytest
 
 from tests.experiments.worlds import experiment
+from turnout_server.experiments.definition import InvalidExperimentError
 from turnout_server.experiments.planning import planned
 
 CONVERSION = {"kind": "proportion", "outcome": "purchase", "baseline": {"mean": 0.1}}
@@ -34,3 +38,21 @@ def test_what_is_needed_is_what_finds_it() -> None:
         assert again is not None
         assert again.is_enough
         assert abs(again.detectable - 0.2) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("fields", "mean"),
+    [
+        ({"minimal_effect": 5e-324}, 0.1),
+        ({}, 5e-324),
+        ({"alpha": 5e-324, "treatments": ["new", "newer"]}, 0.1),
+        ({"power": 5e-324}, 0.1),
+    ],
+    ids=["effect", "mean", "alpha", "power"],
+)
+def test_numbers_too_far_apart_to_plan_with_are_refused(fields: dict[str, Any], mean: float) -> None:
+    metrics = {"conversion": CONVERSION | {"baseline": {"mean": mean}}}
+    with pytest.raises(
+        InvalidExperimentError, match=r"\$\.metrics\.conversion\.baseline: no size can be planned of it"
+    ):
+        planned(experiment(metrics=metrics, **fields))
