@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from fuzz.source import Source, edited
+from fuzz.source import Source, Target, edited
 from turnout_server import config
 from turnout_server.engine import snapshot
 from turnout_server.routing import decide as routing
@@ -37,7 +37,6 @@ from turnout_server.vocabulary.errors import (
 )
 from turnout_server.vocabulary.signature import DType
 
-Target = Callable[[bytes], None]
 _LARGEST = (1 << 63) - 1
 _NAMES = ("price", "control", "canary", "a", "a-b", "0", "champion", "Price", "", "x" * 64)
 _ODD: tuple[Any, ...] = (
@@ -182,14 +181,14 @@ def manifest_made(data: bytes) -> None:
     ):
         if source.one_in(3):
             document[key] = value
-    _made(source, document, json.dumps, manifest)
+    damaged(source, document, json.dumps, manifest)
 
 
 def labels_made(data: bytes) -> None:
     """Make labels likewise."""
     source = Source(data)
     chosen = {source.choose(_NAMES) or source.text(): 1 + source.number(300) for _ in range(source.number(6))}
-    _made(source, chosen, json.dumps, labels)
+    damaged(source, chosen, json.dumps, labels)
 
 
 def routes_made(data: bytes) -> None:
@@ -231,7 +230,7 @@ def routes_made(data: bytes) -> None:
                 route["experiment"] |= {"layer": "l", "buckets": [[first, first + source.number(300)]]}
         document["routes"][source.choose(("cost", "price", "a-b", "Cost"))] = route
     dumped = source.choose((json.dumps, yaml.safe_dump, lambda one: yaml.safe_dump(one, allow_unicode=True)))
-    _made(source, document, dumped, routes)
+    damaged(source, document, dumped, routes)
 
 
 def configuration_made(data: bytes) -> None:
@@ -246,10 +245,10 @@ def configuration_made(data: bytes) -> None:
             document.setdefault(section, {})[key] = usual[section][key]
         else:
             document[section] = usual[section]
-    _made(source, document, yaml.safe_dump, configuration)
+    damaged(source, document, yaml.safe_dump, configuration)
 
 
-def _made(source: Source, document: Any, dumped: Callable[[Any], str], target: Target) -> None:
+def damaged(source: Source, document: Any, dumped: Callable[[Any], str], target: Target) -> None:
     """Try a document with up to two of its values replaced, and then its text with bytes changed."""
     for _ in range(source.number(3)):
         place, key = source.choose(list(_places(document)) or [({}, "")])
