@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.e2e.tiny_store import make_store
 from tests.gateway.world import query
@@ -101,28 +100,3 @@ async def test_a_store_that_cannot_be_read_at_first_ends_the_process(tmp_path: P
 
 def never(started: app.Started) -> None:
     raise AssertionError
-
-
-async def test_a_task_that_ends_by_an_error_shows_and_is_begun_again() -> None:
-    began = 0
-    restarts: list[str] = []
-    going = asyncio.Event()
-
-    async def work() -> None:
-        nonlocal began
-        began += 1
-        if began < 3:
-            raise ValueError
-        going.set()
-        await asyncio.Event().wait()
-
-    with capture_logs() as logged:
-        task = asyncio.create_task(app.kept_going("store", work, restarts.append, 0))
-        await going.wait()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    assert (began, restarts) == (3, ["store", "store"])
-    assert [(one["event"], one["log_level"], one["task"]) for one in logged] == 2 * [
-        ("a task ended by an error; it is started again", "error", "store")
-    ]

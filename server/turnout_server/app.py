@@ -9,15 +9,16 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 import uvloop
 
 from turnout_server import ends, machine
+from turnout_server.background import first_of, in_background
 from turnout_server.config import Config, JournalConfig
 from turnout_server.engine import choice
 from turnout_server.engine.plane import EnginePlane
@@ -69,9 +70,6 @@ from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.app")
-Work = Callable[[], Coroutine[Any, Any, None]]
-_RESTART_AFTER_S = 1.0
-"""How long a task that has ended by an error rests before it is begun again, in seconds."""
 _MOST_LOOKING = 32
 """How many threads look at the store, and do other things that may wait for a disk, at once."""
 
@@ -197,7 +195,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
         # does not exist because nobody has looked yet.
-        await _first_of(reconciler.first_look(), stop.wait())
+        await first_of(reconciler.first_look(), stop.wait())
         if stop.is_set():
             return
         if config.outdated:
@@ -221,13 +219,13 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         )
         readiness.subscribe(server.health.show)
         if native is not None:
-            await stack.enter_async_context(_background("native", native.follow, instruments))
+            await stack.enter_async_context(in_background("native", native.follow, instruments.record_restart))
         if copies is not None:
-            await stack.enter_async_context(_background("copies", copies.follow, instruments))
+            await stack.enter_async_context(in_background("copies", copies.follow, instruments.record_restart))
         await stack.enter_async_context(
-            _background("store", partial(reconciler.poll, config.store.poll_s), instruments)
+            in_background("store", partial(reconciler.poll, config.store.poll_s), instruments.record_restart)
         )
-        await _first_of(reconciler.settle(), stop.wait())
+        await first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
             if native is not None:
                 native.publish()  # who is told that the gateway serves should meet the engine
@@ -406,41 +404,3 @@ def _log_change(status: VersionStatus, error: BaseException | None) -> None:
         _log.info("version unloaded", **where)
     else:
         _log.debug("version changes", **where, state=status.state.value)
-
-
-@contextlib.asynccontextmanager
-async def _background(name: str, work: Work, instruments: Instruments) -> AsyncIterator[None]:
-    task = asyncio.create_task(kept_going(name, work, instruments.record_restart))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def kept_going(
-    name: str, work: Work, on_restart: Callable[[str], None], rest_s: float = _RESTART_AFTER_S
-) -> None:
-    """Do *work*, which should not end, until cancelled: what ends by an error shows, and is begun again."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            _log.exception("a task ended by an error; it is started again", task=name)
-        else:
-            _log.error("a task ended; it is started again", task=name)
-        on_restart(name)
-        await asyncio.sleep(rest_s)
-
-
-async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them is done, and raise what it raised; end the others."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -482,7 +482,7 @@ async def test_outputs_are_all_or_those_wanted_and_an_unknown_one_is_told() -> N
     runner = Bench().runner
     assert outputs_wanted(runner, ()) == ("y", "version")
     assert outputs_wanted(runner, ("version",)) == ("version",)
-    with pytest.raises(UnknownOutputError, match="no output named 'z'; the model has y, version"):
+    with pytest.raises(UnknownOutputError, match="no output named 'z'; the model has 'y', 'version'"):
         outputs_wanted(runner, ("y", "z"))
 
 

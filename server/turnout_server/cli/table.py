@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from turnout_server.cli import exits, output
+from turnout_server.cli import exits, output, results
 from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import Arm, Copy, Listed, Rule, described
 from turnout_server.routing.layer import Layer
@@ -110,7 +110,7 @@ def show(routes: Sequence[Listed]) -> None:
     if more:
         output.say()
     for line in more:
-        output.say(output.plain(line))
+        results.sentence(line)
 
 
 def _more(route: Listed) -> Iterator[str]:
