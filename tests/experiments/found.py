@@ -139,6 +139,7 @@ def findings(**changes: Any) -> Findings:
         definition_digest=digest_of(asked),
         definition=msgspec.to_builtins(asked),
         frozen=True,
+        added=(),
         marks=(),
         method=asked.method,
         alpha=asked.alpha,

@@ -17,6 +17,7 @@ from scipy import stats
 
 from tests.experiments.worlds import DAY, HOUR, LATER, START, World, experiment, halves
 from turnout_server.config import JournalConfig
+from turnout_server.experiments.added import parse
 from turnout_server.experiments.belief import Loss
 from turnout_server.experiments.definition import InvalidExperimentError
 from turnout_server.experiments.evidence import OutOfRangeError
@@ -490,6 +491,37 @@ def test_the_e_value_of_the_split_is_of_first_exposures(world: World) -> None:
     for index in range(1000):
         world.exposed("1", "new", index * timedelta(seconds=1))
     assert found(world).soundness.srm_e == once == pytest.approx(e_value([Assigned((200, 200), (0.5, 0.5))]))
+
+
+def test_what_is_added_later_is_marked_everywhere_and_changes_nothing_of_what_was_fixed(world: World) -> None:
+    halves(world, map(str, range(400)))
+    for index in range(400):
+        if index % 5 == 0 or index % 16 == 1:
+            world.did(str(index), HOUR)
+        if index % 3 == 0 or index % 4 == 1:
+            world.did(str(index), HOUR, 1.0, name="visit")
+    metrics = {
+        "conversion": {"kind": "proportion", "outcome": "purchase"},
+        "worth": {"kind": "mean", "outcome": "purchase"},
+    }
+    asked = experiment(metrics=metrics, secondary=["worth"])
+    added = parse("visits: {kind: proportion, outcome: visit}", asked, (), START + DAY, "ana")
+    journal = world.write()
+    before = study(journal, asked, LATER, is_frozen=True)
+    after = study(journal, asked, LATER, is_frozen=True, added=added)
+    assert [each for each in after.comparisons if each.metric != "visits"] == list(before.comparisons)
+    assert (after.definition_digest, after.definition) == (before.definition_digest, before.definition)
+    assert after.verdicts == before.verdicts
+    assert (after.soundness, after.sequence) == (before.soundness, before.sequence)
+    (visits,) = (each for each in after.comparisons if each.metric == "visits")
+    (worth,) = (each for each in after.comparisons if each.metric == "worth")
+    assert (visits.added, visits.role, visits.exploratory) == (START + DAY, "secondary", True)
+    assert visits.p is not None
+    assert worth.p is not None
+    assert visits.adjusted_p == pytest.approx(min(2 * visits.p, max(visits.p, worth.p))), "it is one of two"
+    assert worth.adjusted_p == worth.p, "it was one of one"
+    assert [(one.metric, one.by, one.definition["outcome"]) for one in after.added] == [("visits", "ana", "visit")]
+    assert after.marks == ("visits was added 2026-10-02 00:00 UTC by ana, after the start: it is exploratory",)
 
 
 # ---------------------------------------------------------------- numbers that are hard

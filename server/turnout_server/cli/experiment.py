@@ -14,9 +14,11 @@ from turnout_server.cli import enrolment, exits, experiment_view, options, outpu
 from turnout_server.cli.exits import CommandError
 
 if TYPE_CHECKING:
+    from turnout_server.experiments.added import Added
     from turnout_server.experiments.belief import Models
     from turnout_server.experiments.definition import Experiment
     from turnout_server.experiments.findings import Findings
+    from turnout_server.experiments.rollout import History
     from turnout_server.routing.decide import Names
     from turnout_server.routing.table import CompiledRoute
 
@@ -99,6 +101,29 @@ def start(
         output.say(f"started {wanted.name} on route {wanted.route}, definition {frozen.digest[:12]}")
 
 
+@experiment.command(name="add-metric")
+def add_metric(
+    name: NameArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML of metrics, as below `metrics`; - reads it from stdin.")
+    ],
+    store: options.Store = options.DEFAULT_STORE,
+) -> None:
+    """Add secondary metrics to an experiment that has started: they are marked everywhere, and decide nothing."""
+    from turnout_server.experiments.added import AddedMetrics, parse
+    from turnout_server.experiments.started import Ledger
+
+    blobs = options.opened(store).blobs
+    fixed, _ = Ledger(blobs).get(name)
+    metrics = AddedMetrics(blobs)
+    with _placed(file):
+        by = options.by("experiment add-metric").who
+        added = parse(options.read_text(file), fixed.experiment, metrics.of(name), _now(), by)
+    metrics.add(name, added)
+    for one in added:
+        output.say(f"added {one.name} to {name}, after its start")
+
+
 @experiment.command()
 def stop(
     name: NameArgument,
@@ -122,9 +147,9 @@ def stop(
     directory = options.opened(store)
     ledger = Ledger(directory.blobs)
     started, before = ledger.get(name)
-    steps = Rollout(directory).steps(started, before)
+    history = Rollout(directory).history(started, before)
     by = options.by("experiment stop").who
-    stopped = Stopped(at=_now(), by=by, why=why, cool_down_s=_cool_down(cool_down), steps=steps)
+    stopped = Stopped(at=_now(), by=by, why=why, cool_down_s=_cool_down(cool_down), steps=history.steps)
     ledger.stop(name, stopped)
     experiment_view.stopped(started, ledger.cools_until(started, stopped), stopped, json=json)
 
@@ -216,9 +241,11 @@ def sql(
 ) -> None:
     """Print every statement of an analysis, over the views `records` and `outcomes`."""
     from turnout_server.experiments import query, spark, study
+    from turnout_server.experiments.added import joined
 
     moment = _moment(as_of)
-    wanted, _, _ = _experiment(which, store, moment)
+    wanted, models, _ = _experiment(which, store, moment)
+    wanted = joined(wanted, _added(which, store) if models is not None else ())
     script = {"duckdb": query.script, "spark": spark.script}[dialect]
     output.say(script(wanted, study.period(wanted, moment)).rstrip())
 
@@ -239,7 +266,10 @@ def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads
     moment = _moment(as_of)
     wanted, models, marks = _experiment(which, store, moment)
     is_frozen = models is not None
-    return study(journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, threads=threads)
+    added = _added(which, store) if is_frozen else ()
+    return study(
+        journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, added=added, threads=threads
+    )
 
 
 def _is_file(which: str) -> bool:
@@ -259,12 +289,26 @@ def _experiment(which: str, store: Path, moment: datetime) -> tuple[Experiment, 
     directory = options.opened(store)
     found, stopped = Ledger(directory.blobs).get(which)
     models = {arm.name: (arm.model, arm.version) for arm in found.arms}
-    marks = tuple(map(rollout.said, rollout.pauses(rollout.Rollout(directory).steps(found, stopped), moment)))
+    marks = _marks(rollout.Rollout(directory).history(found, stopped), moment)
     if stopped is None:
         return found.experiment, models, marks
     why = f": {stopped.why}" if stopped.why else ""
     marks = (*marks, f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}")
     return msgspec.structs.replace(found.experiment, stop=stopped.at), models, marks
+
+
+def _added(name: str, store: Path) -> tuple[Added, ...]:
+    from turnout_server.experiments.added import AddedMetrics
+
+    return AddedMetrics(options.opened(store).blobs).of(name)
+
+
+def _marks(history: History, moment: datetime) -> tuple[str, ...]:
+    """Return what a reader must know of how the enrolment went, as it was known at a *moment*."""
+    from turnout_server.experiments.rollout import pauses, said
+
+    unread = f"whether it was paused is not known: {history.problem}"
+    return (*map(said, pauses(history.steps, moment)), *([unread] if history.problem else []))
 
 
 def _read(file: Path) -> Experiment:

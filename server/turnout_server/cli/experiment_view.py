@@ -66,7 +66,7 @@ def _row(each: Comparison) -> tuple[object, ...]:
     p = each.p if each.adjusted_p is None else each.adjusted_p
     return (
         each.metric,
-        each.role,
+        "added" if each.added else each.role,
         each.treatment.name,
         words.level(each.control.value, each.kind),
         words.level(each.treatment.value, each.kind),
@@ -88,7 +88,7 @@ def status(found: Findings, standing: Standing | None, form: Literal["table", "j
     if form == "json":
         import msgspec
 
-        document = msgspec.to_builtins(found.soundness)
+        document = msgspec.to_builtins(found.soundness) | {"added": msgspec.to_builtins(found.added)}
         if standing is not None:
             steps = [msgspec.to_builtins(step) for step in standing.steps]
             document["enrolment"] = {**enrolment.document(standing), "steps": steps}
@@ -110,6 +110,8 @@ def status(found: Findings, standing: Standing | None, form: Literal["table", "j
         for index, (arm, units) in enumerate(zip(split.arms, split.units, strict=True))
     ]
     results.show(("epoch", "arm", "units", "expected"), rows, right=("units", "expected"))
+    for mark in found.marks:
+        output.note(f"note: {mark}")
 
 
 def _enrolment(standing: Standing) -> Iterator[str]:
@@ -174,10 +176,14 @@ def power(wanted: Experiment, planned: Power, units_a_day: float | None, *, json
 
 def _say_power(wanted: Experiment, planned: Power) -> None:
     method = "at any look" if wanted.method == "sequential" else "at the end"
-    results.say(
-        f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, with probability "
-        f"{wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
-    )
+    sure = f"with probability {wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
+    if planned.detectable is None:
+        results.say(
+            f"{planned.planned:,} units find no change in {wanted.primary} {sure}: the larger it is, the more units "
+            "vary; a cap, or more units, are the remedy"
+        )
+    else:
+        results.say(f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, {sure}")
     if planned.needed is not None:
         results.say(f"a change of {wanted.minimal_effect:.2%} takes {planned.needed:,} units")
 

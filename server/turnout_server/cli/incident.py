@@ -210,12 +210,14 @@ def _served_routes(client: turnout.Client) -> dict[str, Any]:
 
 
 def _routes(found: list[Listed]) -> Iterator[dict[str, Any]]:
-    """Yield routes; of overrides the units, and what headers have to be, are left out."""
+    """Yield routes; of overrides the units and what headers have to be, of rollouts the reasons, are left out."""
     for route in found:
         shown = msgspec.to_builtins(route)
         shown["overrides"] = [
             {"target": rule.target, "headers": sorted(rule.header), "units": len(rule.unit)} for rule in route.overrides
         ]
+        if route.rollout is not None:
+            shown["rollout"].pop("why", None)  # people's own words, in which anything may stand
         yield shown
 
 

@@ -265,6 +265,8 @@ def forget(
         output.json({**done._asdict(), "running": [boot._asdict() for boot in done.running]})
     else:
         results.say(f"forgot {output.counted(done.rows, 'record')} in {output.counted(len(done.segments), 'segment')}")
+        if done.by_request:
+            results.say(f"{output.counted(done.by_request, 'outcome')} of these named a request of the unit's")
     for boot in done.running:
         output.note(
             f"note: {boot.instance}-{boot.boot} is running: forget again when it has written what it holds (rotate_s)"

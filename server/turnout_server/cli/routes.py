@@ -104,7 +104,7 @@ def apply(
         new = listed(table.read(file, text, None))
         with options.connected(target, timeout=timeout) as client:
             served = client.routes()
-            before, after = table.from_gateway(served), new
+            before, after = table.plain(table.from_gateway(served)), new
             expected = served.digest if expect_digest is None else expect_digest
             # A gateway whose table is not the store's cannot say what would be replaced.
             if expect_digest is None and served.problem:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from turnout_server.cli import exits, output, results
 from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import Arm, Copy, Listed, Rule, described
@@ -68,6 +70,18 @@ def _of_experiment(given: turnout.Experiment | None) -> tuple[Experiment | None,
     layer = Layer(given.layer.salt, given.layer.holdout) if given.layer is not None else None
     name = given.layer.name if given.layer is not None else None
     return Experiment(given.name, given.control, name, given.buckets, given.enrolment), layer
+
+
+def plain(routes: Sequence[Listed]) -> list[Listed]:
+    """Return routes that a gateway serves as their table has them: without the enrolments that were decided since."""
+    found = []
+    for route in routes:
+        decided, experiment = route.rollout, route.experiment
+        if decided is not None and decided.enrolment is not None and experiment is not None:
+            said = decided.table_enrolment
+            experiment = None if said is None else msgspec.structs.replace(experiment, enrolment=said)
+        found.append(msgspec.structs.replace(route, experiment=experiment, rollout=None))
+    return found
 
 
 def _of_rollout(given: turnout.Rollout | None) -> Rollout | None:

@@ -67,13 +67,16 @@ class Comparison(msgspec.Struct, frozen=True):
     p: float | None
     """Of there being no difference; always valid where the method is sequential."""
     adjusted_p: float | None
-    """By Holm over treatments (primary), or by Benjamini and Hochberg (secondary); null for guardrails."""
+    """By Holm over treatments (primary), or by Benjamini and Hochberg (secondary): over those that were fixed, or for
+    one that was added over all of them; null for guardrails."""
     exploratory: bool
     silence: str | None
     """Why nothing is said yet."""
     epochs: tuple[EpochEffect, ...]
     theta_variance_left: float | None = None
     """What a covariate has left of the variance, 0 to 1; null without one."""
+    added: datetime | None = None
+    """When the metric was added, where that was after the start; then it is exploratory."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -173,6 +176,15 @@ class Novelty(msgspec.Struct, frozen=True):
     later: float | None
 
 
+class Added(msgspec.Struct, frozen=True):
+    """A metric that was added after the start."""
+
+    metric: str
+    at: datetime
+    by: str
+    definition: dict[str, Any]
+
+
 class Findings(msgspec.Struct, frozen=True):
     """All that an analysis says."""
 
@@ -185,6 +197,8 @@ class Findings(msgspec.Struct, frozen=True):
     """All that was asked, as it is in JSON."""
     frozen: bool
     """Whether the definition was fixed when the experiment started; if not, it may have been chosen after looking."""
+    added: tuple[Added, ...]
+    """What the definition does not have."""
     marks: tuple[str, ...]
     """What a reader must know of how it came about."""
     method: str

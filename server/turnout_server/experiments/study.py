@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from turnout_server.experiments import compare, quantile
+from turnout_server.experiments.added import Added, joined
 from turnout_server.experiments.analysis import Circumstances, analyse
 from turnout_server.experiments.belief import Loss, Models
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError
@@ -45,6 +46,7 @@ def study(
     is_frozen: bool,
     marks: tuple[str, ...] = (),
     started: Models | None = None,
+    added: tuple[Added, ...] = (),
     threads: int | None = None,
 ) -> Findings:
     """Analyse an experiment by what a journal and its outcomes say, as they were known *as_of*.
@@ -56,6 +58,7 @@ def study(
         is_frozen: whether the definition was fixed when the experiment started.
         marks: what a reader must know of how it came about.
         started: the model and version of each arm at the start, if that is known.
+        added: metrics that were added after the start.
         threads: of the database; None takes its own number. They change nothing of what is found.
 
     Raises:
@@ -63,9 +66,10 @@ def study(
         EvidenceError, OutOfRangeError: the records or outcomes cannot be read.
     """
     looked = period(experiment, as_of)
-    with opened(journal, experiment, looked, threads) as (source, evidence):
-        quantiles = _quantiles(source, evidence, experiment, looked)
-    circumstances = Circumstances(looked, is_frozen, _loss(journal, experiment, looked), marks, started or {})
+    asked = joined(experiment, added)
+    with opened(journal, asked, looked, threads) as (source, evidence):
+        quantiles = _quantiles(source, evidence, asked, looked)
+    circumstances = Circumstances(looked, is_frozen, _loss(journal, experiment, looked), marks, started or {}, added)
     try:
         return analyse(experiment, evidence, circumstances, quantiles)
     except (ArithmeticError, ValueError) as error:  # squares of what a double may hold are more than one may

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from turnout_server.store.audit import DONE, Audit, By, Change, Entry, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.changing import ATTEMPTS, change
+from turnout_server.store.change import ATTEMPTS, Account, Changes
 from turnout_server.store.labels import decode_labels, encode_labels
 from turnout_server.store.layout import (
     ROUTES_AUDIT,
@@ -166,8 +165,8 @@ class BlobStore:
         self._watcher = Watcher(blobs, self._patience)
         self.audit = Audit(blobs, self._reading)
         """Who changed what."""
-        self._change = partial(change, blobs, self._reading, self.audit)
-        self.rollouts = Rollouts(blobs, self._reading, self.audit)
+        self._changes = Changes(blobs, self._reading, self.audit)
+        self.rollouts = Rollouts(self._reading, self._changes)
         """What has been decided about routes since their table was written."""
 
     @property
@@ -234,7 +233,7 @@ class BlobStore:
 
         action = f"{label} removed" if version is None else f"{label} -> {version}"
         named = () if version is None else (VersionKey(model, version),)
-        self._change(labels_key(model), moved, model_audit(model), "labels", action, by, named)
+        self._changes.make(labels_key(model), moved, Account(model_audit(model), "labels", action, by), named)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -296,7 +295,8 @@ class BlobStore:
             return content
 
         try:
-            self._change(ROUTES_KEY, replaced, ROUTES_AUDIT, "routes", by.how or "replaced", by, versions)
+            account = Account(ROUTES_AUDIT, "routes", by.how or "replaced", by)
+            self._changes.make(ROUTES_KEY, replaced, account, versions)
         except VersionNotFoundError as error:
             raise InvalidRouteTableError("$.routes", f"{error.message}; it was removed meanwhile") from error
         return _digest(content)
