@@ -179,6 +179,12 @@ class Page:
     def lost(self) -> int:
         """How many more there were no room for: they came after those that are here."""
 
+    def exposures(self) -> dict[tuple[str, str, str], int]:
+        """Return how many of them are exposures, by `turnout_server.vocabulary.exposure.Arm`."""
+
+    def lost_exposures(self) -> dict[tuple[str, str, str], int]:
+        """Return how many of those are that there were no room for, likewise."""
+
     def keep(self, count: int) -> None:
         """Lose all but the first *count*."""
 

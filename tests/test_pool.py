@@ -150,7 +150,19 @@ def test_where_no_thread_can_be_started_another_does_it(monkeypatch: pytest.Monk
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", cannot)
             waiting = pool.submit(int)
-            with pytest.raises(RuntimeError, match="can't start"), Pool(1, "other") as other:
-                other.submit(int)
         go.set()
         assert waiting.result(PATIENCE_S) == 0
+
+
+def test_what_is_refused_as_no_thread_can_be_started_is_never_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done: list[str] = []
+    with Pool(1, "worker") as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", cannot)
+            with pytest.raises(RuntimeError, match="can't start"):
+                pool.submit(done.append, "refused")
+        pool.submit(done.append, "next").result(PATIENCE_S)
+    assert done == ["next"]

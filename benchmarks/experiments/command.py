@@ -50,11 +50,12 @@ def simulated(runs: int) -> Results:
     )
 
 
-def _cell(cell: Cell, runs: int) -> tuple[dict[str, np.ndarray], float, dict[float, Found]]:
+def _cell(cell: Cell, runs: int) -> tuple[dict[str, np.ndarray], dict[float, float], dict[float, Found]]:
     name, share = cell
     metric = METRICS[name]
     found = {times: trials.decided(metric, share, times, runs) for times in TIMES}
-    return trials.alarms(metric, share, runs), trials.covered(metric, share, runs), found
+    covered = {times: trials.covered(metric, share, times, runs) for times in TIMES}
+    return trials.alarms(metric, share, runs), covered, found
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,9 @@ Summer = Callable[[np.random.Generator, np.ndarray], tuple[np.ndarray, np.ndarra
 """From the units of each batch, the sums of their x and x squared."""
 
 
+_BY_ARM = ("value", "variance", "borrowed", "total", "squares", "zeros", "zeros_squared")
+
+
 class Batches(NamedTuple):
     """Of one epoch and arm, summed since the epoch began: a row per experiment, a column per look."""
 
@@ -23,10 +26,22 @@ class Batches(NamedTuple):
 class Looks(NamedTuple):
     """What is seen: a row per experiment, a column per look."""
 
-    value: np.ndarray
-    se: np.ndarray
+    values: tuple[np.ndarray, np.ndarray]
+    """Control's and the treatment's, as `Effect` has them; so are variances and what was borrowed."""
+    variances: tuple[np.ndarray, np.ndarray]
+    borrowed: tuple[np.ndarray, np.ndarray]
     units: np.ndarray
     events: np.ndarray
+
+    @property
+    def value(self) -> np.ndarray:
+        """Treatment less control."""
+        return self.values[1] - self.values[0]
+
+    @property
+    def se(self) -> np.ndarray:
+        """The standard error of `value`."""
+        return np.sqrt(self.variances[0] + self.variances[1])
 
 
 def proportion(p: float) -> Summer:
@@ -75,14 +90,12 @@ def look(simulated: Sequence[tuple[Batches, Batches]], cautious: bool = True) ->
     """Return what is seen after every batch of every epoch, those before included."""
     parts = []
     runs = len(simulated[0][0].n)
-    before = {name: np.zeros((runs, 1)) for name in ("units", "value", "variance")}
-    before |= {
-        f"{name}{arm}": np.zeros((runs, 1)) for name in ("total", "squares", "zeros", "zeros_squared") for arm in (0, 1)
-    }
+    before = {"units": np.zeros((runs, 1))}
+    before |= {f"{name}{arm}": np.zeros((runs, 1)) for name in _BY_ARM for arm in (0, 1)}
     binary = all(np.array_equal(arm.total, arm.squares) for both in simulated for arm in both)
     for both in simulated:
         with np.errstate(all="ignore"):
-            now = _epoch(*both, cautious)
+            now = _epoch(*both, cautious, lends=cautious and not binary)
         known = (both[0].n > 1) & (both[1].n > 1)
         until = {name: before[name] + np.where(known, part, 0.0) for name, part in now.items()}
         with np.errstate(all="ignore"):
@@ -90,40 +103,46 @@ def look(simulated: Sequence[tuple[Batches, Batches]], cautious: bool = True) ->
             if binary:
                 events += [until[f"zeros{arm}"] ** 2 / until[f"zeros_squared{arm}"] for arm in (0, 1)]
             units = until["units"]
-            parts.append(
-                Looks(until["value"] / units, np.sqrt(until["variance"]) / units, units, np.min(events, axis=0))
-            )
+            values = [until[f"value{arm}"] / units for arm in (0, 1)]
+            variances = [until[f"{name}{arm}"] / units**2 for name in ("variance", "borrowed") for arm in (0, 1)]
+        parts.append((*values, *variances, units, np.min(events, axis=0)))
         before = {name: part[:, -1:] for name, part in until.items()}
-    value, se, units, events = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
-    return Looks(value, se, units, np.nan_to_num(events, nan=0.0))
+    *by_arm, units, events = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+    values, variances, borrowed = (tuple(by_arm[at : at + 2]) for at in (0, 2, 4))
+    return Looks(values, variances, borrowed, units, np.nan_to_num(events, nan=0.0))
 
 
 def misses(seen: Looks, reaches: Callable[[float], float], truth: float = 0.0) -> np.ndarray:
     """Return at which looks an interval misses the *truth*: *reaches* says its standard errors from the units."""
     units, places = np.unique(seen.units, return_inverse=True)
-    reached = np.array([reaches(each) if each else math.inf for each in units])
+    reached = np.array([reaches(each) if each else math.inf for each in units])[places].reshape(seen.units.shape)
+    # Whose units are the larger ones and vary more, if that is true, and the other arm.
+    more, less = (1, 0) if truth > 0 else (0, 1)
     with np.errstate(all="ignore"):
-        return np.abs(seen.value - truth) > reached[places].reshape(seen.units.shape) * seen.se
+        times = 1 + abs(truth) / seen.values[less]
+        is_above_0 = seen.values[less] > reached * np.sqrt(seen.variances[less])
+        varying = seen.variances[less] + np.where(is_above_0, times**2, 0.0) * seen.borrowed[more]
+        # Nothing is borrowed against what is seen the other way round.
+        varying = np.where(seen.value * np.sign(truth) < -reached * seen.se, 0.0, varying)
+        return np.abs(seen.value - truth) > reached * np.sqrt(np.maximum(seen.se**2, varying))
 
 
-def _epoch(control: Batches, treatment: Batches, cautious: bool) -> dict[str, np.ndarray]:
+def _epoch(control: Batches, treatment: Batches, cautious: bool, lends: bool) -> dict[str, np.ndarray]:
     """Return what one epoch adds to the sums over epochs, each times the units of both arms."""
     arms = (control, treatment)
     units = control.n + treatment.n
     means = [arm.total / arm.n for arm in arms]
-    spreads = [(arm.squares - arm.total * mean) / (arm.n - 1) for arm, mean in zip(arms, means, strict=True)]
-    if cautious:
-        most = np.maximum(*spreads)
-        smaller = control.n < treatment.n
-        spreads = [np.where(smaller, most, spreads[0]), np.where(smaller, spreads[1], most)]
-    found = {
-        "units": units,
-        "value": units * (means[1] - means[0]),
-        "variance": units**2 * (spreads[0] / control.n + spreads[1] / treatment.n),
-    }
+    own = [(arm.squares - arm.total * mean) / (arm.n - 1) for arm, mean in zip(arms, means, strict=True)]
+    smaller = (control.n < treatment.n, control.n >= treatment.n)
+    found = {"units": units}
     for index, arm in enumerate(arms):
         weight = units / arm.n
+        borrowed = np.where(smaller[index], own[1 - index], 0.0)
+        spread = np.maximum(own[index], borrowed) if cautious else own[index]
         found |= {
+            f"value{index}": units * means[index],
+            f"variance{index}": units * weight * spread,
+            f"borrowed{index}": units * weight * borrowed if lends else np.zeros_like(units),
             f"total{index}": weight * arm.total,
             f"squares{index}": weight**2 * arm.squares,
             f"zeros{index}": weight * (arm.n - arm.total),

@@ -20,7 +20,8 @@ class Results(NamedTuple):
     runs: int
     alarms: Mapping[Cell, Mapping[str, np.ndarray]]
     """When each method first saw an effect between equal arms."""
-    covered: Mapping[Cell, float]
+    covered: Mapping[Cell, Mapping[float, float]]
+    """How often the interval holds the true effect at every look, by that effect, in planned ones."""
     found: Mapping[Cell, Mapping[float, Found]]
     """By the true effect, in planned ones."""
 
@@ -46,12 +47,12 @@ def as_markdown(results: Results) -> str:
 
 
 def _alarms(results: Results) -> str:
-    heads = ["metric", "split", *METHODS, "Turnout's misses a true effect"]
+    heads = ["metric", "split", *METHODS, *(f"Turnout's misses {times:g} x the planned effect" for times in TIMES)]
     rows = [
         [
             *_named(cell),
             *(f"{np.isfinite(first[method]).mean():.1%}" for method in METHODS),
-            f"{1 - results.covered[cell]:.1%}",
+            *(f"{1 - results.covered[cell][times]:.1%}" for times in TIMES),
         ]
         for cell, first in results.alarms.items()
     ]

@@ -77,9 +77,9 @@ def alarms(metric: Metric, share: float, runs: int) -> dict[str, np.ndarray]:
     return {method: np.concatenate(parts) for method, parts in found.items()}
 
 
-def covered(metric: Metric, share: float, runs: int) -> float:
-    """Return the share of experiments whose interval holds a true effect, the planned one, at every look."""
-    lift = planned(metric, share) / metric.mean
+def covered(metric: Metric, share: float, times: float, runs: int) -> float:
+    """Return the share of experiments whose interval holds a true effect, *times* the planned one, at every look."""
+    lift = times * planned(metric, share) / metric.mean
     missed = [
         _missed(OURS, metric, plain, ours, lift * metric.mean).any(axis=1)
         for plain, ours in _seen(metric, share, lift, runs, seed=2)

@@ -36,10 +36,12 @@ from turnout_server.gateway.readiness import Readiness
 from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
+from turnout_server.instruments.exposures import SuppressedExposures
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
 from turnout_server.instruments.outcomes import OutcomeInstruments
+from turnout_server.instruments.routes import RouteInstruments, Standing
 from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
 from turnout_server.onnx.children import Children
@@ -52,13 +54,14 @@ from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import READERS, services_of
 from turnout_server.rpc.turnout_v1.outcomes import Take
-from turnout_server.serving.manager import Manager
+from turnout_server.serving.manager import Manager, lower_priority
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.serving.version_policy import Latest
 from turnout_server.serving.warm import Warm
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Manifest
+from turnout_server.store.patience import Patience
 from turnout_server.store.store import DirectoryStore
 from turnout_server.telemetry import Telemetry, logs, telemetry
 from turnout_server.transport.status import name_of_reason
@@ -114,7 +117,10 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         engine = _engine_plane(config, boot, reports) if chosen.name == "engine" else None
         workers = stack.enter_context(_working(config, lambda: instruments.in_flight <= 1, engine))
         on_run = spans.batch_ran if spans.enabled else None
-        local = stack.enter_context(contextlib.closing(LocalFiles(store)))
+        # As loaders do: what they wait for is their work.
+        patience = Patience(config.store.load_timeout_s, begin=lower_priority)
+        instruments.stuck_reads = lambda: store.stuck + patience.stuck
+        local = stack.enter_context(contextlib.closing(LocalFiles(store, patience)))
         open_session = _engine_sessions() if chosen.name == "engine" else binding()
         extensions = config.onnx.extensions is not False
         children = Children(
@@ -132,7 +138,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
                 with contextlib.suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(reconciler.make_room, key, needed, free)
 
-        open_version = opening(local, children, open_session, extensions, make_room)
+        open_version = opening(local, children, open_session, extensions, make_room, patience)
         overruns = Overruns()
 
         def timed_out(key: VersionKey, timeout_s: float, well: int) -> None:
@@ -152,6 +158,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.callback(children.close)
         stack.callback(workers.end_runs)
         names = LiveNames(manager)
+        instruments.include(RouteInstruments(lambda: _standing(names.view)))
         native = None if engine is None else NativePlane(engine, names, manager, instruments, name_of_reason)
         if native is not None and (sender := spans.native) is not None:
             native.spans_unsent = lambda: sender.unsent
@@ -330,6 +337,7 @@ def _recording(
     """Return what makes records, with everybody who reads them; *stack* ends those."""
     shadow = ShadowInstruments()
     instruments.include(shadow)
+    readers = [instruments.read, shadow.read]
     journal: Keeper | None = None
     if config.path is not None:
         # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
@@ -340,11 +348,21 @@ def _recording(
         instruments.include(JournalInstruments(opened.counts))
         if native is not None:
             opened.counted_by(native.plane.count_in)
-    records = Records([instruments.read, shadow.read], boot.boot, native, journal)
+    else:
+        suppressed = SuppressedExposures()
+        instruments.include(suppressed)
+        readers.append(suppressed.read)
+        if native is not None:
+            native.count_suppressed = suppressed.include
+    records = Records(readers, boot.boot, native, journal)
     if native is not None:
         native.show = records.show
         stack.callback(native.close)
     return records
+
+
+def _standing(view: View) -> Standing:
+    return Standing(view.table.digest, view.epochs)
 
 
 def _taking(

@@ -65,7 +65,7 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loaders: Count = 0
     """How many versions may load at the same time; 0 is one a core."""
     load_timeout_s: Period = 120.0
-    """How long a step of trying a version out may take, in seconds: its check, opening it, its first runs."""
+    """How long a step of loading a version may take, in seconds: its digests, its check, opening it, its first runs."""
     load_memory_mb: Annotated[int, msgspec.Meta(ge=LEAST_TRIAL_MB, le=MOST >> 20)] | None = None
     """How many megabytes trying a version out may take; None for half of the machine's or the container's."""
 

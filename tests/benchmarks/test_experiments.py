@@ -23,7 +23,7 @@ def results(alarm: float = 0.5, decision: float = 120.0) -> Results:
     return Results(
         3,
         {cell: {method: np.array([alarm, math.inf, math.inf]) for method in METHODS} for cell in cells},
-        dict.fromkeys(cells, 0.75),
+        dict.fromkeys(cells, dict.fromkeys(TIMES, 0.75)),
         dict.fromkeys(cells, dict.fromkeys(TIMES, found)),
     )
 
@@ -60,7 +60,7 @@ def test_a_metric_is_what_it_says(name: str) -> None:
 
 def test_the_report_says_who_was_misled_and_how_long_it_took() -> None:
     text = report.as_markdown(results())
-    assert "| 1 % convert | 98:2 | 33.3% | 33.3% | 33.3% | 25.0% |" in text
+    assert "| 1 % convert | 98:2 | 33.3% | 33.3% | 33.3% | 25.0% | 25.0% | 25.0% |" in text
     assert "| 1 % convert | 98:2 | +87% | 67%, 1.20 | 67%, 1.20 | 67%, 1.20 |" in text
     assert "33%, later" in report.as_markdown(results(decision=math.inf))
 

@@ -123,5 +123,18 @@ def test_an_experiment_starts_shows_and_stops_once(run: Run, definition: Path, s
     assert run("experiment", "start", definition).code == 75
     assert "ranking" in run("experiment", "list").out
     assert run("experiment", "status", "ranker", "-j", journal(tmp_path, 0)).code == 0
+    more = tmp_path / "more.yaml"
+    more.write_text("visits: {kind: mean, outcome: visit}\n", encoding="utf-8")
+    assert "added visits to ranker" in run("experiment", "add-metric", "ranker", more).out
+    assert run("experiment", "add-metric", "ranker", more).code == 75
+    more.write_text("clicks: {kind: mean, outcome: click, window: 99d}\n", encoding="utf-8")
+    refused = run("experiment", "add-metric", "ranker", more)
+    assert (refused.code, f"{more}: $.metrics.clicks.window" in refused.err) == (65, True)
+    assert "visits was added" in run("experiment", "status", "ranker", "-j", tmp_path / "journal").err
+    said = json.loads(run("experiment", "status", "ranker", "-j", tmp_path / "journal", "--json").out)
+    assert [one["metric"] for one in said["added"]] == ["visits"]
+    assert "'visits', 'x', 'visit'" in run("experiment", "sql", "ranker").out
+    prometheus = run("experiment", "status", "ranker", "-j", tmp_path / "journal", "--format", "prometheus")
+    assert 'turnout_experiment_units{experiment="ranker",route="ranking",arm="new"} 0\n' in prometheus.out
     assert run("experiment", "stop", "ranker", "--why", "enough").code == 0
     assert run("experiment", "stop", "ranker").code == 75

@@ -20,15 +20,21 @@ import pytest
 import turnout
 from tests.e2e.conftest import Gateway, StartGateway, environment
 from tests.e2e.probes import eventually, metrics
+from turnout_server.journal.accounts import accounts
 from turnout_server.journal.boot import BOOTS
 from turnout_server.journal.counters import Counters, counters_of
 from turnout_server.journal.reading import query
+from turnout_server.routing.table import digest_of
 
 CALLERS = 4
 """Threads, each with a client of its own and one call under way at a time."""
 SECRET = "a-unit-that-nobody-may-read"
 """Every unit begins with it."""
 COLUMNS = ("request_id", "code", "served", "model", "version", "reason", "assigned")
+
+
+Series = dict[tuple[tuple[str, str], ...], float]
+"""A metric's values by their labels."""
 
 
 class Seen(NamedTuple):
@@ -325,9 +331,49 @@ def test_a_writer_that_cannot_keep_up_loses_records_that_are_counted(
     with load(gateway) as calls:
         calls.reached(500)
         scraped = eventually(lambda: metrics(gateway, "turnout_journal_dropped_total"))
+    eventually(lambda: metrics(gateway, "turnout_journal_waiting")[()] == 0)
+    exposures = metrics(gateway, "turnout_exposures_total")
     assert gateway.terminate() == 0
     code, boot = verified(journal)
     assert (code, boot["state"], boot["missing"]) == (0, "clean", 0)
+    rows = query(journal, "SELECT assigned, count(*) FROM records WHERE reason = 'SPLIT' GROUP BY assigned").rows
+    assert dict(rows) == by_arm(exposures, "written")
+    (account,) = accounts(journal).accounts
+    assert {arm.target: count for arm, count in (account.marks[-1].exposures or {}).items()} == by_arm(
+        exposures, "dropped"
+    )
+    pinned = sum(one.reason == "PINNED" for one in calls.seen)
+    assert sum(exposures.values()) == len(calls.seen) - pinned
     assert boot["dropped"].keys() == {"ring_full"}
     assert 0 < scraped[(("cause", "ring_full"),)] <= boot["dropped"]["ring_full"]
     assert_agrees(journal, calls, **boot["dropped"])
+
+
+def by_arm(exposures: Series, fate: str) -> dict[str, float]:
+    """Return those of route `price` that had that fate."""
+    said = [(dict(labels), count) for labels, count in exposures.items()]
+    assert all((labels["route"], labels["experiment"]) in {("price", ""), ("price", "trial")} for labels, _ in said)
+    return {labels["arm"]: count for labels, count in said if labels["fate"] == fate}
+
+
+def test_without_a_journal_an_experiments_exposures_are_suppressed_and_each_route_shows_its_epoch(
+    store: Path, start_gateway: StartGateway
+) -> None:
+    routes = store / "routes.yaml"
+    trial = "    experiment: {name: trial, control: control}\n"
+    routes.write_text(routes.read_text().replace("    fallback: control\n", "    fallback: control\n" + trial))
+    gateway = start_gateway(store)
+    seen: Counter[str] = Counter()
+    with turnout.Client(gateway.address) as client:
+        for number in range(40):
+            served = client.predict_price("price", {"carat": 1}, unit=f"u-{number}").served
+            seen[served.assigned_target] += 1
+        client.predict_price("price", {"carat": 1})
+        client.predict_price("price", {"carat": 1}, unit="u-0", version=2)
+    assert min(seen.values()) > 0
+    eventually(lambda: by_arm(metrics(gateway, "turnout_exposures_total"), "suppressed") == seen)
+    (table,) = metrics(gateway, "turnout_route_table_info")
+    assert table == (("digest", digest_of(routes.read_text())),)
+    epochs = [dict(labels) for labels in metrics(gateway, "turnout_route_info")]
+    assert sorted(labels["route"] for labels in epochs) == ["echo", "price", "ranking", "recommendation"]
+    assert all(len(labels["epoch"]) == 16 for labels in epochs)

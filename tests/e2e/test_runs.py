@@ -18,6 +18,8 @@ INFER = "inference.GRPCInferenceService/ModelInfer"
 FOR_EVER = 10**9
 INLINE = ("--set", "scheduling.inline_below_us=1000000000")
 """Whatever could run on the event loop or a reactor, does."""
+THREAD = ("--set", "scheduling.inline_below_us=0", "--set", "scheduling.workers=1")
+"""Whatever runs, does so in a thread, once at a time."""
 ROUTE = """
 routes:
   falling:
@@ -63,6 +65,29 @@ def test_a_loop_that_does_not_end_stops_nobody_not_even_the_gateways_end(
         assert unary(other, INFER)(fp32(1.0).SerializeToString(), timeout=PATIENCE_S)
         assert not endless.done()
         endless.cancel()
+
+
+@pytest.mark.parametrize("leaves", [grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED])
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
+def test_a_run_that_nobody_waits_for_any_more_gives_its_thread_to_the_next(
+    tiny_store: Path, start_gateway: StartGateway, raw: bool, leaves: grpc.StatusCode
+) -> None:
+    """There is one thread; an answer as numbers is Python's to make, beside the engine too."""
+    gateway = start_gateway(tiny_store, *THREAD, "--set", "limits.run_timeout_s=3600")
+    endless, ends = rounds(FOR_EVER), rounds(1)
+    for request in (endless, ends):
+        if not raw:
+            request.parameters["binary_data_output"].bool_param = False
+    with connected(gateway.address) as channel:
+        timeout = 2.0 if leaves is grpc.StatusCode.DEADLINE_EXCEEDED else 10 * PATIENCE_S
+        call = unary(channel, INFER).future(endless.SerializeToString(), timeout=timeout)
+        if leaves is grpc.StatusCode.CANCELLED:
+            eventually(lambda: sum(metrics(gateway, "turnout_requests_in_flight").values()) == 1)
+            call.cancel()
+        eventually(call.done)
+        answer = unary(channel, INFER)(ends.SerializeToString(), timeout=PATIENCE_S)
+        assert oip.ModelInferResponse.FromString(answer).model_name == "slow"
+    assert timed_out(gateway) == 0
 
 
 def test_a_run_that_takes_too_long_is_ended_and_the_third_in_a_row_has_its_version_withdrawn(

@@ -125,6 +125,26 @@ def test_queue_and_run_are_children_in_order(client: turnout.Client, collector: 
     assert [link.span_id for link in run.links] == [server.span_id]
 
 
+def test_a_calls_span_says_its_routes_experiment_whichever_plane_answers_it(
+    store: Path, start_gateway: StartGateway, collector: Collector
+) -> None:
+    routes = store / "routes.yaml"
+    trial = "    fallback: control\n    experiment: {name: trial, control: control}\n"
+    routes.write_text(routes.read_text().replace("    fallback: control\n", trial))
+    gateway = start_gateway(
+        store, env={"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    )
+    found = {}
+    with turnout.Client(gateway.address) as client:
+        for unit in ("anna", ""):
+            caller = Caller()
+            client.predict_price("price", {"carat": 1}, unit=unit, metadata=caller.metadata)
+            server = whole(collector, caller.trace_id, 3)["turnout.v1.PricingService/PredictPrice"]
+            found[unit] = attributes(server)
+    assert {unit: said["turnout.experiment"] for unit, said in found.items()} == {"anna": "trial", "": "trial"}
+    assert (found["anna"]["turnout.reason"], found[""]["turnout.reason"]) == ("SPLIT", "UNSTICKY")
+
+
 def test_an_error_is_a_span_with_its_reason(client: turnout.Client, collector: Collector) -> None:
     caller = Caller()
     with pytest.raises(turnout.NotFoundError):

@@ -13,15 +13,18 @@ from arro3.core import RecordBatch
 from turnout_server.config import JournalConfig
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.columns import SCHEMA, Encoder, ends_of
+from turnout_server.journal.exposures import counted
 from turnout_server.journal.keys import key_id
 from turnout_server.journal.reading import query
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.writer import Writer
 from turnout_server.vocabulary.decision import Decision, Reason
+from turnout_server.vocabulary.exposure import Arm
 from turnout_server.vocabulary.record import Page, Record, Timing
 
 engine = pytest.importorskip("turnout_engine")
 
+ARM = Arm("price", "", "control")
 KEY = bytes(range(32))
 BOOT = Boot("gw-1", "692937a000c0ffee")
 ARRIVED_NS = 1_795_000_000_123_456_789
@@ -148,6 +151,33 @@ def test_what_an_engine_lost_is_lost_for_want_of_room() -> None:
     assert cut.lost == 5
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_exposures_are_those_that_python_counts(seed: int) -> None:
+    random = Random(seed)
+    records = [some(random, seq) for seq in range(200)]
+    native = page(records)
+    assert counted([native]) == counted(records) != {}
+    native.keep(120)
+    assert (counted([native]), native.lost_exposures()) == (counted(records[:120]), counted(records[120:]))
+
+
+def test_a_ring_and_a_writer_count_exposures_alike_whichever_plane_made_them(tmp_path: Path) -> None:
+    random = Random(6)
+    records = [some(random, seq) for seq in range(300)]
+    balances = []
+    for place, is_native in enumerate((False, True)):
+        ring = Ring(200)
+        writer = Writer(JournalConfig(path=str(tmp_path / str(place))), BOOT, ring, [KEY])
+        if is_native:
+            ring.extend(page(records))
+        else:
+            list(map(ring.append, records))
+        writer.turn(0.0, closing=True)
+        writer.release()
+        balances.append((writer.exposures.written, writer.dropped_exposures()))
+    assert balances == [(counted(records[:200]), counted(records[200:]))] * 2
+
+
 def test_both_planes_records_stand_in_a_segment_in_their_order(tmp_path: Path) -> None:
     random = Random(3)
     records = [some(random, seq) for seq in range(200)]
@@ -187,6 +217,12 @@ class Broken:
     def __len__(self) -> int:
         return 3
 
+    def exposures(self) -> dict[tuple[str, str, str], int]:
+        return {ARM: 2}
+
+    def lost_exposures(self) -> dict[tuple[str, str, str], int]:
+        return {}
+
     def keep(self, count: int) -> None:
         """All of it."""
 
@@ -200,8 +236,9 @@ class Broken:
 def test_pages_that_cannot_be_written_take_no_record_of_pythons_with_them(tmp_path: Path) -> None:
     ring = Ring(100)
     writer = Writer(JournalConfig(path=str(tmp_path / "j")), BOOT, ring, [KEY])
-    ring.append(some(Random(5), 0))
+    ring.append(some(Random(5), 0)._replace(unit=""))
     ring.extend(Broken())
     writer.turn(0.0, closing=True)
     writer.release()
     assert (writer.written, writer.dropped["unwritable"], ring.offered) == (1, 3, 4)
+    assert (writer.exposures.written, writer.dropped_exposures()) == ({}, {ARM: 2})

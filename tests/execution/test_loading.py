@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,19 +23,24 @@ from turnout_server.instruments.instruments import Instruments
 from turnout_server.onnx.children import Children
 from turnout_server.onnx.conversation import Passed
 from turnout_server.onnx.loader import binding
-from turnout_server.onnx.session import Session
+from turnout_server.onnx.session import OnnxServable, Session
 from turnout_server.scheduling.batcher import Rules
 from turnout_server.scheduling.shares import Shares
+from turnout_server.serving.manager import Manager
+from turnout_server.store.blobs import Size
+from turnout_server.store.blobs.directory import DirectoryBlobs
 from turnout_server.store.local import LocalFiles
 from turnout_server.store.manifest import Batching, Manifest, RuntimeOptions
+from turnout_server.store.patience import Patience
 from turnout_server.store.publish import Draft, publish
-from turnout_server.store.store import DirectoryStore
-from turnout_server.vocabulary.errors import InvalidModelError, QueueFullError, TurnoutError
+from turnout_server.store.store import BlobStore, DirectoryStore
+from turnout_server.vocabulary.errors import InvalidModelError, QueueFullError, StoreError, TurnoutError
 from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.task import Task
 from turnout_server.vocabulary.versions import VersionKey
 
 KEY = VersionKey("price", 1)
+PATIENCE_S = 30
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,91 @@ def test_only_what_has_passed_its_trial_is_opened(tmp_path: Path) -> None:
     with pytest.raises(InvalidModelError, match="its first runs took more than 60 s"):
         open_version(KEY)
     assert len(opened) == 1
+
+
+def published(root: Path, *models: str) -> DirectoryStore:
+    """Return a store that has the first version of *models*."""
+    file = root.with_suffix(".graph")
+    file.write_bytes(linear().SerializeToString())
+    for model in models:
+        publish(root, Draft(model=model, task=Task.TENSORS, signature=LINEAR, files={"model.onnx": file}))
+    return DirectoryStore(root)
+
+
+class Impatient(Patience):
+    """Waits for what hangs a moment only, and for all else for long, however busy the machine is."""
+
+    is_mended = False
+
+    def do(
+        self,
+        what: str,
+        work: Callable[[], Any],
+        key: Hashable = None,
+        *,
+        more_s: float = 0.0,
+        discard: Callable[[Any], object] | None = None,
+    ) -> Any:
+        hangs = what in ("the files of a version 1", "the graph of b version 1") and not self.is_mended
+        return super().do(what, work, key, more_s=0.2 - PATIENCE_S if hangs else more_s, discard=discard)
+
+
+async def test_a_disk_that_hangs_under_one_version_leaves_the_only_loader_to_the_others(tmp_path: Path) -> None:
+    """As it reads the files of `a`, and as it opens the graph of `b`."""
+    go = threading.Event()
+
+    class Hanging(DirectoryBlobs):
+        def measure(self, key: str, most: int) -> Size:
+            assert not key.startswith("models/a/") or go.wait(PATIENCE_S)
+            return super().measure(key, most)
+
+    def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
+        assert "/b/" not in str(path) or go.wait(PATIENCE_S)
+        return binding()(path, options)
+
+    root = tmp_path / "store"
+    published(root, "a", "b", "c")
+    patience = Impatient(PATIENCE_S)
+    files = LocalFiles(BlobStore(Hanging(root)), patience)
+    open_version = loading.opening(files, cast(Children, Trials()), open_session, waiting=patience)
+    manager: Manager[Opened] = Manager(open_version, lambda opened: opened.predictor.close(), loaders=1)
+    wish = frozenset(VersionKey(model, 1) for model in "abc")
+    manager.aspire(wish)
+    while not manager.tried:
+        await manager.wait_changed()
+    failed = {status.key.model: status.detail for status in manager.failed()}
+    assert failed == {
+        "a": "cannot read the files of a version 1: the disk has not answered for 0.2 s",
+        "b": "cannot read the graph of b version 1: the disk has not answered for 0.2 s",
+    }
+    assert manager.is_available(VersionKey("c", 1))
+    assert patience.stuck == 2
+    patience.is_mended = True
+    go.set()
+    while patience.stuck:
+        await asyncio.sleep(0.001)
+    for model in "ab":
+        manager.retry(model)
+    while not all(map(manager.is_available, wish)):
+        await manager.wait_changed()
+    await manager.close()
+
+
+def test_a_graph_that_is_opened_too_late_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, closed = threading.Event(), threading.Event()
+    monkeypatch.setattr(OnnxServable, "close", lambda servable: closed.set())
+
+    def open_session(path: Path, options: RuntimeOptions, extensions: Path | None = None, /) -> Session:
+        assert go.wait(PATIENCE_S)
+        return binding()(path, options)
+
+    files = LocalFiles(published(tmp_path / "store", "price"))
+    patience = Patience(within_s=0.2)
+    open_version = loading.opening(files, cast(Children, Trials()), open_session, waiting=patience)
+    with pytest.raises(StoreError, match="cannot read the graph of price version 1"):
+        open_version(KEY)
+    go.set()
+    assert closed.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("allowed", [True, False])

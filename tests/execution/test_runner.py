@@ -49,6 +49,32 @@ INLINE = Rules(inline_below_ns=1e12)
 THREADED = Rules(inline_below_ns=0.0)
 
 
+class Ending:
+    """Tells what it was told."""
+
+    has_ended = False
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
+class Endable(Predictor):
+    """Its runs can be ended, and fail then."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self.endings: list[Ending] = []
+
+    def ending(self) -> Ending:
+        self.endings.append(Ending())
+        return self.endings[-1]
+
+    def run(self, inputs: Arrays, outputs: tuple[str, ...] = (), ending: Any = None) -> list[Array]:
+        if ending.has_ended:
+            raise RuntimeError("ended")
+        return super().run(inputs, outputs)
+
+
 class Bench:
     """A runner, and what it reported. Requests are one of many, unless `alone` says otherwise."""
 
@@ -332,6 +358,30 @@ async def test_texts_that_wait_count_with_all_their_length() -> None:
     await bench.all_done()
 
 
+async def test_what_runs_in_a_worker_is_ended_when_nobody_waits_for_it_any_more() -> None:
+    bench = Bench(THREADED, predictor=Endable)
+    together = [bench.submit() for _ in range(2)]
+    await turns()
+    (ending,) = cast(Endable, bench.predictor).endings
+    assert not bench.runner.cancel(together[0])
+    assert not ending.has_ended, "somebody waits for it"
+    assert not bench.runner.cancel(together[1])
+    assert ending.has_ended
+    await bench.all_done()
+    assert [type(error) for _, error in bench.answers] == [RuntimeError] * 2
+
+
+async def test_a_request_that_was_answered_is_no_audience_of_the_next_run() -> None:
+    bench = Bench(THREADED, predictor=Endable)
+    over = bench.submit()
+    await bench.all_done()
+    bench.submit()
+    await turns()
+    assert not bench.runner.cancel(over)
+    assert [ending.has_ended for ending in cast(Endable, bench.predictor).endings] == [False, False]
+    await bench.all_done()
+
+
 async def test_a_cancelled_request_is_not_run() -> None:
     bench = Bench(THREADED)
     first = bench.submit()
@@ -375,24 +425,6 @@ async def test_where_no_worker_takes_it_any_more_a_request_fails() -> None:
     await turns()
     ((_, error),) = bench.answers
     assert isinstance(error, RuntimeError)
-    assert bench.shares.idle == 1
-
-
-async def test_what_the_executor_queued_and_then_refused_is_not_run_as_well() -> None:
-    """That is what it does when a thread cannot be started: the request has failed already, once."""
-    bench = Bench(THREADED)
-    submit = bench.executor.submit
-
-    def refuse(*job: Any) -> Any:
-        submit(*job)
-        raise RuntimeError("can't start new thread")
-
-    bench.executor.submit = refuse  # type: ignore[method-assign]
-    bench.submit()
-    await bench.all_done()
-    ((_, error),) = bench.answers
-    assert isinstance(error, RuntimeError)
-    assert bench.predictor.runs == 0
     assert bench.shares.idle == 1
 
 
@@ -460,10 +492,7 @@ async def test_outputs_are_all_or_those_wanted_and_an_unknown_one_is_told() -> N
 class Fussy(Predictor):
     """Refuses whole batches in which a row is negative."""
 
-    def ending(self) -> None:
-        return None
-
-    def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
+    def run(self, inputs: Arrays, outputs: tuple[str, ...] = (), ending: Any = None) -> list[Array]:
         if (inputs["x"] < 0).any():
             raise ValueError("negative")
         return super().run(inputs, outputs)

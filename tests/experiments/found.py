@@ -13,6 +13,7 @@ from turnout_server.experiments.definition import digest_of
 from turnout_server.experiments.findings import (
     FORMAT,
     Arm,
+    ArmLoss,
     Comparison,
     Day,
     Difference,
@@ -85,6 +86,7 @@ def soundness(arms: Sequence[str] = ("champion", "challenger"), days: int = 3, *
     shares = (1 / len(arms),) * len(arms)
     made = Soundness(
         srm_p=0.64,
+        srm_e=0.02,
         epochs=(EpochSplit("e1", START, START + timedelta(days=days), tuple(arms), shares, units, 0.64),),
         days=tuple(Day(date(2026, 10, 1) + timedelta(days=day), tuple(arms), units, 0.64) for day in range(days)),
         units=20_000,
@@ -96,6 +98,9 @@ def soundness(arms: Sequence[str] = ("champion", "challenger"), days: int = 3, *
         failed=0,
         offered=40_000,
         lost=0,
+        losses=tuple(ArmLoss(arm, 40_000 // len(arms), 0) for arm in arms),
+        lost_unknown=0,
+        clumping=2.5,
         others={},
         outcomes=1_180,
         duplicates=0,
@@ -134,6 +139,7 @@ def findings(**changes: Any) -> Findings:
         definition_digest=digest_of(asked),
         definition=msgspec.to_builtins(asked),
         frozen=True,
+        added=(),
         marks=(),
         method=asked.method,
         alpha=asked.alpha,

@@ -8,7 +8,10 @@ import pytest
 
 from tests.experiments import found
 from turnout_server.experiments.checks import Check, checks
-from turnout_server.experiments.findings import Findings
+from turnout_server.experiments.findings import ArmLoss, Findings
+
+ARMS = (ArmLoss("champion", 19_999, 1), ArmLoss("challenger", 19_997, 3))
+WORSE = (ArmLoss("champion", 20_000, 0), ArmLoss("challenger", 19_000, 1_000))
 
 
 def about(subject: str, findings: Findings) -> Check:
@@ -33,6 +36,9 @@ def test_sound_data_have_nothing_against_them() -> None:
         ({"offered": 0}, "records lost", "look", "unknown: no gateway has counted"),
         ({"lost": 500}, "records lost", "wrong", "500 of 40,000 that gateways offered to the journal, 1.25%"),
         ({"lost": 4}, "records lost", "look", "4 of 40,000 that gateways offered to the journal, 0.01%"),
+        ({"lost": 4, "lost_unknown": 4}, "unknown arm", "look", "of 4 of the 4 lost records nobody knows whose"),
+        ({"lost": 4, "losses": ARMS}, "lost by arm", "look", "champion 1 of 20,000; challenger 3 of 20,000"),
+        ({"lost": 4, "losses": WORSE}, "lost by arm", "wrong", "an arm lost more than 1% of its exposures"),
         ({"immature": 5_000}, "maturity", "look", "15,000 of 20,000 units count; the windows of 5,000 are open"),
         ({"excluded": 7}, "excluded", "look", "7 of 20,000 units were taken for robots"),
         ({"moved": 7}, "moved", "look", "7 of 20,000 units were assigned to a second arm later"),

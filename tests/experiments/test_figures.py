@@ -36,6 +36,9 @@ def test_every_metric_is_there_with_its_interval_and_what_it_decides() -> None:
     assert "revenue (guardrail)" in words
     assert "aov ↓ (exploratory)" in words
     assert "exploratory, ratio, less is better" in words
+    words = read(figures.effects(of(found.comparison(), found.exploratory(added=found.START)))).words
+    assert "aov (exploratory, added)" in words
+    assert "exploratory, ratio, more is better, added 2026-10-01 00:00 UTC, after the start" in words
 
 
 def test_a_long_name_makes_room_for_itself_and_not_at_a_short_ones_cost() -> None:

@@ -12,7 +12,7 @@ from tests.experiments import found
 from tests.experiments.test_markup import EVIL, read
 from turnout_server.experiments import page, words
 from turnout_server.experiments.definition import Experiment, digest_of
-from turnout_server.experiments.findings import Findings, Verdict
+from turnout_server.experiments.findings import Added, Findings, Verdict
 from turnout_server.experiments.query import Period, script
 from turnout_server.experiments.text import convert, parse
 
@@ -39,6 +39,15 @@ def test_the_verdict_is_first_and_then_whether_to_believe_it() -> None:
     said = read(page.render(found.findings())).words
     places = [said.index(each) for each in ("challenger is better than champion: conversion is better", *TITLES)]
     assert places == sorted(places)
+
+
+def test_what_was_added_after_the_start_is_shown_as_it_was_asked() -> None:
+    title = "What was added after the start"
+    assert title not in read(page.render(found.findings())).words
+    added = (Added("visits", found.START, "ana", {"kind": "mean", "outcome": "visit", "cap": None}),)
+    said = read(page.render(found.findings(added=added))).words
+    assert said.index(title) < said.index("Where it comes from")
+    assert '"outcome": "visit"' in page.render(found.findings(added=added)).replace("&quot;", '"')
 
 
 def test_every_treatment_has_its_sentence() -> None:

@@ -19,7 +19,7 @@ def test_a_fixed_plan_needs_what_the_textbook_says() -> None:
     assert one is not None
     assert one.needed is not None
     distance = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
-    oracle = 4 * 0.1 * 0.9 * (distance / 0.01) ** 2
+    oracle = 2 * (0.1 * 0.9 + 0.11 * 0.89) * (distance / 0.01) ** 2
     assert abs(one.needed / oracle - 1) < 0.001
     assert not one.is_enough
 
@@ -33,4 +33,16 @@ def test_what_is_needed_is_what_finds_it() -> None:
         again = planned(experiment(**fields, minimal_effect=0.2, units=one.needed))
         assert again is not None
         assert again.is_enough
+        assert again.detectable is not None
         assert abs(again.detectable - 0.2) < 0.001
+
+
+def test_a_mean_is_planned_for_a_treatment_that_varies_more() -> None:
+    baseline = {"mean": 2.0, "variance": 50.0}
+    metrics = {"conversion": {"kind": "mean", "outcome": "purchase", "baseline": baseline}}
+    one = planned(experiment(metrics=metrics, method="fixed", days=7, minimal_effect=0.5, units=20))
+    assert one is not None
+    assert one.needed is not None
+    distance = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
+    assert abs(one.needed / (2 * (50 + 50 * 1.5**2) * (distance / 1.0) ** 2) - 1) < 0.01
+    assert one.detectable is None, "20 units find none: a larger one varies as much more"

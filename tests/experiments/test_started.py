@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.experiments.worlds import LATER, START, experiment
@@ -129,6 +130,48 @@ def test_what_somebody_has_changed_since_is_not_believed(ledger: Ledger, tmp_pat
     file.write_text(file.read_text(encoding="utf-8").replace('"alpha": 0.05', '"alpha": 0.2'), encoding="utf-8")
     with pytest.raises(StoreError, match="was changed"):
         ledger.get("ranker")
+    file.write_text(of_format_1().replace('"alpha":0.05', '"alpha":0.2'), encoding="utf-8")
+    with pytest.raises(StoreError, match="its digest is not that of its definition"):
+        ledger.get("ranker")
     file.write_text("{", encoding="utf-8")
     with pytest.raises(StoreError, match="experiments/ranker"):
+        ledger.get("ranker")
+
+
+def of_format_1() -> str:
+    """Return what earlier versions wrote, which had no seal."""
+    return msgspec.json.encode(msgspec.structs.replace(started(), format=1)).decode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"salt": "s"', '"salt": "t"'),
+        ('"version": 2', '"version": 3'),
+        ('"model": "ranker"', '"model": "other"'),
+        ('"by": "somebody"', '"by": "nobody"'),
+        ('"epoch": "', '"epoch": "0'),
+        ('"format": 2', '"format": 1'),
+    ],
+)
+def test_whatever_was_fixed_cannot_be_changed_unnoticed(ledger: Ledger, tmp_path: Path, old: str, new: str) -> None:
+    ledger.start(started())
+    file = tmp_path / "experiments/ranker/started.json"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(StoreError, match="was changed: its seal"):
+        ledger.get("ranker")
+
+
+def test_what_earlier_versions_wrote_is_read(ledger: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "experiments/ranker/started.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(of_format_1(), encoding="utf-8")
+    assert ledger.get("ranker")[0] == msgspec.structs.replace(started(), format=1)
+
+
+def test_what_later_versions_wrote_is_refused(ledger: Ledger) -> None:
+    ledger.start(msgspec.structs.replace(started(), format=3))
+    with pytest.raises(StoreError, match="format 3; at most 2 is known here"):
         ledger.get("ranker")

@@ -16,11 +16,19 @@ import pytest
 from scipy import stats
 
 from tests.experiments.worlds import DAY, HOUR, LATER, START, World, experiment, halves
+from turnout_server.config import JournalConfig
+from turnout_server.experiments.added import parse
 from turnout_server.experiments.belief import Loss
 from turnout_server.experiments.definition import InvalidExperimentError
 from turnout_server.experiments.evidence import OutOfRangeError
 from turnout_server.experiments.findings import Comparison, Findings
 from turnout_server.experiments.study import study
+from turnout_server.journal.boot import Boot
+from turnout_server.journal.ring import Ring
+from turnout_server.journal.writer import Writer
+from turnout_server.statistics.srm import Assigned, e_value
+from turnout_server.vocabulary.decision import Decision, Reason
+from turnout_server.vocabulary.record import Record
 
 
 @pytest.fixture
@@ -414,8 +422,106 @@ def test_records_that_are_lost_are_invalid_from_one_in_a_hundred_on(
     for index in range(2000):
         world.exposed(str(index), "new" if index % 50 == 0 else "old", propensity=0.02 if index % 50 == 0 else 0.98)
     for offered, lost, verdict in ((10_000_000, 1, "INCONCLUSIVE"), (1000, 11, "INVALID"), (1000, 1000, "INVALID")):
-        monkeypatch.setattr("turnout_server.experiments.study._loss", lambda _, counts=(offered, lost): Loss(*counts))
+        monkeypatch.setattr("turnout_server.experiments.study._loss", lambda *_, counts=(offered, lost): Loss(*counts))
         assert found(world).verdicts[0].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ({"old": 3, "new": 4}, None),
+        ({"old": 0, "new": 25}, "the arms lost exposures unequally"),
+        ({"old": 30, "new": 30}, "an arm lost more than 1% of its exposures"),
+    ],
+)
+def test_arms_that_lost_too_much_or_unequally_are_not_compared(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: dict[str, int], told: str | None
+) -> None:
+    halves(world, map(str, range(5000)))
+    total = sum(lost.values())
+    monkeypatch.setattr("turnout_server.experiments.study._loss", lambda *_: Loss(10_000_000, total, lost, 2))
+    findings = found(world)
+    assert [(arm.name, arm.kept, arm.lost) for arm in findings.soundness.losses] == [
+        ("old", 2500, lost["old"]),
+        ("new", 2500, lost["new"]),
+    ]
+    assert (findings.soundness.lost_unknown, findings.soundness.clumping) == (2, 1.0)
+    assert (findings.verdicts[0].verdict == "INVALID") is (told is not None)
+    assert told is None or findings.verdicts[0].reasons[0].startswith(told)
+
+
+def test_one_busy_unit_that_was_lost_in_a_burst_is_no_difference_between_arms(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exposures went together, and would be 25 pieces of evidence if they were counted one by one."""
+    halves(world, map(str, range(5000)))
+    for index in range(600):
+        world.exposed("1", "new", index * timedelta(seconds=1))
+    lost = {"old": 0, "new": 25}
+    monkeypatch.setattr("turnout_server.experiments.study._loss", lambda *_: Loss(10_000_000, 25, lost))
+    findings = found(world)
+    assert findings.soundness.clumping == pytest.approx((4999 + 601**2) / 5600)
+    assert findings.verdicts[0].verdict == "INCONCLUSIVE"
+
+
+def test_what_a_gateways_journal_lost_is_known_by_arm(tmp_path: Path) -> None:
+    ring = Ring(60)
+    config = JournalConfig(path=str(tmp_path / "journal"), ring_records=60)
+    writer = Writer(config, Boot("gw", "0" * 16), ring, [b"sixteen bytes or"])
+    arrived_ns = (START + HOUR).timestamp() * 1e9
+    for seq in range(100):
+        arm = "new" if seq % 2 else "old"
+        decision = Decision("ranking", arm, "ranking", 1 + seq % 2, Reason.SPLIT, arm, -1, 0.5, "d", "e")
+        if seq % 10 == 9:
+            decision = decision._replace(route="another")
+        ring.append(Record(seq, int(arrived_ns) + seq, 1, "OK", decision, decision.route, f"u{seq}"))
+    writer.turn(0.0, closing=True)
+    writer.release()
+    sound = study(tmp_path / "journal", experiment(), LATER, is_frozen=True).soundness
+    assert [(arm.kept, arm.lost) for arm in sound.losses] == [(30, 20), (24, 16)]
+    assert (sound.offered, sound.lost, sound.lost_unknown) == (100, 40, 0)
+    earlier = experiment(start=START - 9 * DAY, stop=START)
+    assert [arm.lost for arm in study(tmp_path / "journal", earlier, LATER, is_frozen=True).soundness.losses] == [0, 0]
+
+
+def test_the_e_value_of_the_split_is_of_first_exposures(world: World) -> None:
+    """Requests are no units: who asks a thousand times says of the split what others say."""
+    halves(world, map(str, range(400)))
+    once = found(world).soundness.srm_e
+    for index in range(1000):
+        world.exposed("1", "new", index * timedelta(seconds=1))
+    assert found(world).soundness.srm_e == once == pytest.approx(e_value([Assigned((200, 200), (0.5, 0.5))]))
+
+
+def test_what_is_added_later_is_marked_everywhere_and_changes_nothing_of_what_was_fixed(world: World) -> None:
+    halves(world, map(str, range(400)))
+    for index in range(400):
+        if index % 5 == 0 or index % 16 == 1:
+            world.did(str(index), HOUR)
+        if index % 3 == 0 or index % 4 == 1:
+            world.did(str(index), HOUR, 1.0, name="visit")
+    metrics = {
+        "conversion": {"kind": "proportion", "outcome": "purchase"},
+        "worth": {"kind": "mean", "outcome": "purchase"},
+    }
+    asked = experiment(metrics=metrics, secondary=["worth"])
+    added = parse("visits: {kind: proportion, outcome: visit}", asked, (), START + DAY, "ana")
+    journal = world.write()
+    before = study(journal, asked, LATER, is_frozen=True)
+    after = study(journal, asked, LATER, is_frozen=True, added=added)
+    assert [each for each in after.comparisons if each.metric != "visits"] == list(before.comparisons)
+    assert (after.definition_digest, after.definition) == (before.definition_digest, before.definition)
+    assert after.verdicts == before.verdicts
+    assert (after.soundness, after.sequence) == (before.soundness, before.sequence)
+    (visits,) = (each for each in after.comparisons if each.metric == "visits")
+    (worth,) = (each for each in after.comparisons if each.metric == "worth")
+    assert (visits.added, visits.role, visits.exploratory) == (START + DAY, "secondary", True)
+    assert visits.p is not None
+    assert worth.p is not None
+    assert visits.adjusted_p == pytest.approx(min(2 * visits.p, max(visits.p, worth.p))), "it is one of two"
+    assert worth.adjusted_p == worth.p, "it was one of one"
+    assert [(one.metric, one.by, one.definition["outcome"]) for one in after.added] == [("visits", "ana", "visit")]
+    assert after.marks == ("visits was added 2026-10-02 00:00 UTC by ana, after the start: it is exploratory",)
 
 
 # ---------------------------------------------------------------- numbers that are hard

@@ -21,6 +21,7 @@ from turnout_server.instruments.instruments import REQUEST_BOUNDS_NS, RUN_BOUNDS
 from turnout_server.instruments.statistics import Alike, RunsAlike
 from turnout_server.routing.view import View
 from turnout_server.serving.state import State
+from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.record import Record
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -164,7 +165,10 @@ async def test_what_has_ended_is_counted_and_shown_to_those_who_keep_records(tmp
         page,
     )
     driver.spans_unsent = lambda: 6
+    suppressed: list[tuple[Decision, int]] = []
+    driver.count_suppressed = lambda decision, count: suppressed.append((decision, count))
     driver.catch_up()
+    assert suppressed == [(DECISION, 2), (DECISION, 1), (DECISION, 1)]
     assert (read, keeper.kept) == ([], [page])
     runner = world.manager.peek(ONE)
     assert runner is not None

@@ -70,10 +70,10 @@ class Predictor:
         self.error: Exception | None = None
         self.closed = False
 
-    def ending(self) -> None:
+    def ending(self) -> Any:
         return None
 
-    def run(self, inputs: Arrays, outputs: tuple[str, ...] = ()) -> list[Array]:
+    def run(self, inputs: Arrays, outputs: tuple[str, ...] = (), ending: Any = None) -> list[Array]:
         assert not self.closed, "run after it was unloaded"
         self.runs += 1
         if self.error is not None:

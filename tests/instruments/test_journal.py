@@ -5,8 +5,19 @@ from __future__ import annotations
 from turnout_server.instruments.instruments import Instruments
 from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.journal.journal import Counts
+from turnout_server.vocabulary.exposure import Arm
 
-COUNTS = Counts(offered=10, written=6, dropped={"ring_full": 1, "no_space": 2}, segments=2, bytes=99, problem="full")
+CANARY = Arm("price", "trial", "canary")
+COUNTS = Counts(
+    offered=10,
+    written=6,
+    dropped={"ring_full": 1, "no_space": 2},
+    segments=2,
+    bytes=99,
+    problem="full",
+    written_exposures={CANARY: 5},
+    dropped_exposures={CANARY: 2},
+)
 
 
 def test_what_is_read_adds_up_to_what_was_offered() -> None:
@@ -18,3 +29,4 @@ def test_what_is_read_adds_up_to_what_was_offered() -> None:
     assert dropped == {("ring_full",): 1, ("no_space",): 2}
     assert found["turnout.journal.offered"] == {(): written + waiting + sum(dropped.values())}  # type: ignore[operator,arg-type]
     assert found["turnout.journal.writable"] == {(): 0}
+    assert found["turnout.exposures"] == {(*CANARY, "written"): 5, (*CANARY, "dropped"): 2}

@@ -8,6 +8,7 @@ from tests.journal.records import record
 from turnout_server.journal.boot import BOOTS
 from turnout_server.journal.counters import OFFERED, CounterFile, counters_of
 from turnout_server.journal.ring import Ring
+from turnout_server.vocabulary.exposure import Arm
 
 
 def test_a_full_ring_drops_the_newest_and_counts() -> None:
@@ -15,6 +16,19 @@ def test_a_full_ring_drops_the_newest_and_counts() -> None:
     for seq in range(3):
         ring.append(record(seq))
     assert (ring.offered, ring.dropped, [one.seq for one in ring.take(9)]) == (3, 1, [0, 1])
+
+
+def test_what_is_dropped_is_counted_by_arm_where_it_is_an_exposure() -> None:
+    ring = Ring(1)
+    for one in (record(0), record(1), record(2, unit=""), record(3, copy_of=0)):
+        ring.append(one)
+    assert (ring.dropped, ring.dropped_exposures) == (3, {Arm("price", "", "control"): 1})
+
+
+def test_what_waits_can_be_looked_at_and_waits_on() -> None:
+    ring = Ring(2)
+    ring.append(record(0))
+    assert (ring.waiting(), len(ring)) == ([record(0)], 1)
 
 
 def test_a_record_without_a_decision_is_not_offered() -> None:

@@ -23,12 +23,16 @@ from turnout_server.journal import writer as writers
 from turnout_server.journal.accounts import accounts, footers
 from turnout_server.journal.boot import BOOTS, Boot
 from turnout_server.journal.counters import Cells, CounterFile, counters_of
+from turnout_server.journal.exposures import read
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.schema import SEGMENTS, STAGING
 from turnout_server.journal.segments import Footer, SegmentFiles
 from turnout_server.journal.writer import Writer
+from turnout_server.vocabulary.exposure import Arm
 
 BOOT = Boot("gw-1", "692937a000c0ffee")
+ARM = Arm("price", "", "control")
+"""What the tests' records are exposures of."""
 
 
 def seqs_in(journal: Path) -> list[int]:
@@ -171,6 +175,8 @@ def test_footers_say_what_was_offered_and_lost_until_then(tmp_path: Path) -> Non
     assert json.loads(said[first]["dropped"])["ring_full"] == 1
     lost = {cause: count for cause, count in json.loads(said[last]["dropped"]).items() if count}
     assert lost == {"ring_full": 1, "unwritable": 1}
+    assert read(said[first]["dropped_exposures"]) == {ARM: 1}
+    assert read(said[last]["dropped_exposures"]) == {ARM: 2}
 
 
 def test_an_end_with_nothing_left_to_write_is_marked_all_the_same(tmp_path: Path) -> None:
@@ -331,6 +337,7 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
                 broken.setattr(owner, name, failing(number))
             assert ring.offered == seq == writer.written + ring.dropped + sum(writer.dropped.values()) + waiting()
             assert min(writer.written, ring.dropped, *writer.dropped.values()) >= 0
+            assert_same_by_arm(ring, writer)
             if what == "turn" and (journal / BOOTS / BOOT.name).exists():  # a reader beside it finds a balance
                 assert_balanced(journal, seq, pending=waiting())
         if ending in ("close", "give up"):
@@ -340,6 +347,7 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
         elif ending == "hang":
             writer.give_up()
         left = waiting() if ending == "crash" else 0
+        assert_same_by_arm(ring, writer)
         assert ring.offered == writer.written + ring.dropped + sum(writer.dropped.values()) + left
         has_file = (journal / BOOTS / BOOT.name).exists()
         writer.release()
@@ -348,6 +356,17 @@ def test_offered_is_written_and_lost_and_what_is_still_there(
             assert_balanced(journal, seq, missing=left, state=state)
         found = seqs_in(journal)
         assert len(found) == len(set(found)) == writer.written
+
+
+def assert_same_by_arm(ring: Ring, writer: Writer) -> None:
+    """See that what was written and lost adds up by arm, too: all records here are exposures of one."""
+    lost = ring.dropped + sum(writer.dropped.values())
+    assert {arm: count for arm, count in writer.exposures.written.items() if count} == by_arm(writer.written)
+    assert {arm: count for arm, count in writer.dropped_exposures().items() if count} == by_arm(lost)
+
+
+def by_arm(count: int) -> dict[Arm, int]:
+    return {ARM: count} if count else {}
 
 
 def assert_balanced(journal: Path, offered: int, **expected: object) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.journal.journals import row, write_segment
 from tests.outcomes.intakes import World, outcome
-from turnout_server.journal.forget import AUDIT
+from turnout_server.journal import forget as journal_forget
+from turnout_server.journal.forget import AUDIT, ForgettingError
 from turnout_server.journal.keys import hashed, key_id, own_keys
 from turnout_server.outcomes.forget import forget
 
@@ -21,6 +27,69 @@ def test_outcomes_and_records_of_the_unit_go_from_files_and_no_others(world: Wor
     assert world.ids() == ["b", "c"]
     assert world.find("SELECT seq FROM records").rows == [(1,)]
     assert forget(world.journal, "ann").rows == 0
+
+
+def test_outcomes_that_name_a_request_of_the_unit_go_with_it_and_no_others(world: World) -> None:
+    world.fates(
+        outcome("a", unit="", request_id="r-0"),
+        outcome("b", unit="", request_id="r-1"),
+        outcome("c", unit="", request_id="r-2"),
+        outcome("d", unit="", request_id="r-3"),
+        outcome("e"),
+        outcome("f", unit="bob"),
+    )
+    world.end()
+    of_ann, of_bob = of(world, "ann"), of(world, "bob")
+    # Whose `r-2` it was nobody knows; with Ann's record gone it would pass for Bob's.
+    rows = [of_ann(0, "r-0"), of_bob(1, "r-1"), of_ann(2, "r-2"), of_bob(3, "r-2"), row(4, request_id="r-3")]
+    write_segment(world.journal, rows)
+    done = forget(world.journal, "ann")
+    assert (done.rows, done.by_request) == (5, 2)
+    assert world.ids() == ["b", "d", "f"]
+    assert world.find("SELECT seq FROM records ORDER BY seq").rows == [(1,), (3,), (4,)]
+    (line,) = (world.journal / AUDIT).read_text().splitlines()
+    assert (json.loads(line)["rows"], json.loads(line)["by_request"]) == (5, 2)
+
+
+def test_outcomes_by_request_go_before_the_records_that_say_whose_they_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one that was cut short can be repeated."""
+    world.fates(outcome("a", unit="", request_id="r-0"), outcome("b", unit="bob"))
+    world.end()
+    write_segment(world.journal, [of(world, "ann")(0, "r-0"), row(1)])
+    replaced: list[str] = []
+
+    def swap(staged: Path, file: Path) -> None:
+        if replaced:
+            raise OSError(errno.ENOSPC, "no space left")
+        replaced.append(str(file.relative_to(world.journal)))
+        staged.replace(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal_forget, "_swap", swap)
+        with pytest.raises(ForgettingError, match="no space"):
+            forget(world.journal, "ann")
+    assert [name.split("/")[0] for name in replaced] == ["outcomes"]
+    assert forget(world.journal, "ann").rows == 1
+    assert (world.ids(), world.find("SELECT seq FROM records").rows) == (["b"], [(1,)])
+
+
+def test_outcomes_by_request_that_a_dead_gateway_has_in_no_file_go_too(world: World) -> None:
+    world.fates(outcome("a", unit="", request_id="r-0"), outcome("b", unit="", request_id="r-1"))
+    world.die()
+    write_segment(world.journal, [of(world, "ann")(0, "r-0")])
+    done = forget(world.journal, "ann")
+    assert (done.rows, done.by_request) == (2, 1)
+    world.start()
+    world.pass_(0)
+    assert world.ids() == ["b"]
+
+
+def of(world: World, unit: str) -> Callable[[int, str], dict[str, object]]:
+    """Return what makes records of a unit, of a number and a request's id."""
+    (key,) = own_keys(world.journal)
+    return lambda seq, request_id: row(seq, unit=hashed(unit, key), unit_key_id=key_id(key), request_id=request_id)
 
 
 def test_what_a_dead_gateway_has_in_no_file_goes_too_and_is_written_down(world: World) -> None:

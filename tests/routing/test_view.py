@@ -66,3 +66,8 @@ def test_who_takes_part_does_not_enter_the_epoch(old: str, new: str) -> None:
 
 def test_a_route_that_is_not_there_has_no_epoch() -> None:
     assert View().epoch_of("price") == ""
+
+
+def test_all_epochs_are_those_of_each_route() -> None:
+    view = View(parse(table("a price 1 1", "b price 2 1")))
+    assert dict(view.epochs) == {"price": view.epoch_of("price")}

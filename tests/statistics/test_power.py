@@ -15,8 +15,12 @@ from turnout_server.statistics.power import (
     Plan,
     days,
     detectable,
+    detectable_change,
     detectable_proportion,
+    of_numbers,
+    of_proportion,
     units,
+    units_for_change,
     units_for_proportion,
 )
 from turnout_server.statistics.sequential import Horizon, reach
@@ -111,3 +115,49 @@ def test_an_experiment_lasts_until_the_last_window_has_closed() -> None:
 def test_what_cannot_be_is_refused(impossible: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         Plan(*impossible)
+
+
+def test_a_change_of_a_proportion_takes_what_its_two_variances_take() -> None:
+    plan = Plan(0.5, 0.05, 0.8, always_valid=False)
+    assert units_for_change(plan, 0.1, 0.09, 0.2, of_proportion(0.1)) == units_for_proportion(plan, 0.1, 0.12)
+    # A large one varies more if it falls.
+    assert units_for_change(plan, 0.9, 0.09, 0.05, of_proportion(0.9)) == units(plan, 0.045, 0.09, 0.855 * 0.145)
+
+
+def test_numbers_that_are_larger_vary_more() -> None:
+    plan = Plan(0.1, 0.05, 0.8)
+    assert units_for_change(plan, -2.0, 5.0, 0.5, of_numbers) == units(plan, 1.0, 5.0, 5.0 * 1.5**2)
+
+
+@given(plans, st.floats(0.01, 5), st.floats(0.1, 10), st.floats(0.1, 50))
+def test_what_a_size_for_a_change_is_for_is_what_it_detects(
+    plan: Plan, part: float, mean: float, variance: float
+) -> None:
+    planned = units_for_change(plan, mean, variance, part, of_numbers)
+    found = detectable_change(plan, planned, mean, variance, of_numbers)
+    assert found is not None
+    assert found <= part * (1 + 1e-9)
+
+
+def test_what_varies_as_it_grows_is_not_found_however_large() -> None:
+    plan = Plan(0.02, 0.05, 0.8)
+    assert detectable_change(plan, 1000, 1.0, 100.0, of_numbers) is None
+    assert detectable(plan, 1000, 100.0, 100.0) < math.inf
+
+
+@pytest.mark.parametrize(("sigma", "share"), [(1.5, 0.1), (1.0, 0.02)])
+def test_a_planned_change_of_revenue_is_found_as_often_as_was_planned(sigma: float, share: float) -> None:
+    """At the end, by one look: lognormal numbers of which the treatment's are larger, many times."""
+    plan = Plan(share, 0.05, 0.8, always_valid=False)
+    mean, variance = math.exp(sigma**2 / 2), (math.exp(sigma**2) - 1) * math.exp(sigma**2)
+    total = 200_000
+    part = detectable_change(plan, total, mean, variance, of_numbers)
+    assert part is not None
+    rng = np.random.default_rng(17)
+    found = 0
+    for _ in range(200):
+        control = rng.lognormal(0, sigma, round(total * (1 - share)))
+        treatment = (1 + part) * rng.lognormal(0, sigma, round(total * share))
+        error = math.sqrt(control.var() / control.size + treatment.var() / treatment.size)
+        found += treatment.mean() - control.mean() > 1.96 * error
+    assert 0.72 <= found / 200 <= 0.88

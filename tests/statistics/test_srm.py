@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from turnout_server.statistics.srm import MISMATCH, Assigned, fixed, sequential
+from turnout_server.statistics.srm import MISMATCH, Assigned, e_value, fixed, sequential
 
 weights = st.lists(st.floats(0.01, 100), min_size=2, max_size=5)
 
@@ -87,3 +87,14 @@ def test_only_the_ratios_of_the_weights_count() -> None:
 def test_what_cannot_be_is_refused(units: tuple[int, ...], by_arm: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="by weights"):
         Assigned(units, by_arm)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0.02, 0.98))
+def test_the_sequential_p_value_is_1_over_the_e_value(one: int, other: int, share: float) -> None:
+    epochs = [Assigned((one, other), (share, 1 - share))]
+    assert sequential(epochs) == pytest.approx(min(1 / e_value(epochs), 1.0), rel=1e-9, abs=1e-300)
+
+
+def test_an_e_value_is_finite_however_gross_the_mismatch() -> None:
+    for epoch in (Assigned((10**6, 0), (1.0, 1.0)), Assigned((1, 1), (1.0, 0.0))):
+        assert 1e300 < e_value([epoch]) < math.inf

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout_server.statistics.interval import Interval, Silence
-from turnout_server.statistics.verdict import Exposures, Reading, Soundness, Verdict, judge
+from turnout_server.statistics.verdict import Exposures, Reading, Soundness, Verdict, judge, loss_faults
 
 SOUND = Soundness(srm_p=0.4, exposures=(Exposures(10_000, 10), Exposures(10_000, 12)), is_mature=True)
 SILENT = Silence("an arm has 3.0 effective events; 10 are needed")
@@ -111,3 +111,10 @@ def test_arms_without_exposures_are_not_compared() -> None:
 def test_a_margin_that_nothing_can_show_is_refused(margin: float) -> None:
     with pytest.raises(ValueError, match="margin"):
         Reading("revenue", Interval(0.0, 1.0), margin)
+
+
+def test_exposures_that_are_lost_together_are_fewer_pieces_of_evidence() -> None:
+    arms = (Exposures(100_000, 100), Exposures(100_000, 200))
+    assert loss_faults(arms, clumping=1.0)
+    assert not loss_faults(arms, clumping=10.0)
+    assert not loss_faults((Exposures(100_000, 100), Exposures(100_000, 110)), clumping=0.0)

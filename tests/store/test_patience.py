@@ -11,7 +11,7 @@ import pytest
 
 from turnout_server.store.blobs import Blob
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.patience import KEEP_S, MOST_FREE, Patience
+from turnout_server.store.patience import KEEP_S, MOST_FREE, Endless, Patience
 from turnout_server.store.snapshot import Watcher
 from turnout_server.vocabulary.errors import StoreError
 
@@ -141,6 +141,37 @@ def test_what_came_long_ago_is_read_anew() -> None:
     late(patience, lambda: "late")
     now[0] = KEEP_S
     assert patience.do("a", lambda: "new") == "new"
+
+
+def test_what_comes_late_and_may_not_be_kept_is_discarded() -> None:
+    patience, disk = Patience(within_s=0.2), Disk()
+    discarded: list[str] = []
+    with pytest.raises(StoreError):
+        patience.do("a", disk.hang, discard=discarded.append)
+    assert (patience.stuck, discarded) == (1, [])
+    disk.go.set()
+    while not discarded:
+        threading.Event().wait(0.001)
+    assert (discarded, patience.stuck) == (["late"], 0)
+    assert patience.do("a", lambda: "new", discard=discarded.append) == "new"
+    assert discarded == ["late"], "what comes in time is whose who asked"
+
+
+def test_what_should_take_longer_may() -> None:
+    disk, patience = Disk(), Patience(within_s=0.1)
+    threading.Timer(0.5, disk.go.set).start()
+    assert patience.do("a", disk.hang, more_s=PATIENCE_S) == "late"
+
+
+def test_each_thread_begins_as_it_is_told_to() -> None:
+    begun: list[threading.Thread] = []
+    patience = Patience(begin=lambda: begun.append(threading.current_thread()))
+    threads = {patience.do("a", threading.current_thread) for _ in range(3)}
+    assert set(begun) == threads
+
+
+def test_who_has_no_patience_to_bound_waits_in_its_own_thread() -> None:
+    assert Endless().do("a", threading.current_thread) is threading.current_thread()
 
 
 def test_each_who_waits_for_the_same_counts() -> None:

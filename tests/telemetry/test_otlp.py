@@ -82,6 +82,14 @@ def test_a_callers_trace_is_continued(collector: Any, attributes: Attributes) ->
     }
 
 
+def test_a_span_says_its_routes_experiment(collector: Any, attributes: Attributes) -> None:
+    with exporting(config(collector.url), Instruments()) as spans:
+        span = spans.start(METHOD, SAMPLED)
+        spans.read(record(DECISION._replace(experiment="trial", enrolled=True)), span)
+        spans.end(span, "OK", "")
+    assert attributes(collector.spans[METHOD].attributes)["turnout.experiment"] == "trial"
+
+
 def test_queue_and_run_are_children_that_meet(collector: Any, attributes: Attributes) -> None:
     with exporting(config(collector.url), Instruments()) as spans:
         call(spans, SAMPLED)

@@ -120,4 +120,9 @@ impl Decision {
             task: None,
         }
     }
+
+    /// Says whether a record of it is an exposure if it is of a unit; `vocabulary.exposure.arm_of`.
+    pub fn exposes(&self) -> bool {
+        matches!(self.reason, Reason::Split | Reason::Fallback) && self.enrolment.enrolled != Some(false)
+    }
 }

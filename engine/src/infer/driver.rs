@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use super::audience::Audiences;
 use super::due::{Due, Load, trace};
 use super::flight::crashed;
-use super::plane::{Nudge, Plane};
+use super::plane::{Finished, Nudge, Outcome, Plane};
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure};
 use super::servable::{Hold, Servable, nbytes_of};
@@ -289,17 +289,11 @@ impl Driver {
             tokio::task::spawn_local(end_in_time(servable.clone(), options, over));
         }
         self.plane.threads.submit(move || {
-            let under_way = under_way;
             let hold = Some(servable.clone());
-            let freed = Freed { plane: plane.clone(), shard, hold, rows, runs: RefCell::default() };
+            let under_way = Some(under_way);
+            let mut freed = Freed { plane: plane.clone(), shard, hold, rows, outcome: None, under_way };
             let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
-            drop(under_way);
-            let count = runs.len();
-            freed.runs.replace(runs);
-            // The thread first, the answers then: it need not be idle while they are written.
-            drop(freed);
-            due.trace(&plane, &ended, count);
-            due.tell(ended);
+            freed.outcome = Some(Outcome { due, ended, runs });
         });
     }
 
@@ -325,13 +319,23 @@ impl Driver {
                     None => self.plane.thread_freed(id),
                 }
             }
-            Nudge::Finished(hold, rows, runs) => {
-                let queue = self.queues.borrow().get(&hold.settings.id).cloned();
-                if let Some(queue) = queue {
-                    self.ran(&queue, &hold, rows, &runs, false);
-                    self.pump(&queue, false);
-                }
-            }
+            Nudge::Finished(finished) => self.finished(*finished),
+        }
+    }
+
+    fn finished(self: &Rc<Self>, finished: Finished) {
+        let Finished { hold, rows, outcome, under_way } = finished;
+        drop(under_way);
+        let runs = outcome.as_ref().map_or(&[][..], |outcome| &outcome.runs);
+        let queue = self.queues.borrow().get(&hold.settings.id).cloned();
+        if let Some(queue) = queue {
+            self.ran(&queue, &hold, rows, runs, false);
+            // The thread first, the answers then: it need not be idle while they are written.
+            self.pump(&queue, false);
+        }
+        if let Some(Outcome { due, ended, runs }) = outcome {
+            due.trace(&self.plane, &ended, runs.len());
+            due.tell(ended);
         }
     }
 }
@@ -369,19 +373,24 @@ fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Gives a run thread back when the run is over, however it ended.
+///
+/// All that its shard has to know of it goes there at once: each time that a reactor is woken by another thread costs both.
 struct Freed {
     plane: Arc<Plane>,
     shard: usize,
     hold: Option<Hold>,
     rows: u64,
-    runs: RefCell<Vec<Run>>,
+    /// None where it panicked: those who wait are told so as their loads go.
+    outcome: Option<Outcome>,
+    under_way: Option<oneshot::Sender<()>>,
 }
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
+        if let (Some(hold), Some(under_way)) = (self.hold.take(), self.under_way.take()) {
             let id = hold.settings.id;
-            self.plane.nudge(self.shard, Nudge::Finished(hold, self.rows, self.runs.take()));
+            let finished = Finished { hold, rows: self.rows, outcome: self.outcome.take(), under_way };
+            self.plane.nudge(self.shard, Nudge::Finished(Box::new(finished)));
             self.plane.thread_freed(id);
         }
     }

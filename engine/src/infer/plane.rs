@@ -9,9 +9,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::copies::Copies;
+use super::due::Due;
 use super::record::{Ledger, Run};
+use super::run::Ended;
 use super::servable::{Hold, Servable};
 use super::tally;
 use super::threads::Threads;
@@ -107,8 +110,26 @@ impl View {
 pub enum Nudge {
     /// A run counts as started for the version, which wanted one.
     Chosen(Id),
-    /// A batch of the version, of so many rows by `Item::room`, has ended, in these runs.
-    Finished(Hold, u64, Vec<Run>),
+    /// A batch of the version has ended in a thread.
+    Finished(Box<Finished>),
+}
+
+/// A batch that has ended in a thread.
+pub struct Finished {
+    pub hold: Hold,
+    /// By `Item::room`.
+    pub rows: u64,
+    /// None where the run panicked.
+    pub outcome: Option<Outcome>,
+    /// Dropped when the shard has heard of it.
+    pub under_way: oneshot::Sender<()>,
+}
+
+/// What came of a batch: an answer to each request, and in which runs.
+pub struct Outcome {
+    pub due: Due,
+    pub ended: Vec<Ended>,
+    pub runs: Vec<Run>,
 }
 
 /// Shared by all shards, and by Python: its bounds are those of the process.

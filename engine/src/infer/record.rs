@@ -149,7 +149,7 @@ impl Ledger {
             return seq;
         }
         if ended.page.len() == self.most {
-            ended.page.lost += 1;
+            ended.page.lose(record.decision, record.unit);
             return seq;
         }
         let row = Row {

@@ -1,6 +1,7 @@
 //! Records as a journal keeps them: in columns, from the end of a request to Arrow and to a file, without one value each.
 
 mod arrow;
+mod exposures;
 mod foreign;
 mod page;
 pub mod parquet;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::exposures::Exposures;
 use crate::batch::Ns;
 use crate::decide::Decision;
 use crate::spans::TraceId;
@@ -43,6 +44,12 @@ impl Texts {
         self.ends.extend(others.ends.iter().map(|end| begin + end));
     }
 
+    fn after(&self, first: usize) -> impl Iterator<Item = &str> {
+        let begin = if first == 0 { Some(&0) } else { self.ends.get(first - 1) };
+        let ends = self.ends.get(first..).unwrap_or_default();
+        begin.into_iter().chain(ends).zip(ends).map(|(&begin, &end)| &self.text[begin..end])
+    }
+
     fn truncate(&mut self, count: usize) {
         self.ends.truncate(count);
         self.text.truncate(self.ends.last().copied().unwrap_or(0));
@@ -50,8 +57,7 @@ impl Texts {
 
     /// Yields them in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let begins = std::iter::once(&0).chain(&self.ends);
-        begins.zip(&self.ends).map(|(&begin, &end)| &self.text[begin..end])
+        self.after(0)
     }
 }
 
@@ -76,6 +82,8 @@ pub struct Page {
     pub ends: Vec<End>,
     /// Records for which there was no room: they came after those that are here.
     pub lost: u64,
+    /// Those of them that are exposures.
+    pub lost_exposures: Exposures,
 }
 
 impl Page {
@@ -94,6 +102,7 @@ impl Page {
             places: Vec::new(),
             ends: Vec::new(),
             lost: 0,
+            lost_exposures: Exposures::default(),
         }
     }
 
@@ -123,8 +132,28 @@ impl Page {
         self.places.push(place);
     }
 
+    /// Counts a record for which there is no room.
+    pub fn lose(&mut self, decision: &Arc<Decision>, unit: &str) {
+        self.lost += 1;
+        self.lost_exposures.note(decision, unit);
+    }
+
+    /// Returns those of the records that are exposures, counted by arm.
+    pub fn exposures(&self) -> Exposures {
+        self.exposures_from(0)
+    }
+
+    fn exposures_from(&self, first: usize) -> Exposures {
+        let mut found = Exposures::default();
+        for (unit, &place) in self.units.after(first).zip(self.places.get(first..).unwrap_or_default()) {
+            found.note(&self.ends[place].0, unit);
+        }
+        found
+    }
+
     /// Loses all but the first `count`.
     pub fn keep(&mut self, count: usize) {
+        self.lost_exposures.join(&self.exposures_from(count));
         self.lost += self.len().saturating_sub(count) as u64;
         self.seqs.truncate(count);
         self.arrived.truncate(count);
@@ -151,6 +180,7 @@ impl Page {
         self.request_ids.join(&later.request_ids);
         self.traces.extend_from_slice(&later.traces);
         self.lost += later.lost;
+        self.lost_exposures.join(&later.lost_exposures);
     }
 }
 
@@ -160,7 +190,7 @@ mod tests {
     use crate::decide::Reason;
 
     fn decision() -> Arc<Decision> {
-        Arc::new(Decision::outright("m", 1, Reason::Named))
+        Arc::new(Decision { assigned: "a".into(), ..Decision::outright("m", 1, Reason::Split) })
     }
 
     /// Returns a page whose units grow.
@@ -189,6 +219,25 @@ mod tests {
         assert_eq!((kept.len(), kept.lost), (3, 2));
         kept.keep(0);
         assert_eq!((kept.len(), kept.lost, kept.is_empty()), (0, 5, false));
+    }
+
+    fn total(exposures: &Exposures) -> u64 {
+        exposures.by_arm().values().sum()
+    }
+
+    #[test]
+    fn exposures_are_counted_whether_they_are_here_or_lost() {
+        let mut kept = page(0..5); // the first of which has no unit
+        assert_eq!((total(&kept.exposures()), total(&kept.lost_exposures)), (4, 0));
+        kept.keep(2);
+        assert_eq!((total(&kept.exposures()), total(&kept.lost_exposures)), (1, 3));
+        kept.lose(&decision(), "u");
+        kept.lose(&decision(), "");
+        assert_eq!((kept.lost, total(&kept.lost_exposures)), (5, 4));
+        let mut cut = page(1..4);
+        cut.keep(1);
+        kept.join(&cut);
+        assert_eq!((kept.lost, total(&kept.exposures()), total(&kept.lost_exposures)), (7, 2, 6));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use super::arrow;
+use super::exposures::Arm;
 use super::foreign::Foreign;
 use super::page::{Page as Columns, Row};
 use super::parquet::{self, Field, Kind, Own};
@@ -56,6 +57,14 @@ impl Page {
     #[getter]
     fn lost(&self) -> u64 {
         self.lock().lost
+    }
+
+    fn exposures(&self) -> BTreeMap<Arm, u64> {
+        self.lock().exposures().by_arm()
+    }
+
+    fn lost_exposures(&self) -> BTreeMap<Arm, u64> {
+        self.lock().lost_exposures.by_arm()
     }
 
     fn keep(&self, count: usize) {

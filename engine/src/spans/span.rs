@@ -140,6 +140,9 @@ impl Spans {
         call.text("turnout.model.name", &decision.model);
         call.number("turnout.model.version", decision.version);
         call.text("turnout.assigned_target", &decision.assigned);
+        if !decision.enrolment.experiment.is_empty() {
+            call.text("turnout.experiment", &decision.enrolment.experiment);
+        }
         call.text("turnout.request.id", end.request_id);
         if let Some(timing) = end.timing {
             call.number(ROWS, timing.rows as i64);

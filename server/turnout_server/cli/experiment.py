@@ -14,6 +14,7 @@ from turnout_server.cli import enrolment, exits, experiment_view, options, outpu
 from turnout_server.cli.exits import CommandError
 
 if TYPE_CHECKING:
+    from turnout_server.experiments.added import Added
     from turnout_server.experiments.belief import Models
     from turnout_server.experiments.definition import Experiment
     from turnout_server.experiments.findings import Findings
@@ -100,6 +101,29 @@ def start(
         output.say(f"started {wanted.name} on route {wanted.route}, definition {frozen.digest[:12]}")
 
 
+@experiment.command(name="add-metric")
+def add_metric(
+    name: NameArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML of metrics, as below `metrics`; - reads it from stdin.")
+    ],
+    store: options.Store = options.DEFAULT_STORE,
+) -> None:
+    """Add secondary metrics to an experiment that has started: they are marked everywhere, and decide nothing."""
+    from turnout_server.experiments.added import AddedMetrics, parse
+    from turnout_server.experiments.started import Ledger
+
+    blobs = options.opened(store).blobs
+    fixed, _ = Ledger(blobs).get(name)
+    metrics = AddedMetrics(blobs)
+    with _placed(file):
+        by = options.by("experiment add-metric").who
+        added = parse(options.read_text(file), fixed.experiment, metrics.of(name), _now(), by)
+    metrics.add(name, added)
+    for one in added:
+        output.say(f"added {one.name} to {name}, after its start")
+
+
 @experiment.command()
 def stop(
     name: NameArgument,
@@ -146,6 +170,10 @@ def status(
     journal: Journal,
     store: options.Store = options.DEFAULT_STORE,
     as_of: AsOf = None,
+    form: Annotated[
+        Literal["table", "json", "prometheus"],
+        typer.Option("--format", help="For people, for scripts, or for Prometheus's node exporter to collect."),
+    ] = "table",
     json: options.Json = False,
 ) -> None:
     """Say how many units an experiment has, and whether to believe them; nothing of what they did."""
@@ -153,7 +181,7 @@ def status(
 
     found = _findings(name, store, journal, as_of, None)
     standing = None if _is_file(name) else Rollout(options.opened(store)).standing(name)
-    experiment_view.status(found, standing, json=json)
+    experiment_view.status(found, standing, "json" if json else form)
 
 
 experiment.command()(enrolment.ramp)
@@ -213,9 +241,11 @@ def sql(
 ) -> None:
     """Print every statement of an analysis, over the views `records` and `outcomes`."""
     from turnout_server.experiments import query, spark, study
+    from turnout_server.experiments.added import joined
 
     moment = _moment(as_of)
-    wanted, _, _ = _experiment(which, store, moment)
+    wanted, models, _ = _experiment(which, store, moment)
+    wanted = joined(wanted, _added(which, store) if models is not None else ())
     script = {"duckdb": query.script, "spark": spark.script}[dialect]
     output.say(script(wanted, study.period(wanted, moment)).rstrip())
 
@@ -236,7 +266,10 @@ def _findings(which: str, store: Path, journal: Path, as_of: str | None, threads
     moment = _moment(as_of)
     wanted, models, marks = _experiment(which, store, moment)
     is_frozen = models is not None
-    return study(journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, threads=threads)
+    added = _added(which, store) if is_frozen else ()
+    return study(
+        journal, wanted, moment, is_frozen=is_frozen, marks=marks, started=models, added=added, threads=threads
+    )
 
 
 def _is_file(which: str) -> bool:
@@ -270,6 +303,12 @@ def _marks(history: History, moment: datetime) -> tuple[str, ...]:
 
     unread = f"whether it was paused is not known: {history.problem}"
     return (*map(said, pauses(history.steps, moment)), *([unread] if history.problem else []))
+
+
+def _added(name: str, store: Path) -> tuple[Added, ...]:
+    from turnout_server.experiments.added import AddedMetrics
+
+    return AddedMetrics(options.opened(store).blobs).of(name)
 
 
 def _read(file: Path) -> Experiment:

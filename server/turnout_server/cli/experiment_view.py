@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from turnout_server.cli import enrolment, output, results
 from turnout_server.experiments import words
@@ -45,12 +45,16 @@ def _belief(found: Findings) -> list[str]:
     mismatch = "not checked" if sound.srm_p is None else f"p = {sound.srm_p:.3g}"
     counted = sound.units - sound.excluded - sound.immature
     lost = f"{sound.lost / sound.offered:.2%}" if sound.offered else "unknown"
+    each = ", ".join(f"{arm.name} {arm.lost:,} of {arm.kept + arm.lost:,}" for arm in sound.losses)
+    unknown = f"; of {sound.lost_unknown:,} records nobody knows whose they were" if sound.lost_unknown else ""
+    by_arm = [f"exposures lost: {each}{unknown}"] if sound.lost else []
     return [
         f"as of {found.as_of:%Y-%m-%d %H:%M} UTC, {found.method}, alpha {found.alpha:g}",
         f"units {sound.units:,}: {counted:,} count, {sound.immature:,} immature, {sound.excluded:,} excluded, "
         f"{sound.moved:,} in two arms",
         f"split {mismatch}; records lost {lost}; exposures {sound.exposures:,}, {sound.fallbacks:,} by fallback, "
         f"{sound.failed:,} failed",
+        *by_arm,
         f"outcomes {sound.outcomes:,}: {sound.duplicates:,} repeated, {sound.quarantined:,} contradict themselves, "
         f"{sound.nobodys + sound.strangers:,} of nobody here, {sound.early:,} before exposure",
     ]
@@ -62,7 +66,7 @@ def _row(each: Comparison) -> tuple[object, ...]:
     p = each.p if each.adjusted_p is None else each.adjusted_p
     return (
         each.metric,
-        each.role,
+        "added" if each.added else each.role,
         each.treatment.name,
         words.level(each.control.value, each.kind),
         words.level(each.treatment.value, each.kind),
@@ -79,16 +83,21 @@ def document(found: Findings) -> None:
     output.say(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
-def status(found: Findings, standing: Standing | None, *, json: bool) -> None:
+def status(found: Findings, standing: Standing | None, form: Literal["table", "json", "prometheus"]) -> None:
     """Print how an experiment goes, and nothing of outcomes' values."""
-    import msgspec
+    if form == "json":
+        import msgspec
 
-    if json:
-        document = msgspec.to_builtins(found.soundness)
+        document = msgspec.to_builtins(found.soundness) | {"added": msgspec.to_builtins(found.added)}
         if standing is not None:
             steps = [msgspec.to_builtins(step) for step in standing.steps]
             document["enrolment"] = {**enrolment.document(standing), "steps": steps}
         output.json(document)
+        return
+    if form == "prometheus":
+        from turnout_server.experiments import textfile
+
+        output.say(textfile.render(found).rstrip("\n"))
         return
     for line in _belief(found):
         results.say(line)
@@ -101,6 +110,8 @@ def status(found: Findings, standing: Standing | None, *, json: bool) -> None:
         for index, (arm, units) in enumerate(zip(split.arms, split.units, strict=True))
     ]
     results.show(("epoch", "arm", "units", "expected"), rows, right=("units", "expected"))
+    for mark in found.marks:
+        output.note(f"note: {mark}")
 
 
 def _enrolment(standing: Standing) -> Iterator[str]:
@@ -165,10 +176,14 @@ def power(wanted: Experiment, planned: Power, units_a_day: float | None, *, json
 
 def _say_power(wanted: Experiment, planned: Power) -> None:
     method = "at any look" if wanted.method == "sequential" else "at the end"
-    results.say(
-        f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, with probability "
-        f"{wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
-    )
+    sure = f"with probability {wanted.power:.0%}, {method}, at alpha {wanted.alpha:g}"
+    if planned.detectable is None:
+        results.say(
+            f"{planned.planned:,} units find no change in {wanted.primary} {sure}: the larger it is, the more units "
+            "vary; a cap, or more units, are the remedy"
+        )
+    else:
+        results.say(f"{planned.planned:,} units find a change of {planned.detectable:.2%} in {wanted.primary}, {sure}")
     if planned.needed is not None:
         results.say(f"a change of {wanted.minimal_effect:.2%} takes {planned.needed:,} units")
 

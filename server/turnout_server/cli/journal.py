@@ -74,7 +74,7 @@ def verify(directory: Directory, json: Json = False) -> None:
 
 def _show(ledger: Ledger, json: bool) -> None:
     if json:
-        boots = [{**each._asdict(), "is_accounted": each.is_accounted} for each in ledger.accounts]
+        boots = [_said(each) for each in ledger.accounts]
         output.json({"boots": boots, "strangers": ledger.strangers, "is_accounted": ledger.is_accounted})
         return
     if not ledger.accounts and not ledger.strangers:
@@ -88,6 +88,11 @@ def _show(ledger: Ledger, json: bool) -> None:
             results.say(f"{each.instance}-{each.boot}: {line}")
     for name, problem in ledger.strangers.items():
         results.say(f"{name}: {problem}")
+
+
+def _said(account: Account) -> dict[str, object]:
+    fields = {name: value for name, value in account._asdict().items() if name != "marks"}
+    return {**fields, "is_accounted": account.is_accounted}
 
 
 def _row(each: Account) -> tuple[object, ...]:
@@ -260,6 +265,8 @@ def forget(
         output.json({**done._asdict(), "running": [boot._asdict() for boot in done.running]})
     else:
         results.say(f"forgot {output.counted(done.rows, 'record')} in {output.counted(len(done.segments), 'segment')}")
+        if done.by_request:
+            results.say(f"{output.counted(done.by_request, 'outcome')} of these named a request of the unit's")
     for boot in done.running:
         output.note(
             f"note: {boot.instance}-{boot.boot} is running: forget again when it has written what it holds (rotate_s)"

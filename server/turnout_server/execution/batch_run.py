@@ -19,6 +19,10 @@ from turnout_server.vocabulary.tensors import Array, Arrays
 class Ending(Protocol):
     """Ends the runs of one batch from outside."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was told to."""
+
     def end(self) -> None:
         """End them, soon, and let none begin. From any thread."""
 

@@ -20,12 +20,13 @@ from turnout_server.instruments.instruments import Instruments
 from turnout_server.onnx.children import Children
 from turnout_server.onnx.extensions import library
 from turnout_server.onnx.loader import open_servable
-from turnout_server.onnx.session import OpenSession
+from turnout_server.onnx.session import OnnxServable, OpenSession
 from turnout_server.scheduling.admission import Admission, Bounds, Room, Rooms
 from turnout_server.scheduling.batcher import Batcher, Rules
 from turnout_server.scheduling.cost import CostModel
-from turnout_server.store.local import LocalFiles
+from turnout_server.store.local import LocalFiles, reading_s
 from turnout_server.store.manifest import Batching, Manifest, size_of
+from turnout_server.store.patience import Endless, Waiting
 from turnout_server.vocabulary.extent import bounded
 from turnout_server.vocabulary.versions import VersionKey
 
@@ -64,6 +65,7 @@ def opening(
     open_session: OpenSession,
     extensions: bool = True,
     make_room: Callable[[Manifest], None] = lambda manifest: None,
+    waiting: Waiting | None = None,
 ) -> Open:
     """Return what opens the versions in *local* with ONNX Runtime, after they were verified and tried out.
 
@@ -73,7 +75,9 @@ def opening(
         open_session: opens a graph in this one.
         extensions: whether graphs may have operators of onnxruntime-extensions.
         make_room: told of each version before it takes memory, in the loader's thread.
+        waiting: for the disk, while a graph is opened in this process; None for as long as it takes.
     """
+    waits = waiting or Endless()
 
     def open_version(key: VersionKey) -> Opened:
         manifest, directory = local.verified(key.model, key.version)
@@ -81,7 +85,8 @@ def opening(
         passed = children.try_out(directory, manifest)
         # Whatever a child claims, what is not allowed is not loaded.
         extras = library() if extensions and passed.extensions else None
-        servable = open_servable(directory, manifest, open_session, extras)
+        what, open_it = f"the graph of {key}", partial(open_servable, directory, manifest, open_session, extras)
+        servable = waits.do(what, open_it, more_s=reading_s(manifest), discard=OnnxServable.close)
         return Opened(servable, passed.measured, passed.independent, passed.by_value, passed.needs)
 
     return open_version

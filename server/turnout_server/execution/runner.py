@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 
+from turnout_server.execution.audience import Audiences
 from turnout_server.execution.batch_run import Ending, Execution, Predictor, execute
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.instruments import Runs
@@ -136,6 +137,7 @@ class Runner:
         self.needs: Mapping[int, int] = {} if needs is None else needs
         """What runs of its trial took of memory: nothing of it is counted here, but in the engine."""
         self._on_timed_out = on_timed_out
+        self._audiences = Audiences()
         self._pump_due = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -225,8 +227,12 @@ class Runner:
         return item
 
     def cancel(self, item: Item) -> bool:
-        """Take *item* out of the queue; return False if it runs already, in which case its `ran` is still called."""
+        """Take *item* out of the queue; return False if it runs already, in which case its `ran` is still called.
+
+        A run in a worker that nobody else waits for is ended.
+        """
         if not self._batcher.cancel(item):
+            self._audiences.leave(item)
             return False
         if not len(self._batcher):
             self._workers.shares.forgo(self)
@@ -288,15 +294,11 @@ class Runner:
         due = _Due(batch, self.predictor.ending())
         if due.ending is not None:
             self._workers.endings.add(due.ending)
+            self._audiences.gather(due.ending, batch.items)
             due.timer = self._workers.loop.call_later(self.run_timeout_s, self._end_in_time, due)
-        handed_over = [due]
         try:
-            self._workers.executor.submit(self._run_in_worker, handed_over)
+            self._workers.executor.submit(self._run_in_worker, due)
         except RuntimeError as error:  # it is being shut down, or no thread can be started
-            try:
-                handed_over.pop()
-            except IndexError:
-                return  # a thread that was there already has taken it
             self._forget(due)
             self._workers.shares.finish(self)
             self._batcher.finish(batch, time.monotonic_ns() / _NS)
@@ -304,6 +306,7 @@ class Runner:
 
     def _forget(self, due: _Due) -> None:
         """Its runs are over."""
+        self._audiences.disperse(due.batch.items)
         if due.ending is not None:
             self._workers.endings.discard(due.ending)
         if due.timer is not None:
@@ -313,7 +316,7 @@ class Runner:
         left_s = due.left_s(self.run_timeout_s)
         if left_s > 0:
             due.timer = self._workers.loop.call_later(left_s, self._end_in_time, due)
-        elif due.ending is not None:
+        elif due.ending is not None and not due.ending.has_ended:  # one that nobody waits for was ended before
             due.ending.end()
             self.note_timed_out()
 
@@ -332,11 +335,7 @@ class Runner:
             for _ in range(count):
                 self._on_timed_out(self.statistics.execution_count)
 
-    def _run_in_worker(self, handed_over: list[_Due]) -> None:
-        try:
-            due = handed_over.pop()
-        except IndexError:  # the executor had queued it, and then said that it could not
-            return
+    def _run_in_worker(self, due: _Due) -> None:
         executions = execute(self.predictor, due.batch.items, due.clock, due.ending)
         self._workers.loop.call_soon_threadsafe(self._worker_finished, due, executions)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
-from turnout_server.experiments import belief, compare, findings, query, split, timeline
+from turnout_server.experiments import belief, compare, findings, query, split, timeline, words
+from turnout_server.experiments.added import Added, joined
 from turnout_server.experiments.belief import Loss, Models
 from turnout_server.experiments.compare import Cells, Measured, Weights
 from turnout_server.experiments.definition import Experiment, digest_of
@@ -32,6 +33,8 @@ class Circumstances:
     marks: tuple[str, ...] = ()
     started: Models = field(default_factory=dict)
     """What arms were at the start, if it was started here."""
+    added: tuple[Added, ...] = ()
+    """What was added since, which `experiment` does not have."""
 
 
 def is_over(experiment: Experiment, period: Period) -> bool:
@@ -62,16 +65,18 @@ def analyse(
     """Return what the evidence says.
 
     Args:
-        experiment: the question, as it was fixed.
+        experiment: the question, as it was fixed. What was added to it is in the circumstances.
         evidence: sufficient statistics and counts.
         circumstances: what was looked at and how.
         quantiles: of metrics that are quantiles, by metric and treatment.
     """
-    period = circumstances.period
+    fixed, period = experiment, circumstances.period
+    experiment = joined(fixed, circumstances.added)
+    when = {one.name: one.at for one in circumstances.added}
     drawn = split.drawn(evidence.exposed, experiment)
     lines = list(_lines(experiment, evidence, drawn.weights))
     waits = experiment.method == "fixed" and not is_over(experiment, period)
-    comparisons = _comparisons(experiment, lines, dict(quantiles or {}), waits)
+    comparisons = _comparisons(experiment, lines, dict(quantiles or {}), waits, when)
     soundness = belief.soundness(
         experiment, evidence, drawn.weights, circumstances.loss, is_over=period.stop < period.as_of
     )
@@ -81,10 +86,11 @@ def analyse(
         experiment=experiment.name,
         question=experiment.question,
         route=experiment.route,
-        definition_digest=digest_of(experiment),
-        definition=msgspec.to_builtins(experiment),
+        definition_digest=digest_of(fixed),
+        definition=msgspec.to_builtins(fixed),
         frozen=circumstances.frozen,
-        marks=circumstances.marks,
+        added=tuple(_said(one) for one in circumstances.added),
+        marks=(*circumstances.marks, *map(_mark, circumstances.added)),
         method=experiment.method,
         alpha=experiment.alpha,
         planned_units=experiment.units,
@@ -103,6 +109,14 @@ def analyse(
     )
 
 
+def _said(one: Added) -> findings.Added:
+    return findings.Added(one.name, one.at, one.by, msgspec.to_builtins(one.metric))
+
+
+def _mark(one: Added) -> str:
+    return f"{one.name} was added {words.moment(one.at)} by {one.by}, after the start: it is exploratory"
+
+
 def _lines(experiment: Experiment, evidence: Evidence, weights: Weights) -> Iterator[_Line]:
     for metric, role in experiment.roles.items():
         found = compare.cells(evidence.sums, metric)
@@ -112,12 +126,19 @@ def _lines(experiment: Experiment, evidence: Evidence, weights: Weights) -> Iter
 
 
 def _comparisons(
-    experiment: Experiment, lines: Sequence[_Line], quantiles: Mapping[tuple[str, str], QuantileMeasure], waits: bool
+    experiment: Experiment,
+    lines: Sequence[_Line],
+    quantiles: Mapping[tuple[str, str], QuantileMeasure],
+    waits: bool,
+    added: Mapping[str, datetime],
 ) -> tuple[Comparison, ...]:
     p_values = [_p(line, experiment, waits) for line in lines]
-    levels, adjusted = _multiplicity(experiment, lines, p_values)
+    levels, adjusted = _multiplicity(experiment, lines, p_values, added)
     return tuple(
-        _comparison(experiment, line, level, p, better, quantiles.get((line.metric, line.treatment)), waits)
+        msgspec.structs.replace(
+            _comparison(experiment, line, level, p, better, quantiles.get((line.metric, line.treatment)), waits),
+            added=added.get(line.metric),
+        )
         for line, level, p, better in zip(lines, levels, p_values, adjusted, strict=True)
     )
 
@@ -128,9 +149,12 @@ def _p(line: _Line, experiment: Experiment, waits: bool) -> float | None:
 
 
 def _multiplicity(
-    experiment: Experiment, lines: Sequence[_Line], p_values: Sequence[float | None]
+    experiment: Experiment, lines: Sequence[_Line], p_values: Sequence[float | None], added: Collection[str]
 ) -> tuple[list[float], list[float | None]]:
-    """Return each line's alpha, and its p-value among those that it is one of."""
+    """Return each line's alpha, and its p-value among those that it is one of.
+
+    What was added changes nothing of the others, and is one of all that was looked at.
+    """
     levels = [experiment.alpha] * len(lines)
     adjusted: list[float | None] = [None] * len(lines)
     primary = [index for index, line in enumerate(lines) if line.role == "primary"]
@@ -140,8 +164,10 @@ def _multiplicity(
         levels[index] = level
         adjusted[index] = None if p_values[index] is None else p
     beside = [(index, p) for index, (line, p) in enumerate(zip(lines, p_values, strict=True)) if _explores(line, p)]
-    for (index, _), p in zip(beside, benjamini_hochberg([p or 0.0 for _, p in beside]), strict=True):
-        adjusted[index] = p
+    fixed = [(index, p) for index, p in beside if lines[index].metric not in added]
+    for family in (beside, fixed):  # the second time those are put right that others were added to
+        for (index, _), p in zip(family, benjamini_hochberg([p or 0.0 for _, p in family]), strict=True):
+            adjusted[index] = p
     return levels, adjusted
 
 

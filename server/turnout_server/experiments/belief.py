@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from turnout_server.experiments import findings, split
 from turnout_server.experiments.compare import Weights
 from turnout_server.experiments.definition import Experiment
-from turnout_server.experiments.evidence import Evidence
+from turnout_server.experiments.evidence import Assigned, Evidence, Exposed
 from turnout_server.experiments.findings import Comparison
 from turnout_server.statistics import verdict
 from turnout_server.statistics.interval import Interval, Silence
-from turnout_server.statistics.verdict import Reading
+from turnout_server.statistics.verdict import Exposures, Reading
 
 Models = Mapping[str, tuple[str, int]]
 """Model and version by arm."""
@@ -24,6 +25,10 @@ class Loss(NamedTuple):
 
     offered: int
     lost: int
+    arms: Mapping[str, int] = MappingProxyType({})
+    """Exposures of the experiment that are lost, by arm, as far as that is known."""
+    unknown: int = 0
+    """Records that are lost, of which nobody knows whose they were."""
 
 
 def soundness(
@@ -33,6 +38,7 @@ def soundness(
     rows, exposed = evidence.assigned, evidence.exposed
     return findings.Soundness(
         srm_p=split.least_p(rows, experiment, weights, is_over),
+        srm_e=split.e_value(rows, experiment, weights),
         epochs=split.by_epoch(rows, exposed, experiment, weights, is_over),
         days=split.by_day(rows, experiment, weights),
         units=sum(row.units for row in rows),
@@ -44,6 +50,9 @@ def soundness(
         failed=sum(row.failed for row in exposed),
         offered=loss.offered,
         lost=loss.lost,
+        losses=tuple(_losses(experiment, exposed, loss)),
+        lost_unknown=loss.unknown,
+        clumping=_clumping(rows),
         others=dict(evidence.others),
         outcomes=evidence.copies.ids,
         duplicates=evidence.copies.duplicates,
@@ -53,6 +62,18 @@ def soundness(
         early=sum(row.early for row in evidence.fates),
         unreadable=dict(evidence.unreadable),
     )
+
+
+def _losses(experiment: Experiment, exposed: Sequence[Exposed], loss: Loss) -> Iterator[findings.ArmLoss]:
+    for arm in experiment.arms:
+        kept = sum(row.exposures for row in exposed if row.arm == arm)
+        yield findings.ArmLoss(arm, kept, loss.arms.get(arm, 0))
+
+
+def _clumping(rows: Sequence[Assigned]) -> float:
+    """Return how many exposures the unit of an exposure has, on average: as many may be lost together."""
+    exposures = sum(row.exposures for row in rows)
+    return sum(row.squares for row in rows) / exposures if exposures else 1.0
 
 
 def verdicts(
@@ -79,7 +100,8 @@ def verdicts(
     more = [*unchecked, *_mixed(experiment, evidence, started), *_lost(soundness), *unread]
     believed = verdict.Soundness(
         srm_p=1.0 if soundness.srm_p is None else soundness.srm_p,
-        exposures=(),  # gateways count what they lose by cause, and not by arm
+        exposures=tuple(Exposures(arm.kept, arm.lost) for arm in soundness.losses),
+        clumping=soundness.clumping,
         is_mature=any(row.mature for row in evidence.assigned) and not waits,
     )
     for treatment in experiment.treatments:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from turnout_server.experiments import words
 from turnout_server.experiments.findings import Findings, Soundness
 from turnout_server.statistics.srm import MISMATCH
-from turnout_server.statistics.verdict import MOST_LOST
+from turnout_server.statistics.verdict import MOST_LOST, Exposures, loss_faults
 
 Weight = Literal["fine", "look", "wrong"]
 """How a check weighs: nothing is amiss, a reader should know of it, or there is no verdict with it."""
@@ -28,6 +28,7 @@ def checks(found: Findings) -> Iterator[Check]:
     yield _definition(found)
     yield _split(sound)
     yield _records(sound)
+    yield from _by_arm(sound)
     yield from _units(sound)
     yield from _exposures(sound)
     yield from _outcomes(sound)
@@ -61,6 +62,19 @@ def _records(sound: Soundness) -> Check:
     share = sound.lost / sound.offered
     said = f"{sound.lost:,} of {sound.offered:,} that gateways offered to the journal, {words.percent(share)}"
     return Check("wrong" if share > MOST_LOST else "look" if sound.lost else "fine", subject, said)
+
+
+def _by_arm(sound: Soundness) -> Iterator[Check]:
+    """Yield whether arms lost alike, where anything is lost."""
+    if not sound.lost:
+        return
+    if sound.lost_unknown:
+        said = f"of {sound.lost_unknown:,} of the {sound.lost:,} lost records nobody knows whose they were"
+        yield Check("look", "unknown arm", said)
+    each = "; ".join(f"{arm.name} {_of(arm.lost, arm.kept + arm.lost)}" for arm in sound.losses)
+    faults = loss_faults([Exposures(arm.kept, arm.lost) for arm in sound.losses], sound.clumping)
+    weight: Weight = "wrong" if faults else "look" if any(arm.lost for arm in sound.losses) else "fine"
+    yield Check(weight, "lost by arm", "; ".join([f"exposures that are lost: {each}", *faults]))
 
 
 def _units(sound: Soundness) -> Iterator[Check]:

@@ -66,6 +66,8 @@ class Assigned(NamedTuple):
     moved: int
     """Units that were assigned to another arm as well, later."""
     exposures: int
+    squares: int
+    """Of each unit's exposures, their sum."""
 
 
 class Exposed(NamedTuple):

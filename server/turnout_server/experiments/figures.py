@@ -47,7 +47,8 @@ def effects(found: Findings) -> str:
     columns = ("metric", "treatment", "control", "value", "change", "interval", "p", "what it is")
     table = markup.table(
         "Every metric and treatment. P-values are adjusted over treatments for the primary metric (Holm), over all "
-        "that is exploratory (Benjamini and Hochberg), and not for guardrails.",
+        "that is exploratory (Benjamini and Hochberg; what was added later changes nothing of what was fixed), and not "
+        "for guardrails.",
         columns,
         _lines(shown),
         heads=2,
@@ -94,7 +95,8 @@ def _label(names: Sequence[str], mark: str = "") -> str:
 
 
 def _role(each: Comparison) -> str:
-    return {"guardrail": "guardrail", "secondary": "exploratory"}.get(each.role, "")
+    said = {"guardrail": "guardrail", "secondary": "exploratory"}.get(each.role, "")
+    return f"{said}, added" if each.added else said
 
 
 def _harm(each: Comparison) -> float | None:
@@ -122,7 +124,10 @@ def _lines(shown: Sequence[Comparison]) -> Iterator[tuple[str | None, ...]]:
 
 
 def _what(each: Comparison) -> str:
-    known = [_role(each) or "primary", each.kind, "more is better" if each.better == "up" else "less is better"]
+    role = "exploratory" if each.exploratory else _role(each) or "primary"
+    known = [role, each.kind, "more is better" if each.better == "up" else "less is better"]
+    if each.added:
+        known.append(f"added {words.moment(each.added)}, after the start")
     if each.role != "secondary":
         known.append(f"margin {each.margin * 100:g}%")
     if each.silence:

@@ -67,13 +67,16 @@ class Comparison(msgspec.Struct, frozen=True):
     p: float | None
     """Of there being no difference; always valid where the method is sequential."""
     adjusted_p: float | None
-    """By Holm over treatments (primary), or by Benjamini and Hochberg (secondary); null for guardrails."""
+    """By Holm over treatments (primary), or by Benjamini and Hochberg (secondary): over those that were fixed, or for
+    one that was added over all of them; null for guardrails."""
     exploratory: bool
     silence: str | None
     """Why nothing is said yet."""
     epochs: tuple[EpochEffect, ...]
     theta_variance_left: float | None = None
     """What a covariate has left of the variance, 0 to 1; null without one."""
+    added: datetime | None = None
+    """When the metric was added, where that was after the start; then it is exploratory."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -115,11 +118,23 @@ class Step(msgspec.Struct, frozen=True):
     interval: Interval | None
 
 
+class ArmLoss(msgspec.Struct, frozen=True):
+    """What became of one arm's exposures."""
+
+    name: str
+    kept: int
+    """In the journal."""
+    lost: int
+    """As far as it is known whose they were."""
+
+
 class Soundness(msgspec.Struct, frozen=True):
     """Whether the data can be believed."""
 
     srm_p: float | None
     """The least of all: in total and by epoch, of all units and of those that are not excluded."""
+    srm_e: float | None
+    """The sequential e-value of all units' first exposures, in all epochs: 1,000 or more is a mismatch."""
     epochs: tuple[EpochSplit, ...]
     days: tuple[Day, ...]
     units: int
@@ -136,6 +151,12 @@ class Soundness(msgspec.Struct, frozen=True):
     """Records that gateways offered to the journal."""
     lost: int
     """Of those, dropped or missing."""
+    losses: tuple[ArmLoss, ...]
+    lost_unknown: int
+    """Of the lost records those of which nobody knows whose they were: a process died with them, or an earlier gateway
+    lost them."""
+    clumping: float
+    """How many exposures the unit of an exposure has, on average."""
     others: dict[str, int]
     """Records of the route that are no exposures, by why."""
     outcomes: int
@@ -155,6 +176,15 @@ class Novelty(msgspec.Struct, frozen=True):
     later: float | None
 
 
+class Added(msgspec.Struct, frozen=True):
+    """A metric that was added after the start."""
+
+    metric: str
+    at: datetime
+    by: str
+    definition: dict[str, Any]
+
+
 class Findings(msgspec.Struct, frozen=True):
     """All that an analysis says."""
 
@@ -167,6 +197,8 @@ class Findings(msgspec.Struct, frozen=True):
     """All that was asked, as it is in JSON."""
     frozen: bool
     """Whether the definition was fixed when the experiment started; if not, it may have been chosen after looking."""
+    added: tuple[Added, ...]
+    """What the definition does not have."""
     marks: tuple[str, ...]
     """What a reader must know of how it came about."""
     method: str

@@ -45,6 +45,8 @@ def _parts(found: Findings) -> Iterator[str]:
     yield markup.section("The first week, and later", figures.novelty(found))
     yield markup.section("What covariates explain", figures.covariates(found))
     yield markup.section("The definition", markup.verbatim(definition(found.definition)))
+    if found.added:
+        yield markup.section("What was added after the start", markup.verbatim(_added(found)))
     yield markup.section("Where it comes from", *_origin(found))
 
 
@@ -80,6 +82,10 @@ def _known(asked: Any) -> Any:
     if isinstance(asked, dict):
         return {key: _known(value) for key, value in asked.items() if value is not None}
     return [_known(each) for each in asked] if isinstance(asked, list | tuple) else asked
+
+
+def _added(found: Findings) -> str:
+    return msgspec.json.format(msgspec.json.encode(_known(msgspec.to_builtins(found.added))), indent=2).decode()
 
 
 def _origin(found: Findings) -> Iterator[str]:

@@ -16,8 +16,9 @@ class Power(NamedTuple):
     planned: int
     needed: int | None
     """To find the minimal effect; None where none is said."""
-    detectable: float
-    """The least effect that the planned units find, as a part of control's value."""
+    detectable: float | None
+    """The least effect that the planned units find, as a part of control's value; None where they find none: the larger
+    it is, the more units vary."""
 
     @property
     def is_enough(self) -> bool:
@@ -28,7 +29,9 @@ class Power(NamedTuple):
 def planned(experiment: Experiment) -> Power | None:
     """Return what the primary metric's baseline says of the plan; None where the metric has no baseline.
 
-    Arms are taken for equal, and treatments share alpha (Bonferroni, which Holm is never worse than).
+    Arms are taken for equal, and treatments share alpha (Bonferroni, which Holm is never worse than). Where a treatment
+    changes the metric it changes how much units vary: a proportion's mean says how much, and other numbers that are
+    larger by a tenth vary by a tenth more, in standard deviations.
     """
     metric = experiment.metrics[experiment.primary]
     if metric.baseline is None:
@@ -40,13 +43,13 @@ def planned(experiment: Experiment) -> Power | None:
         power=experiment.power,
         always_valid=experiment.method == "sequential",
     )
-    mean, variance = abs(metric.baseline.mean), variance_of(metric)
-    in_two = power.detectable(plan, experiment.units * 2 / arms, variance, variance) / mean
+    mean, variance = metric.baseline.mean, variance_of(metric)
+    growth = power.of_proportion(mean) if metric.kind in ("proportion", "rare") else power.of_numbers
     needed = None
     if experiment.minimal_effect is not None:
-        effect = experiment.minimal_effect * mean
-        needed = -(-power.units(plan, effect, variance, variance) * arms // 2)
-    return Power(experiment.units, needed, in_two)
+        needed = -(-power.units_for_change(plan, mean, variance, experiment.minimal_effect, growth) * arms // 2)
+    detectable = power.detectable_change(plan, experiment.units * 2 / arms, mean, variance, growth)
+    return Power(experiment.units, needed, detectable)
 
 
 def variance_of(metric: Metric) -> float:

@@ -86,6 +86,15 @@ def p_value(epochs: Sequence[srm.Assigned], is_over: bool) -> float | None:
     return srm.fixed(epochs) if is_over and enough else srm.sequential(epochs)
 
 
+def e_value(rows: Sequence[Assigned], experiment: Experiment, weights: Weights) -> float | None:
+    """Return what all units' first exposures say against the split, in all epochs; None where nothing says it.
+
+    It is right at every look, whether units enter or not.
+    """
+    epochs = list(counted(rows, experiment, weights, "units").values())
+    return srm.e_value(epochs) if epochs else None
+
+
 def least_p(rows: Sequence[Assigned], experiment: Experiment, weights: Weights, is_over: bool) -> float | None:
     """Return the least p-value: in total and by epoch, of all units and of those that are not excluded.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from turnout_server.experiments import planning
+from turnout_server.experiments import planning, seal
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError, digest_of
 from turnout_server.experiments.grants import ExperimentConflictError, Grant, Grants, Standing
 from turnout_server.routing.decide import Names
@@ -30,7 +30,10 @@ from turnout_server.vocabulary.errors import Kind, StoreError, TurnoutError
 from turnout_server.vocabulary.names import NAME_PATTERN
 
 FOLDER = "experiments"
-FORMAT = 1
+FORMAT = 2
+"""Since this one everything is sealed; before, only the definition had a digest."""
+
+_SEALED = 2
 
 
 class UnknownExperimentError(TurnoutError):
@@ -207,6 +210,10 @@ class Ledger:
             known = ", ".join(self.names()) or "none"
             raise UnknownExperimentError(f"no experiment {name!r} was started; there are {known}")
         started: Started = _decoded(raw, Started, name)
+        place = f"experiments/{name}/started.json"
+        if started.format > FORMAT:
+            raise StoreError(f"{place}: format {started.format}; at most {FORMAT} is known here")
+        seal.opened(raw, Started, place, must_be_sealed=started.format >= _SEALED)
         if digest_of(started.experiment) != started.digest:
             raise StoreError(f"experiments/{name}/started.json was changed: its digest is not that of its definition")
         stopped = self._read(name, "stopped")
@@ -231,7 +238,7 @@ class Ledger:
         name, grant = started.experiment.name, msgspec.structs.replace(started.grant, token=secrets.token_hex(8))
         self._check_before(started)
         self._grants.claim(grant, self._standing_of, grant.since)
-        if not self._blobs.put_if_absent(f"{FOLDER}/{name}/started.json", _encoded(started)):
+        if not self._blobs.put_if_absent(f"{FOLDER}/{name}/started.json", seal.sealed(started)):
             self._grants.withdraw(grant)
             raise _was_started(name)
         if not self._grants.confirm(grant):  # it has taken longer than others wait, and one of them may have its place

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from turnout_server.experiments import compare, quantile
+from turnout_server.experiments.added import Added, joined
 from turnout_server.experiments.analysis import Circumstances, analyse
 from turnout_server.experiments.belief import Loss, Models
 from turnout_server.experiments.definition import Experiment, InvalidExperimentError
@@ -13,8 +14,11 @@ from turnout_server.experiments.evidence import Evidence, OutOfRangeError, Sourc
 from turnout_server.experiments.findings import Findings
 from turnout_server.experiments.quantile import Measure
 from turnout_server.experiments.query import Period
+from turnout_server.journal import losses
 from turnout_server.journal.accounts import accounts
 from turnout_server.statistics.interval import Silence
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def period(experiment: Experiment, as_of: datetime) -> Period:
@@ -42,6 +46,7 @@ def study(
     is_frozen: bool,
     marks: tuple[str, ...] = (),
     started: Models | None = None,
+    added: tuple[Added, ...] = (),
     threads: int | None = None,
 ) -> Findings:
     """Analyse an experiment by what a journal and its outcomes say, as they were known *as_of*.
@@ -53,6 +58,7 @@ def study(
         is_frozen: whether the definition was fixed when the experiment started.
         marks: what a reader must know of how it came about.
         started: the model and version of each arm at the start, if that is known.
+        added: metrics that were added after the start.
         threads: of the database; None takes its own number. They change nothing of what is found.
 
     Raises:
@@ -60,9 +66,10 @@ def study(
         EvidenceError, OutOfRangeError: the records or outcomes cannot be read.
     """
     looked = period(experiment, as_of)
-    with opened(journal, experiment, looked, threads) as (source, evidence):
-        quantiles = _quantiles(source, evidence, experiment, looked)
-    circumstances = Circumstances(looked, is_frozen, _loss(journal), marks, started or {})
+    asked = joined(experiment, added)
+    with opened(journal, asked, looked, threads) as (source, evidence):
+        quantiles = _quantiles(source, evidence, asked, looked)
+    circumstances = Circumstances(looked, is_frozen, _loss(journal, experiment, looked), marks, started or {}, added)
     try:
         return analyse(experiment, evidence, circumstances, quantiles)
     except (ArithmeticError, ValueError) as error:  # squares of what a double may hold are more than one may
@@ -89,8 +96,18 @@ def _quantiles(
     return found
 
 
-def _loss(journal: Path) -> Loss:
-    """Return what all of a journal's boots have lost: which experiment's records they were nobody knows."""
-    ledger = accounts(journal)
-    lost = sum(sum(each.dropped.values()) + each.missing + each.gone for each in ledger.accounts)
-    return Loss(sum(each.offered for each in ledger.accounts), lost)
+def _loss(journal: Path, experiment: Experiment, looked: Period) -> Loss:
+    """Return what all of a journal's boots have lost, and what of it were exposures of the experiment."""
+    boots = accounts(journal).accounts
+    lost = losses.between([each.loss for each in boots], _us(looked.start), _us(looked.stop))
+    arms = dict.fromkeys(experiment.arms, 0)
+    for arm, count in lost.exposures.items():
+        # As the SQL has it: a route without an experiment in its table may be asked all the same.
+        if arm.route == experiment.route and arm.experiment in ("", experiment.name) and arm.target in arms:
+            arms[arm.target] += count
+    total = sum(each.loss.records for each in boots)
+    return Loss(sum(each.offered for each in boots), total, arms, lost.unknown)
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

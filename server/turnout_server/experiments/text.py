@@ -33,17 +33,29 @@ def convert(found: Any) -> Experiment:
     """
     if not isinstance(found, dict):
         raise InvalidExperimentError("$", "expected a mapping with an experiment's fields")
-    metrics = found.get("metrics", {})
-    if not isinstance(metrics, dict):
-        raise InvalidExperimentError("$.metrics", "expected a mapping of names to metrics")
-    # One by one, since a place in a mapping of all would not say which.
-    known = {_name(name): _typed(body, Metric, f"$.metrics.{name}") for name, body in metrics.items()}
+    known = _metrics(found.get("metrics", {}))
     others = {key: _midnight(value) for key, value in found.items() if key != "metrics"}
     experiment: Experiment = _typed(others, Experiment, "$")
     start, stop = map(_in_utc, (experiment.start, experiment.stop))
     experiment = msgspec.structs.replace(experiment, metrics=known, start=start, stop=stop)
     check(experiment)
     return experiment
+
+
+def metrics_in(text: str) -> dict[str, Metric]:
+    """Read metrics by themselves, as they stand below `metrics`.
+
+    Raises:
+        InvalidExperimentError: the text is not YAML, or not such a mapping; the error names the place.
+    """
+    return _metrics(document(text, InvalidExperimentError))
+
+
+def _metrics(found: Any) -> dict[str, Metric]:
+    if not isinstance(found, dict):
+        raise InvalidExperimentError("$.metrics", "expected a mapping of names to metrics")
+    # One by one, since a place in a mapping of all would not say which.
+    return {_name(name): _typed(body, Metric, f"$.metrics.{name}") for name, body in found.items()}
 
 
 def _midnight(found: Any) -> Any:

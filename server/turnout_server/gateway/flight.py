@@ -88,7 +88,7 @@ class Flight:
                 self._item = item
 
     def cancel(self) -> None:
-        """Give up: nobody is told. A request that runs already goes on running, for nobody.
+        """Give up: nobody is told. What runs in a thread already is ended, if nobody else waits for it.
 
         The caller has gone, or the deadline has passed: transports cancel calls for both.
         """

@@ -22,6 +22,7 @@ from turnout_server.serving.harness import Lease
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State
 from turnout_server.tasks.features import Note, Odd, places
+from turnout_server.vocabulary.decision import Decision
 from turnout_server.vocabulary.errors import ModelFailedError, TurnoutError
 from turnout_server.vocabulary.record import Page
 from turnout_server.vocabulary.versions import VersionKey
@@ -76,6 +77,8 @@ class NativePlane:
         self._status_of = status_of
         self.show: Callable[[Page | None], None] = lambda page: None
         """Shows records to who keeps them: `Records.show`, once there is one."""
+        self.count_suppressed: Callable[[Decision, int], None] = lambda decision, count: None
+        """Told of requests where nobody keeps their records."""
         self.spans_unsent: Callable[[], int] = lambda: 0
         """Says how many of the engine's spans could not be sent, where somebody sends them."""
         self._served: dict[VersionKey, _Served] = {}
@@ -239,6 +242,7 @@ class NativePlane:
                 runner.include(runs)
         for method, told, requests in ended.requests:
             self._instruments.include_requests(requests)
+            self.count_suppressed(requests.decision, requests.took.observations)
             if method in _STREAMS:  # Python has counted the call
                 self._instruments.record_message(method, self._status_of(told), requests.took.observations)
             else:

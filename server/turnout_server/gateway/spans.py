@@ -22,6 +22,7 @@ from turnout_server.execution.batch_run import Execution
 from turnout_server.vocabulary.attributes import (
     ASSIGNED,
     ERROR_REASON,
+    EXPERIMENT,
     MODEL,
     REASON,
     REQUEST_ID,
@@ -148,6 +149,8 @@ class Spans:
             ASSIGNED: decision.assigned,
             REQUEST_ID: record.request_id,
         }
+        if decision.experiment:
+            attributes[EXPERIMENT] = decision.experiment
         if timing is not None:
             attributes[ROWS] = timing.rows
         span.set_attributes(attributes)

@@ -105,6 +105,8 @@ class Instruments:
         """Called before anything is read, on the reader's thread: what was counted elsewhere comes in."""
         self.in_flight_elsewhere: Callable[[], int] = int
         """How many are in progress that Python knows nothing of."""
+        self.stuck_reads: Callable[[], int] = int
+        """How many threads are at a read of the store that took too long."""
         self.loop_lag = Histogram(RUN_BOUNDS_NS)
         """How late the event loop was."""
         self._answers: dict[tuple[str, str, str, int, Reason], _Answers] = {}
@@ -282,6 +284,7 @@ class Instruments:
             gauge("turnout.model.state", "1", _STATE, (MODEL, VERSION, STATE), states),
             counter("turnout.model.loads", "{load}", _LOADS, (MODEL, OUTCOME), _copy(self._loads)),
             counter("turnout.store.looks", "{look}", _LOOKS, (OUTCOME,), _copy(self._looks)),
+            gauge("turnout.store.reads.stuck", "{read}", _STUCK, (), [((), self.stuck_reads())]),
             counter("turnout.tasks.restarts", "{restart}", _RESTARTS, (TASK,), _copy(self._restarts)),
             counter("turnout.route_table.reloads", "{reload}", _RELOADS, (OUTCOME,), _copy(self._reloads)),
             histogram("rpc.server.call.duration", "s", "How long calls took.", (METHOD, STATUS), rpcs)._replace(
@@ -311,6 +314,7 @@ _MIRRORS = "Copies of requests: sent, dropped because of other work, failed, or 
 _STATE = "1 for the state that a version is in."
 _LOADS = "Attempts to load a version that have ended: ok or failed."
 _LOOKS = "Looks at the store: ok or failed."
+_STUCK = "Reads of the store that took too long and still have not ended; each keeps a thread."
 _RESTARTS = "Tasks of the gateway's own that ended by an error and were started again."
 _RELOADS = "New route tables: ok or refused."
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from turnout_server.instruments import exposures
 from turnout_server.instruments.families import CAUSE, Family, counter, gauge
+from turnout_server.vocabulary.exposure import Arm
 
 
 class Counts(Protocol):
@@ -39,6 +41,14 @@ class Counts(Protocol):
     def problem(self) -> str:
         """Why nothing can be written at the moment; empty when it can."""
 
+    @property
+    def written_exposures(self) -> Mapping[Arm, int]:
+        """Exposures in finished segments, by arm."""
+
+    @property
+    def dropped_exposures(self) -> Mapping[Arm, int]:
+        """Exposures that were lost."""
+
 
 class JournalInstruments:
     """A journal's counts, read when somebody collects them."""
@@ -51,6 +61,7 @@ class JournalInstruments:
         """Return every metric as it is now."""
         counts = self._counts()
         dropped = [((cause,), count) for cause, count in counts.dropped.items()]
+        fates = {exposures.WRITTEN: counts.written_exposures, exposures.DROPPED: counts.dropped_exposures}
         return (
             counter("turnout.journal.offered", "{record}", _OFFERED, (), [((), counts.offered)]),
             counter("turnout.journal.written", "{record}", _WRITTEN, (), [((), counts.written)]),
@@ -59,6 +70,7 @@ class JournalInstruments:
             counter("turnout.journal.segments", "{segment}", _SEGMENTS, (), [((), counts.segments)]),
             counter("turnout.journal.bytes", "By", _BYTES, (), [((), counts.bytes)]),
             gauge("turnout.journal.writable", "1", _WRITABLE, (), [((), int(not counts.problem))]),
+            exposures.family(fates),
         )
 
 

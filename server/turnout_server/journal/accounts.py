@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import duckdb
 
-from turnout_server.journal import reading
+from turnout_server.journal import exposures, reading
 from turnout_server.journal.boot import BOOTS, Boot
 from turnout_server.journal.counters import Counters, counters_of
+from turnout_server.journal.losses import BootLoss, Mark
 from turnout_server.journal.schema import SEGMENTS
+from turnout_server.vocabulary.exposure import Arm
 
 RUNNING, CLEAN, UNCLEAN, UNKNOWN = "running", "clean", "unclean", "unknown"
 
@@ -42,6 +44,8 @@ class Segment(NamedTuple):
     lowest: int | None
     """The lowest `seq` in it; None where it has no rows."""
     highest: int | None
+    mark: Mark = Mark(None, None, 0, None)
+    """What was lost until it was finished."""
 
 
 class Account(NamedTuple):
@@ -65,6 +69,13 @@ class Account(NamedTuple):
     """Rows of segments that were written and cannot be found or read."""
     problems: tuple[str, ...]
     """What is not in order, one line each."""
+    marks: tuple[Mark, ...] = ()
+    """What had been lost at each segment, in their order."""
+
+    @property
+    def loss(self) -> BootLoss:
+        """What is lost, and what is known of it."""
+        return BootLoss(self.marks, sum(self.dropped.values()) + self.missing + self.gone)
 
     @property
     def is_accounted(self) -> bool:
@@ -124,6 +135,7 @@ def account(
         missing=0 if state == RUNNING else left,
         gone=max(0, written - in_segments) if absent or unreadable or state != RUNNING else 0,
         problems=tuple(problems),
+        marks=tuple(segment.mark for segment in segments),
     )
 
 
@@ -193,7 +205,7 @@ def accounts(journal: Path, *, is_thorough: bool = False) -> Ledger:
 
     Args:
         journal: its directory.
-        is_thorough: read every byte of every segment; otherwise only footers and the column `seq`.
+        is_thorough: read every byte of every segment; otherwise only footers and the columns `seq` and `ts`.
     """
     for _ in range(reading.ATTEMPTS):
         files = sorted(journal.glob(SEGMENTS))
@@ -255,23 +267,34 @@ def _read_together(connection: duckdb.DuckDBPyConnection, files: Sequence[Path])
         return {}
     said = footers(connection, files)
     found = connection.execute(
-        "SELECT filename, count(*), min(seq), max(seq)"
+        "SELECT filename, count(*), min(seq), max(seq), epoch_us(min(ts)), epoch_us(max(ts))"
         " FROM read_parquet($1, filename = true, hive_partitioning = false, union_by_name = true) GROUP BY filename",
         [[reading.pattern(file) for file in files]],
     ).fetchall()
     rows = {name: tuple(counts) for name, *counts in found}
     read: dict[Path, Segment | str] = {}
     for file in files:
-        count, lowest, highest = rows.get(str(file.absolute()), (0, None, None))
+        found_in = _Rows(*rows.get(str(file.absolute()), (0, None, None, None, None)))
         try:
-            read[file] = _segment(file.name, said[file], count, lowest, highest)
+            read[file] = _segment(file.name, said[file], found_in)
         except ValueError as error:
             read[file] = str(error)
     return read
 
 
-def _segment(name: str, said: Mapping[str, str], rows: int, lowest: int | None, highest: int | None) -> Segment:
+class _Rows(NamedTuple):
+    """What is in a segment."""
+
+    rows: int
+    lowest: int | None
+    highest: int | None
+    first_us: int | None
+    last_us: int | None
+
+
+def _segment(name: str, said: Mapping[str, str], found: _Rows) -> Segment:
     try:
+        dropped = {str(cause): int(count) for cause, count in json.loads(said["dropped"]).items()}
         return Segment(
             name=name,
             boot=Boot(said["instance"], said["boot"]),
@@ -281,16 +304,25 @@ def _segment(name: str, said: Mapping[str, str], rows: int, lowest: int | None, 
             written=int(said["written"]),
             forgotten=int(said.get("forgotten") or 0),
             offered=int(said["offered"]),
-            dropped={str(cause): int(count) for cause, count in json.loads(said["dropped"]).items()},
+            dropped=dropped,
             is_last=said.get("closed") == "true",
-            rows=rows,
-            lowest=lowest,
-            highest=highest,
+            rows=found.rows,
+            lowest=found.lowest,
+            highest=found.highest,
+            mark=Mark(found.first_us, found.last_us, sum(dropped.values()), _exposures(said)),
         )
     except KeyError as error:
         raise ValueError(f"its footer has no turnout.{error.args[0]}") from error
     except (AttributeError, TypeError) as error:
         raise ValueError("its footer's turnout.dropped is no object of numbers") from error
+
+
+def _exposures(said: Mapping[str, str]) -> Mapping[Arm, int] | None:
+    text = said.get("dropped_exposures")
+    try:
+        return None if text is None else exposures.read(text)
+    except ValueError as error:
+        raise ValueError(f"its footer's turnout.dropped_exposures: {error}") from error
 
 
 def footers(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[Path, dict[str, str]]:

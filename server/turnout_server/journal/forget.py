@@ -5,6 +5,7 @@ The files of views beside the journal's records are treated alike.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 AUDIT = "audit.jsonl"
 _STAGED = "forget-"
+_REQUESTS = "requests_of_unit"
+"""The table of the unit's requests, while it is being forgotten."""
 
 
 class ForgettingError(TurnoutError):
@@ -47,6 +50,8 @@ class Forgotten(NamedTuple):
     units: Mapping[str, str]
     """The unit's hash in hexadecimal, by the id of the key that made it."""
     rows: int
+    by_request: int
+    """Of these, outcomes that named no unit but one of its requests."""
     segments: tuple[str, ...]
     """The segments that were replaced, relative to the journal."""
     running: tuple[Boot, ...]
@@ -57,7 +62,20 @@ class Forgotten(NamedTuple):
     """Rows that were hashed with keys that are not here, by the key's id: the unit may be among them."""
 
 
-def _nowhere_else(_: Collection[bytes]) -> Mapping[str, int]:
+class Removed(NamedTuple):
+    """What went from one place."""
+
+    rows: int
+    by_request: int = 0
+    """Of these, those that named no unit but one of its requests."""
+
+
+Elsewhere = Callable[[Collection[bytes], Collection[str]], Mapping[str, Removed]]
+"""Removes what is of a unit, given by its hashes and its requests' ids, from what is no Parquet file; returns what
+went, by where, relative to the journal."""
+
+
+def _nowhere_else(units: Collection[bytes], requests: Collection[str]) -> Mapping[str, Removed]:
     return {}
 
 
@@ -67,19 +85,19 @@ def forget(
     key_file: Path | None = None,
     *,
     beside: Sequence[reading.View] = (),
-    elsewhere: Callable[[Collection[bytes]], Mapping[str, int]] = _nowhere_else,
+    elsewhere: Elsewhere = _nowhere_else,
 ) -> Forgotten:
     """Remove every row of *unit* from *journal*, and write down that it was done.
 
-    A segment is replaced in one step, so that readers see it as it was or as it is. May be repeated.
+    A segment is replaced in one step, so that readers see it as it was or as it is. May be repeated. Views that name
+    requests lose the rows of the unit's requests, too. They go first, since the records say which requests those are.
 
     Args:
         journal: its directory.
         unit: as callers sent it.
         key_file: the keys that units are hashed with; None for the journal's own.
         beside: views whose files lie below the journal, too.
-        elsewhere: removes the rows of a unit, given by its hashes, from what is no such file; returns how many went, by
-            where, relative to the journal.
+        elsewhere: removes what is in no such file.
 
     Raises:
         InvalidRequestError: *unit* is empty or too long.
@@ -95,17 +113,20 @@ def forget(
             left.unlink(missing_ok=True)
         # Before the segments are listed: what a boot that has ended by now has written is then among them.
         running = tuple(Boot(each.instance, each.boot) for each in accounts(journal).accounts if each.state == RUNNING)
-        done: dict[str, int] = {}
+        done: dict[str, Removed] = {}
         unreadable: dict[str, str] = {}
         unknown: dict[str, int] = {}
         try:
             # Before the files are listed, too: what was there may be in one by then.
-            done.update(elsewhere(units.values()))
+            requests = _requests(connection, reading.segments(journal).readable, units)
+            done.update(elsewhere(units.values(), requests))
             found = reading.segments(journal, beside)
             unreadable.update({file.name: problem for file, problem in found.unreadable.items()})
-            for file in found.files:
+            # Those that name requests first: while the records are there, a run that is cut short can be repeated.
+            for view, file in ((view, file) for view, files in reversed(found.views) for file in files):
+                named = view is not reading.RECORDS and "request_id" in view.columns
                 try:
-                    removed = _rewrite(connection, journal, file, units, unknown)
+                    removed = _rewrite(connection, journal, file, units, unknown, names_requests=named)
                 except FileNotFoundError:
                     continue
                 except (duckdb.Error, ValueError) as error:
@@ -113,12 +134,38 @@ def forget(
                     continue
                 except OSError as error:
                     raise ForgettingError(f"{file}: {error.strerror or error}") from error
-                if removed:
+                if removed.rows:
                     done[str(file.relative_to(journal))] = removed
         finally:
             hashes = {name: value.hex() for name, value in units.items()}
             _audit(audit, hashes, done, running, unreadable)
-    return Forgotten(hashes, sum(done.values()), tuple(done), running, unreadable, unknown)
+    rows, by_request = (sum(column) for column in zip(Removed(0), *done.values(), strict=True))
+    return Forgotten(hashes, rows, by_request, tuple(done), running, unreadable, unknown)
+
+
+def _requests(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], units: Mapping[str, bytes]
+) -> Collection[str]:
+    """Return the ids of a unit's requests, and put them into the table `_REQUESTS`.
+
+    An id that another unit's request has as well is among them: whose outcome it brought nobody knows, and with this
+    unit's record gone it would pass for the other's.
+    """
+    marks = ", ".join(f"${index + 2}" for index in range(len(units)))
+    found: set[str] = set()
+    for file in files:
+        # One that cannot be read is told of when it is to be replaced.
+        with contextlib.suppress(duckdb.Error):
+            rows = connection.execute(
+                "SELECT DISTINCT request_id FROM read_parquet($1, hive_partitioning = false)"
+                f" WHERE unit IS NOT NULL AND unit IN ({marks}) AND request_id IS NOT NULL",
+                [reading.pattern(file), *units.values()],
+            ).fetchall()
+            found.update(request for (request,) in rows)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {_REQUESTS} AS SELECT unnest($1::VARCHAR[]) AS request_id", [sorted(found)]
+    )
+    return found
 
 
 def _rewrite(
@@ -127,14 +174,19 @@ def _rewrite(
     file: Path,
     units: Mapping[str, bytes],
     unknown: dict[str, int],
-) -> int:
-    """Replace *file* by one without *units*, where it has any; return how many rows went."""
+    *,
+    names_requests: bool,
+) -> Removed:
+    """Replace *file* by one without *units*, where it has any, and return what went.
+
+    Where rows may name a request in place of a unit, those that name one of `_REQUESTS` go, too.
+    """
     name = reading.pattern(file)
     source = "read_parquet($1, hive_partitioning = false)"
     marks = ", ".join(f"${index + 2}" for index in range(len(units)))
     theirs = f"(unit IS NOT NULL AND unit IN ({marks}))"
     values = [name, *units.values()]
-    removed = 0
+    removed = by_request = 0
     for key, count, gone in connection.execute(
         f"SELECT coalesce(unit_key_id, ''), count(*), count(*) FILTER ({theirs}) FROM {source}"
         " WHERE unit IS NOT NULL GROUP BY ALL",
@@ -143,8 +195,13 @@ def _rewrite(
         removed += gone
         if key not in units:
             unknown[key] = unknown.get(key, 0) + count
+    if names_requests:
+        asked = f"(unit IS NULL AND request_id IS NOT NULL AND request_id IN (SELECT request_id FROM {_REQUESTS}))"
+        theirs = f"({theirs} OR {asked})"
+        (by_request,) = connection.execute(f"SELECT count(*) FROM {source} WHERE {asked}", [name]).fetchone() or (0,)
+        removed += by_request
     if not removed:
-        return 0
+        return Removed(0)
     said = {f"turnout.{key}": value for key, value in footers(connection, [file])[file].items()}
     said["turnout.forgotten"] = str(int(said.get("turnout.forgotten") or 0) + removed)
     staged = journal / STAGING / f"{_STAGED}{file.name}"
@@ -158,7 +215,7 @@ def _rewrite(
         _swap(staged, file)
     finally:
         staged.unlink(missing_ok=True)
-    return removed
+    return Removed(removed, by_request)
 
 
 def _swap(staged: Path, file: Path) -> None:
@@ -190,7 +247,7 @@ def _auditing(journal: Path) -> Iterator[IO[bytes]]:
 def _audit(
     audit: IO[bytes],
     units: Mapping[str, str],
-    done: Mapping[str, int],
+    done: Mapping[str, Removed],
     running: Sequence[Boot],
     unreadable: Mapping[str, str],
 ) -> None:
@@ -198,8 +255,9 @@ def _audit(
     line = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "units": units,
-        "rows": sum(done.values()),
-        "segments": done,
+        "rows": sum(each.rows for each in done.values()),
+        "by_request": sum(each.by_request for each in done.values()),
+        "segments": {name: each.rows for name, each in done.items()},
         "running": [f"{boot.instance}-{boot.boot}" for boot in running],
         "unreadable": unreadable,
     }

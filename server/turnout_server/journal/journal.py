@@ -19,6 +19,7 @@ from turnout_server.journal.ring import Ring
 from turnout_server.journal.segments import Write
 from turnout_server.journal.writer import Writer
 from turnout_server.vocabulary.errors import ConfigurationError
+from turnout_server.vocabulary.exposure import Arm
 
 TURN_S = 0.1
 """How often the writer looks at what waits, in seconds."""
@@ -44,6 +45,10 @@ class Counts(NamedTuple):
     """Of finished segments."""
     problem: str
     """Why nothing can be written at the moment; empty when it can."""
+    written_exposures: Mapping[Arm, int]
+    """Exposures in finished segments, by arm."""
+    dropped_exposures: Mapping[Arm, int]
+    """Those that are lost."""
 
     @property
     def waiting(self) -> int:
@@ -77,7 +82,8 @@ class Journal:
         """Return how it is doing."""
         ring, writer = self._ring, self._writer
         dropped = {"ring_full": ring.dropped, **writer.dropped}
-        return Counts(ring.offered, writer.written, dropped, writer.segments, writer.bytes, writer.problem)
+        counts = ring.offered, writer.written, dropped, writer.segments, writer.bytes, writer.problem
+        return Counts(*counts, dict(writer.exposures.written), writer.dropped_exposures())
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from turnout_server.journal.counters import DROPPED, OFFERED, Cells
+from turnout_server.journal.exposures import Counts, add, counted
 from turnout_server.journal.schema import CAUSES
 from turnout_server.vocabulary.record import Page, Record
 
@@ -15,7 +16,17 @@ _RING_FULL = DROPPED + CAUSES.index("ring_full")
 class Ring:
     """The records that wait to be written. One thread appends, another takes."""
 
-    __slots__ = ("_came", "_limit", "_records", "_went", "are_counted_elsewhere", "cells", "dropped", "offered")
+    __slots__ = (
+        "_came",
+        "_limit",
+        "_records",
+        "_went",
+        "are_counted_elsewhere",
+        "cells",
+        "dropped",
+        "dropped_exposures",
+        "offered",
+    )
 
     def __init__(self, limit: int, cells: Cells | None = None) -> None:
         """Begin empty, with room for *limit* records; count in *cells*, or where nobody else looks."""
@@ -27,6 +38,8 @@ class Ring:
         """Records that came, those that were dropped included."""
         self.dropped = 0
         """Records for which there was no room."""
+        self.dropped_exposures: Counts = {}
+        """Exposures among them."""
         self.are_counted_elsewhere = False
         """Whether somebody who knows of records before they come here says in the cells how many were offered."""
         self.cells = (cells or Cells()).view
@@ -44,6 +57,7 @@ class Ring:
             self._records.append(record)
             self._came += 1
         else:
+            add(self.dropped_exposures, counted([record]))
             self.dropped = self.cells[_RING_FULL] = self.dropped + 1
 
     def extend(self, page: Page) -> None:
@@ -51,6 +65,7 @@ class Ring:
         self._offer(len(page) + page.lost)
         page.keep(max(0, self._limit - len(self)))
         if page.lost:
+            add(self.dropped_exposures, page.lost_exposures())
             self.dropped = self.cells[_RING_FULL] = self.dropped + page.lost
         if len(page):
             self._records.append(page)
@@ -64,6 +79,10 @@ class Ring:
     def take(self, least: int) -> list[Record | Page]:
         """Return the oldest *least* records, which wait no longer; fewer where there are fewer, and whole pages."""
         return list(self._taken(least))
+
+    def waiting(self) -> list[Record | Page]:
+        """Return what waits, which goes on waiting. From any thread."""
+        return list(self._records)
 
     def _taken(self, least: int) -> Iterator[Record | Page]:
         ends = self._went + min(least, len(self))

@@ -15,9 +15,11 @@ from typing import Final, NamedTuple
 import duckdb
 from arro3.core import RecordBatch, Table
 
+from turnout_server.journal import exposures
 from turnout_server.journal.boot import BOOTS, Boot
 from turnout_server.journal.columns import SCHEMA, empty_columns, own_columns
 from turnout_server.journal.counters import counters_of, settle
+from turnout_server.journal.exposures import Counts
 from turnout_server.journal.schema import COLUMNS, PARQUET, STAGING, VERSION
 from turnout_server.journal.sync import sync
 
@@ -48,10 +50,14 @@ class Footer(NamedTuple):
     """By cause, since the boot began."""
     closed: bool
     """Whether it is the boot's last."""
+    dropped_exposures: Counts | None = None
+    """Exposures among what was dropped, by arm, since the boot began; None where nobody knows."""
 
     def pairs(self) -> dict[str, str]:
         """Return it as the file's metadata."""
-        return {
+        lost = self.dropped_exposures
+        known = {} if lost is None else {"turnout.dropped_exposures": exposures.said(lost)}
+        return known | {
             "turnout.schema": str(VERSION),
             "turnout.instance": self.boot.instance,
             "turnout.boot": self.boot.boot,

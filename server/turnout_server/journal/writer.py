@@ -14,6 +14,7 @@ from turnout_server.config import JournalConfig
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.columns import Encoder, ends_of, merged
 from turnout_server.journal.counters import CLOSED, DROPPED, SEGMENTS, WRITTEN, CounterFile
+from turnout_server.journal.exposures import Balance, Counts, add, counted
 from turnout_server.journal.keys import own_keys
 from turnout_server.journal.ring import Ring
 from turnout_server.journal.schema import CAUSES
@@ -69,6 +70,7 @@ class Writer:
         self._prepare_at = self._rotate_at = float("-inf")
         self._cause = "io_error"
         self.held_bytes = 0
+        self.exposures = Balance()
         self.dropped = dict.fromkeys(CAUSES[1:], 0)
         """Records that were lost, by cause, but for those that the ring had no room for."""
         self.written = self.segments = self.bytes = 0
@@ -136,8 +138,11 @@ class Writer:
     def _take(self, taken: Sequence[Record | Page]) -> None:
         records = [one for one in taken if isinstance(one, Record)]
         pages = [one for one in taken if not isinstance(one, Record)]
+        exposures = counted(taken)
+        with self._lock:
+            self.exposures.hold(exposures)
         if self._encoder is None:  # without a key nothing of a unit may be kept
-            self._drop(self._cause, len(records) + sum(map(len, pages)))
+            self._drop(self._cause, len(records) + sum(map(len, pages)), exposures)
             return
         batches = [*self._of_records(self._encoder, records), *self._of_pages(self._encoder, pages)]
         if not batches:
@@ -158,17 +163,17 @@ class Writer:
             return [encoder.encode(records)]
         except Exception:
             if len(records) == 1:
-                self._drop("unwritable", 1)
+                self._drop("unwritable", 1, counted(records))
                 return []
         # One of them is at fault, and the others are not to be lost with it.
         return [batch for record in records for batch in self._of_records(encoder, [record])]
 
     def _of_pages(self, encoder: Encoder, pages: Sequence[Page]) -> list[RecordBatch]:
-        count = sum(map(len, pages))
+        count, exposures = sum(map(len, pages)), counted(pages)  # to encode them uses them up
         try:
             return [encoder.encode_pages(pages)] if pages else []
         except Exception:
-            self._drop("unwritable", count)
+            self._drop("unwritable", count, exposures)
             return []
 
     def _rotate(self, now: float, *, closed: bool = False) -> None:
@@ -186,6 +191,7 @@ class Writer:
             self._ring.offered,
             self._lost(),
             closed,
+            self.dropped_exposures(),
         )
         staged: Path | None = None
         try:
@@ -197,6 +203,7 @@ class Writer:
                 self.bytes += self._files.finish(staged, self._first_us if rows else time.time_ns() // 1000)
                 self.segments += 1
                 self.written += rows
+                self.exposures.wrote()
                 self._let_go()
                 self._count()
             self._flush()
@@ -233,6 +240,8 @@ class Writer:
         try:
             self._given_up = True
             self.dropped["closing"] += self._ring.offered - self.written - sum(self._lost().values())
+            self.exposures.hold(counted(self._ring.waiting()))
+            self.exposures.lose(self.exposures.held)
             self._count()
             self._ring.cells[CLOSED] = 1
         finally:
@@ -261,16 +270,23 @@ class Writer:
     def _lost(self) -> dict[str, int]:
         return {"ring_full": self._ring.dropped, **self.dropped}
 
-    def _drop(self, cause: str, count: int) -> None:
+    def dropped_exposures(self) -> Counts:
+        """Return what exposures were lost, by arm, those included that the ring had no room for. From any thread."""
+        counts = dict(self._ring.dropped_exposures)
+        add(counts, dict(self.exposures.dropped))
+        return counts
+
+    def _drop(self, cause: str, count: int, exposures: Counts) -> None:
         with self._lock:
             if not self._given_up:
                 self.dropped[cause] += count
+                self.exposures.lose(exposures)
                 self._count()
 
     def _drop_held(self) -> None:
         count = self._rows
         self._let_go()
-        self._drop(self._cause, count)
+        self._drop(self._cause, count, self.exposures.held)
 
     def _let_go(self) -> None:
         self._batches, self._rows, self.held_bytes, self._since = [], 0, 0, None

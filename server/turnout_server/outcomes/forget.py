@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from turnout_server.journal import forget as journal_forget
-from turnout_server.journal.forget import Forgotten
+from turnout_server.journal.forget import Forgotten, Removed
 from turnout_server.outcomes.inbox import left_behind
 from turnout_server.outcomes.reading import OUTCOMES
 from turnout_server.outcomes.schema import FOLDER
@@ -15,6 +15,8 @@ from turnout_server.outcomes.schema import FOLDER
 
 def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
     """Remove every record and every outcome of *unit* from *journal*, and write down that it was done.
+
+    An outcome that names no unit is the unit's where it names one of its requests.
 
     What a running gateway has in no file yet stays, and its boot is named: forget again.
 
@@ -27,17 +29,18 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
         InvalidRequestError, ConfigurationError, ForgettingError: see `journal.forget.forget`.
     """
 
-    def inboxes(hashes: Collection[bytes]) -> Mapping[str, int]:
-        return _removed(journal, hashes)
+    def inboxes(hashes: Collection[bytes], requests: Collection[str]) -> Mapping[str, Removed]:
+        return _removed(journal, hashes, requests)
 
     return journal_forget.forget(journal, unit, key_file, beside=(OUTCOMES,), elsewhere=inboxes)
 
 
-def _removed(journal: Path, hashes: Collection[bytes]) -> dict[str, int]:
-    done: dict[str, int] = {}
+def _removed(journal: Path, hashes: Collection[bytes], requests: Collection[str]) -> dict[str, Removed]:
+    done: dict[str, Removed] = {}
     if (journal / FOLDER).is_dir():
         for inbox in left_behind(journal / FOLDER):
             with contextlib.closing(inbox):
-                if removed := inbox.remove_units(hashes):
-                    done[str(inbox.file.relative_to(journal))] = removed
+                removed, by_request = inbox.remove_units(hashes), inbox.remove_requests(requests)
+                if removed or by_request:
+                    done[str(inbox.file.relative_to(journal))] = Removed(removed + by_request, by_request)
     return done

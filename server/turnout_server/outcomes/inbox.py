@@ -258,6 +258,11 @@ class Inbox:
         marks = ", ".join("?" * len(units))
         return self._database.execute(f"DELETE FROM waiting WHERE unit IN ({marks})", tuple(units)).rowcount
 
+    def remove_requests(self, requests: Collection[str]) -> int:
+        """Remove outcomes that name no unit but one of *requests*, likewise."""
+        asked = [(request,) for request in requests]
+        return self._database.executemany("DELETE FROM waiting WHERE unit IS NULL AND request_id = ?", asked).rowcount
+
     def is_spent(self, before_us: int) -> bool:
         """Say whether nobody needs the file any more: all is in files, and came before then.
 

@@ -37,6 +37,11 @@ class View:
         """
         return self._epochs.get(route, "")
 
+    @property
+    def epochs(self) -> Mapping[str, str]:
+        """Each route's epoch, by name."""
+        return self._epochs
+
     def _epoch(self, route: CompiledRoute) -> str:
         return hashlib.sha256("\n".join(self._constants(route)).encode()).hexdigest()[:16]
 

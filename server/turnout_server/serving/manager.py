@@ -66,7 +66,7 @@ class Manager(Generic[S]):
         self._failed: set[VersionKey] = set()
         self._aspired: frozenset[VersionKey] = frozenset()
         self._in_use: frozenset[VersionKey] = frozenset()
-        self._executor = executor or Pool(loaders + 1, "loader", _lower_priority, loses_nothing=True)
+        self._executor = executor or Pool(loaders + 1, "loader", lower_priority, loses_nothing=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -379,7 +379,7 @@ class Manager(Generic[S]):
             await asyncio.wait(self._tasks, timeout=left)
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Let requests go before loads, where the system can tell threads apart."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)

@@ -35,6 +35,8 @@ class Side:
     """Of `variance`: the sum over epochs of its part squared, over n - 1."""
     events: float
     """Effective events."""
+    borrowed: float = 0.0
+    """What `variance` would be, did units vary as the other arm's do; 0 where that is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +113,5 @@ def _side(estimates: Sequence[Estimate], units: Sequence[int]) -> Side:
         events=min(
             effective_events(by_epoch, a_unit_s) for by_epoch in zip(*(each.counted for each in estimates), strict=True)
         ),
+        borrowed=math.fsum(weight**2 * each.borrowed for weight, each in weighed),
     )

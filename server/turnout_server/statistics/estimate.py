@@ -20,6 +20,8 @@ class Estimate:
     """Of `value`, not of a unit's x."""
     counted: tuple[Moments, ...]
     """What must each have events enough before `value` is about normal: `effective_events`."""
+    borrowed: float = 0.0
+    """What `variance` would be, did units vary as the arm's that it is compared with do; 0 where that is not asked."""
 
     @property
     def units(self) -> int:

@@ -7,11 +7,15 @@ p(1 - p) for a proportion. Units are of both arms together.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy import special
 
 from turnout_server.statistics import sequential
+
+_MOST_PART = 1000.0
+"""Changes that are larger, as a part of control's value, nobody plans for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,11 @@ def units(plan: Plan, effect: float, control: float, treatment: float) -> int:
     Source: J. M. Lachin, "Introduction to Sample Size Determination and Power Analysis for Clinical Trials", Controlled
     Clinical Trials 2, 1981, with the sequential reach for the normal quantile.
     """
-    return math.ceil(plan.spread(control, treatment) * (plan.distance / effect) ** 2)
+    return math.ceil(_units(plan, effect, control, treatment))
+
+
+def _units(plan: Plan, effect: float, control: float, treatment: float) -> float:
+    return plan.spread(control, treatment) * (plan.distance / effect) ** 2
 
 
 def detectable(plan: Plan, units: float, control: float, treatment: float) -> float:
@@ -89,6 +97,56 @@ def detectable_proportion(plan: Plan, units: float, control: float) -> float:
         least = detectable(plan, units, control * (1 - control), middle * (1 - middle))
         low, high = (low, middle) if middle - control >= least else (middle, high)
     return high
+
+
+Growth = Callable[[float], float]
+"""Times what a treatment's variance is control's, if it changes the metric by a part of control's value."""
+
+
+def of_numbers(part: float) -> float:
+    """A `Growth`: a number that is 1.1 times as large varies 1.21 times as much."""
+    return (1 + part) ** 2
+
+
+def of_proportion(share: float) -> Growth:
+    """Return the `Growth` of a proportion, up or down, whichever varies more."""
+
+    def growth(part: float) -> float:
+        changed = [each * (1 - each) for each in (share * (1 + part), share * (1 - part)) if 0 <= each <= 1]
+        return max(changed, default=0.0) / (share * (1 - share))
+
+    return growth
+
+
+def units_for_change(plan: Plan, mean: float, control: float, part: float, growth: Growth) -> int:
+    """Return the units that it takes to find that a treatment changes a metric by a *part* of control's value.
+
+    Args:
+        plan: how arms will be compared.
+        mean: control's, other than 0.
+        control: the variance of one unit's x there.
+        part: 0.1 is 10 %.
+        growth: how the variance grows with it.
+    """
+    return math.ceil(_for_change(plan, mean, control, part, growth))
+
+
+def detectable_change(plan: Plan, units: float, mean: float, control: float, growth: Growth) -> float | None:
+    """Return the least part by which *units* find a change: the inverse of `units_for_change`.
+
+    None where they find none, since the variance grows as fast as the effect.
+    """
+    low, high = 0.0, _MOST_PART
+    if _for_change(plan, mean, control, high, growth) > units:
+        return None
+    while low < (middle := (low + high) / 2) < high:
+        is_enough = _for_change(plan, mean, control, middle, growth) <= units
+        low, high = (low, middle) if is_enough else (middle, high)
+    return high
+
+
+def _for_change(plan: Plan, mean: float, control: float, part: float, growth: Growth) -> float:
+    return _units(plan, part * abs(mean), control, control * growth(part))
 
 
 def days(units: int, units_a_day: float, window_days: float) -> int:

@@ -25,11 +25,26 @@ Measured, A/A with 500 looks from the first unit on, 1,000 runs a cell, false al
 | lognormal, sigma 1.5, 200,000, 2 %    | 9.6 (5.1) % | 9.6 (5.1) % | 9.1 (4.7) % | 0.0 (0.0) %         |
 | the same, 1 in 10 buys, 100,000, 2 %  | 35 % (28 %) | 23 % (17 %) | 7.2 (5.4) % | 0.0 (0.0) %         |
 
-In 60 such cells the most is 2.5 (0.8) %. What is left: where the smaller arm is truly the more variable one, it cannot
-borrow all of that. With every unit's lognormal revenue (sigma 1.5) multiplied by 1.5 in a small treatment, or by 0.6
-beside a small control, the interval misses the effect in up to 5.7 (2.8) % of 600 runs, and in 29 (24) % with 10 events
-alone. Caps, fixed at the start, are the remedy for that. An interval is the wider for the caution where the smaller arm
-is truly the less variable one.
+In 60 such cells the most is 2.5 (0.8) %. An interval is the wider for the caution where the smaller arm is truly the
+less variable one.
+
+Where there is an effect the smaller arm may truly be the more variable one: revenue that is R times as large varies R
+times as much. So the interval holds as well what is within reach by the variance that the smaller arm would have then
+(`Estimate.borrowed`, `interval`). That changes no p-value, nor whether an interval holds 0. More events would be no
+remedy. How often the interval misses a true effect at some look, 1,000 runs of 100,000 units (20,000 where all buy):
+
+| lognormal revenue, sigma 1.5, times   | smaller arm  | 10 events | 40 events | 10 events, as the effect has it |
+|---------------------------------------|--------------|-----------|-----------|---------------------------------|
+| 1 in 10 buys, 1.85                    | treatment    | 6.8 %     | 3.3 %     | 0                               |
+| the same, 2.7                         | treatment    | 20 %      | 7.2 %     | 0                               |
+| all buy, 2.5                          | treatment    | 19 %      | 13 %      | 0                               |
+| 1 in 10 buys, 0.54                    | control      | 5.9 %     | 3.1 %     | 0                               |
+
+Zeros and ones are left out of this: their variance follows from their mean, and a small arm's interval misses at most
+3.6 % (1 % that become 4 %, of 2 % of 100,000 units). What is left: a smaller arm that varies more for another reason
+than its mean. With the same mean and 5.8 times the variance (1 in 10 buys, sigma 2 beside 1.5, 100,000 units, 10 % of
+them treated) 6.4 % of 1,000 runs raise a false alarm, with 2 times the variance 0.8 %. Caps, fixed at the start, are
+the remedy.
 """
 
 from __future__ import annotations
@@ -105,7 +120,10 @@ def look(contrasts: Iterable[Contrast]) -> Effect | Silence:
 
 
 def cautious(contrast: Contrast) -> Contrast:
-    """Return a contrast in which the arm with fewer units varies, per unit, at least as much as the other."""
+    """Return a contrast in which the arm with fewer units varies, per unit, at least as much as the other.
+
+    Unless all units are zeros and ones, it says as well what it has borrowed.
+    """
     epoch, control, treatment = contrast
     if control is None or treatment is None:
         return contrast
@@ -115,4 +133,6 @@ def cautious(contrast: Contrast) -> Contrast:
 
 
 def _varying(small: Estimate, large: Estimate) -> Estimate:
-    return Estimate(small.value, max(small.variance, large.spread / small.units), small.counted)
+    as_large = large.spread / small.units
+    are_binary = all(moments.is_binary for each in (small, large) for moments in each.counted)
+    return Estimate(small.value, max(small.variance, as_large), small.counted, 0.0 if are_binary else as_large)

@@ -19,6 +19,9 @@ MISMATCH = 0.001
 _CONCENTRATIONS = (100.0, 1_000.0, 10_000.0, 100_000.0)
 """How close to the weights the sequential test expects a mismatch: of equal arms, 5 points either way, to 0.16."""
 
+_MOST_LOG = 709.0
+"""Of what a double can hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
@@ -77,16 +80,29 @@ def fixed(epochs: Sequence[Assigned]) -> float:
 def sequential(epochs: Sequence[Assigned]) -> float:
     """Return the always-valid p-value of every epoch's units having been assigned by its weights.
 
-    It is 1 over the e-value, at most 1: how much better a Dirichlet mixture around the weights foresaw the arms than
-    the weights did. Epochs multiply. A narrow mixture takes long to see a gross mismatch, and a wide one a small one;
-    the mean of several e-values is one.
+    It is 1 over the e-value, at most 1.
+    """
+    return math.exp(min(-_log_mean_e_value(epochs), 0.0))
+
+
+def e_value(epochs: Sequence[Assigned]) -> float:
+    """Return how much the units speak against every epoch's having been assigned by its weights.
+
+    It is how much better a Dirichlet mixture around the weights foresaw the arms than the weights did. Epochs multiply.
+    A narrow mixture takes long to see a gross mismatch, and a wide one a small one; the mean of several e-values is
+    one. With the promised split it gets to 1,000 at any time with a probability of at most 1 in 1,000. What is more
+    than a double holds is the largest one.
 
     Source: M. Lindon, A. Malek, "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022.
     """
+    return math.exp(min(_log_mean_e_value(epochs), _MOST_LOG))
+
+
+def _log_mean_e_value(epochs: Sequence[Assigned]) -> float:
     if any(epoch.is_impossible for epoch in epochs):
-        return 0.0
+        return math.inf
     logs = [math.fsum(_log_e_value(epoch, near) for epoch in epochs) for near in _CONCENTRATIONS]
-    return math.exp(min(math.log(len(logs)) - float(special.logsumexp(logs)), 0.0))
+    return float(special.logsumexp(logs)) - math.log(len(logs))
 
 
 def _log_e_value(epoch: Assigned, concentration: float) -> float:

@@ -80,6 +80,8 @@ class Soundness:
     """By arm."""
     is_mature: bool
     """Whether every unit that counts has had its whole outcome window, and there are units."""
+    clumping: float = 1.0
+    """How many exposures may be lost together, since they are one unit's; on average over exposures, at least 1."""
 
 
 class Judgement(NamedTuple):
@@ -131,18 +133,30 @@ def _faults(soundness: Soundness) -> list[str]:
     faults = []
     if not soundness.srm_p >= srm.MISMATCH:
         faults.append(f"sample ratio mismatch: p = {soundness.srm_p:.2g}")
-    if any(lost > MOST_LOST * (kept + lost) for kept, lost in soundness.exposures):
+    return [*faults, *loss_faults(soundness.exposures, soundness.clumping)]
+
+
+def loss_faults(exposures: Sequence[Exposures], clumping: float) -> list[str]:
+    """Return why arms cannot be compared for what they lost; see `Soundness` for both."""
+    faults = []
+    if any(lost > MOST_LOST * (kept + lost) for kept, lost in exposures):
         faults.append(f"an arm lost more than {MOST_LOST:.0%} of its exposures")
-    if (p_value := _equally_lost(soundness.exposures)) < _UNEQUAL:
+    if (p_value := _equally_lost(exposures, clumping)) < _UNEQUAL:
         faults.append(f"the arms lost exposures unequally: p = {p_value:.2g}")
     return faults
 
 
-def _equally_lost(exposures: Sequence[Exposures]) -> float:
-    """Return the p-value of all arms losing the same share: Pearson's chi-square test of homogeneity."""
+def _equally_lost(exposures: Sequence[Exposures], clumping: float) -> float:
+    """Return the p-value of all arms losing the same share.
+
+    It is Pearson's chi-square test of homogeneity. Exposures of one unit may be lost together, as in a burst, so that
+    one busy unit would look like a difference between arms: the statistic is divided by what that could add to it. It
+    is the first-order correction of J. Rao and A. Scott, "The Analysis of Categorical Data from Complex Sample
+    Surveys", Journal of the American Statistical Association 76, 1981.
+    """
     arms = [(kept + lost, lost) for kept, lost in exposures if kept + lost]
     rate = sum(lost for _, lost in arms) / max(sum(total for total, _ in arms), 1)
     if len(arms) < 2 or not 0 < rate < 1:
         return 1.0
     statistic = sum((lost - total * rate) ** 2 / (total * rate * (1 - rate)) for total, lost in arms)
-    return float(special.chdtrc(len(arms) - 1, statistic))
+    return float(special.chdtrc(len(arms) - 1, statistic / max(clumping, 1.0)))

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from turnout_server.store.blobs import Blob, Blobs, Entry
 from turnout_server.vocabulary.errors import StoreError
@@ -29,14 +29,47 @@ KEEP_S = 60.0
 """How long what came too late is kept for the next who asks, in seconds: a look may wait for many others first."""
 
 
+class Waiting(Protocol):
+    """How somebody waits for a disk."""
+
+    def do(
+        self,
+        what: str,
+        work: Callable[[], T],
+        key: Hashable = None,
+        *,
+        more_s: float = 0.0,
+        discard: Callable[[T], object] | None = None,
+    ) -> T:
+        """Return what *work* returns, or raise what it raises; see `Patience.do`."""
+        ...
+
+
+class Endless:
+    """Waits for as long as it takes, in the thread that asks; `Waiting`."""
+
+    def do(
+        self,
+        what: str,
+        work: Callable[[], T],
+        key: Hashable = None,
+        *,
+        more_s: float = 0.0,
+        discard: Callable[[T], object] | None = None,
+    ) -> T:
+        """Return what *work* returns, or raise what it raises."""
+        return work()
+
+
 class _Task:
     """Something to be done, and what came of it."""
 
-    __slots__ = ("done", "ended", "error", "key", "result", "work")
+    __slots__ = ("discard", "done", "ended", "error", "key", "result", "work")
 
-    def __init__(self, key: Hashable, work: Callable[[], Any]) -> None:
+    def __init__(self, key: Hashable, work: Callable[[], Any], discard: Callable[[Any], object] | None) -> None:
         self.key = key
         self.work: Callable[[], Any] | None = work
+        self.discard = discard
         self.ended = 0.0
         self.done = threading.Event()
         self.result: Any = None
@@ -49,6 +82,12 @@ class _Task:
         except BaseException as error:
             self.error = error
         self.work = None  # what it holds is not kept
+
+    def let_go(self) -> None:
+        """Discard what it has brought."""
+        if self.discard is not None and self.error is None:
+            self.discard(self.result)
+        self.result = None
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -65,8 +104,18 @@ class Patience:
         most_stuck: int = MOST_STUCK,
         clock: Callable[[], float] = time.monotonic,
         idle_s: float = IDLE_S,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make one that has no thread yet."""
+        """Make one that has no thread yet.
+
+        Args:
+            within_s: how long something may take, in seconds.
+            most_stuck: how many threads may be stuck at once.
+            clock: in seconds.
+            idle_s: how long a thread that has nothing to do is kept, in seconds.
+            begin: called by each thread first; raises nothing.
+        """
+        self._begin = begin
         self._within_s = within_s
         self._idle_s = idle_s
         self._most_stuck = most_stuck
@@ -76,19 +125,35 @@ class Patience:
         self._stuck: set[_Task] = set()
         self._late: dict[Hashable, _Task] = {}
 
-    def do(self, what: str, work: Callable[[], T], key: Hashable = None) -> T:
+    @property
+    def stuck(self) -> int:
+        """How many threads are at what took too long."""
+        return len(self._stuck)
+
+    def do(
+        self,
+        what: str,
+        work: Callable[[], T],
+        key: Hashable = None,
+        *,
+        more_s: float = 0.0,
+        discard: Callable[[T], object] | None = None,
+    ) -> T:
         """Return what *work* returns, or raise what it raises; or what it did when it took too long the last time.
 
         Args:
             what: what is read, for people.
             work: reads it.
             key: by which the same work is known again; *what* itself unless given.
+            more_s: how much longer than all else it may take, in seconds.
+            discard: given what it returns when it took too long, in place of the next who asks; raises nothing.
 
         Raises:
             StoreError: it took too long; or the same is still being waited for, or too much else, since an earlier
                 time. What it returns within `KEEP_S` after that, the next one gets who asks for it.
         """
-        task = _Task(what if key is None else key, work)
+        task = _Task(what if key is None else key, work, discard)
+        patience_s = self._within_s + more_s
         with self._lock:
             late = self._late_one(task.key)
             is_awaited = any(one.key == task.key for one in self._stuck)
@@ -102,11 +167,11 @@ class Patience:
             hands = queue.SimpleQueue()
             threading.Thread(target=self._help, args=[hands], name="disk", daemon=True).start()
         hands.put(task)
-        if not task.done.wait(self._within_s):
+        if not task.done.wait(patience_s):
             with self._lock:
                 if not task.done.is_set():
                     self._stuck.add(task)
-                    raise StoreError(f"cannot read {what}: the disk has not answered for {self._within_s:g} s")
+                    raise StoreError(f"cannot read {what}: the disk has not answered for {round(patience_s, 1):g} s")
         result: T = task.outcome()
         return result
 
@@ -117,20 +182,30 @@ class Patience:
         return self._late.pop(key, None)
 
     def _help(self, hands: queue.SimpleQueue[_Task]) -> None:
+        self._begin()
         while (task := self._given(hands)) is not None:
             task.perform()
             with self._lock:
-                if task in self._stuck:
-                    self._stuck.remove(task)
-                    task.ended = self._clock()
-                    self._late[task.key] = task
-                is_needed = len(self._free) < MOST_FREE
+                is_unwanted = self._note_late(task) and task.discard is not None
+                is_needed = not is_unwanted and len(self._free) < MOST_FREE
                 if is_needed:
                     self._free.append(hands)
                 task.done.set()
+            if is_unwanted:
+                task.let_go()
             if not is_needed:
                 return
             del task  # what it brought is not kept until the next one
+
+    def _note_late(self, task: _Task) -> bool:
+        """Return whether nobody waits for *task* any more; keep what it brought, if it may be. The lock is held."""
+        if task not in self._stuck:
+            return False
+        self._stuck.remove(task)
+        task.ended = self._clock()
+        if task.discard is None:
+            self._late[task.key] = task
+        return True
 
     def _given(self, hands: queue.SimpleQueue[_Task]) -> _Task | None:
         """Return what a thread is given to do; None when it has been free for long enough."""

@@ -146,13 +146,18 @@ class BlobStore:
     def __init__(self, blobs: Blobs) -> None:
         """Use the store in *blobs*; nothing is read yet."""
         self.blobs = blobs
-        patience = Patience()
-        self._reading = PatientBlobs(blobs, patience)
-        self._watcher = Watcher(blobs, patience)
+        self._patience = Patience()
+        self._reading = PatientBlobs(blobs, self._patience)
+        self._watcher = Watcher(blobs, self._patience)
         self.audit = Audit(blobs, self._reading)
         """Who changed what."""
         self.rollouts = Rollouts(blobs, self._reading, self.audit)
         """What has been decided about routes since their table was written."""
+
+    @property
+    def stuck(self) -> int:
+        """How many threads wait for a disk that does not answer."""
+        return self._patience.stuck
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a complete version, sorted."""

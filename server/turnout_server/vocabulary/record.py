@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, Self
 
 from turnout_server.vocabulary.decision import Decision
@@ -98,6 +99,12 @@ class Page(Protocol):
     @property
     def lost(self) -> int:
         """How many more there were no room for: they came after those that are here."""
+
+    def exposures(self) -> Mapping[tuple[str, str, str], int]:
+        """Return how many of them are exposures, by `vocabulary.exposure.Arm`."""
+
+    def lost_exposures(self) -> Mapping[tuple[str, str, str], int]:
+        """Return how many of those are that there were no room for, likewise."""
 
     def keep(self, count: int) -> None:
         """Lose all but the first *count*."""
