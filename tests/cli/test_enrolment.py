@@ -41,6 +41,9 @@ def test_it_is_raised_paused_and_resumed_and_the_table_is_left_alone(run: Run, s
         "after": {"enrolment": 0.0, "paused": True, "resumes_at": 0.2},
     }
     resumed = run("experiment", "resume", "ranker")
+    assert run("experiment", "ramp", "ranker", "--enrolment", "30%", "--format", "json").json["after"] == {
+        "enrolment": 0.3, "paused": False, "resumes_at": None,
+    }  # fmt: skip
     assert resumed.out == "resumed ranker: paused, to be resumed at 20 % -> enrolment 20 %\n"
     assert run("experiment", "ramp", "ranker", "--enrolment", "0.5").code == 0
     assert (started / "routes.yaml").read_text() == ROUTES

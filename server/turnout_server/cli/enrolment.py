@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ Name = Annotated[
 Routes = Annotated[
     Path | None, typer.Option("--routes", metavar="FILE", help="A gateway's route table in place of the store's.")
 ]
+Form = Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for scripts.")]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For those who read it later.")]
 
 
@@ -31,13 +32,14 @@ def ramp(
     why: Why = "",
     store: options.Store = options.DEFAULT_STORE,
     routes: Routes = None,
+    form: Form = "table",
     json: options.Json = False,
 ) -> None:
     """Let more units into an experiment; none that takes part leaves or changes arms, and the epoch goes on.
 
     The route table stays as it is: what is decided is laid over it, in rollouts/<route>.json.
     """
-    _decide("ramp", name, store, routes, why, json, _share(to))
+    _decide("ramp", name, store, routes, why, json or form == "json", _share(to))
 
 
 def pause(
@@ -45,10 +47,11 @@ def pause(
     why: Why = "",
     store: options.Store = options.DEFAULT_STORE,
     routes: Routes = None,
+    form: Form = "table",
     json: options.Json = False,
 ) -> None:
     """Give every unit the control until `resume`; what units do that have been exposed still counts."""
-    _decide("pause", name, store, routes, why, json)
+    _decide("pause", name, store, routes, why, json or form == "json")
 
 
 def resume(
@@ -56,10 +59,11 @@ def resume(
     why: Why = "",
     store: options.Store = options.DEFAULT_STORE,
     routes: Routes = None,
+    form: Form = "table",
     json: options.Json = False,
 ) -> None:
     """Let those units take part again that did before `pause`; each is in the arm that it was in."""
-    _decide("resume", name, store, routes, why, json)
+    _decide("resume", name, store, routes, why, json or form == "json")
 
 
 def _decide(

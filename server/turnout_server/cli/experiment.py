@@ -297,18 +297,18 @@ def _experiment(which: str, store: Path, moment: datetime) -> tuple[Experiment, 
     return msgspec.structs.replace(found.experiment, stop=stopped.at), models, marks
 
 
-def _added(name: str, store: Path) -> tuple[Added, ...]:
-    from turnout_server.experiments.added import AddedMetrics
-
-    return AddedMetrics(options.opened(store).blobs).of(name)
-
-
 def _marks(history: History, moment: datetime) -> tuple[str, ...]:
     """Return what a reader must know of how the enrolment went, as it was known at a *moment*."""
     from turnout_server.experiments.rollout import pauses, said
 
     unread = f"whether it was paused is not known: {history.problem}"
     return (*map(said, pauses(history.steps, moment)), *([unread] if history.problem else []))
+
+
+def _added(name: str, store: Path) -> tuple[Added, ...]:
+    from turnout_server.experiments.added import AddedMetrics
+
+    return AddedMetrics(options.opened(store).blobs).of(name)
 
 
 def _read(file: Path) -> Experiment:
