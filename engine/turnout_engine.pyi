@@ -180,7 +180,9 @@ class Page:
         """How many more there were no room for: they came after those that are here."""
 
     def exposures(self) -> dict[tuple[str, str, str], int]:
-        """Return how many of them are exposures, by `turnout_server.vocabulary.exposure.Arm`."""
+        """Return how many of them are exposures, by `turnout_server.vocabulary.exposure.Arm`. Other threads run
+        meanwhile.
+        """
 
     def lost_exposures(self) -> dict[tuple[str, str, str], int]:
         """Return how many of those are that there were no room for, likewise."""

@@ -321,7 +321,7 @@ def _working(config: Config, alone: Callable[[], bool], engine: EnginePlane | No
 
 
 def _standing(view: View) -> Standing:
-    return Standing(view.table.digest, view.epochs)
+    return Standing(view.table.digest, view.table.revision, view.epochs)
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from turnout_server.journal import accounts as module
 from turnout_server.journal.accounts import Account, Segment, account, accounts, boot_of, ranges
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.counters import Counters
+from turnout_server.vocabulary.exposure import Arm
 
 WHO = Boot(INSTANCE, BOOT)
 
@@ -163,6 +164,20 @@ def test_a_footer_without_what_it_should_say_is_named(tmp_path: Path) -> None:
     file = write_segment(tmp_path, [row(0)], dropped=[])
     (found,) = accounts(tmp_path).accounts
     assert f"{file.name}: its footer's turnout.dropped is no object of numbers" in found.problems
+
+
+def test_footers_say_what_exposures_were_lost_until_then(tmp_path: Path) -> None:
+    lost = '[{"route": "price", "experiment": "", "target": "control", "count": 2}]'
+    write_segment(tmp_path, [row(0), row(1)], dropped={"ring_full": 3}, dropped_exposures=lost)
+    write_segment(tmp_path, [row(5)], n=1, dropped={"ring_full": 3})
+    write_segment(tmp_path, [row(6)], n=2, dropped_exposures="[1]")
+    (found,) = accounts(tmp_path).accounts
+    (before, none) = found.marks
+    assert (before.records, before.exposures) == (3, {Arm("price", "", "control"): 2})
+    assert before.first_us == before.last_us == 1_795_845_600_000_000
+    assert (none.records, none.exposures) == (3, None), "as of earlier gateways"
+    assert any("its footer's turnout.dropped_exposures: " in problem for problem in found.problems)
+    assert found.loss.marks == found.marks
 
 
 def test_strangers_are_named_and_nothing_is_not_an_error(tmp_path: Path) -> None:

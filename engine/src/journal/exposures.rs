@@ -16,10 +16,10 @@ pub struct Exposures {
 pub type Arm = (String, String, String);
 
 impl Exposures {
-    /// Counts a record, if it is an exposure.
-    pub fn note(&mut self, decision: &Arc<Decision>, unit: &str) {
-        if !unit.is_empty() && decision.exposes() {
-            self.add(decision, 1);
+    /// Counts records of units, which are decided alike, if they are exposures.
+    pub fn note(&mut self, decision: &Arc<Decision>, count: u64) {
+        if count > 0 && decision.exposes() {
+            self.add(decision, count);
         }
     }
 
@@ -61,28 +61,28 @@ mod tests {
     #[test]
     fn exposures_are_of_units_that_the_split_drew_and_that_take_part() {
         let mut exposures = Exposures::default();
-        for (reason, enrolled, unit) in [
-            (Reason::Split, Some(true), "u"),
-            (Reason::Split, None, "u"),
-            (Reason::Fallback, Some(true), "u"),
-            (Reason::Fallback, None, ""),
-            (Reason::Split, Some(false), "u"),
-            (Reason::Unenrolled, Some(false), "u"),
-            (Reason::Holdout, Some(false), "u"),
-            (Reason::Override, None, "u"),
-            (Reason::Unsticky, None, ""),
+        for (reason, enrolled, count) in [
+            (Reason::Split, Some(true), 1),
+            (Reason::Split, None, 2),
+            (Reason::Fallback, Some(true), 4),
+            (Reason::Fallback, None, 0),
+            (Reason::Split, Some(false), 8),
+            (Reason::Unenrolled, Some(false), 8),
+            (Reason::Holdout, Some(false), 8),
+            (Reason::Override, None, 8),
+            (Reason::Unsticky, None, 8),
         ] {
-            exposures.note(&decision("canary", reason, enrolled), unit);
+            exposures.note(&decision("canary", reason, enrolled), count);
         }
-        assert_eq!(by_arm(&exposures), [("canary".to_owned(), 3)]);
+        assert_eq!(by_arm(&exposures), [("canary".to_owned(), 7)]);
     }
 
     #[test]
     fn counts_of_others_are_added_to_those_of_the_same_arm() {
         let (mut one, mut other) = (Exposures::default(), Exposures::default());
-        one.note(&decision("a", Reason::Split, None), "u");
-        other.note(&decision("a", Reason::Fallback, Some(true)), "v");
-        other.note(&decision("b", Reason::Split, None), "v");
+        one.note(&decision("a", Reason::Split, None), 1);
+        other.note(&decision("a", Reason::Fallback, Some(true)), 1);
+        other.note(&decision("b", Reason::Split, None), 1);
         one.join(&other);
         assert_eq!(by_arm(&one), [("a".to_owned(), 2), ("b".to_owned(), 1)]);
     }

@@ -135,7 +135,7 @@ impl Page {
     /// Counts a record for which there is no room.
     pub fn lose(&mut self, decision: &Arc<Decision>, unit: &str) {
         self.lost += 1;
-        self.lost_exposures.note(decision, unit);
+        self.lost_exposures.note(decision, u64::from(!unit.is_empty()));
     }
 
     /// Returns those of the records that are exposures, counted by arm.
@@ -144,10 +144,12 @@ impl Page {
     }
 
     fn exposures_from(&self, first: usize) -> Exposures {
-        let mut found = Exposures::default();
+        let mut counts = vec![0; self.ends.len()];
         for (unit, &place) in self.units.after(first).zip(self.places.get(first..).unwrap_or_default()) {
-            found.note(&self.ends[place].0, unit);
+            counts[place] += u64::from(!unit.is_empty());
         }
+        let mut found = Exposures::default();
+        self.ends.iter().zip(counts).for_each(|((decision, _), count)| found.note(decision, count));
         found
     }
 

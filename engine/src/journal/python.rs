@@ -59,8 +59,8 @@ impl Page {
         self.lock().lost
     }
 
-    fn exposures(&self) -> BTreeMap<Arm, u64> {
-        self.lock().exposures().by_arm()
+    fn exposures(&self, py: Python<'_>) -> BTreeMap<Arm, u64> {
+        py.detach(|| self.lock().exposures().by_arm())
     }
 
     fn lost_exposures(&self) -> BTreeMap<Arm, u64> {
