@@ -66,7 +66,8 @@ def study(
     try:
         return analyse(experiment, evidence, circumstances, quantiles)
     except (ArithmeticError, ValueError) as error:  # squares of what a double may hold are more than one may
-        raise OutOfRangeError(f"outcomes are too large to be compared: {error}; a cap bounds them") from error
+        why = "" if isinstance(error, OverflowError) else f": {error}"  # whose message is the C library's
+        raise OutOfRangeError(f"outcomes are too large to be compared{why}; a cap bounds them") from error
 
 
 def _quantiles(
