@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fuzz import corpus, crate, http2
-from fuzz.documents import TARGETS as DOCUMENTS
+from fuzz.targets import TARGETS as PYTHON
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "build" / "fuzz"
@@ -49,7 +49,7 @@ ENGINE = (
 )
 """As `engine/src/main.rs` has them."""
 HTTP2 = "http2"
-ALL = (*ENGINE, *DOCUMENTS, HTTP2)
+ALL = (*ENGINE, *PYTHON, HTTP2)
 LONGEST = 4096
 """Bytes of an input. Longer ones find little more, and take longer."""
 SLOW_S = 60
@@ -114,7 +114,7 @@ def tried(target: str, seconds: int, program: Path | None) -> Told | str:
         return Told(report.conversations, report.conversations / max(report.took_s, 0.001), str(report), report.crash)
     if target in ENGINE and program is None:
         return "left out: no cargo here"
-    if target in DOCUMENTS and importlib.util.find_spec("atheris") is None:
+    if target in PYTHON and importlib.util.find_spec("atheris") is None:
         return "left out: atheris is not installed (requirements/fuzz.txt)"
     folder = KEPT / target
     corpus.lay_out(target, folder / "corpus")
@@ -158,8 +158,8 @@ def again(target: str, file: Path, program: Path | None) -> int:
     """Try one input, where everything it says can be seen; return the exit code."""
     if target == HTTP2:
         return http2.again(file)
-    if target in DOCUMENTS:
-        DOCUMENTS[target](file.read_bytes())
+    if target in PYTHON:
+        PYTHON[target](file.read_bytes())
         return 0
     return subprocess.run(
         [*command(target, program), str(file)], env=environment(target), cwd=ROOT, check=False

@@ -1,4 +1,4 @@
-"""Targets in Python: manifests, labels, route tables and configurations, as bytes that a disk may hold.
+"""Targets in Python: manifests, labels, route tables, rollouts and configurations, as bytes that a disk may hold.
 
 A target takes any bytes. They are a document, which then comes back from being written and can be given to the engine;
 or they are refused by the one error that is documented. Whatever else is raised is a fault. Nothing here needs a
@@ -17,11 +17,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from fuzz.source import Source, edited
+from fuzz.source import Source, Target, edited
 from turnout_server import config
 from turnout_server.engine import snapshot
 from turnout_server.routing import decide as routing
+from turnout_server.routing import overlay
 from turnout_server.routing import text as routes_text
+from turnout_server.routing.laying import lay
+from turnout_server.routing.route import Experiment, Route
+from turnout_server.routing.route import Target as Arm
 from turnout_server.routing.stored import StoredNames
 from turnout_server.routing.table import RouteTable, convert
 from turnout_server.routing.view import View
@@ -37,13 +41,17 @@ from turnout_server.vocabulary.errors import (
 )
 from turnout_server.vocabulary.signature import DType
 
-Target = Callable[[bytes], None]
 _LARGEST = (1 << 63) - 1
 _NAMES = ("price", "control", "canary", "a", "a-b", "0", "champion", "Price", "", "x" * 64)
 _ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1, 3, 1.5, 1e308, 10**18, _LARGEST, _LARGEST + 1, 10**400, "", "1", "champion", "\ud800", [], {},
     [1], {"a": 1}, "é" * 300,
 )  # fmt: skip
+
+
+_ARMS = (Arm("control", "price", "champion", 50.0), Arm("canary", "price", 2, 50.0))
+_BARE = RouteTable({"price": Route("s", _ARMS)})
+_TRIED = RouteTable({"price": Route("s", _ARMS, experiment=Experiment("x", "control", enrolment=0.1))})
 
 
 def manifest(data: bytes) -> None:
@@ -91,6 +99,26 @@ def routes(data: bytes) -> None:
     _decide_by(read)
     table_labels = {"price": {"champion": 1}}
     _for_the_engine(snapshot.names(View(read, table_labels), ["price"], {"price": [1, 2]}))
+
+
+def rollout(data: bytes) -> None:
+    """Read what has been decided about a route, lay it over tables that fit and that don't, and decide by them."""
+    try:
+        read = overlay.parse(data, "price")
+    except InvalidRouteTableError:
+        return
+    written = overlay.encode(read)
+    assert overlay.parse(written, "price") == read, "it came back as another"
+    for table in (_TRIED, _BARE, RouteTable({})):
+        route = table.get("price")
+        fitting = read if route is None else msgspec.structs.replace(
+            read, on=overlay.footing(route.route, weights=bool(read.step.weights))
+        )  # fmt: skip
+        for one in (read, fitting):
+            laid, left_out = lay(table, {"price": one})
+            assert ("price" in laid.overlays) is not bool(left_out), "it is laid over the table, or it is said why not"
+            _decide_by(laid)
+            _for_the_engine(snapshot.names(View(laid, {"price": {"champion": 1}}), ["price"], {"price": [1, 2]}))
 
 
 def configuration(data: bytes) -> None:
@@ -182,14 +210,14 @@ def manifest_made(data: bytes) -> None:
     ):
         if source.one_in(3):
             document[key] = value
-    _made(source, document, json.dumps, manifest)
+    damaged(source, document, json.dumps, manifest)
 
 
 def labels_made(data: bytes) -> None:
     """Make labels likewise."""
     source = Source(data)
     chosen = {source.choose(_NAMES) or source.text(): 1 + source.number(300) for _ in range(source.number(6))}
-    _made(source, chosen, json.dumps, labels)
+    damaged(source, chosen, json.dumps, labels)
 
 
 def routes_made(data: bytes) -> None:
@@ -231,7 +259,27 @@ def routes_made(data: bytes) -> None:
                 route["experiment"] |= {"layer": "l", "buckets": [[first, first + source.number(300)]]}
         document["routes"][source.choose(("cost", "price", "a-b", "Cost"))] = route
     dumped = source.choose((json.dumps, yaml.safe_dump, lambda one: yaml.safe_dump(one, allow_unicode=True)))
-    _made(source, document, dumped, routes)
+    damaged(source, document, dumped, routes)
+
+
+def rollout_made(data: bytes) -> None:
+    """Make what was decided about a route likewise."""
+    source = Source(data)
+
+    def step() -> dict[str, Any]:
+        made: dict[str, Any] = {"at": "2026-11-29T12:00:00Z", "by": source.text()[:300]}
+        if source.one_in(2):
+            made |= source.choose(({"enrolment": 0.4}, {"enrolment": 0, "resumes_at": 0.4}, {"enrolment": 1}))
+        if source.one_in(2):
+            made["weights"] = {source.choose(("control", "canary", "gone")): source.choose((0, 1, 0.1, 1e9, 1e-300))}
+        return made
+
+    document = {"format": 1, "route": "price", "on": "0123456789abcdef", "step": step()}
+    if source.one_in(2):
+        document |= {"experiment": source.choose(("x", "y")), "control": source.choose(("control", "gone"))}
+    if source.one_in(2):
+        document["earlier"] = [step() for _ in range(source.number(3))]
+    damaged(source, document, json.dumps, rollout)
 
 
 def configuration_made(data: bytes) -> None:
@@ -246,10 +294,10 @@ def configuration_made(data: bytes) -> None:
             document.setdefault(section, {})[key] = usual[section][key]
         else:
             document[section] = usual[section]
-    _made(source, document, yaml.safe_dump, configuration)
+    damaged(source, document, yaml.safe_dump, configuration)
 
 
-def _made(source: Source, document: Any, dumped: Callable[[Any], str], target: Target) -> None:
+def damaged(source: Source, document: Any, dumped: Callable[[Any], str], target: Target) -> None:
     """Try a document with up to two of its values replaced, and then its text with bytes changed."""
     for _ in range(source.number(3)):
         place, key = source.choose(list(_places(document)) or [({}, "")])
@@ -278,6 +326,8 @@ TARGETS: Mapping[str, Target] = {
     "labels-made": labels_made,
     "routes": routes,
     "routes-made": routes_made,
+    "rollout": rollout,
+    "rollout-made": rollout_made,
     "config": configuration,
     "config-made": configuration_made,
 }

@@ -7,12 +7,12 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["turnout_server", "yaml"], enable_loader_override=False):
-    from fuzz import documents
+    from fuzz import targets
 
 
 def main(arguments: list[str]) -> None:
     """Hand over to libFuzzer, which ends the process."""
-    target = documents.TARGETS[arguments[1]]
+    target = targets.TARGETS[arguments[1]]
     atheris.Setup([arguments[0], *arguments[2:]], target)
     atheris.Fuzz()
 

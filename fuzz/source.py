@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+Target = Callable[[bytes], None]
+"""Takes any bytes; raises where a promise is broken."""
 
 
 class Source:

@@ -10,40 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.e2e.tiny_store import make_store
-from tests.gateway.world import query
-from tests.records import DECISION
 from turnout_server import app, ends
-from turnout_server.app import _recording
-from turnout_server.config import Config, JournalConfig, StoreConfig
+from turnout_server.config import Config, StoreConfig
 from turnout_server.gateway.catalog import Catalog
 from turnout_server.gateway.reconciler import Reconciler
-from turnout_server.instruments.instruments import Instruments
-from turnout_server.journal.boot import Boot
-from turnout_server.journal.reading import query as ask
 from turnout_server.vocabulary.errors import StoreError
-
-
-async def test_records_are_counted_and_kept_where_a_journal_is_asked_for(tmp_path: Path) -> None:
-    instruments = Instruments()
-    async with contextlib.AsyncExitStack() as stack:
-        journal = JournalConfig(path=str(tmp_path))
-        records = _recording(journal, Boot("gw", "0" * 16), instruments, stack)
-        record = records.ended(query(unit="u"), DECISION, "OK", 0)
-        families = {family.name: dict(family.points) for family in instruments.families()}
-        assert families["turnout.journal.offered"] == {(): 1}
-        assert list(families["turnout.requests"].values()) == [1]
-    found = ask(tmp_path, "SELECT instance, boot || '-' || seq, code FROM records").rows
-    assert found == [("gw", record.request_id, "OK")]
-
-
-async def test_without_a_journal_there_is_none_to_read_of() -> None:
-    instruments = Instruments()
-    async with contextlib.AsyncExitStack() as stack:
-        _recording(JournalConfig(), Boot("gw", "0" * 16), instruments, stack)
-        assert not any(family.name.startswith("turnout.journal") for family in instruments.families())
 
 
 async def test_a_port_is_bound_when_the_names_of_the_store_are_known(
@@ -101,28 +74,3 @@ async def test_a_store_that_cannot_be_read_at_first_ends_the_process(tmp_path: P
 
 def never(started: app.Started) -> None:
     raise AssertionError
-
-
-async def test_a_task_that_ends_by_an_error_shows_and_is_begun_again() -> None:
-    began = 0
-    restarts: list[str] = []
-    going = asyncio.Event()
-
-    async def work() -> None:
-        nonlocal began
-        began += 1
-        if began < 3:
-            raise ValueError
-        going.set()
-        await asyncio.Event().wait()
-
-    with capture_logs() as logged:
-        task = asyncio.create_task(app.kept_going("store", work, restarts.append, 0))
-        await going.wait()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    assert (began, restarts) == (3, ["store", "store"])
-    assert [(one["event"], one["log_level"], one["task"]) for one in logged] == 2 * [
-        ("a task ended by an error; it is started again", "error", "store")
-    ]

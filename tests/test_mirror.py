@@ -37,6 +37,8 @@ TESTED_ELSEWHERE = {
     "server/turnout_server/experiments/quantile.py",
     "server/turnout_server/experiments/split.py",
     "server/turnout_server/experiments/timeline.py",
+    # Unary calls and streams have a file each: test_engine_unary.py, test_engine_streams.py.
+    "server/turnout_server/transport/engine_calls.py",
     "server/turnout_server/onnx/binding.py",  # a session like the engine's: test_session.py tries both
     "server/turnout_server/rpc/open_inference/admin.py",  # the servicer has it as its base: test_servicer.py
 }

@@ -9,16 +9,17 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 import uvloop
 
 from turnout_server import ends, machine
-from turnout_server.config import Config, JournalConfig
+from turnout_server.background import first_of, in_background
+from turnout_server.config import Config
 from turnout_server.engine import choice
 from turnout_server.engine.plane import EnginePlane
 from turnout_server.engine.shares import EngineShares
@@ -34,16 +35,12 @@ from turnout_server.gateway.native import NativePlane
 from turnout_server.gateway.native_copies import NativeCopies
 from turnout_server.gateway.readiness import Readiness
 from turnout_server.gateway.reconciler import Reconciler
-from turnout_server.gateway.records import Keeper, Records
 from turnout_server.gateway.shadow import Comparer
-from turnout_server.instruments.exposures import SuppressedExposures
 from turnout_server.instruments.instruments import Instruments
-from turnout_server.instruments.journal import JournalInstruments
 from turnout_server.instruments.loop_lag import watching
-from turnout_server.instruments.outcomes import OutcomeInstruments
 from turnout_server.instruments.routes import RouteInstruments, Standing
-from turnout_server.instruments.shadow import ShadowInstruments
 from turnout_server.journal.boot import Boot, identify
+from turnout_server.keeping import recording, taking
 from turnout_server.onnx.children import Children
 from turnout_server.onnx.extensions import require
 from turnout_server.onnx.loader import binding
@@ -53,7 +50,6 @@ from turnout_server.release import release
 from turnout_server.routing.view import View
 from turnout_server.rpc.server import listening
 from turnout_server.rpc.services import READERS, services_of
-from turnout_server.rpc.turnout_v1.outcomes import Take
 from turnout_server.serving.manager import Manager, lower_priority
 from turnout_server.serving.overruns import MOST, Overruns
 from turnout_server.serving.state import State, VersionStatus
@@ -69,9 +65,6 @@ from turnout_server.vocabulary.errors import TurnoutError
 from turnout_server.vocabulary.versions import VersionKey
 
 _log = structlog.get_logger("turnout.app")
-Work = Callable[[], Coroutine[Any, Any, None]]
-_RESTART_AFTER_S = 1.0
-"""How long a task that has ended by an error rests before it is begun again, in seconds."""
 _MOST_LOOKING = 32
 """How many threads look at the store, and do other things that may wait for a disk, at once."""
 
@@ -173,8 +166,8 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
             warm=Warm(config.store.keep_warm_s, config.store.keep_warm_versions),
         )
         manager.subscribe(lambda status, error: reconciler.version_changed())
-        records = _recording(config.journal, boot, instruments, stack, native)
-        take_outcomes = _taking(config, boot, instruments, stack, native)
+        records = recording(config.journal, boot, instruments, stack, native)
+        take_outcomes = taking(config, boot, instruments, stack, native)
         comparer = stack.enter_context(Comparer(asyncio.get_running_loop().call_soon_threadsafe))
         mirrored = config.limits.mirrors_in_flight
         mirrors = Mirrors(names, manager, instruments, records, mirrored, random.random, comparer)
@@ -197,7 +190,7 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         stack.enter_context(watching(asyncio.get_running_loop(), instruments.loop_lag))
         # Before a port is bound: an unreadable store should end the process, and nobody should be told that a route
         # does not exist because nobody has looked yet.
-        await _first_of(reconciler.first_look(), stop.wait())
+        await first_of(reconciler.first_look(), stop.wait())
         if stop.is_set():
             return
         if config.outdated:
@@ -221,13 +214,13 @@ async def serve(config: Config, started: Callable[[Started], None], stop: asynci
         )
         readiness.subscribe(server.health.show)
         if native is not None:
-            await stack.enter_async_context(_background("native", native.follow, instruments))
+            await stack.enter_async_context(in_background("native", native.follow, instruments.record_restart))
         if copies is not None:
-            await stack.enter_async_context(_background("copies", copies.follow, instruments))
+            await stack.enter_async_context(in_background("copies", copies.follow, instruments.record_restart))
         await stack.enter_async_context(
-            _background("store", partial(reconciler.poll, config.store.poll_s), instruments)
+            in_background("store", partial(reconciler.poll, config.store.poll_s), instruments.record_restart)
         )
-        await _first_of(reconciler.settle(), stop.wait())
+        await first_of(reconciler.settle(), stop.wait())
         if not stop.is_set():
             if native is not None:
                 native.publish()  # who is told that the gateway serves should meet the engine
@@ -327,61 +320,8 @@ def _working(config: Config, alone: Callable[[], bool], engine: EnginePlane | No
         yield workers
 
 
-def _recording(
-    config: JournalConfig,
-    boot: Boot,
-    instruments: Instruments,
-    stack: contextlib.AsyncExitStack,
-    native: NativePlane | None = None,
-) -> Records:
-    """Return what makes records, with everybody who reads them; *stack* ends those."""
-    shadow = ShadowInstruments()
-    instruments.include(shadow)
-    readers = [instruments.read, shadow.read]
-    journal: Keeper | None = None
-    if config.path is not None:
-        # Only who keeps a journal pays for a database: a quarter of a second at the start, and some 30 MB.
-        from turnout_server.journal.journal import opening as journaling
-
-        write = native.plane.write_segment if native is not None else None
-        journal = opened = stack.enter_context(journaling(config, boot, write=write))
-        instruments.include(JournalInstruments(opened.counts))
-        if native is not None:
-            opened.counted_by(native.plane.count_in)
-    else:
-        suppressed = SuppressedExposures()
-        instruments.include(suppressed)
-        readers.append(suppressed.read)
-        if native is not None:
-            native.count_suppressed = suppressed.include
-    records = Records(readers, boot.boot, native, journal)
-    if native is not None:
-        native.show = records.show
-        stack.callback(native.close)
-    return records
-
-
 def _standing(view: View) -> Standing:
     return Standing(view.table.digest, view.table.revision, view.epochs)
-
-
-def _taking(
-    config: Config,
-    boot: Boot,
-    instruments: Instruments,
-    stack: contextlib.AsyncExitStack,
-    native: NativePlane | None = None,
-) -> Take | None:
-    """Return what keeps outcomes, where there is a journal to keep them in; *stack* ends it."""
-    if config.journal.path is None:
-        return None
-    # As above.
-    from turnout_server.outcomes.intake import opening as taking
-
-    write = native.plane.write_segment if native is not None else None
-    intake = stack.enter_context(taking(config.journal, config.outcomes, boot, write=write))
-    instruments.include(OutcomeInstruments(intake.counts))
-    return intake.take
 
 
 @contextlib.asynccontextmanager
@@ -406,41 +346,3 @@ def _log_change(status: VersionStatus, error: BaseException | None) -> None:
         _log.info("version unloaded", **where)
     else:
         _log.debug("version changes", **where, state=status.state.value)
-
-
-@contextlib.asynccontextmanager
-async def _background(name: str, work: Work, instruments: Instruments) -> AsyncIterator[None]:
-    task = asyncio.create_task(kept_going(name, work, instruments.record_restart))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def kept_going(
-    name: str, work: Work, on_restart: Callable[[str], None], rest_s: float = _RESTART_AFTER_S
-) -> None:
-    """Do *work*, which should not end, until cancelled: what ends by an error shows, and is begun again."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            _log.exception("a task ended by an error; it is started again", task=name)
-        else:
-            _log.error("a task ended; it is started again", task=name)
-        on_restart(name)
-        await asyncio.sleep(rest_s)
-
-
-async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them is done, and raise what it raised; end the others."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -50,7 +50,7 @@ def test_arrays_are_features_or_whole_inputs_by_the_signature() -> None:
         ({"aeg": 1}, {}, "no feature named 'aeg'; did you mean 'age'?"),
         ({}, {"aeg": "1"}, "no feature named 'aeg'; did you mean 'age'?"),
         (Table({"age": [1], "target": [0]}), {}, "--drop leaves a column out"),
-        (Table({"age": ["x"]}, True), {}, "f: row 0: feature 'age': found 'x'"),
+        (Table({"age": ["x"]}, True, (2,)), {}, "f: row 0 (line 2): feature 'age': found 'x'"),
         (Whole({"": np.zeros(3)}), {}, "an NPZ file has an array for each"),
         (Whole({"nope": np.zeros(3)}), {}, "no feature named 'nope'"),
         ({"rows": [3]}, {}, "rows: expected a list of objects"),

@@ -38,6 +38,12 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
             Table({"age": ["1"], "city": ["Rome, Italy"]}, is_text=True),
         ),
         ("a.tsv", "age\tcity\n30\tRome\n", Table({"age": ["30"], "city": ["Rome"]}, is_text=True)),
+        ("a.csv", "age\n30\n\n40\n\n", Table({"age": ["30", "", "40"]}, is_text=True)),
+        (
+            "a.csv",
+            "age,city\n30,Rome\n\n40,Bonn\n",
+            Table({"age": ["30", "40"], "city": ["Rome", "Bonn"]}, is_text=True),
+        ),
         ("a.csv", 'note\n"two\r\nlines"\n', Table({"note": ["two\r\nlines"]}, is_text=True)),
     ],
 )
@@ -121,7 +127,9 @@ def test_numpys_files(tmp_path: Path) -> None:
         ("a.csv", "", "is empty; expected a line of names"),
         ("a.csv", "a,a\n1,2\n", "'a' stands twice"),
         ("a.csv", "a,\n1,2\n", "column 1 has no name"),
-        ("a.csv", "a,b\n1\n", "row 0 has 1 values for 2 columns"),
+        ("a.csv", "a,b\n1\n", "row 0 (line 2) has 1 values for 2 columns"),
+        ("a.csv", '\na,b\n"1\n2",3\n\n\n1\n', "row 1 (line 7) has 1 values for 2 columns"),
+        ("a.jsonl", '{"a": 1}\n\n{"a": \n', "line 3 is not JSON: "),
         ("a.csv", 'a\n"x', "not CSV: "),
         ("a.parquet", "text", "a.parquet: "),
         ("a.npz", "text", "a.npz: "),

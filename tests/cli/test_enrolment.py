@@ -41,6 +41,9 @@ def test_it_is_raised_paused_and_resumed_and_the_table_is_left_alone(run: Run, s
         "after": {"enrolment": 0.0, "paused": True, "resumes_at": 0.2},
     }
     resumed = run("experiment", "resume", "ranker")
+    assert run("experiment", "ramp", "ranker", "--enrolment", "30%", "--format", "json").json["after"] == {
+        "enrolment": 0.3, "paused": False, "resumes_at": None,
+    }  # fmt: skip
     assert resumed.out == "resumed ranker: paused, to be resumed at 20 % -> enrolment 20 %\n"
     assert run("experiment", "ramp", "ranker", "--enrolment", "0.5").code == 0
     assert (started / "routes.yaml").read_text() == ROUTES
@@ -148,3 +151,25 @@ def test_what_was_stopped_stays_as_it_was_left(run: Run, started: Path) -> None:
     assert "route ranking stays paused until its experiment is changed" in " ".join(stopped.err.split())
     assert run("experiment", "resume", "ranker").code == 75
     assert run("assign", "ranking", "a", "--json").json["assignments"][0]["reason"] == "UNENROLLED"
+
+
+def test_what_cannot_be_read_stops_neither_the_analysis_nor_the_end(run: Run, started: Path, tmp_path: Path) -> None:
+    run("experiment", "pause", "ranker")
+    (started / "rollouts/ranking.json").write_text("{")
+    records = journal(tmp_path, 0)
+    said = run("experiment", "analyse", "ranker", "-j", records)
+    assert "whether it was paused is not known: rollouts/ranking.json: not JSON" in " ".join(said.err.split())
+    assert run("experiment", "status", "ranker", "-j", records).code == 0
+    assert "not in force: rollouts/ranking.json: not JSON" in " ".join(run("routes", "show").out.split())
+    assert run("experiment", "resume", "ranker").code == 65
+    assert run("experiment", "stop", "ranker").code == 0
+    (started / "routes.yaml").write_text("routes: {}")
+    assert run("experiment", "status", "ranker", "-j", records).code == 0
+
+
+def test_the_table_of_a_gateway_that_has_its_own_is_decided_by(run: Run, started: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text((started / "routes.yaml").read_text())
+    (started / "routes.yaml").unlink()
+    assert run("experiment", "pause", "ranker").code == 66
+    assert run("experiment", "pause", "ranker", "--routes", mine).code == 0

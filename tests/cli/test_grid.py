@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.cli.conftest import Run
 from tests.cli.test_bench_view import PLAN, result
+from tests.client.fake import FakeGateway
 from tests.journal.journals import row, write_segment
 from turnout_server.cli import bench_view, grid, output
 from turnout_server.load import Answerer
@@ -170,6 +171,39 @@ def test_no_command_cuts_its_tables(
         assert seen.check(ran.out, columns) or command[0] == "journal", command  # SQL's wide results aren't tables
         if command[0] == "shadow":
             assert all(grid.measure(ESCAPES.sub("", line)) <= (columns or 80) for line in ran.out.splitlines())
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    fake = FakeGateway()
+    yield fake
+    fake.stop()
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_what_is_asked_of_a_gateway_fits_too(
+    run: Run, long_names: Path, tmp_path: Path, narrow: Narrow, seen: Seen, gateway: FakeGateway, columns: int
+) -> None:
+    bundle = tmp_path / ("a-folder-of-incidents-that-somebody-else-has-named-" + "x" * 40) / "incident.tar.gz"
+    bundle.parent.mkdir()
+    data = tmp_path / "rows.json"
+    data.write_text('[{"carat": 0.7, "depth": 61}, {"carat": 1.5}]')
+    narrow(columns)
+    at = ("--target", gateway.target)
+    for command in (
+        ("incident", *at, "--metrics", "127.0.0.1:9", "--output", bundle),
+        ("call", "diamonds", *at, "--data", data, "--explain-defaults"),
+        ("call", LONG, *at, "-f", "carat=1", "--explain-defaults"),
+        ("call", LONG, *at, "-f", "x=1,2", "--explain-defaults"),
+        ("health", *at),
+        ("models", *at),
+        ("routes", "show", *at),
+    ):
+        ran = run(*command)
+        assert ran.code in (0, 1), (command, ran.err)
+        seen.check(ran.out, columns)
+        for line in ran.out.splitlines():
+            assert grid.measure(ESCAPES.sub("", line)) <= columns, (command, line)
 
 
 @pytest.mark.parametrize("columns", [80, 60, None])

@@ -91,15 +91,15 @@ def test_an_input_of_other_axes_is_refused(name: str, text: str) -> None:
 
 
 def test_cells_of_a_text_file_are_read_by_type() -> None:
-    assert KNOWN.cells("age", ["30", " 0.5 ", ""], "f.csv") == [30, 0.5, None]
-    assert KNOWN.cells("city", ["30", " a ", ""], "f.csv") == ["30", " a ", None]
-    assert KNOWN.cells("box", ["[1,2,3,4]"], "f.csv") == [[1, 2, 3, 4]]
+    assert KNOWN.cells("age", ["30", " 0.5 ", ""], "f.csv", (2, 3, 4)) == [30, 0.5, None]
+    assert KNOWN.cells("city", ["30", " a ", ""], "f.csv", (2, 3, 4)) == ["30", " a ", None]
+    assert KNOWN.cells("box", ["[1,2,3,4]"], "f.csv", (2,)) == [[1, 2, 3, 4]]
     with pytest.raises(
-        CommandError, match=re.escape("f.csv: row 1: feature 'age': found 'old'; expected a number (FP32)")
+        CommandError, match=re.escape("f.csv: row 1 (line 5): feature 'age': found 'old'; expected a number (FP32)")
     ):
-        KNOWN.cells("age", ["1", "old"], "f.csv")
-    with pytest.raises(CommandError, match="row 0: input 'box': found '1'; expected a JSON list"):
-        KNOWN.cells("box", ["1"], "f.csv")
+        KNOWN.cells("age", ["1", "old"], "f.csv", (2, 5))
+    with pytest.raises(CommandError, match=r"row 0 \(line 2\): input 'box': found '1'; expected a JSON list"):
+        KNOWN.cells("box", ["1"], "f.csv", (2,))
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,21 @@ def test_cells_of_a_text_file_are_read_by_type() -> None:
     [
         (["aeg"], "no feature named 'aeg'; did you mean 'age'? (FEATURE_UNKNOWN)"),
         (["CITY"], "no feature named 'CITY'; did you mean 'city'?"),
-        (["zzz"], "no feature named 'zzz'; the model takes age, city, k, carat, depth, x, box, tags, corner"),
-        (["age", "q1", "q2"], "no features named 'q1', 'q2'; the model takes age"),
+        (["zzz"], "no feature named 'zzz'; the model takes the features 'age', 'city', 'k', 'carat', 'depth' and "),
+        (["zzz"], "and the inputs 'x', 'box', 'tags', 'corner' (FEATURE_UNKNOWN)"),
+        (["age", "q1", "q2"], "no features named 'q1', 'q2'; the model takes the features 'age', "),
     ],
 )
 def test_unknown_names_get_suggestions(names: list[str], says: str) -> None:
     with pytest.raises(CommandError, match=re.escape(says)):
         KNOWN.check(names)
     KNOWN.check(["age", "box"])
+
+
+def test_an_input_that_is_called_features_is_not_taken_for_them() -> None:
+    known = KnownInputs({}, {"features": turnout.Tensor("features", "FP32", (-1, 4))})
+    with pytest.raises(CommandError, match="no feature named 'age'; the model takes the input 'features' \\("):
+        known.check(["age"])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,9 @@ from tests.cli.conftest import Run
 from tests.e2e.tiny_store import ROUTES
 from tests.routing.test_overlay import overlay
 from turnout_server.routing.overlay import encode
+from turnout_server.store import prune as pruning
+from turnout_server.store.audit import By
+from turnout_server.store.layout import ROUTES_AUDIT
 from turnout_server.store.store import DirectoryStore
 
 
@@ -62,17 +67,22 @@ def test_a_table_that_nobody_can_read_keeps_everything(run: Run, six: DirectoryS
     assert six.versions("price") == (1, 2, 3, 4, 5, 6)
 
 
+def once_it_is_begun(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen when a prune has said that it begins, and before it looks again."""
+    begin = pruning.removal.begin
+
+    def begun(*given: Any) -> str | None:
+        tag = begin(*given)
+        happens()
+        return tag
+
+    monkeypatch.setattr(pruning.removal, "begin", begun)
+
+
 def test_a_label_that_moves_there_meanwhile_saves_a_version(
-    run: Run, six: DirectoryStore, store: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, six: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    delete = type(six.blobs).delete
-
-    def overtaken(self: object, key: str) -> bool:
-        labels = store / "models/price/labels.json"
-        labels.write_text(labels.read_text().replace("1", "3"))
-        return delete(self, key)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(six.blobs), "delete", overtaken)
+    once_it_is_begun(monkeypatch, lambda: six.set_label("price", "challenger", 3))
     ran = run("prune", "price", "--keep", 3, "--yes")
     assert ran.code == 0
     assert "version 3 was named by somebody meanwhile, and stays" in ran.err
@@ -112,15 +122,41 @@ def test_a_table_of_others_is_looked_at_again(
 ) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(ROUTES)
-    delete = type(six.blobs).delete
-
-    def overtaken(self: object, key: str) -> bool:
-        other.write_text(ROUTES.replace("version: champion, weight: 50", "version: 3, weight: 50"))
-        return delete(self, key)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(six.blobs), "delete", overtaken)
+    named = ROUTES.replace("version: champion, weight: 50", "version: 3, weight: 50")
+    once_it_is_begun(monkeypatch, lambda: other.write_text(named))
     assert run("prune", "price", "--keep", 3, "--yes", "--routes", other).code == 0
     assert 3 in six.versions("price")
+
+
+def test_a_table_that_is_announced_counts_as_written(run: Run, six: DirectoryStore) -> None:
+    text = ROUTES.replace("version: champion, weight: 50", "version: 3, weight: 50").encode()
+    six.audit.announce(ROUTES_AUDIT, "routes", "turnout routes apply", By(), None, text)
+    kept = {row["version"]: row["why"] for row in run("prune", "price", "--json").json["versions"]}
+    assert kept[3] == "route price that is being written"
+
+
+def test_a_table_is_not_written_that_names_what_goes_meanwhile(
+    run: Run, six: DirectoryStore, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was looked at, and then a version went; the table that was there stays."""
+    changed = tmp_path / "changed.yaml"
+    target = "{name: a, model: price, version: 3, weight: 1}"
+    changed.write_text(f"routes: {{cost: {{task: tensors, salt: s, targets: [{target}]}}}}")
+    write = DirectoryStore.write_routes
+
+    def overtaken(*given: Any) -> str:
+        assert run("prune", "price", "--keep", 3, "--yes").code == 0
+        return write(*given)
+
+    before = (store / "routes.yaml").read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryStore, "write_routes", overtaken)
+        ran = run("routes", "apply", changed)
+    assert ran.code == 65
+    assert "no version 3" in ran.err
+    assert "removed meanwhile" in ran.err
+    assert (store / "routes.yaml").read_text() == before
+    assert [row["how"] for row in run("routes", "history", "--json").json] == []
 
 
 def test_who_asks_wrongly_is_told(run: Run, store: Path) -> None:

@@ -127,6 +127,26 @@ def test_set_refuses_what_is_no_table(run: Run, store: Path, arguments: tuple[st
     assert said in ran.err
 
 
+def test_set_says_that_a_running_experiment_gets_a_new_epoch(run: Run, store: Path, tmp_path: Path) -> None:
+    definition = tmp_path / "ranker.yaml"
+    definition.write_text(
+        "{name: ranker, route: ranking, control: control, treatments: [canary], aa: true, window: 7d, units: 1000,"
+        " start: 2026-10-01, primary: sales, metrics:"
+        " {sales: {kind: proportion, outcome: sale, baseline: {mean: 0.1}}}}"
+    )
+    assert run("routes", "set", "ranking", "canary=20%", "--json").json["begins_epoch_of"] is None
+    started = run("experiment", "start", definition)
+    assert started.code == 0, started.err
+    note = "note: experiment 'ranker' is running on this route; the new weights"
+    assert f"{note} begin a new epoch" in run("routes", "set", "ranking", "canary=30%", "--dry-run").err
+    assert f"{note} have begun a new epoch" in run("routes", "set", "ranking", "canary=30%").err
+    assert run("routes", "set", "ranking", "canary=40%", "--json").json["begins_epoch_of"] == "ranker"
+    assert "note" not in run("routes", "set", "ranking", "canary=40%").err, "nothing changes"
+    assert "ranker" not in run("routes", "set", "price", "canary=40%").err
+    assert run("experiment", "stop", "ranker").code == 0
+    assert "note" not in run("routes", "set", "ranking", "canary=50%").err
+
+
 def test_set_needs_a_table_that_is_right(run: Run, store: Path) -> None:
     (store / "routes.yaml").write_text("routes: 3")
     assert run("routes", "set", "price", "canary=1").code == 65

@@ -10,6 +10,8 @@ import turnout
 from turnout_server.cli import table
 from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import listed
+from turnout_server.routing.laying import Rollout, lay
+from turnout_server.routing.overlay import Overlay, Step, footing
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
 
@@ -67,3 +69,25 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="the store has no model 'm'"):
         table.read("new.yaml", BEFORE, DirectoryStore(tmp_path))
     assert table.read("new.yaml", BEFORE, None).get("r")
+
+
+def test_what_was_decided_since_is_no_change_of_the_table_that_is_applied() -> None:
+    before = parse(TRIED)
+    overlays = {}
+    for name, experiment in (("r", "x"), ("q", "y")):
+        on = footing(before.require(name).route, weights=False)
+        step = Step(at="2026-11-29T12:00:00Z", by="ada", enrolment=0.0, resumes_at=0.5)
+        overlays[name] = Overlay(format=1, route=name, on=on, experiment=experiment, control="a", step=step)
+    laid = listed(lay(before, overlays).table)
+    assert laid != listed(before)
+    assert table.plain(laid) == listed(before)
+
+
+def test_a_rollout_is_shown_with_what_the_table_says_and_why_it_is_not_in_force() -> None:
+    decided = Rollout(
+        enrolment=0.2, table_enrolment=0.1, weights={"b": 3.0}, at="2026-11-29T12:00:00Z", by="ada", why="fine"
+    )
+    assert list(table.rollout(decided)) == [
+        "rollout: enrolment 20 %, the route table has 10 %, b weighs 3; decided 2026-11-29 12:00 UTC by ada: fine"
+    ]
+    assert list(table.rollout(Rollout(problem="broken"))) == ["rollout: not in force: broken"]

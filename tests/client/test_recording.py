@@ -180,7 +180,18 @@ client.outcome("order", unit="u", outcome_id="last words")
 """
 
 
-def test_a_program_that_forgets_to_close_sends_what_waits(gateway: FakeGateway) -> None:
-    command = [sys.executable, "-c", PROGRAM, gateway.target]
+ASYNC_PROGRAM = """
+import asyncio, sys, turnout
+client = turnout.AsyncClient(sys.argv[1])
+async def main():
+    await client.health()
+    await client.outcome("order", unit="u", outcome_id="last words")
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("program", [PROGRAM, ASYNC_PROGRAM])
+def test_a_program_that_forgets_to_close_sends_what_waits(gateway: FakeGateway, program: str) -> None:
+    command = [sys.executable, "-c", program, gateway.target]
     subprocess.run(command, check=True, env=environment(), timeout=60)
     assert list(gateway.outcomes) == ["last words"]

@@ -15,6 +15,7 @@ import yaml
 from tests.differential import graphs as own
 from tests.e2e import graphs, tiny_store
 from turnout_server.routing.overlay import Overlay, Step, encode, footing
+from turnout_server.routing.route import MOST_WEIGHT
 from turnout_server.routing.text import parse
 from turnout_server.store.manifest import Batching
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -44,7 +45,7 @@ class World(NamedTuple):
     models: Mapping[str, Signature]
     """By name, what each takes; each has a version 1."""
     routes: Mapping[str, Any]
-    """The table, by route."""
+    """The table, by route, with what was decided about them since."""
 
     def signature(self, name: str) -> Signature:
         """Return what the model takes that *name* is, or that the first target of the route *name* is of."""
@@ -76,7 +77,7 @@ def make_world(root: Path, seed: str) -> World:
     routes = json.loads(json.dumps(_routes(random)))  # or what stands in it twice would be written as an alias
     text = yaml.safe_dump({"layers": LAYERS, "routes": routes}, allow_unicode=True)
     (store / "routes.yaml").write_text(text)
-    _decide(store, text)
+    _decide(store, text, routes)
     return World(store, models, routes)
 
 
@@ -170,13 +171,16 @@ def _routes(random: Random) -> dict[str, Any]:
     }
 
 
-def _decide(store: Path, text: str) -> None:
-    """Decide about every other route since its table was written: of an experiment who takes part, else weights."""
+def _decide(store: Path, text: str, routes: Mapping[str, Any]) -> None:
+    """Decide about every other route of a table's *text* since: of an experiment who takes part, else weights.
+
+    *routes* become what they are with that.
+    """
     (store / "rollouts").mkdir()
     for compiled in list(parse(text))[::2]:
         route = compiled.route
         experiment = route.experiment
-        weights = {target.name: target.weight + place for place, target in enumerate(route.targets)}
+        weights = {one.name: min(one.weight + place, MOST_WEIGHT) for place, one in enumerate(route.targets)}
         what: dict[str, Any] = {"weights": weights} if experiment is None else {"enrolment": 0.95}
         overlay = Overlay(
             format=1,
@@ -186,6 +190,12 @@ def _decide(store: Path, text: str) -> None:
             step=Step(at="2026-11-29T12:00:00Z", by="nobody", how="the generator", **what),
         )
         (store / "rollouts" / f"{compiled.name}.json").write_bytes(encode(overlay))
+        shown = routes[compiled.name]
+        if experiment is not None:
+            shown["experiment"]["enrolment"] = 0.95
+        else:
+            for target in shown["targets"]:
+                target["weight"] = weights[target["name"]]
 
 
 def _any_route(random: Random, number: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,11 +18,10 @@ from tests.engine.wires import rewrite
 from tests.rpc.inference import DTYPES, FIELDS, NUMPY, FakeCall, identity, predicted, raw_bytes, request_of, texts
 from tests.rpc.open_inference.test_codec_properties import mutate
 from turnout_server.engine import snapshot
-from turnout_server.execution.runner import Runner, outputs_wanted
+from turnout_server.execution.measures import Measures, outputs_wanted
 from turnout_server.rpc.open_inference import codec, parameters, raw_tensors
 from turnout_server.rpc.open_inference.shared_memory import SharedMemory
 from turnout_server.rpc.stubs import open_inference_pb2 as pb
-from turnout_server.scheduling.admission import Bounds, Room
 from turnout_server.scheduling.item import level_of
 from turnout_server.vocabulary.decision import Decision, Reason
 from turnout_server.vocabulary.errors import TurnoutError
@@ -38,14 +36,6 @@ METADATA = {"x-turnout-unit": "theirs", "x-request-id": "their-id"}
 wire_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 
 
-def runner_of(signature: Signature) -> Any:
-    """Return a runner that can look at requests, and no more."""
-    loaded = SimpleNamespace(manifest=SimpleNamespace(signature=signature))
-    admission, workers = SimpleNamespace(wait_s=None, patient=0), SimpleNamespace(numbers=iter([1]))
-    queue = SimpleNamespace(room=Room(Bounds(0, 0)), rules=None, admission=admission)
-    return Runner(loaded, queue, None, workers)  # type: ignore[arg-type]
-
-
 def natively(wire: bytes, metadata: Mapping[str, str], signature: Signature) -> tuple | None:
     return engine.parse_infer(wire, dict(metadata), snapshot.signature(signature))
 
@@ -56,8 +46,8 @@ def in_python(wire: bytes, metadata: Mapping[str, str], signature: Signature) ->
     query = codec.decode(request, FakeCall(metadata), OFF)
     arrays = query.prepare(signature)
     assert parameters.boolean(request.parameters, "binary_data_output") is not False
-    runner = runner_of(signature)
-    rows = runner.rows_of(arrays)
+    measures = Measures(signature)
+    rows = measures.rows(arrays)
     timeout = parameters.integer(request.parameters, "timeout")
     assert (query.deadline is None) == (not timeout)
     inputs = [
@@ -74,8 +64,8 @@ def in_python(wire: bytes, metadata: Mapping[str, str], signature: Signature) ->
         level_of(query.priority),
         inputs,
         rows,
-        runner._size_of(arrays) if runner._varying else rows or 1,
-        list(outputs_wanted(runner, query.outputs)),
+        measures.size(arrays, rows),
+        list(outputs_wanted(tuple(spec.name for spec in signature.outputs), query.outputs)),
     )
 
 

@@ -35,7 +35,10 @@ def test_runs_say_whose_they_are() -> None:
 
 def test_what_models_said_and_the_records_come_as_they_are() -> None:
     page: Any = object()
-    problems = [(METHOD, "MODEL_FAILED", "node x", ("aa", "bb")), (METHOD, "MODEL_FAILED", "", None)]
+    problems = [
+        (METHOD, "MODEL_FAILED", "node x", "price", 3, ("aa", "bb")),
+        (METHOD, "MODEL_FAILED", "", "price", 3, None),
+    ]
     found = ended(([], [], [], problems, page))
     assert found.problems == [Problem(*problem) for problem in problems]
     assert found.problems[0].context == ("aa", "bb")

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.engine.test_oip import flipped, runner_of
+from tests.engine.test_oip import flipped
 from tests.engine.wires import rewriter
 from tests.rpc.inference import NUMPY, FakeCall, raw_bytes, texts
 from tests.rpc.turnout_v1.typed_fakes import DECISION, FakeDataPlane
 from turnout import v1 as pb
 from turnout_server.engine import snapshot
-from turnout_server.execution.runner import outputs_wanted
+from turnout_server.execution.measures import Measures, outputs_wanted
 from turnout_server.rpc.turnout_v1.pricing import PricingService
 from turnout_server.rpc.turnout_v1.ranking import RankingService
 from turnout_server.rpc.turnout_v1.recommendation import RecommendationService
@@ -99,13 +99,13 @@ def in_python(method: Method, wire: bytes, signature: Signature, outputs: Arrays
             raise
         error = refused
     (query,), (arrays,) = plane.queries, plane.arrays
-    runner = runner_of(signature)
-    rows = runner.rows_of(arrays)
+    measures = Measures(signature)
+    rows = measures.rows(arrays)
     inputs = [
         (spec.dtype.value, list(arrays[spec.name].shape), raw_bytes(arrays[spec.name])) for spec in signature.inputs
     ]
-    size = runner._size_of(arrays) if runner._varying else rows or 1
-    wanted = list(outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names)
+    size = measures.size(arrays, rows)
+    wanted = list(outputs_wanted(tuple(spec.name for spec in signature.outputs), query.outputs))
     return Seen((query.name, query.version, query.unit, query.request_id, inputs, rows, size, wanted), answer, error)
 
 

@@ -22,7 +22,7 @@ from tests.onnx.graphs import FLOAT, INT64, graph, saved, value
 from tests.serving.fakes import ManualExecutor
 from turnout_server.execution import runner
 from turnout_server.execution.batch_run import Execution
-from turnout_server.execution.runner import Runner, outputs_wanted
+from turnout_server.execution.runner import Runner
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.statistics import EXACT_ROWS
 from turnout_server.onnx.trial import load
@@ -37,7 +37,6 @@ from turnout_server.vocabulary.errors import (
     DeadlineExpiredError,
     DeadlineUnreachableError,
     QueueFullError,
-    UnknownOutputError,
 )
 from turnout_server.vocabulary.record import Timing
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -476,14 +475,6 @@ async def test_every_request_of_a_batch_waited_until_it_ran_and_ran_as_long_as_i
     assert {first.compute_output_ns, second.compute_output_ns} == {counted.compute_output.ns}
     assert {first.compute_input_ns, second.compute_input_ns} == {counted.compute_input.ns + 7}
     assert first.queue_ns >= second.queue_ns > 0
-
-
-async def test_outputs_are_all_or_those_wanted_and_an_unknown_one_is_told() -> None:
-    runner = Bench().runner
-    assert outputs_wanted(runner, ()) == ("y", "version")
-    assert outputs_wanted(runner, ("version",)) == ("version",)
-    with pytest.raises(UnknownOutputError, match="no output named 'z'; the model has y, version"):
-        outputs_wanted(runner, ("y", "z"))
 
 
 # ---------------------------------------------------------------- whatever else is in flight

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -139,6 +141,22 @@ def test_of_many_who_want_the_same_at_once_one_starts(seed: int, deaths: int, sa
         again = msgspec.structs.replace(later, experiment=moved, digest=started_module.digest_of(moved))
         Ledger(blobs).start(again)
         assert Ledger(blobs).get(moved.name)[0] == again
+
+
+def test_processes_that_start_at_once_in_one_directory_let_one_start(tmp_path: Path) -> None:
+    together = threading.Barrier(6)
+
+    def start(number: int) -> bool:
+        together.wait(10)
+        try:
+            Ledger(DirectoryBlobs(tmp_path)).start(one(f"e{number}", (0, 500), route="ranking"))
+        except ExperimentConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(start, range(6))) == 1
+    assert len(Ledger(DirectoryBlobs(tmp_path)).names()) == 1
 
 
 def test_who_died_before_it_had_started_is_in_the_way_for_a_minute(ledger: Ledger, blobs: Blobs) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
+
+import pytest
 
 from tests.experiments.worlds import experiment
+from turnout_server.experiments.definition import InvalidExperimentError
 from turnout_server.experiments.planning import planned
 
 CONVERSION = {"kind": "proportion", "outcome": "purchase", "baseline": {"mean": 0.1}}
@@ -46,3 +50,21 @@ def test_a_mean_is_planned_for_a_treatment_that_varies_more() -> None:
     distance = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
     assert abs(one.needed / (2 * (50 + 50 * 1.5**2) * (distance / 1.0) ** 2) - 1) < 0.01
     assert one.detectable is None, "20 units find none: a larger one varies as much more"
+
+
+@pytest.mark.parametrize(
+    ("fields", "mean"),
+    [
+        ({"minimal_effect": 5e-324}, 0.1),
+        ({}, 1e-300),
+        ({"alpha": 5e-324, "treatments": ["new", "newer"]}, 0.1),
+        ({"power": 5e-324}, 0.1),
+    ],
+    ids=["effect", "mean", "alpha", "power"],
+)
+def test_numbers_too_far_apart_to_plan_with_are_refused(fields: dict[str, Any], mean: float) -> None:
+    metrics = {"conversion": CONVERSION | {"baseline": {"mean": mean}}}
+    with pytest.raises(
+        InvalidExperimentError, match=r"\$\.metrics\.conversion\.baseline: no size can be planned of it"
+    ):
+        planned(experiment(metrics=metrics, **fields))

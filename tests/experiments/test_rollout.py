@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -16,7 +18,7 @@ from tests.store.blobs.memory import MemoryBlobs
 from tests.store.interleaving import Interleaving, Killed
 from turnout_server.experiments.definition import InvalidExperimentError
 from turnout_server.experiments.grants import ExperimentConflictError
-from turnout_server.experiments.rollout import Pause, Rollout, Verb, pauses, said
+from turnout_server.experiments.rollout import Pause, Rollout, Standing, Verb, pauses, said
 from turnout_server.experiments.started import Ledger, Stopped, UnknownExperimentError, freeze
 from turnout_server.routing.laying import lay
 from turnout_server.routing.overlay import Step, parse
@@ -59,6 +61,12 @@ def decide(store: BlobStore, verb: Verb, to: float = float("nan"), hours: float 
     return after.enrolment
 
 
+def standing_of(store: BlobStore) -> Standing:
+    found = Rollout(store).standing("ranker")
+    assert found is not None
+    return found
+
+
 def share(store: BlobStore) -> float:
     """Return the share of units that a gateway lets in."""
     raw = store.rollouts.get("ranking")
@@ -72,10 +80,10 @@ def test_it_is_raised_paused_and_resumed_where_it_was_and_peoples_table_is_left_
     before = store.routes_text()
     assert (decide(store, "ramp", 0.2), share(store)) == (0.2, 0.2)
     assert (decide(store, "pause", why="errors"), share(store)) == (0.0, 0.0)
-    assert Rollout(store).standing("ranker").resumes_at == 0.2
+    assert standing_of(store).resumes_at == 0.2
     assert (decide(store, "resume"), share(store)) == (0.2, 0.2)
     assert (decide(store, "ramp", 1.0), share(store)) == (1.0, 1.0)
-    standing = Rollout(store).standing("ranker")
+    standing = standing_of(store)
     assert [step.enrolment for step in standing.steps] == [0.2, 0.0, 0.2, 1.0]
     assert standing.steps[1].why == "errors"
     assert store.routes_text() == before
@@ -111,7 +119,7 @@ def test_what_would_send_units_away_or_changes_nothing_is_refused(store: BlobSto
         decide(store, "pause")
     with pytest.raises(ExperimentConflictError, match="is paused; resume it first"):
         decide(store, "ramp", 0.5)
-    assert len(Rollout(store).standing("ranker").steps) == 1
+    assert len(standing_of(store).steps) == 1
 
 
 @pytest.mark.parametrize("verb", ["ramp", "pause", "resume"])
@@ -139,19 +147,19 @@ def test_a_table_that_has_another_experiment_or_no_route_or_is_broken_is_named(s
 def test_a_person_who_changes_the_table_is_right_and_what_follows_starts_from_there(store: BlobStore) -> None:
     decide(store, "pause")
     store.write_routes((TABLE + PLACED).replace("0.1", "0.3"))
-    standing = Rollout(store).standing("ranker")
+    standing = standing_of(store)
     assert (standing.enrolment, standing.resumes_at, share(store)) == (0.3, None, 0.3)
     assert "was changed in the route table" in standing.overruled
     with pytest.raises(ExperimentConflictError, match="is not paused: since it was decided"):
         decide(store, "resume")
     assert (decide(store, "ramp", 0.5), share(store)) == (0.5, 0.5)
-    assert [step.enrolment for step in Rollout(store).standing("ranker").steps] == [0.0, 0.5]
+    assert [step.enrolment for step in standing_of(store).steps] == [0.0, 0.5]
 
 
 def test_what_an_earlier_experiment_has_left_is_replaced_and_its_steps_are_with_it(store: BlobStore) -> None:
     decide(store, "ramp", 0.4)
     ledger = Ledger(store.blobs)
-    steps = Rollout(store).steps(*ledger.get("ranker"))
+    steps, _ = Rollout(store).history(*ledger.get("ranker"))
     ledger.stop("ranker", Stopped(NOW, "ada", "", 0, steps))
     text = (TABLE + PLACED).replace("name: ranker,", "name: second,")
     store.write_routes(text)
@@ -161,7 +169,50 @@ def test_what_an_earlier_experiment_has_left_is_replaced_and_its_steps_are_with_
     assert share(store) == 0.1
     _, after = Rollout(store).decide("ramp", "second", NOW, ADA, to=0.2)
     assert (after.enrolment, len(after.steps), share(store)) == (0.2, 1, 0.2)
-    assert [step.enrolment for step in Rollout(store).steps(*ledger.get("ranker"))] == [0.4]
+    assert [step.enrolment for step in Rollout(store).history(*ledger.get("ranker")).steps] == [0.4]
+
+
+def test_what_cannot_be_read_hides_nothing_else(store: BlobStore) -> None:
+    decide(store, "ramp", 0.4)
+    ledger = Ledger(store.blobs)
+    steps, _ = Rollout(store).history(*ledger.get("ranker"))
+    ledger.stop("ranker", Stopped(NOW, "ada", "", 0, steps))
+    store.rollouts.change("ranking", lambda raw: b"{", "broken", ADA)
+    found = Rollout(store).history(*ledger.get("ranker"))
+    assert (found.steps, found.problem.partition(":")[0]) == (steps, "rollouts/ranking.json")
+    assert Rollout(store).standing("ranker") is None
+    store.blobs.delete("rollouts/ranking.json")
+    assert standing_of(store).steps == steps
+    store.write_routes("routes: {}")
+    assert Rollout(store).standing("ranker") is None, "the table does not tell any more"
+
+
+def test_another_table_is_decided_by_where_a_gateway_has_one(store: BlobStore) -> None:
+    text = store.routes_text() or ""
+    store.write_routes("routes: {}")
+    _, after = Rollout(store, text).decide("ramp", "ranker", NOW, ADA, to=0.2)
+    assert after.enrolment == 0.2
+
+
+def test_processes_that_decide_at_once_in_one_directory_lose_nothing(tmp_path: Path) -> None:
+    begun(DirectoryBlobs(tmp_path))
+    together = threading.Barrier(6)
+
+    def ramp(to: float) -> bool:
+        together.wait(10)
+        try:
+            Rollout(BlobStore(DirectoryBlobs(tmp_path))).decide("ramp", "ranker", NOW, ADA, to=to)
+        except (StaleWriteError, InvalidExperimentError):
+            return False
+        return True
+
+    wanted = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    with ThreadPoolExecutor(6) as pool:
+        done = {to for to, is_done in zip(wanted, pool.map(ramp, wanted), strict=True) if is_done}
+    decided = [step.enrolment for step in standing_of(BlobStore(DirectoryBlobs(tmp_path))).steps]
+    assert done == set(decided)
+    assert decided == sorted(decided)
+    assert decided
 
 
 # ---------------------------------------------------------------- several at once
@@ -176,7 +227,7 @@ def test_of_several_who_decide_at_once_nothing_is_lost_and_who_loses_is_told(see
     outcomes = race.run([lambda to=to: decide(store, "ramp", to) for to in shares])
     told = StaleWriteError | InvalidExperimentError | Killed
     assert all(found is None or isinstance(found, told) for found in outcomes)
-    decided = [step.enrolment for step in Rollout(store).standing("ranker").steps]
+    decided = [step.enrolment for step in standing_of(store).steps]
     assert decided == sorted(set(decided)), "it only grows, each step once"
     assert {to for to, found in zip(shares, outcomes, strict=True) if found is None} <= set(decided)
     assert decided or deaths
@@ -188,7 +239,7 @@ def test_a_pause_never_loses_against_who_ramps_at_the_same_time(seed: int) -> No
     race = Interleaving(Random(seed), lambda: None)
     store = begun(MemoryBlobs(race.step))
     ramped, paused = race.run([lambda: decide(store, "ramp", 0.5), lambda: decide(store, "pause")])
-    standing = Rollout(store).standing("ranker")
+    standing = standing_of(store)
     assert paused is None
     assert standing.enrolment == 0.0
     assert standing.resumes_at == (0.5 if ramped is None else 0.1)

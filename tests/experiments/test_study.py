@@ -105,6 +105,23 @@ def test_nobody_enters_before_the_start_or_after_the_stop_and_other_routes_are_o
     assert units_of(primary(world, stop=START + 2 * DAY)) == (20, 20)
 
 
+def test_units_that_were_hashed_with_two_keys_are_told_since_nobody_knows_who_is_there_twice(world: World) -> None:
+    halves(world, map(str, range(40)))
+    assert found(world).marks == ()
+    world.exposed("1", "new", DAY, unit_key_id="k2")
+    one = found(world)
+    assert "2 keys" in one.marks[0]
+    assert one.soundness.units == 41
+
+
+@pytest.mark.parametrize(("moved", "is_told"), [(2, False), (3, True)])
+def test_assignments_that_did_not_stick_are_told(world: World, moved: int, is_told: bool) -> None:
+    halves(world, map(str, range(200)))
+    for index in range(moved):
+        world.exposed(str(2 * index), "new", DAY)
+    assert any("seems smaller" in mark for mark in found(world).marks) is is_told
+
+
 def test_requests_are_no_units(world: World) -> None:
     halves(world, map(str, range(40)))
     for at in range(100):

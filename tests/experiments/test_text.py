@@ -47,6 +47,9 @@ def test_an_experiment_is_read_with_its_times_in_utc() -> None:
         ("metrics:", "metrics: 3\nothers:", r"\$\.metrics: expected a mapping"),
         ("2026-10-15 12:00:00", "2026-09-01", r"\$\.stop: is not after start"),
         ("2026-10-15 12:00:00", "tomorrow", r"\$\.stop: Invalid RFC3339"),
+        ("start: 2026-10-01", "start: 0001-01-01T00:00:00+14:00", r"\$\.start: found 0001-.*; in UTC it is before the"),
+        ("stop: 2026-10-15 12:00:00", "stop: 9999-12-31T23:00:00-02:00", r"\$\.stop: .* or after 9999"),
+        ("outcome: purchase, cap", 'outcome: "\\ud800", cap', r"\$: found '\\ud800', with half a surrogate pair"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(before: str, after: str, told: str) -> None:

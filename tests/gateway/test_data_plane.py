@@ -343,7 +343,7 @@ async def ask(world: World, count: int = 1, **fields: Any) -> None:
     for _ in range(count):
         task = asyncio.create_task(world.data_plane.infer(query("cost", **fields)))
         await turns()
-        index = next(i for i, job in enumerate(world.runs.jobs) if job.args[0][0].batch.items[0].inline)
+        index = next(i for i, job in enumerate(world.runs.jobs) if job.args[0].batch.items[0].inline)
         world.runs.release(index)
         await task
         await turns()

@@ -253,8 +253,8 @@ async def test_an_end_here_comes_after_those_that_were_numbered_before_it(tmp_pa
 async def test_a_model_that_fails_is_logged_with_its_callers_trace(tmp_path: Path) -> None:
     plane, driver = native(World(tmp_path / "store"))
     problems = [
-        Problem(METHOD, "MODEL_FAILED", "node x", ("aa", "bb")),
-        Problem(METHOD, "INPUT_REJECTED", "theirs", None),
+        Problem(METHOD, "MODEL_FAILED", "node x", "price", 3, ("aa", "bb")),
+        Problem(METHOD, "INPUT_REJECTED", "theirs", "price", 3, None),
     ]
     plane.next = Ended([], [], problems, None)
     with capture_logs() as logs:
@@ -268,20 +268,14 @@ async def test_a_model_that_fails_is_logged_with_its_callers_trace(tmp_path: Pat
     )
 
 
-async def test_what_a_model_said_is_logged_with_whose_calls_failed_meanwhile(tmp_path: Path) -> None:
+async def test_what_a_model_said_is_logged_with_its_version(tmp_path: Path) -> None:
     """So that two models that say the same are no repetition of each other."""
     plane, driver = native(World(tmp_path / "store"))
-    problem = Problem(METHOD, "MODEL_FAILED", "node x", None)
-    other = alike("MODEL_FAILED")
-    decision = DECISION._replace(model="rank", version=7)
-    other = other._replace(requests=other.requests._replace(decision=decision))
-    said = []
-    for ended in ([alike("MODEL_FAILED"), alike()], [other], [other, alike("MODEL_FAILED"), other], [alike()]):
-        plane.next = Ended(ended, [], [problem], None)
-        with capture_logs() as logs:
-            driver.catch_up()
-        said.append(logs[0]["failing"])
-    assert said == [["price version 3"], ["rank version 7"], ["price version 3", "rank version 7"], []]
+    whose = [("price", 3), ("rank", 7)]
+    plane.next = Ended([], [], [Problem(METHOD, "MODEL_FAILED", "node x", *one, None) for one in whose], None)
+    with capture_logs() as logs:
+        driver.catch_up()
+    assert [(logged["model"], logged["version"]) for logged in logs] == whose
 
 
 async def test_who_reads_figures_gets_them_as_they_are(tmp_path: Path) -> None:

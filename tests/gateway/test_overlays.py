@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from tests.routing.test_laying import TABLE
-from tests.routing.test_overlay import overlay
+from tests.routing.test_overlay import ROUTE, overlay
 from turnout_server.gateway.overlays import Overlays
 from turnout_server.routing.overlay import encode
+from turnout_server.routing.route import Experiment
+from turnout_server.routing.table import RouteTable
 from turnout_server.store.rollouts import Stored
 
 GOOD = Stored(encode(overlay(enrolment=0.4)))
@@ -59,3 +64,22 @@ def test_where_nobody_can_say_what_there_is_all_stays() -> None:
     (laid,) = overlays.lay([TABLE], None)
     assert laid.table.require("price").gate.share == 0.4
     assert "cannot be listed" in laid.left_out["price"]
+
+
+@pytest.mark.parametrize(
+    ("decided", "serving"), [({"enrolment": 0.0, "resumes_at": 0.4}, 0.0), ({"enrolment": 0.4}, 0.1)]
+)
+def test_a_pause_is_in_force_with_the_table_that_serves_though_it_was_decided_on_a_newer_one(
+    decided: dict[str, float], serving: float
+) -> None:
+    """All else that was decided on the newer table waits with it."""
+    newer = msgspec.structs.replace(ROUTE, experiment=Experiment("sharper", "control", enrolment=0.3))
+    stored = {"price": Stored(encode(overlay(newer, **decided)))}
+    overlays = Overlays()
+    waiting = RouteTable({"price": newer}, "newer")
+    for _ in range(2):
+        first, served = overlays.lay([waiting, TABLE], stored)
+        assert first.table.require("price").gate.share == decided["enrolment"]
+        assert served.table.require("price").gate.share == serving
+    assert overlays.lay([waiting, TABLE], stored)[1].table is served.table
+    assert overlays.lay([TABLE], stored)[0].table is TABLE, "once it is the newest, who wrote it is right"

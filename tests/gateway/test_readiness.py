@@ -218,7 +218,7 @@ async def test_a_store_that_had_a_table_is_expected_to_have_one(world: World) ->
 
 
 async def test_a_table_of_a_file_is_expected(world: World, tmp_path: Path) -> None:
-    world.reconciler._routes_file = tmp_path / "gone.yaml"
+    world.reconciler._tables.file = tmp_path / "gone.yaml"
     readiness = await begun(world)
     assert readiness.standing.server == f"{MISSING}gone.yaml does not exist"
 

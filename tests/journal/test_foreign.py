@@ -11,13 +11,18 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.full_disk import FULL, fill
+from turnout_server.journal import foreign, hourly
 from turnout_server.journal.accounts import CLEAN, UNCLEAN, accounts
+from turnout_server.journal.counters import CounterFile
 from turnout_server.journal.foreign import FIELDS, Imported, import_exposures
+from turnout_server.journal.foreign_rows import ImportFailedError
 from turnout_server.journal.forget import forget
 from turnout_server.journal.keys import hashed, key_id
 from turnout_server.journal.mapping import ForeignTableError
 from turnout_server.journal.reading import query
-from turnout_server.journal.schema import COLUMNS, SEGMENTS
+from turnout_server.journal.schema import COLUMNS, SEGMENTS, STAGING
+from turnout_server.journal.segments import SegmentFiles
 from turnout_server.vocabulary.errors import ConfigurationError
 
 NOW = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC)
@@ -185,6 +190,40 @@ def test_an_import_that_was_killed_is_unclean_until_it_is_done_again(tmp_path: P
     assert (account.state, account.segments) == (UNCLEAN, shown)
     assert (imported(tmp_path, file).rows, len(rows(tmp_path, "*"))) == (3, 3)
     assert accounts(tmp_path / "journal", is_thorough=True).is_accounted
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "well"),
+    [
+        *((hourly, "write", well) for well in range(2)),
+        *((SegmentFiles, "finish", well) for well in range(2)),
+        (foreign, "CounterFile", 0),
+        (CounterFile, "flush", 0),
+    ],
+)
+def test_a_full_disk_is_told_and_nothing_counts_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, well: int
+) -> None:
+    file = log(tmp_path, *UNSORTED)
+    with monkeypatch.context() as patched:
+        fill(patched, owner, name, well)
+        with pytest.raises(ImportFailedError, match=f"journal: {FULL}"):
+            imported(tmp_path, file)
+    assert not [account for account in accounts(tmp_path / "journal").accounts if account.state == CLEAN]
+    assert list((tmp_path / "journal" / STAGING).iterdir()) == [], "what was written aside is gone"
+    done = imported(tmp_path, file)
+    assert (done.rows, done.was_there, len(rows(tmp_path, "*"))) == (3, False, 3)
+    assert accounts(tmp_path / "journal", is_thorough=True).is_accounted
+
+
+def test_a_database_without_room_for_its_rows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise duckdb.IOException(f"IO Error: Could not write file: {FULL}")
+
+    monkeypatch.setattr("turnout_server.journal.foreign_rows.ForeignRows.put_aside", full)
+    with pytest.raises(ImportFailedError, match=FULL):
+        imported(tmp_path, log(tmp_path, *UNSORTED))
+    assert not list((tmp_path / "journal").glob(SEGMENTS))
 
 
 def test_what_was_forgotten_in_between_stays_forgotten(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -157,3 +159,13 @@ def test_a_segment_that_is_replaced_while_it_is_read_is_read_again(
     monkeypatch.setattr(reading, "check_statement", check)
     answer = reading.query(tmp_path, "SELECT count(*) FROM records")
     assert (answer.rows, len(reads)) == ([(1,)], 2)
+
+
+def test_a_query_that_takes_long_draws_nothing_between_the_answers() -> None:
+    """DuckDB takes an interpreter without a script, as `python -c` is, for interactive, and draws on stdout then."""
+    code = (
+        "from turnout_server.journal.reading import unlocked\n"
+        "print(unlocked().execute(\"SELECT current_setting('enable_progress_bar')\").fetchone()[0])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "False\n"

@@ -10,14 +10,21 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.full_disk import FULL, fill
+from turnout_server.journal import hourly
+from turnout_server.journal.foreign_rows import ImportFailedError
 from turnout_server.journal.keys import hashed, key_id
 from turnout_server.journal.mapping import ForeignTableError
+from turnout_server.journal.schema import STAGING
+from turnout_server.journal.segments import SegmentFiles
 from turnout_server.outcomes.foreign import FIELDS, Imported, Terms, import_files, import_query
 from turnout_server.outcomes.schema import COLUMNS, FILES
 
 NOW = datetime.datetime(2026, 11, 29, 12, 30, tzinfo=datetime.UTC)
 KEY, OTHER_KEY = b"k" * 16, b"o" * 16
 HEAD = "outcome_id,unit,ts,name,value"
+WRITES = ((hourly, "write"), (SegmentFiles, "finish"))
+"""What an import writes by."""
 ROWS = (HEAD, "1,ann,2026-11-28T06:00:00Z,order,12.5", "2,bob,2026-11-28T07:00:00Z,order,3")
 
 
@@ -63,6 +70,24 @@ def test_rows_have_the_documented_columns_and_lie_in_the_hour_they_were_ingested
         *(1, "1", hashed("ann", KEY), key_id(KEY), None, at, "order", 12.5),
         *(NOW, "import", "import", boot, 0),
     )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "well"), [(where, name, well) for where, name in WRITES for well in range(2)]
+)
+def test_a_full_disk_is_told_and_nothing_is_there_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, well: int
+) -> None:
+    """Two hours are two files; that one of them could still be written does not make half an import."""
+    lines = (f"{HEAD},ingested", *(f"{row},2026-11-2{8 + day} 05:30" for day, row in enumerate(ROWS[1:])))
+    file = table(tmp_path, *lines)
+    with monkeypatch.context() as patched:
+        fill(patched, owner, name, well)
+        with pytest.raises(ImportFailedError, match=f"journal: {FULL}"):
+            imported(tmp_path, file)
+    assert rows(tmp_path) == []
+    assert list((tmp_path / "journal" / STAGING).iterdir()) == [], "what was written aside is gone"
+    assert imported(tmp_path, file) == Imported(rows=2, files=2)
 
 
 def test_every_field_is_a_column_of_its_type() -> None:

@@ -39,12 +39,18 @@ def test_a_missing_value_makes_whole_numbers_floats_and_texts_empty(tmp_path: Pa
     assert sample.columns["b"] == ["x", ""]
 
 
+def test_of_one_column_an_empty_line_is_a_missing_value(tmp_path: Path) -> None:
+    assert read_sample(written(tmp_path, "city\nRome\n\nBonn\n\n")).columns == {"city": ["Rome", "", "Bonn"]}
+    assert read_sample(written(tmp_path, "a,b\n1,2\n\n3,4\n")).columns == {"a": [1, 3], "b": [2, 4]}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "head"),
         ("a,b\n", "expected a row at least"),
         ("a,b\n1\n", "line 2 has 1 values for 2 columns"),
+        ('\na,b\n"1\n2",3\n\n1\n', "line 6 has 1 values for 2 columns"),
         ("a,a\n1,2\n", "the same name"),
         ('{"a": [1], "b": [1, 2]}', "as many values"),
         ('{"a": 1}', "expected a list of objects"),

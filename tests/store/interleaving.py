@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
+from typing import Any
 
 
 class Killed(BaseException):
@@ -72,3 +73,48 @@ class Interleaving:
             self._errors[number] = error
         self._ended.add(number)
         self._back.release()
+
+
+class _Script(Random):
+    """Lets whoever runs go on, except where *script* says otherwise; notes which other choices there were."""
+
+    def __init__(self, script: Sequence[int], patient: Collection[int]) -> None:
+        super().__init__(0)
+        self._script = script
+        self._patient = patient
+        self._running: int | None = None
+        self.taken: list[int] = []
+        self.others: list[int] = []
+        self.costs: list[int] = []
+
+    def choice(self, seq: Sequence[Any]) -> Any:
+        """Choose who runs next; index 0 is who has just run, if there is more to do."""
+        is_free = self._running not in seq
+        others = [one for one in seq if one != self._running and (is_free or self._running in self._patient)]
+        options = others if is_free else [self._running, *others]
+        at = len(self.taken)
+        self.taken.append(self._script[at] if at < len(self._script) else 0)
+        self.others.append(len(options) - 1)
+        self.costs.append(0 if is_free else 1)
+        self._running = options[self.taken[at]]
+        return self._running
+
+
+def every_order(play: Callable[[Random], None], most: int, patient: Collection[int]) -> int:
+    """Have *play* run an `Interleaving` in every order with at most *most* interruptions; return how many there are.
+
+    Only *patient* tasks are interrupted, which are numbers. When a task has ended any other one may go on: that is no
+    interruption.
+    """
+    scripts: list[list[int]] = [[]]
+    played = 0
+    while scripts:
+        script = scripts.pop()
+        random = _Script(script, patient)
+        play(random)
+        played += 1
+        for at in range(len(script), len(random.taken)):
+            spent = sum(cost for cost, index in zip(random.costs[:at], random.taken, strict=False) if index)
+            if spent + random.costs[at] <= most:
+                scripts += [[*random.taken[:at], other + 1] for other in range(random.others[at])]
+    return played

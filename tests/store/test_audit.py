@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -10,11 +11,11 @@ import pytest
 
 from tests.store.blobs.memory import MemoryBlobs
 from tests.store.interleaving import Interleaving, Killed
-from turnout_server.store.audit import LARGEST_ENTRY, Audit, By, Change, Entry, Noted, digest, told
+from turnout_server.store.audit import LARGEST_ENTRY, LONGEST, Audit, By, Change, Entry, Noted, digest, told
 from turnout_server.store.layout import ROUTES_AUDIT, model_audit
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import BlobStore
-from turnout_server.vocabulary.errors import StaleWriteError, StoreReadOnlyError
+from turnout_server.vocabulary.errors import StaleWriteError, StoreError, StoreReadOnlyError
 
 ADA, BOB = By("ada@laptop", "turnout routes apply"), By("bob@build", "turnout label")
 Add = Callable[..., Manifest]
@@ -146,6 +147,31 @@ def test_what_is_no_entry_is_left_out(root: Path, store: BlobStore) -> None:
     assert [one.number for one in store.audit.entries(ROUTES_AUDIT)] == [1]
     store.write_routes("routes: {}  # again\n", by=ADA)
     assert len(store.routes_changes()) == 2
+
+
+def test_what_was_announced_and_not_ended_is_under_way_for_a_day(store: BlobStore) -> None:
+    now = datetime.now(UTC)
+    store.write_routes("routes: {}\n", by=ADA)
+    keys = [store.audit.announce(ROUTES_AUDIT, "routes", "replaced", ADA, None, text) for text in (b"a", b"b", b"c")]
+    assert store.audit.under_way(ROUTES_AUDIT, "routes", now) == (b"a", b"b", b"c")
+    store.audit.confirm(keys[0])
+    store.audit.withdraw(keys[1])
+    assert store.audit.under_way(ROUTES_AUDIT, "routes", now) == (b"c",)
+    assert store.audit.under_way(ROUTES_AUDIT, "labels", now) == ()
+    assert store.audit.under_way(ROUTES_AUDIT, "routes", now + LONGEST + timedelta(minutes=1)) == ()
+
+
+def test_what_is_under_way_and_cannot_be_read_is_told(root: Path, store: BlobStore) -> None:
+    store.audit.announce(ROUTES_AUDIT, "routes", "replaced", ADA, None, b"a")
+    (root / "audit/content" / digest(b"a")).write_text("b")
+    with pytest.raises(StoreError, match=r"000000000001\.json announces what cannot be read"):
+        store.audit.under_way(ROUTES_AUDIT, "routes", datetime.now(UTC))
+
+
+def test_what_was_withdrawn_is_not_told_and_its_number_not_used_again(store: BlobStore) -> None:
+    store.audit.withdraw(store.audit.announce(ROUTES_AUDIT, "routes", "replaced", ADA, None, b"a"))
+    assert store.audit.entries(ROUTES_AUDIT) == ()
+    assert store.audit.announce(ROUTES_AUDIT, "routes", "replaced", ADA, None, b"a").endswith("/000000000002")
 
 
 def test_only_the_newest_are_read(store: BlobStore) -> None:

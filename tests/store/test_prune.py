@@ -15,7 +15,7 @@ from turnout_server.store.manifest import Manifest
 from turnout_server.store.prune import plan, remove, remove_leftovers
 from turnout_server.store.publish import Draft, publish
 from turnout_server.store.store import BlobStore, By
-from turnout_server.vocabulary.errors import ModelNotFoundError, StoreError, VersionNotFoundError
+from turnout_server.vocabulary.errors import ModelNotFoundError, StoreError
 
 Add = Callable[..., Manifest]
 
@@ -82,14 +82,20 @@ def test_a_removed_version_is_gone_with_its_files_and_its_number(six: BlobStore,
     assert add().version == 7
 
 
-def test_a_version_that_is_named_while_it_goes_comes_back(six: BlobStore) -> None:
+def test_a_version_that_is_named_while_it_goes_stays_whole_all_the_time(six: BlobStore) -> None:
     def named() -> bool:
-        assert 3 not in six.versions("price")
+        assert six.verify("price", 3).version == 3
         return True
 
     assert not remove(six, "price", 3, is_wanted=named)
     assert six.verify("price", 3).version == 3
     assert remove_leftovers(six, "price") == ()
+    assert "version 3 removed" not in [noted.entry.action for noted in six.audit.entries(model_audit("price"))]
+
+
+def test_a_label_that_is_announced_counts_as_set(six: BlobStore) -> None:
+    six.audit.announce(model_audit("price"), "labels", "canary -> 3", By(), None, b'{"canary": 3}')
+    assert plan(six, "price", 2, {}).keep[3] == ("label canary that is being set",)
 
 
 def test_whoever_dies_on_the_way_leaves_what_the_next_one_removes(tmp_path: Path, draft: Callable[..., Draft]) -> None:
@@ -119,11 +125,9 @@ def test_whoever_dies_on_the_way_leaves_what_the_next_one_removes(tmp_path: Path
         outcomes.add((died, is_there))
         if is_there:
             assert store.verify("price", 2).version == 2
-            assert remove_leftovers(store, "price") == ()
-            assert remove(store, "price", 2)
-        else:
-            remove_leftovers(store, "price")
-        assert not [path for path in blobs.walk("models/price") if path.startswith("2/")]
+        remove_leftovers(store, "price")
+        remove(store, "price", 2)
+        assert not [path for path in blobs.walk("models/price") if path.startswith(("2/", ".removals/"))]
         assert store.snapshot().problems == {}
     assert outcomes == {(True, True), (True, False), (False, False)}
 
@@ -142,55 +146,35 @@ def test_of_two_who_remove_a_version_one_decides(six: BlobStore, monkeypatch: py
     assert not six.blobs.walk("models/price").keys() & {"3", "3/manifest.json"}
 
 
-def test_a_manifest_does_not_come_back_without_its_files(six: BlobStore) -> None:
+def test_of_two_who_remove_a_version_the_one_who_decides_is_told_so(six: BlobStore) -> None:
     def others_clean_up() -> bool:
         assert remove_leftovers(six, "price") == (3,)
-        return True
+        return False
 
-    with pytest.raises(StoreError, match="price version 3 was named while somebody else removed its files"):
-        remove(six, "price", 3, is_wanted=others_clean_up)
+    assert not remove(six, "price", 3, is_wanted=others_clean_up)
     assert 3 not in six.versions("price")
+    removed = [noted for noted in six.audit.entries(model_audit("price")) if noted.entry.action == "version 3 removed"]
+    assert len(removed) <= 1
     assert not six.blobs.walk("models/price").keys() & {"3", "3/manifest.json"}
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
-def test_a_leftover_that_somebody_names_comes_back_if_it_is_whole(
-    six: BlobStore, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_decided", [True, False])
+def test_a_removal_whose_process_died_ends_as_it_was_decided_or_else_as_it_is_now(
+    six: BlobStore, is_decided: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(*_: object) -> bool:
         raise Killed
 
-    def is_wanted() -> bool:
-        monkeypatch.setattr(six.blobs, "put_if_absent", dies)
-        return True
-
+    monkeypatch.setattr(six.blobs, "delete" if is_decided else "put_if_match", dies)
     with pytest.raises(Killed):
-        remove(six, "price", 3, is_wanted=is_wanted)
+        remove(six, "price", 3)
     monkeypatch.undo()
-    if not is_whole:
-        six.blobs.delete("models/price/3/model.onnx")
-    assert 3 not in six.versions("price")
-    assert remove_leftovers(six, "price", lambda version: version == 3) == (() if is_whole else (3,))
-    assert (3 in six.versions("price")) is is_whole
-    if is_whole:
-        assert six.verify("price", 3).version == 3
+    assert six.verify("price", 3).version == 3
+    assert remove_leftovers(six, "price", lambda version: version == 3) == ((3,) if is_decided else ())
+    assert (3 not in six.versions("price")) is is_decided
+    assert remove_leftovers(six, "price") == ()
 
 
 def test_what_a_publisher_has_not_finished_is_not_a_leftover(root: Path, six: BlobStore) -> None:
     (root / "models/price/7").mkdir()
     assert remove_leftovers(six, "price") == ()
-
-
-def test_a_label_does_not_stay_on_a_version_that_goes_meanwhile(
-    six: BlobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    change = type(six.audit).confirm
-
-    def overtaken(self: object, key: str) -> None:
-        change(self, key)  # type: ignore[arg-type]
-        six.blobs.delete("models/price/4/manifest.json")
-
-    monkeypatch.setattr(type(six.audit), "confirm", overtaken)
-    with pytest.raises(VersionNotFoundError):
-        six.set_label("price", "challenger", 4)
-    assert six.labels("price") == {"champion": 2}

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from turnout_server.store.audit import Audit
-from turnout_server.store.layout import ROUTES_AUDIT, manifest_key
+from turnout_server.store.layout import ROUTES_AUDIT
 from turnout_server.store.manifest import Manifest
 from turnout_server.store.store import NOBODY, UNSET, BlobStore, DirectoryStore
 from turnout_server.vocabulary.errors import (
@@ -214,24 +213,6 @@ def test_a_first_table_that_was_announced_and_never_written_was_none(store: Blob
     add()
     store.audit.announce(ROUTES_AUDIT, "routes", "replaced", NOBODY, None, b"routes: {}")
     assert not store.snapshot().had_routes
-
-
-def test_a_label_names_what_it_did_where_its_new_version_goes_meanwhile(
-    store: BlobStore, add: Add, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add()
-    add()
-    store.set_label("price", "champion", 1)
-    confirm = type(store.audit).confirm
-
-    def overtaken(self: Audit, key: str) -> None:
-        confirm(self, key)
-        store.blobs.delete(manifest_key("price", 2))
-
-    monkeypatch.setattr(type(store.audit), "confirm", overtaken)
-    with pytest.raises(VersionNotFoundError):
-        store.set_label("price", "champion", 2)
-    assert store.labels("price") == {"champion": 1}
 
 
 # ---------------------------------------------------------------- labels

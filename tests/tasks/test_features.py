@@ -159,7 +159,7 @@ def test_all_features_left_out_without_defaults_are_named_whichever_inputs_they_
 
 
 def test_an_unknown_feature_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownFeatureError, match=r"'colour'.*a, b, carat") as caught:
+    with pytest.raises(UnknownFeatureError, match=r"'colour'.*'a', 'b', 'carat'") as caught:
         pack(signature(matrix(Column("a"), Column("b")), vector("carat")), {"a": floats(1), "colour": floats(1)}, 1)
     assert caught.value.details == {"feature": "colour"}
 

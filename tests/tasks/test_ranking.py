@@ -48,7 +48,7 @@ def test_whole_numbers_are_scores_and_the_smallest_does_not_wrap() -> None:
 
 
 def test_several_outputs_without_a_score_are_refused() -> None:
-    with pytest.raises(UnknownOutputError, match=r"'score'.*a, b"):
+    with pytest.raises(UnknownOutputError, match=r"'score'.*'a', 'b'"):
         ranking.scores({"a": np.zeros(1), "b": np.zeros(1)}, 1)
 
 

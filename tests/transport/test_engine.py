@@ -112,7 +112,7 @@ async def test_at_the_end_a_large_answer_is_still_read_to_its_end(server: Served
 async def test_at_the_end_answers_wait_for_clients_that_read_slowly(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_IN_TRANSIT_S", 0.0)
+    monkeypatch.setattr(module, "IN_TRANSIT_S", 0.0)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(opening(window=0) + request(1, b"slow") + request(3, b"", "/test.Fake/Forever"))
     await server.behaviour.methods["test.Fake/Forever"].begun.wait()

@@ -28,6 +28,8 @@ EACH = raw.block("/test.Fake/Do")
 MEMORY = 4 * LEAST_MEMORY
 IDLE = 300_000
 """Bytes: what connections that do nothing take, and what the engine's threads have at hand."""
+SMALL_FRAME = 256
+"""Bytes: what a frame takes that lies unread, however small."""
 HALF = b"\0" + (200_000).to_bytes(4, "big") + b"not all of it"
 
 
@@ -164,6 +166,21 @@ async def test_streams_that_nobody_reads_are_ended_when_there_is_no_memory_for_t
         task.cancel()
     for client in clients:
         await client.close()
+    await soon(lambda: taken(small) < IDLE)
+
+
+async def test_small_frames_count_for_what_they_take_though_they_come_with_their_streams_head(small: Engine) -> None:
+    """All of it is one read of the socket; the handler reads the first message, and none of the bytes of the second."""
+    await small.both(never_reading)
+    client = await small.greeted()
+    tasks = await listening([client])
+    begun = data(1, prefixed(b"first") + b"\0" + (9_000).to_bytes(4, "big"))
+    before = taken(small)
+    await client.say(headers(1, EACH) + begun + b"".join(data(1, b"x") for _ in range(250)))
+    await soon(lambda: taken(small) > before + 250 * SMALL_FRAME)
+    for task in tasks:
+        task.cancel()
+    await client.close()
     await soon(lambda: taken(small) < IDLE)
 
 

@@ -22,7 +22,7 @@ from tests.transport.engine import (
 from tests.transport.fakes import count, echo_each
 from tests.transport.serving import soon
 from tests.transport.socket_wire import prefixed
-from turnout_server.transport import engine as module
+from turnout_server.transport import engine_calls as module
 from turnout_server.transport.call import Call
 
 
@@ -189,7 +189,7 @@ async def test_a_reset_is_heard_by_a_handler_that_waits_for_messages(engine: Eng
 async def test_when_the_gate_closes_what_was_sent_is_answered_and_no_more_awaited(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_IN_TRANSIT_S", 0.5)
+    monkeypatch.setattr(module, "IN_TRANSIT_S", 0.5)
     release = asyncio.Event()
 
     async def slow(requests: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from tests.tables import check_all
 from turnout_server.transport.status import CODES
-from turnout_server.vocabulary.errors import InvalidInputError, Kind, TurnoutError
+from turnout_server.vocabulary.errors import (
+    MOST_NAMED,
+    IncompleteError,
+    InvalidInputError,
+    Kind,
+    MissingFeatureError,
+    TurnoutError,
+    UnknownFeatureError,
+    UnknownOutputError,
+)
 
 RAISING = ("transport.gate", "transport.grpcio", "rpc.health", "rpc.open_inference.shared_memory", "transport.values")
 for module in RAISING:
@@ -66,6 +75,18 @@ def test_a_message_names_many_and_counts_the_rest() -> None:
     names = [f"x{number}" for number in range(20)]
     assert InvalidInputError.missing(names[:3]).message == "input 'x0': is missing, as are 'x1', 'x2'"
     assert InvalidInputError.missing(names).message.endswith("'x16' and 3 more")
+
+
+def test_every_message_names_as_many() -> None:
+    names = [f"f{number:02}" for number in range(40)]
+    for error in (
+        InvalidInputError.missing(["first", *names]),
+        IncompleteError(dict.fromkeys(names, "FP32"), {}),
+        UnknownFeatureError("x", tuple(names)),
+        UnknownOutputError("x", tuple(names)),
+        MissingFeatureError(*names),
+    ):
+        assert (f"f{MOST_NAMED - 1:02}" in error.message, f"f{MOST_NAMED:02}" in error.message) == (True, False), error
 
 
 def test_reasons_name_one_error_each() -> None:

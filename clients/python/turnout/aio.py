@@ -12,6 +12,7 @@ import grpc.aio
 
 from turnout import answers, calls, describe, errors, inputs, route_table
 from turnout.calls import Answer, Call, Ids
+from turnout.connection import Connection
 from turnout.features import Columns, Frame, Row
 from turnout.inference import Inference
 from turnout.inputs import Data
@@ -58,7 +59,9 @@ class AsyncClient(AsyncRecording):
         self._known: dict[tuple[str, int | str | None], tuple[answers.Tensor, ...]] = {}
         """The inputs of routes and models that were sent bare arrays."""
         self._box = Outbox(outcome_buffer, outcome_must_fit)
-        self._recorder = AsyncRecorder(self._box, lambda call, timeout: self._send(call, timeout, None))
+        self._recorder = AsyncRecorder(
+            self._box, lambda call, timeout: self._send(call, timeout, None), self._send_last
+        )
         self._closed = False
 
     def __repr__(self) -> str:
@@ -299,6 +302,11 @@ class AsyncClient(AsyncRecording):
         except grpc.RpcError as error:
             raise errors.from_rpc(error, self._settings.target, call.method.path, out.timeout) from error
         return call.read(response)
+
+    def _send_last(self, call: Call[Answer], timeout: float | None) -> Answer:
+        """Send a call when the process ends: the channel belongs to an event loop, and that is gone."""
+        with Connection(self._settings) as connection:
+            return connection.send(call, timeout, None)
 
     async def _pages(
         self, page: Callable[[str], Call[Answer]], timeout: float | None, metadata: Metadata | None

@@ -11,6 +11,7 @@ import grpc
 
 from turnout import answers, calls, describe, errors, inputs, route_table
 from turnout.calls import Answer, Call, Ids
+from turnout.connection import Connection
 from turnout.features import Columns, Frame, Row
 from turnout.inference import Inference
 from turnout.inputs import Data
@@ -75,15 +76,7 @@ class Client(Recording):
             retries=retries,
             channel_options=tuple(channel_options),
         )
-        options, target = self._settings.channel_arguments(), self._settings.target
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options, compression)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options, compression)
-        self._methods: dict[str, Callable[..., Any]] = {
-            method.path: self._channel.unary_unary(method.path, response_deserializer=method.response.FromString)
-            for method in calls.METHODS
-        }
+        self._connection = Connection(self._settings)
         self._known: dict[tuple[str, int | str | None], tuple[answers.Tensor, ...]] = {}
         """The inputs of routes and models that were sent bare arrays."""
         self._box = Outbox(outcome_buffer, outcome_must_fit)
@@ -97,7 +90,7 @@ class Client(Recording):
         """Send what `outcome` was told, for five seconds at most, and close; calls in flight are cancelled."""
         self._recorder.close()
         self._closed = True
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Client:
         return self
@@ -396,12 +389,7 @@ class Client(Recording):
     def _send(self, call: Call[Answer], timeout: float | None, metadata: Metadata | None) -> Answer:
         if self._closed:
             raise ValueError("this client is closed")
-        out = self._settings.outgoing(call, timeout, metadata)
-        try:
-            response = self._methods[call.method.path](out.payload, timeout=out.timeout, metadata=out.metadata)
-        except grpc.RpcError as error:
-            raise errors.from_rpc(error, self._settings.target, call.method.path, out.timeout) from error
-        return call.read(response)
+        return self._connection.send(call, timeout, metadata)
 
     def _pages(
         self, page: Callable[[str], Call[Answer]], timeout: float | None, metadata: Metadata | None

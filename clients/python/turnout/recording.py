@@ -105,13 +105,20 @@ class Recorder:
 class AsyncRecorder:
     """The same in a task. One event loop."""
 
-    def __init__(self, box: Outbox, send: Callable[[Call[Results], float | None], Awaitable[Results]]) -> None:
-        """Send what is in *box* by *send*."""
+    def __init__(
+        self,
+        box: Outbox,
+        send: Callable[[Call[Results], float | None], Awaitable[Results]],
+        send_last: Callable[[Call[Results], float | None], Results],
+    ) -> None:
+        """Send what is in *box* by *send*, and by *send_last*, which blocks, when the process ends."""
         self._box = box
         self._send = send
+        self._send_last = send_last
         self._sending = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, outcome: v1.Outcome) -> None:
         """Have one sent; see `Recorder.add`."""
@@ -120,7 +127,8 @@ class AsyncRecorder:
             self._hurry.set()
         if self._task is None or self._task.done():
             _open.add(self)
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._loop = asyncio.get_running_loop()
+            self._task = self._loop.create_task(self._work())
 
     async def flush(self, timeout: float) -> OutcomeCounts:
         """Send all that waits now, and return what became of all so far; see `Recorder.flush`."""
@@ -146,9 +154,15 @@ class AsyncRecorder:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def abandon(self) -> None:
-        """Hear that the process ends: no event loop will send what waits."""
-        self._box.abandon()
+    def end(self) -> None:
+        """Hear that the process ends: send what waits without an event loop, for `CLOSE_S` seconds at most.
+
+        A loop that still runs, in a thread that nobody waits for, may be sending the same; then what waits is lost.
+        """
+        if self._box and self._loop is not None and not self._loop.is_running():
+            Recorder(self._box, self._send_last).close()
+        else:
+            self._box.abandon()
 
     async def _work(self) -> None:
         while self._box:
@@ -182,7 +196,7 @@ def _close_all() -> None:
         if isinstance(recorder, Recorder):
             recorder.close()
         else:
-            recorder.abandon()
+            recorder.end()
 
 
 class Recording:

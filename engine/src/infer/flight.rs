@@ -231,7 +231,9 @@ impl Flight {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let arrived = now.saturating_sub(took);
         if !problem.is_empty() {
-            self.plane.ledger.failed(Problem { method, code, text: problem, context });
+            let Decision { model, version, .. } = &*self.decision;
+            let (model, version) = (model.clone(), *version);
+            self.plane.ledger.failed(Problem { method, code, text: problem, model, version, context });
         }
         let number = self.plane.ledger.record(&Record {
             arrived,

@@ -255,7 +255,7 @@ fn of_decision<'py>(py: Python<'py>, decision: &Decision) -> PyResult<Bound<'py,
         .into_pyobject(py)
 }
 
-type OfProblem = (&'static str, &'static str, String, Option<(String, String)>);
+type OfProblem = (&'static str, &'static str, String, String, i64, Option<(String, String)>);
 
 fn of_copy(py: Python<'_>, copy: Copy) -> PyResult<Bound<'_, PyTuple>> {
     let Copy { mirrors, method, message, outputs, end } = copy;
@@ -285,7 +285,7 @@ fn of_timing(timing: Timing) -> (u64, u64, u64, u64, u64, u64) {
     (timing.queue, timing.input, timing.infer, timing.output, timing.rows, timing.started)
 }
 
-fn of_problem(Problem { method, code, text, context }: Problem) -> OfProblem {
+fn of_problem(Problem { method, code, text, model, version, context }: Problem) -> OfProblem {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    (method, code, text, context.map(|context| (hex(&context.trace), hex(&context.span))))
+    (method, code, text, model, version, context.map(|context| (hex(&context.trace), hex(&context.span))))
 }

@@ -67,6 +67,9 @@ pub struct Problem {
     pub method: &'static str,
     pub code: &'static str,
     pub text: String,
+    /// Whose it is.
+    pub model: String,
+    pub version: i64,
     /// The call's span, or its caller's.
     pub context: Option<Context>,
 }
@@ -283,7 +286,8 @@ mod tests {
     fn of_a_model_that_always_fails_not_everything_is_logged() {
         let ledger = ledger(0);
         for _ in 0..MOST_PROBLEMS + 1 {
-            ledger.failed(Problem { method: "m", code: "MODEL_FAILED", text: String::new(), context: None });
+            let (text, model) = (String::new(), "price".to_owned());
+            ledger.failed(Problem { method: "m", code: "MODEL_FAILED", text, model, version: 1, context: None });
         }
         assert_eq!(ledger.take().problems.len(), MOST_PROBLEMS);
     }

@@ -75,7 +75,7 @@ pub fn begin<U: Unary>(
         shard.tally.add(Told::Memory);
         return drop(answer.status(&status::memory_full()));
     };
-    let call = Call {
+    let mut call = Call {
         ends: Ends::new(shard.ending.clone(), opening.head.deadline, connection.account.clone()),
         reader: Reader::new(body, shard.settings.max_message_bytes, connection, shard.settings.request_time),
         encoding: opening.encoding,
@@ -89,6 +89,8 @@ pub fn begin<U: Unary>(
         connection.spend(ELSEWHERE);
     }
     if opening.streaming.client {
+        // What has come with its head lies there already.
+        call.ends.watch(call.reader.watch(connection));
         tokio::task::spawn_local(call.listen(opening, counted));
         return;
     }
@@ -127,7 +129,6 @@ impl<U: Unary> Call<U> {
         async move {
             let _counted = counted;
             let head = opening.head;
-            self.ends.watch(self.reader.watch(&self.connection));
             let end = match self.first().await {
                 Ok(first) if self.shard.unary.takes_messages(&head) => {
                     Box::pin(stream::answers(&mut self, head, first)).await

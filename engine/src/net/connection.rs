@@ -178,11 +178,16 @@ impl State {
         self.left.borrow_mut().join(held);
     }
 
-    /// Looks at what came and what has gone.
-    fn look(&self) {
+    /// Looks at what came. All streams of which some came have to be known: what small frames took is forgotten but for what
+    /// lies there.
+    fn look_at_unread(&self) {
         if let Some(overhead) = self.watched.came() {
             self.unread.look(overhead);
         }
+    }
+
+    /// Looks at what has gone.
+    fn look_at_written(&self) {
         let written = self.watched.written();
         self.left.borrow_mut().shrink(written.unwrap_or(usize::MAX));
     }
@@ -379,8 +384,9 @@ fn poll_next<U: Unary>(
         return Poll::Ready(Err(Turn::Drain));
     }
     let accepted = connection.poll_accept(cx);
-    state.look();
+    state.look_at_written();
     match accepted {
+        // What came with it is looked at when all calls that have come were begun.
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Ok((request, respond))),
         Poll::Ready(Some(Err(error))) => {
             if let Some(reason) = error.reason().filter(|_| error.is_library()) {
@@ -389,7 +395,7 @@ fn poll_next<U: Unary>(
             return Poll::Ready(Err(Turn::Over));
         }
         Poll::Ready(None) => return Poll::Ready(Err(Turn::Over)),
-        Poll::Pending => {}
+        Poll::Pending => state.look_at_unread(),
     }
     if let Some(reason) = state.watched.fault() {
         return Poll::Ready(Err(Turn::End(reason)));

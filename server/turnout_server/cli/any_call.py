@@ -68,7 +68,8 @@ def _of_contents(known: KnownInputs, contents: Contents, place: str) -> Request:
         known.check(contents.columns, "--drop leaves a column out")
         if not contents.is_text:
             return _divided(known, contents.columns)
-        return Request({name: known.cells(name, values, place) for name, values in contents.columns.items()}, {})
+        columns = contents.columns.items()
+        return Request({name: known.cells(name, values, place, contents.lines) for name, values in columns}, {})
     if contents.keys() == {"rows"} and "rows" not in known.features and isinstance(contents["rows"], list):
         rows = contents["rows"]
         if not all(isinstance(row, dict) for row in rows):

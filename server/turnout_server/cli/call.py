@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,17 +233,9 @@ def _show(sent: _Sent, defaults: tuple[dict[str, Any], str] | None, json: bool) 
         return
     (any_call if is_any else typed_call).show(answer)
     if defaults is not None:
-        _say(defaults[1])
+        results.sentence(defaults[1])
     why = _WHY.get(answer.served.reason, answer.served.reason)
-    _say(f"{answer.served}: {why}; {sent.elapsed_ms:.1f} ms")
-
-
-def _say(text: str) -> None:
-    """Print a sentence: within a terminal's width, and on one line elsewhere."""
-    if sys.stdout.isatty():
-        results.say(text)
-    else:
-        output.say(output.plain(text))
+    results.sentence(f"{answer.served}: {why}; {sent.elapsed_ms:.1f} ms")
 
 
 # ---------------------------------------------------------------- reading the options

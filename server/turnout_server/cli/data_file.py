@@ -27,6 +27,8 @@ class Table:
     columns: Mapping[str, Sequence[Any]]
     is_text: bool = False
     """Whether the values are texts that mean what the model takes."""
+    lines: Sequence[int] = field(default=(), compare=False)
+    """Of a file of text: the line that each row ends in, from 1, since blank lines are no rows of several columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def read(file: Path) -> Contents:
         if kind in (".csv", ".tsv") or (not kind and _looks_like_csv(text)):
             return _csv(file, text, "\t" if kind == ".tsv" or (not kind and "\t" in text.partition("\n")[0]) else ",")
         if kind in (".jsonl", ".ndjson"):
-            return _rows(file, [json.loads(line) for line in text.splitlines() if line.strip()])
+            return _rows(file, _lines_of_json(file, text))
         return _json(file, json.loads(text))
 
 
@@ -94,6 +96,17 @@ def _rows(file: Path, rows: list[Any]) -> Table:
             raise CommandError(f"{file}: row {place} is {str(row)[:40]!r}; expected {{feature: value}}", exits.INVALID)
     names = dict.fromkeys(name for row in rows for name in row)
     return Table({name: [row.get(name) for row in rows] for name in names})
+
+
+def _lines_of_json(file: Path, text: str) -> list[Any]:
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise CommandError(f"{file}: line {number} is not JSON: {error}", exits.INVALID) from error
+    return found
 
 
 def _open_inference(file: Path, document: dict[str, Any]) -> Whole:
@@ -140,20 +153,28 @@ def _looks_like_csv(text: str) -> bool:
 
 def _csv(file: Path, text: str, delimiter: str) -> Table:
     try:
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if line]
+        reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), delimiter=delimiter, strict=True)
+        found = [(reader.line_num, line) for line in reader]
     except csv.Error as error:
         raise CommandError(f"{file}: not CSV: {error}", exits.INVALID) from error
-    if not lines:
+    while found and not found[0][1]:
+        del found[0]
+    if not found:
         raise CommandError(f"{file}: is empty; expected a line of names, then rows", exits.INVALID)
-    names = [name.strip() for name in lines[0]]
+    (_, head), *rest = found
+    # Of one column an empty line is a row whose value is missing; of several it is nothing.
+    rows = [(number, line or [""]) for number, line in rest if line or len(head) == 1]
+    names = [name.strip() for name in head]
     for place, name in enumerate(names):
         if not name or name in names[:place]:
             problem = f"{name!r} stands twice" if name else f"column {place} has no name"
             raise CommandError(f"{file}: {problem}", exits.INVALID)
-    for place, line in enumerate(lines[1:]):
+    for row, (number, line) in enumerate(rows):
         if len(line) != len(names):
-            raise CommandError(f"{file}: row {place} has {len(line)} values for {len(names)} columns", exits.INVALID)
-    return Table({name: [line[place] for line in lines[1:]] for place, name in enumerate(names)}, is_text=True)
+            problem = f"row {row} (line {number}) has {len(line)} values for {len(names)} columns"
+            raise CommandError(f"{file}: {problem}", exits.INVALID)
+    columns = {name: [line[place] for _, line in rows] for place, name in enumerate(names)}
+    return Table(columns, is_text=True, lines=tuple(number for number, _ in rows))
 
 
 def _parquet(file: Path) -> dict[str, list[Any]]:

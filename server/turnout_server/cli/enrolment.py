@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="An experiment that was started.", autocompletion=experiments)
 ]
+Routes = Annotated[
+    Path | None, typer.Option("--routes", metavar="FILE", help="A gateway's route table in place of the store's.")
+]
+Form = Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for scripts.")]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For those who read it later.")]
 
 
@@ -27,30 +31,49 @@ def ramp(
     ],
     why: Why = "",
     store: options.Store = options.DEFAULT_STORE,
+    routes: Routes = None,
+    form: Form = "table",
     json: options.Json = False,
 ) -> None:
     """Let more units into an experiment; none that takes part leaves or changes arms, and the epoch goes on.
 
     The route table stays as it is: what is decided is laid over it, in rollouts/<route>.json.
     """
-    _decide("ramp", name, store, why, json, _share(to))
+    _decide("ramp", name, store, routes, why, json or form == "json", _share(to))
 
 
-def pause(name: Name, why: Why = "", store: options.Store = options.DEFAULT_STORE, json: options.Json = False) -> None:
+def pause(
+    name: Name,
+    why: Why = "",
+    store: options.Store = options.DEFAULT_STORE,
+    routes: Routes = None,
+    form: Form = "table",
+    json: options.Json = False,
+) -> None:
     """Give every unit the control until `resume`; what units do that have been exposed still counts."""
-    _decide("pause", name, store, why, json)
+    _decide("pause", name, store, routes, why, json or form == "json")
 
 
-def resume(name: Name, why: Why = "", store: options.Store = options.DEFAULT_STORE, json: options.Json = False) -> None:
+def resume(
+    name: Name,
+    why: Why = "",
+    store: options.Store = options.DEFAULT_STORE,
+    routes: Routes = None,
+    form: Form = "table",
+    json: options.Json = False,
+) -> None:
     """Let those units take part again that did before `pause`; each is in the arm that it was in."""
-    _decide("resume", name, store, why, json)
+    _decide("resume", name, store, routes, why, json or form == "json")
 
 
-def _decide(verb: Verb, name: str, store: Path, why: str, json: bool, to: float = float("nan")) -> None:
+def _decide(
+    verb: Verb, name: str, store: Path, routes: Path | None, why: str, json: bool, to: float = float("nan")
+) -> None:
     from turnout_server.experiments.rollout import Rollout
 
     by = options.by(f"experiment {verb}")
-    before, after = Rollout(options.opened(store)).decide(verb, name, datetime.now(UTC), by, why=why, to=to)
+    rollout = Rollout(options.opened(store), None if routes is None else options.read_text(routes))
+    before, after = rollout.decide(verb, name, datetime.now(UTC), by, why=why, to=to)
     if json:
         output.json({"experiment": name, "before": document(before), "after": document(after)})
     else:

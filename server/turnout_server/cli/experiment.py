@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from turnout_server.experiments.belief import Models
     from turnout_server.experiments.definition import Experiment
     from turnout_server.experiments.findings import Findings
+    from turnout_server.experiments.rollout import History
     from turnout_server.routing.decide import Names
     from turnout_server.routing.table import CompiledRoute
 
@@ -146,9 +147,9 @@ def stop(
     directory = options.opened(store)
     ledger = Ledger(directory.blobs)
     started, before = ledger.get(name)
-    steps = Rollout(directory).steps(started, before)
+    history = Rollout(directory).history(started, before)
     by = options.by("experiment stop").who
-    stopped = Stopped(at=_now(), by=by, why=why, cool_down_s=_cool_down(cool_down), steps=steps)
+    stopped = Stopped(at=_now(), by=by, why=why, cool_down_s=_cool_down(cool_down), steps=history.steps)
     ledger.stop(name, stopped)
     experiment_view.stopped(started, ledger.cools_until(started, stopped), stopped, json=json)
 
@@ -288,12 +289,20 @@ def _experiment(which: str, store: Path, moment: datetime) -> tuple[Experiment, 
     directory = options.opened(store)
     found, stopped = Ledger(directory.blobs).get(which)
     models = {arm.name: (arm.model, arm.version) for arm in found.arms}
-    marks = tuple(map(rollout.said, rollout.pauses(rollout.Rollout(directory).steps(found, stopped), moment)))
+    marks = _marks(rollout.Rollout(directory).history(found, stopped), moment)
     if stopped is None:
         return found.experiment, models, marks
     why = f": {stopped.why}" if stopped.why else ""
     marks = (*marks, f"stopped at {stopped.at:%Y-%m-%d %H:%M} UTC by {stopped.by}{why}")
     return msgspec.structs.replace(found.experiment, stop=stopped.at), models, marks
+
+
+def _marks(history: History, moment: datetime) -> tuple[str, ...]:
+    """Return what a reader must know of how the enrolment went, as it was known at a *moment*."""
+    from turnout_server.experiments.rollout import pauses, said
+
+    unread = f"whether it was paused is not known: {history.problem}"
+    return (*map(said, pauses(history.steps, moment)), *([unread] if history.problem else []))
 
 
 def _added(name: str, store: Path) -> tuple[Added, ...]:

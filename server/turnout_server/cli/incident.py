@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 import typer
 
-from turnout_server.cli import doctor, exits, health, options, output, scrub, table
+from turnout_server.cli import doctor, exits, health, options, output, results, scrub, table
 from turnout_server.cli.exits import CommandError
 from turnout_server.cli.readings import UnreadableError, address, fetch
 from turnout_server.cli.top import DEFAULT_METRICS
@@ -102,7 +102,8 @@ def incident(
         ],
         right=("size",),
     )
-    output.say(f"\n{output.plain(place)}: look through it before you send it")
+    output.say()
+    results.sentence(f"{place}: look through it before you send it")
 
 
 def _entry(part: Part) -> dict[str, Any]:
@@ -209,12 +210,14 @@ def _served_routes(client: turnout.Client) -> dict[str, Any]:
 
 
 def _routes(found: list[Listed]) -> Iterator[dict[str, Any]]:
-    """Yield routes; of overrides the units, and what headers have to be, are left out."""
+    """Yield routes; of overrides the units and what headers have to be, of rollouts the reasons, are left out."""
     for route in found:
         shown = msgspec.to_builtins(route)
         shown["overrides"] = [
             {"target": rule.target, "headers": sorted(rule.header), "units": len(rule.unit)} for rule in route.overrides
         ]
+        if route.rollout is not None:
+            shown["rollout"].pop("why", None)  # people's own words, in which anything may stand
         yield shown
 
 
@@ -258,10 +261,11 @@ def _read_me(now: datetime.datetime, parts: list[Part]) -> str:
             "",
             *listed,
             "",
-            "It has names of models, routes, targets, labels and hosts. It has no features, no units, no values of",
-            "environment variables, and of overrides neither units nor what headers have to be. Of log lines in JSON",
-            "it has the fields that the gateway itself writes; of other lines the text, without what is called a unit,",
-            "a password, a token or the like. So look through it before you send it.",
+            "It has names of models, routes, targets, labels and hosts. It has no features,",
+            "no units, no values of environment variables, and of overrides neither units nor",
+            "what headers have to be. Of log lines in JSON it has the fields that the gateway",
+            "itself writes; of other lines the text, without what is called a unit, a",
+            "password, a token or the like. So look through it before you send it.",
             "",
         )
     )

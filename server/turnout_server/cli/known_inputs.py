@@ -12,12 +12,10 @@ import typer
 
 from turnout_server.cli import exits, options, output
 from turnout_server.cli.exits import CommandError
+from turnout_server.vocabulary.errors import enumerated
 
 if TYPE_CHECKING:
     import turnout
-
-_MANY = 12
-"""Names that one sentence lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,10 @@ class KnownInputs:
         unknown = [name for name in names if name not in self.features and name not in self.whole]
         if unknown:
             what = "feature" if len(unknown) == 1 else "features"
-            which = ", ".join(map(repr, unknown[:_MANY])) + (" ..." if len(unknown) > _MANY else "")
             hints = self.suggestion(unknown[0]) if len(unknown) == 1 else f"; the model takes {self._listed()}"
-            raise CommandError(f"no {what} named {which}{hints}{drop and f'; {drop}'} (FEATURE_UNKNOWN)", exits.INVALID)
+            raise CommandError(
+                f"no {what} named {enumerated(unknown)}{hints}{drop and f'; {drop}'} (FEATURE_UNKNOWN)", exits.INVALID
+            )
 
     def suggestion(self, name: str) -> str:
         """Return `; did you mean 'carat'?`, or what there is."""
@@ -65,8 +64,10 @@ class KnownInputs:
         return lowered[close[0]] if close else None
 
     def _listed(self) -> str:
-        known = list(dict.fromkeys([*self.features, *self.whole]))
-        return ", ".join(known[:_MANY]) + (f" and {len(known) - _MANY} more" if len(known) > _MANY else "")
+        """Return what there is, as features and as inputs: one of these may well be called `features`."""
+        whole = [name for name in self.whole if name not in self.features]
+        kinds = (("feature", list(self.features)), ("input", whole))
+        return " and ".join(f"the {kind}{'s' * (len(names) > 1)} {enumerated(names)}" for kind, names in kinds if names)
 
     # ------------------------------------------------------------ values
 
@@ -123,24 +124,28 @@ class KnownInputs:
         is_row = isinstance(values, list) and _axes(values) == len(shape) - 1 and shape[0] in (-1, 1)
         return [values] if is_row else values
 
-    def cells(self, name: str, texts: Sequence[str], place: str) -> list[Any]:
+    def cells(self, name: str, texts: Sequence[str], place: str, lines: Sequence[int]) -> list[Any]:
         """Return a column of a text file by the feature's type; an empty cell is missing.
+
+        Args:
+            name: of the feature, or of an input that is given whole.
+            texts: a cell for each row.
+            place: what the file is called in errors.
+            lines: of the file, where each row is.
 
         Raises:
             CommandError: a cell is no number where the model takes them; it is named.
         """
         if name not in self.features:
-            return [self._cell(name, text, f"{place}: row {row}") for row, text in enumerate(texts)]
+            return [self._cell(name, text, f"{place}: row {row} (line {lines[row]})") for row, text in enumerate(texts)]
         if self.features[name][0] == "BYTES":
             return [text or None for text in texts]
         values = [None if not text.strip() else _number(text.strip()) for text in texts]
         for row, value in enumerate(values):
             if isinstance(value, str | list):
                 datatype = self.features[name][0]
-                raise CommandError(
-                    f"{place}: row {row}: feature {name!r}: found {value!r}; expected a number ({datatype})",
-                    exits.INVALID,
-                )
+                problem = f"feature {name!r}: found {value!r}; expected a number ({datatype})"
+                raise CommandError(f"{place}: row {row} (line {lines[row]}): {problem}", exits.INVALID)
         return values
 
     def _cell(self, name: str, text: str, place: str) -> list[Any]:

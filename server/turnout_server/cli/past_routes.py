@@ -10,6 +10,7 @@ import typer
 from turnout_server.cli import exits, options, output, table
 from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import Listed, changes, listed
+from turnout_server.routing.table import numbered
 from turnout_server.routing.text import parse
 from turnout_server.store.audit import Change
 from turnout_server.store.store import DirectoryStore
@@ -102,10 +103,10 @@ def rollback(
     if wanted is None:
         raise CommandError("there was no route table before this one", exits.NOT_FOUND)
     text = _text(directory, wanted)
-    table.read(f"the table {_short(wanted)}", text, directory)
+    parsed = table.read(f"the table {_short(wanted)}", text, directory)
     said = _said(snapshot.routes_text or "", text)
     if not dry_run:
-        directory.write_routes(text, snapshot.routes_digest, options.by("routes rollback"))
+        directory.write_routes(text, snapshot.routes_digest, options.by("routes rollback"), numbered(parsed))
     if json:
         output.json({"changes": said, "digest": wanted, "applied": not dry_run})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +17,8 @@ from turnout_server.routing.route import Mirror, Target
 from turnout_server.routing.table import RouteTable
 from turnout_server.store import prune as pruning
 from turnout_server.store.blobs import Node
-from turnout_server.store.layout import ROLLOUTS
-from turnout_server.store.store import DirectoryStore
+from turnout_server.store.layout import ROLLOUTS, ROUTES_AUDIT, ROUTES_KEY
+from turnout_server.store.store import BlobStore, DirectoryStore
 from turnout_server.vocabulary.errors import StoreError, TurnoutError
 
 
@@ -49,11 +50,14 @@ def prune(
     removed: list[int] = []
     spared: list[int] = []
     if yes:
-        pruning.remove_leftovers(directory, model, partial(_is_named, directory, model, others))
+        pruning.remove_leftovers(directory, model, partial(is_named, directory, model, others))
         by = options.by("prune")
         for version in found.remove:
-            gone = pruning.remove(directory, model, version, by, partial(_is_named, directory, model, others, version))
-            (removed if gone else spared).append(version)
+            gone = pruning.remove(directory, model, version, by, partial(is_named, directory, model, others, version))
+            if gone:
+                removed.append(version)
+            elif version in directory.versions(model):  # else somebody else has removed it
+                spared.append(version)
     if json:
         output.json({"model": model, "versions": rows, "removed": removed, "applied": yes})
         return
@@ -74,9 +78,7 @@ def prune(
         output.note(f"nothing is removed yet; --yes removes {what}, {output.size(freed)}")
 
 
-def _is_named(
-    directory: DirectoryStore, model: str, others: Callable[[], Mapping[str, RouteTable]], version: int
-) -> bool:
+def is_named(directory: BlobStore, model: str, others: Callable[[], Mapping[str, RouteTable]], version: int) -> bool:
     """Say whether anything has come to name *version*, whose manifest is gone; whatever cannot be read may."""
     try:
         return bool(pruning.reasons(directory, model, (version,), _routed(directory, model, others()))[version])
@@ -84,22 +86,26 @@ def _is_named(
         return True
 
 
-def _routed(directory: DirectoryStore, model: str, others: Mapping[str, RouteTable]) -> dict[int, tuple[str, ...]]:
+def _routed(directory: BlobStore, model: str, others: Mapping[str, RouteTable]) -> dict[int, tuple[str, ...]]:
     """Return the versions of *model* that route tables name by number, and where; labels speak for themselves."""
     _check_rollouts(directory)
-    text = directory.routes_text()
-    tables = {"routes.yaml": table.read("routes.yaml", text, None)} if text is not None else {}
+    # What is announced is read first: a table that is written in between is the present one then.
+    announced = directory.audit.under_way(ROUTES_AUDIT, "routes", datetime.now(UTC))
+    tables = [(" that is being written", raw.decode(errors="replace")) for raw in announced]
+    present = directory.blobs.get(ROUTES_KEY)
+    tables += [("", present.content.decode(errors="replace"))] if present is not None else []
+    read = [(place, table.read(f"routes.yaml{place}", text, None)) for place, text in tables]
     found: dict[int, tuple[str, ...]] = {}
-    for place, one in (*tables.items(), *others.items()):
+    for place, one in (*read, *((f" in {place}", one) for place, one in others.items())):
         for compiled in one:
             arms: list[Target | Mirror] = [*compiled.route.targets, *compiled.route.mirrors]
             for version in {arm.version for arm in arms if arm.model == model and isinstance(arm.version, int)}:
-                where = f"route {compiled.name}" + ("" if place == "routes.yaml" else f" in {place}")
+                where = f"route {compiled.name}{place}"
                 found[version] = (*found.get(version, ()), where)
     return found
 
 
-def _check_rollouts(directory: DirectoryStore) -> None:
+def _check_rollouts(directory: BlobStore) -> None:
     """See to it that everything in rollouts/ can be read: such as this release reads names no versions.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,14 @@ from turnout_server.cli.output import width
 def say(text: str) -> None:
     """Print *text* on as many lines as it takes, those after the first indented."""
     hang("", output.plain(text), "  ")
+
+
+def sentence(text: str) -> None:
+    """Print *text* within a terminal's width, and on one line elsewhere."""
+    if sys.stdout.isatty():
+        say(text)
+    else:
+        output.say(output.plain(text))
 
 
 def hang(first: str, text: str, rest: str) -> None:

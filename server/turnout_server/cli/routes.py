@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,10 @@ from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import Listed, changes, listed, moves
 from turnout_server.routing.edit import Wanted, weights_for, with_weights
 from turnout_server.routing.route import Route
-from turnout_server.routing.table import EMPTY
+from turnout_server.routing.table import EMPTY, numbered
 from turnout_server.routing.text import parse
 from turnout_server.store.store import DirectoryStore
-from turnout_server.vocabulary.errors import InvalidRouteTableError
+from turnout_server.vocabulary.errors import InvalidRouteTableError, TurnoutError
 
 routes = typer.Typer(help="Check, show and change route tables.", no_args_is_help=True)
 
@@ -103,7 +104,7 @@ def apply(
         new = listed(table.read(file, text, None))
         with options.connected(target, timeout=timeout) as client:
             served = client.routes()
-            before, after = table.from_gateway(served), new
+            before, after = table.plain(table.from_gateway(served)), new
             expected = served.digest if expect_digest is None else expect_digest
             # A gateway whose table is not the store's cannot say what would be replaced.
             if expect_digest is None and served.problem:
@@ -131,7 +132,7 @@ def _apply_to_store(
         old = EMPTY
     expected = snapshot.routes_digest if expect_digest is None else expect_digest or None
     if not dry_run:
-        directory.write_routes(text, expected, options.by("routes apply"))
+        directory.write_routes(text, expected, options.by("routes apply"), numbered(parsed))
     elif expect_digest is not None and expected != snapshot.routes_digest:
         raise CommandError("the route table was changed since it was read; read it again", exits.CONFLICT)
     for note in table.left_behind(directory, old, parsed):
@@ -174,10 +175,19 @@ def set_weights(
     said = changes(listed(old), listed(parsed))
     moved = moves(before, after, map(str, range(SAMPLE)))
     if not dry_run:
-        directory.write_routes(text, snapshot.routes_digest, options.by("routes set"))
+        directory.write_routes(text, snapshot.routes_digest, options.by("routes set"), numbered(parsed))
+    running = _running(directory, route) if said else None
     if json:
         shares = [{"from": pair[0], "to": pair[1], "share": count / SAMPLE} for pair, count in moved.items()]
-        output.json({"changes": said, "moves": shares, "digest": parsed.digest, "applied": not dry_run})
+        output.json(
+            {
+                "changes": said,
+                "moves": shares,
+                "digest": parsed.digest,
+                "applied": not dry_run,
+                "begins_epoch_of": running,
+            }
+        )
         return
     for line in said or ["no changes"]:
         output.say(output.plain(line))
@@ -187,7 +197,25 @@ def set_weights(
         output.note(note)
     if remark := _remark(before.route, after.route, wanted):
         output.note(remark)
+    if running is not None:
+        epoch = "begin a new epoch, compared by itself" if dry_run else "have begun a new epoch, compared by itself"
+        output.note(f"note: experiment {running!r} is running on this route; the new weights {epoch}")
     output.note(f"{'checked' if dry_run else 'applied'}: {parsed.digest}")
+
+
+def _running(directory: DirectoryStore, route: str) -> str | None:
+    """Return the experiment that was started on *route* and not stopped; None where none is, or nobody can tell."""
+    if not directory.blobs.list("experiments"):
+        return None  # what follows imports much
+    from turnout_server.experiments.started import Ledger
+
+    ledger = Ledger(directory.blobs)
+    for name in ledger.names():
+        with contextlib.suppress(TurnoutError):
+            started, stopped = ledger.get(name)
+            if started.experiment.route == route and stopped is None:
+                return name
+    return None
 
 
 def _wanted(name: str, value: str) -> Wanted:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from turnout_server.cli import exits, output
+import msgspec
+
+from turnout_server.cli import exits, output, results
 from turnout_server.cli.exits import CommandError
 from turnout_server.routing.changes import Arm, Copy, Listed, Rule, described
 from turnout_server.routing.layer import Layer
@@ -70,6 +72,18 @@ def _of_experiment(given: turnout.Experiment | None) -> tuple[Experiment | None,
     return Experiment(given.name, given.control, name, given.buckets, given.enrolment), layer
 
 
+def plain(routes: Sequence[Listed]) -> list[Listed]:
+    """Return routes that a gateway serves as their table has them: without the enrolments that were decided since."""
+    found = []
+    for route in routes:
+        decided, experiment = route.rollout, route.experiment
+        if decided is not None and decided.enrolment is not None and experiment is not None:
+            said = decided.table_enrolment
+            experiment = None if said is None else msgspec.structs.replace(experiment, enrolment=said)
+        found.append(msgspec.structs.replace(route, experiment=experiment, rollout=None))
+    return found
+
+
 def _of_rollout(given: turnout.Rollout | None) -> Rollout | None:
     if given is None:
         return None
@@ -110,7 +124,7 @@ def show(routes: Sequence[Listed]) -> None:
     if more:
         output.say()
     for line in more:
-        output.say(output.plain(line))
+        results.sentence(line)
 
 
 def _more(route: Listed) -> Iterator[str]:

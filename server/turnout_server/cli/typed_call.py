@@ -52,7 +52,7 @@ def fitting(task: str, contents: Contents, known: KnownInputs, place: str) -> di
     ids = columns.pop(ID, None) if task == "ranking" and ID not in known.features else None
     known.check(columns, "--drop leaves a column out")
     if contents.is_text:
-        columns = {name: known.cells(name, values, place) for name, values in columns.items()}
+        columns = {name: known.cells(name, values, place, contents.lines) for name, values in columns.items()}
     count = len(next(iter(contents.columns.values()), ()))
     rows = [{name: values[row] for name, values in columns.items()} for row in range(count)]
     if task == "price":

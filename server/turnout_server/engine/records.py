@@ -39,6 +39,9 @@ class Problem(NamedTuple):
     code: str
     text: str
     """What ONNX Runtime said."""
+    model: str
+    version: int
+    """Whose it is."""
     context: tuple[str, str] | None
     """The ids of the call's trace and span, or its caller's, in hexadecimal."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import prod
 
 from turnout_server.execution.audience import Audiences
 from turnout_server.execution.batch_run import Ending, Execution, Predictor, execute
+from turnout_server.execution.measures import Measures
 from turnout_server.execution.workers import Workers
 from turnout_server.instruments.instruments import Runs
 from turnout_server.instruments.statistics import RunsAlike, VersionStatistics
@@ -22,9 +22,8 @@ from turnout_server.scheduling.cost import CostModel
 from turnout_server.scheduling.item import DEFAULT_PRIORITY, Batch, Item
 from turnout_server.scheduling.shares import Divides
 from turnout_server.tasks.features import Note, Odd
-from turnout_server.vocabulary.errors import UnknownOutputError
 from turnout_server.vocabulary.record import Timing
-from turnout_server.vocabulary.signature import DType, Signature
+from turnout_server.vocabulary.signature import Signature
 from turnout_server.vocabulary.tensors import Array, Arrays
 
 Ran = Callable[[Item, list[Array] | None, Exception | None, Timing], None]
@@ -35,8 +34,6 @@ INLINE_TURN_NS = 5_000_000
 """How long one version's runs may keep the event loop from all else in one turn. Several connections take in as much
 as that in a turn: what is run must keep up, or under overload most of the work would go into calls that are refused."""
 _NS = 1e9
-_SHARED_BYTES = 1024
-"""What inputs without a batch axis may take; to compare larger ones would cost more than a batch saves."""
 RUN_TIMEOUT_S = 30.0
 _ODD = tuple(kind.name.lower() for kind in Odd)
 """What metrics call the kinds, by number."""
@@ -100,19 +97,11 @@ class Runner:
         self.manifest = predictor.manifest
         self.signature: Signature = predictor.manifest.signature if signature is None else signature
         self.output_names = tuple(spec.name for spec in self.signature.outputs)
-        self._free_axes = tuple(
-            (spec.name, axes)
-            for spec in self.signature.inputs
-            if (axes := tuple(axis for axis, size in enumerate(spec.shape) if size < 0))
-        )
-        rowwise = self.signature.rowwise
+        self._measures = measures = Measures(self.signature)
+        self.rows_of = measures.rows
+        """Says how many rows there are in a request's inputs."""
         self.batched = batched and self.signature.has_batch_axis
         """Whether requests may run together."""
-        self._varying = tuple(spec.name for spec in self.signature.inputs if any(size < 0 for size in spec.shape[1:]))
-        self._shared = tuple(spec.name for spec in self.signature.inputs if spec.name not in rowwise)
-        self._texts = tuple(spec.name for spec in self.signature.inputs if spec.dtype is DType.BYTES)
-        leading = rowwise or tuple(spec.name for spec in self.signature.inputs)
-        self._leading = leading[0] if leading else ""
         self.predictor = predictor
         """The loaded version."""
         self._batcher = batcher
@@ -200,7 +189,7 @@ class Runner:
             0,
             deadline,
             ran,
-            self._size_of(inputs) if self._varying else rows or 1,
+            self._measures.size(inputs, rows),
             inline,
             None,
             priority,
@@ -214,9 +203,9 @@ class Runner:
             if batch is not None:
                 self._run_here(batch)
                 return item
-        item.nbytes = self._nbytes_of(inputs)
+        item.nbytes = self._measures.nbytes(inputs)
         if together and self.batched and rows:
-            item.key = self._key_of(inputs, outputs)
+            item.key = self._measures.key(inputs, outputs)
         self._batcher.offer(item, now_ns / _NS)
         if alone:
             self.pump()
@@ -400,53 +389,9 @@ class Runner:
             self.costs.observe_all(runs.size, count, runs.infer.total, runs.best_ns)
             self.statistics.include_runs(runs)
 
-    # ------------------------------------------------------------ looking at requests
-
-    def rows_of(self, inputs: Arrays) -> int:
-        """Return the batch size: how long the batch axis is; without one, the first axis that there is, else 1."""
-        first = inputs.get(self._leading)
-        if first is not None and first.ndim:
-            return int(first.shape[0])
-        return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
-
-    def _nbytes_of(self, inputs: Arrays) -> int:
-        """Return what the inputs take; arrays of texts do not count those themselves."""
-        nbytes = sum([array.nbytes for array in inputs.values()])
-        for name in self._texts:
-            nbytes += sum(map(len, inputs[name].ravel().tolist()))
-        return nbytes
-
-    def _size_of(self, inputs: Arrays) -> int:
-        """Return what the run time grows with: the free axes of the largest input, multiplied."""
-        return max((prod(inputs[name].shape[axis] for axis in axes) for name, axes in self._free_axes), default=1)
-
-    def _key_of(self, inputs: Arrays, outputs: tuple[str, ...]) -> object:
-        """Return what has to be equal for requests to run together; dtypes are the signature's already."""
-        if not self._varying and not self._shared:
-            return outputs
-        shared = [inputs[name] for name in self._shared]
-        if sum([array.nbytes for array in shared]) > _SHARED_BYTES:
-            return None
-        shapes = [inputs[name].shape[1:] for name in self._varying]
-        return outputs, *shapes, *[(array.shape, *array.ravel().tolist()) for array in shared]
-
 
 def start_chosen(shares: Divides) -> None:
     """Have those run something who have waited for a worker, and may now."""
     while (runner := shares.start_next()) is not None:
         assert isinstance(runner, Runner)
         runner.pump(chosen=True)
-
-
-def outputs_wanted(runner: Runner, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return *wanted*, or all outputs when nothing was wanted in particular.
-
-    Raises:
-        UnknownOutputError: the version has no such output.
-    """
-    if not wanted:
-        return runner.output_names
-    for name in wanted:
-        if name not in runner.output_names:
-            raise UnknownOutputError(name, runner.output_names)
-    return wanted

@@ -98,15 +98,11 @@ def measure(found: Cells, experiment: Experiment, metric: str, treatment: str, w
         return Measured(compared, counted, effect(compared), None, rare.p_value(counted) if counted else None)
     if _is_blurred(found):
         return Measured(compared, (), effect(compared), Silence("units differ by too little beside their mean"), None)
-    if experiment.method == "fixed":
-        seen = effect(compared)
-        if seen is None:
-            return Measured(compared, (), None, Silence("no epoch has two units of each arm"), None)
-        return Measured(compared, (), seen, None, welch.p_value(seen))
-    looked = sequential.look(compared)
+    looked = welch.look(compared) if experiment.method == "fixed" else sequential.look(compared)
     if isinstance(looked, Silence):
         return Measured(compared, (), effect(compared), looked, None)
-    return Measured(compared, (), looked, None, sequential.p_value(looked, horizon(experiment)))
+    p = welch.p_value(looked) if experiment.method == "fixed" else sequential.p_value(looked, horizon(experiment))
+    return Measured(compared, (), looked, None, p)
 
 
 def _is_blurred(found: Cells) -> bool:

@@ -124,6 +124,8 @@ class Evidence:
     copies: Copies
     others: Mapping[str, int]
     """Records of the route that are no exposures, by why."""
+    keys: int
+    """How many keys units were hashed with."""
     digests: Mapping[str, str]
     """What was read, `records` and `outcomes`, as digests."""
     unreadable: Mapping[str, str]
@@ -214,6 +216,7 @@ def _evidence(source: Source, digests: Mapping[str, str], unreadable: Mapping[st
         fates=tuple(Fate(*row) for row in source.ask("fates")),  # type: ignore[arg-type]
         copies=Copies(*(int(str(number)) for number in source.ask("copies")[0])),
         others={str(why): int(str(count)) for why, count in source.ask("others")},
+        keys=int(str(source.ask("keys")[0][0])),
         digests=digests,
         unreadable=unreadable,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-from turnout_server.experiments.definition import Experiment
+from turnout_server.experiments.definition import Experiment, InvalidExperimentError
 from turnout_server.experiments.metric import Metric
 from turnout_server.statistics import power
 from turnout_server.statistics.power import Plan
@@ -26,13 +27,37 @@ class Power(NamedTuple):
         return self.needed is None or self.planned >= self.needed
 
 
+_NONSENSE = Power(0, None, math.nan)
+
+
 def planned(experiment: Experiment) -> Power | None:
     """Return what the primary metric's baseline says of the plan; None where the metric has no baseline.
 
     Arms are taken for equal, and treatments share alpha (Bonferroni, which Holm is never worse than). Where a treatment
     changes the metric it changes how much units vary: a proportion's mean says how much, and other numbers that are
     larger by a tenth vary by a tenth more, in standard deviations.
+
+    Raises:
+        InvalidExperimentError: its numbers are so far apart that no size comes out.
     """
+    try:
+        found = _planned(experiment)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        found = _NONSENSE
+    if found is None or _is_sound(found):
+        return found
+    said = f"alpha {experiment.alpha:g}, power {experiment.power:g}, {experiment.units} units"
+    effect = "" if experiment.minimal_effect is None else f", a minimal effect of {experiment.minimal_effect:g}"
+    place = f"$.metrics.{experiment.primary}.baseline"
+    raise InvalidExperimentError(place, f"no size can be planned of it with {said}{effect}; expected numbers nearer by")
+
+
+def _is_sound(found: Power) -> bool:
+    finds = found.detectable is None or 0 < found.detectable < math.inf
+    return finds and (found.needed is None or found.needed > 0)
+
+
+def _planned(experiment: Experiment) -> Power | None:
     metric = experiment.metrics[experiment.primary]
     if metric.baseline is None:
         return None

@@ -20,7 +20,7 @@ VIEWS = ("parts", "eligible")
 """Relations that are cheap to make anew."""
 STEPS = ("parts", "eligible", "units", "contents", "known", "numbers")
 """Relations, in the order in which they need each other."""
-QUESTIONS = ("moments", "assigned", "exposures", "fates", "copies", "others")
+QUESTIONS = ("moments", "assigned", "exposures", "fates", "copies", "others", "keys")
 ZONE = "SET TimeZone = 'UTC'"
 """Days are of this zone, and a connection of one's own may have another."""
 

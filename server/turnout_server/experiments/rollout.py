@@ -19,7 +19,7 @@ from turnout_server.routing.overlay import FORMAT, Overlay, Step, cut, encode, f
 from turnout_server.routing.route import Route
 from turnout_server.routing.text import parse as parse_table
 from turnout_server.store.store import BlobStore, By
-from turnout_server.vocabulary.errors import RouteNotFoundError, StaleWriteError
+from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError, StaleWriteError, StoreError
 
 Verb = Literal["ramp", "pause", "resume"]
 
@@ -35,6 +35,15 @@ class Standing(NamedTuple):
     """What was decided, oldest first."""
     overruled: str = ""
     """Why the last step is not in force; empty where it is, or where there is none."""
+
+
+class History(NamedTuple):
+    """What was decided of an experiment's enrolment."""
+
+    steps: tuple[Step, ...]
+    """Oldest first."""
+    problem: str = ""
+    """Why some of it cannot be read."""
 
 
 class Pause(NamedTuple):
@@ -105,30 +114,38 @@ def decided(verb: Verb, now: Standing, to: float, name: str) -> tuple[float, flo
 class Rollout:
     """Decides for the experiments of a store."""
 
-    def __init__(self, store: BlobStore) -> None:
-        """Decide in *store*."""
+    def __init__(self, store: BlobStore, table: str | None = None) -> None:
+        """Decide in *store*, by its route table, or by the text of another *table* in its place."""
         self._store = store
+        self._table = table
         self._ledger = Ledger(store.blobs)
 
-    def standing(self, name: str) -> Standing:
-        """Return how an experiment's enrolment stands; once it has been stopped, how it was left.
+    def standing(self, name: str) -> Standing | None:
+        """Return how an experiment's enrolment stands; None where the route table does not tell.
 
         Raises:
-            UnknownExperimentError, RouteNotFoundError: there is no such thing.
-            StoreError, InvalidRouteTableError: what is there cannot be read.
+            UnknownExperimentError: there is no such experiment.
+            StoreError: it cannot be read.
         """
         started, stopped = self._ledger.get(name)
         route = started.experiment.route
-        found = standing(name, self._route(route), self._overlay(self._store.rollouts.get(route), route))
-        return found if found.steps or stopped is None else found._replace(steps=stopped.steps)
+        history = self.history(started, stopped)
+        try:
+            found = standing(name, self._route(route), self._overlay(self._store.rollouts.get(route), route))
+        except (RouteNotFoundError, InvalidRouteTableError):
+            return None
+        return found if found.steps else found._replace(steps=history.steps)
 
-    def steps(self, started: Started, stopped: Stopped | None) -> tuple[Step, ...]:
-        """Return what was decided of an experiment's enrolment, oldest first."""
-        one = started.experiment
-        overlay = self._overlay(self._store.rollouts.get(one.route), one.route)
+    def history(self, started: Started, stopped: Stopped | None) -> History:
+        """Return what was decided of an experiment's enrolment, as far as it can be read."""
+        one, kept = started.experiment, () if stopped is None else stopped.steps
+        try:
+            overlay = self._overlay(self._store.rollouts.get(one.route), one.route)
+        except (InvalidRouteTableError, StoreError) as error:
+            return History(kept, error.message)
         if overlay is not None and overlay.experiment == one.name:
-            return overlay.steps
-        return () if stopped is None else stopped.steps
+            return History(overlay.steps)
+        return History(kept)
 
     def decide(
         self, verb: Verb, name: str, at: datetime, by: By, *, why: str = "", to: float = math.nan
@@ -183,7 +200,7 @@ class Rollout:
 
     def _route(self, name: str) -> Route:
         """Return a route as people wrote it."""
-        text = self._store.routes_text()
+        text = self._store.routes_text() if self._table is None else self._table
         if text is None:
             raise RouteNotFoundError(name)
         return parse_table(text).require(name).route

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from turnout_server.journal.accounts import accounts
 from turnout_server.statistics.interval import Silence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MANY_MOVED = 0.01
+"""A larger share of units in two arms is told: weights moved, or assignments did not stick."""
 
 
 def period(experiment: Experiment, as_of: datetime) -> Period:
@@ -69,11 +72,28 @@ def study(
     asked = joined(experiment, added)
     with opened(journal, asked, looked, threads) as (source, evidence):
         quantiles = _quantiles(source, evidence, asked, looked)
-    circumstances = Circumstances(looked, is_frozen, _loss(journal, experiment, looked), marks, started or {}, added)
+    known = (*marks, *_marks(evidence))
+    circumstances = Circumstances(looked, is_frozen, _loss(journal, experiment, looked), known, started or {}, added)
     try:
         return analyse(experiment, evidence, circumstances, quantiles)
     except (ArithmeticError, ValueError) as error:  # squares of what a double may hold are more than one may
-        raise OutOfRangeError(f"outcomes are too large to be compared: {error}; a cap bounds them") from error
+        why = "" if isinstance(error, OverflowError) else f": {error}"  # whose message is the C library's
+        raise OutOfRangeError(f"outcomes are too large to be compared{why}; a cap bounds them") from error
+
+
+def _marks(evidence: Evidence) -> Iterator[str]:
+    """Yield what a reader must know of the records."""
+    if evidence.keys > 1:
+        yield (
+            f"units were hashed with {evidence.keys} keys: who came under several counts as often, as if they were "
+            "others, and what they did after a rotation is not found for who they were before"
+        )
+    units, moved = (sum(getattr(row, name) for row in evidence.assigned) for name in ("units", "moved"))
+    if moved > MANY_MOVED * units:
+        yield (
+            f"{moved} of {units} units were assigned to another arm later: what is compared is the arm in which units "
+            "began, and an effect seems smaller than it is"
+        )
 
 
 def _quantiles(

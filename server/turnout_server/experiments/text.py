@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from turnout_server.experiments.definition import Experiment, InvalidExperimentError, check
+from turnout_server.experiments.definition import Experiment, InvalidExperimentError, check, digest_of
 from turnout_server.experiments.metric import Metric
 from turnout_server.routing.text import document
 from turnout_server.vocabulary.names import NAME_PATTERN
@@ -36,9 +36,10 @@ def convert(found: Any) -> Experiment:
     known = _metrics(found.get("metrics", {}))
     others = {key: _midnight(value) for key, value in found.items() if key != "metrics"}
     experiment: Experiment = _typed(others, Experiment, "$")
-    start, stop = map(_in_utc, (experiment.start, experiment.stop))
+    start, stop = _in_utc(experiment.start, "$.start"), _in_utc(experiment.stop, "$.stop")
     experiment = msgspec.structs.replace(experiment, metrics=known, start=start, stop=stop)
     check(experiment)
+    _written(experiment)
     return experiment
 
 
@@ -58,20 +59,34 @@ def _metrics(found: Any) -> dict[str, Metric]:
     return {_name(name): _typed(body, Metric, f"$.metrics.{name}") for name, body in found.items()}
 
 
+def _written(experiment: Experiment) -> None:
+    """Check that all of it can be written: YAML has escapes for what no UTF-8 has."""
+    try:
+        digest_of(experiment)
+    except UnicodeEncodeError as error:
+        raise InvalidExperimentError("$", f"found {error.object!r}, with half a surrogate pair") from error
+
+
 def _midnight(found: Any) -> Any:
     """Return a date, which YAML knows, as the moment in which it begins."""
     return datetime.combine(found, time()) if isinstance(found, date) and not isinstance(found, datetime) else found
 
 
-def _in_utc(moment: datetime | None) -> datetime | None:
+def _in_utc(moment: datetime | None, place: str) -> datetime | None:
     if moment is None:
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        problem = f"found {moment.isoformat()}; in UTC it is before the year 1, or after 9999"
+        raise InvalidExperimentError(place, problem) from error
 
 
 def _typed(found: Any, wanted: Any, place: str) -> Any:
     try:
         return msgspec.convert(found, wanted)
+    except UnicodeEncodeError as error:
+        raise InvalidExperimentError(place, f"found {error.object!r}, with half a surrogate pair") from error
     except msgspec.ValidationError as error:
         placed = _PLACED.fullmatch(str(error))
         below = placed["place"].removeprefix("$") if placed else ""

@@ -14,7 +14,7 @@ UNKNOWN = "unknown"
 _SAID = {
     "WIN": "{treatment} is better than {control}",
     "LOSS": "{treatment} is worse than {control}",
-    "NO_HARM": "{treatment} does no harm, and nothing says that it is better than {control}",
+    "NO_HARM": "{treatment} does no harm beyond the margins, and nothing says that it is better than {control}",
     "INCONCLUSIVE": "nobody knows yet whether {treatment} is better than {control}",
     "INVALID": "nothing can be said of {treatment}",
 }

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
 from turnout_server.gateway.reconciler import Reconciler
+from turnout_server.routing.table import numbered
 from turnout_server.serving.manager import Manager
 from turnout_server.serving.state import State, VersionStatus
 from turnout_server.store.store import NOBODY, By, ModelStore
@@ -72,7 +73,8 @@ class Administration:
             raise RoutesElsewhereError
         table = await self._reconciler.check_table(text)
         if not validate_only:
-            await asyncio.to_thread(self._store.write_routes, text, expected_digest or UNSET, by)
+            expected = expected_digest or UNSET
+            await asyncio.to_thread(self._store.write_routes, text, expected, by, numbered(table))
             await self._reconciler.look()
         return table.digest
 

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from turnout_server.execution.runner import Runner, outputs_wanted
+from turnout_server.execution.measures import outputs_wanted
+from turnout_server.execution.runner import Runner
 from turnout_server.gateway.records import Records
 from turnout_server.scheduling.item import Item, level_of
 from turnout_server.serving.harness import Lease
@@ -70,7 +71,7 @@ class Flight:
             priority = level_of(query.priority)
             # Before anything is spent on the tensors of a request for which there is no room.
             runner.check_wait(priority)
-            outputs = outputs_wanted(runner, query.outputs) if query.outputs else runner.output_names
+            outputs = outputs_wanted(runner.output_names, query.outputs) if query.outputs else runner.output_names
             inputs = query.prepare(runner.signature)
             rows = runner.rows_of(inputs)
             if isinstance(inputs, Packed):

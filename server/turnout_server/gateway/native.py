@@ -247,21 +247,12 @@ class NativePlane:
                 self._instruments.record_message(method, self._status_of(told), requests.took.observations)
             else:
                 self._instruments.include_rpcs(method, self._status_of(told), requests.took)
-        for method, code, problem, context in ended.problems:
+        for method, code, problem, model, version, context in ended.problems:
             if code in _OURS:
                 ids = {} if context is None else dict(zip(("trace_id", "span_id"), context, strict=True))
-                failing = _failing(ended, method, code)
-                _log.error("call failed", method=method, reason=code, problem=problem, failing=failing, **ids)
+                whose = {"model": model, "version": version}
+                _log.error("call failed", method=method, reason=code, problem=problem, **whose, **ids)
         return ended.page
-
-
-def _failing(ended: Ended, method: str, code: str) -> list[str]:
-    """Return the versions of which calls of that method ended so meanwhile.
-
-    The engine does not say of which of them a problem is, and tells of the problem before the call: it may be none.
-    """
-    failed = [one.requests for one in ended.requests if (one.method, one.requests.code) == (method, code)]
-    return sorted({str(VersionKey(one.decision.model, one.decision.version)) for one in failed})
 
 
 def _on_thread(loop: asyncio.AbstractEventLoop, thread: int, deed: Callable[[], None]) -> None:

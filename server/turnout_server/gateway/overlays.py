@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
 
 from turnout_server.routing.laying import Laid, lay
-from turnout_server.routing.overlay import Overlay, parse
+from turnout_server.routing.overlay import Overlay, footing, parse
 from turnout_server.routing.table import RouteTable
 from turnout_server.store.rollouts import Stored
 from turnout_server.vocabulary.errors import InvalidRouteTableError
@@ -26,6 +28,9 @@ class Overlays:
     def lay(self, tables: Sequence[RouteTable], found: Mapping[str, Stored] | None) -> list[Laid]:
         """Lay over each of *tables* what was *found*, by route; None where nobody can say what there is.
 
+        A pause that is in force with the first table is so with the others, too, whatever it was decided on: the one
+        that serves must not go on with an experiment because a newer one, which says something else of it, has to wait.
+
         Returns:
             For each, the same table again as long as nothing has changed, and why what the store has of a route is not
             in force.
@@ -35,15 +40,28 @@ class Overlays:
             unlisted = dict.fromkeys(self._known, _UNLISTED)
         elif found != self._read:
             self._take(found)
-        self._last = {id(table): self._laid(table) for table in tables}
+        first = self._laid(tables[0], self._known)
+        paused = {route for route, overlay in first[2].table.overlays.items() if overlay.is_paused}
+        others = {id(table): self._laid(table, self._based_on(table, paused)) for table in tables[1:]}
+        self._last = {**others, id(tables[0]): first}
         made = [self._last[id(table)][2] for table in tables]
         return [Laid(laid.table, {**laid.left_out, **unlisted, **self._broken}) for laid in made]
 
-    def _laid(self, table: RouteTable) -> tuple[RouteTable, dict[str, Overlay], Laid]:
+    def _laid(self, table: RouteTable, known: dict[str, Overlay]) -> tuple[RouteTable, dict[str, Overlay], Laid]:
         last = self._last.get(id(table))
-        if last is not None and last[0] is table and last[1] == self._known:
+        if last is not None and last[0] is table and last[1] == known:
             return last
-        return table, dict(self._known), lay(table, self._known)
+        return table, dict(known), lay(table, known)
+
+    def _based_on(self, table: RouteTable, routes: Collection[str]) -> dict[str, Overlay]:
+        """Return all overlays, those of *routes* as if they had been decided on *table*."""
+        found = dict(self._known)
+        for compiled in table:
+            if compiled.name in routes:
+                overlay = found[compiled.name]
+                on = footing(compiled.route, weights=bool(overlay.step.weights))
+                found[compiled.name] = msgspec.structs.replace(overlay, on=on)
+        return found
 
     def _take(self, found: Mapping[str, Stored]) -> None:
         before, self._read = self._read, dict(found)

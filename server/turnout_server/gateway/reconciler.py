@@ -18,21 +18,20 @@ import structlog
 from turnout_server.ends import losing_nothing
 from turnout_server.execution.runner import Runner
 from turnout_server.gateway.names import LiveNames
+from turnout_server.gateway.obstacles import Obstacles, obstacles
 from turnout_server.gateway.tables import Tables, authorship
 from turnout_server.routing.changes import changes, listed
-from turnout_server.routing.route import Route, Target
 from turnout_server.routing.table import EMPTY, RouteTable, selectors
 from turnout_server.routing.view import View
 from turnout_server.serving.labels import effective_labels
 from turnout_server.serving.manager import Manager
-from turnout_server.serving.state import State
 from turnout_server.serving.version_policy import VersionPolicy, aspired
 from turnout_server.serving.warm import Warm
 from turnout_server.store.audit import Entry
 from turnout_server.store.manifest import size_of
 from turnout_server.store.store import ModelStore, StoreSnapshot
 from turnout_server.vocabulary.errors import StoreError, TurnoutError
-from turnout_server.vocabulary.versions import VersionKey, resolve
+from turnout_server.vocabulary.versions import Labels, VersionKey
 
 _log = structlog.get_logger("turnout.reconciler")
 
@@ -238,8 +237,7 @@ class Reconciler:
 
     def _take_look(self) -> Look:
         snapshot = self._store.snapshot()
-        found = self._tables.read(snapshot, self._names.table)
-        return Look(snapshot, *found)
+        return Look(snapshot, *self._tables.read(snapshot, self._names.table))
 
     async def check_table(self, text: str) -> RouteTable:
         """Check a route table as `look` would, without adopting it.
@@ -280,8 +278,8 @@ class Reconciler:
                 waiting, problem = self._obstacles(candidate, labels)
             if not waiting and not problem:
                 table = candidate
-        if table is names.table and self._may_decide(look.meanwhile, labels):
-            table = look.meanwhile or table
+        if table is names.table:
+            table = self._decided(look.meanwhile, labels)
         # What was wrong from the start, and is mended, is met as it would have been then.
         self._starting = self._starting and problem != "" and table is EMPTY
         if table is not names.table or labels != names.view.labels:
@@ -381,36 +379,16 @@ class Reconciler:
             if problem != before.get(route):
                 _log.warning("what was decided about a route is not in force", route=route, problem=problem)
 
-    def _may_decide(self, meanwhile: RouteTable | None, labels: Mapping[str, Mapping[str, int]]) -> bool:
-        """Say whether what was decided about routes may be laid over the table that serves, while another one waits."""
+    def _decided(self, meanwhile: RouteTable | None, labels: Labels) -> RouteTable:
+        """Return the table that serves, with what was decided about its routes, though another table may wait."""
         served = self._names.table
         if meanwhile is None or meanwhile.digest != served.digest or meanwhile.revision == served.revision:
-            return False
-        return not any(self._obstacles(meanwhile, labels))
+            return served
+        return served if any(self._obstacles(meanwhile, labels)) else meanwhile
 
-    def _obstacles(self, table: RouteTable, labels: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
-        """Say what *table* has to wait for, and what keeps it from being adopted; empty for nothing.
-
-        Where no more than a decision is laid over the table that serves, only targets count that got no request until
-        now: a pause must not wait for the version because of which it was decided.
-        """
-        served, waiting = self._names.table, ""
-        for compiled in table:
-            now = served.get(compiled.name) if table.digest == served.digest else None
-            for index, target in enumerate(compiled.route.targets):
-                received = now is not None and _receives(now.route, now.route.targets[index])
-                if received or not _receives(compiled.route, target):
-                    continue
-                key = resolve(target.model, target.version, labels)
-                status = self._manager.status_of(key) if key is not None else None
-                if status is None or status.state is not State.AVAILABLE:
-                    state = status.state.value if status is not None else State.STORED.value
-                    detail = f": {status.detail}" if status is not None and status.detail else ""
-                    text = f"$.routes.{compiled.name}.targets[{index}]: {key or target.model} is {state}{detail}"
-                    if state == State.FAILED.value or target.model in self._names.suspended:
-                        return "", text
-                    waiting = waiting or text
-        return waiting, ""
+    def _obstacles(self, table: RouteTable, labels: Labels) -> Obstacles:
+        names = self._names
+        return obstacles(table, names.table, labels, self._manager.status_of, names.suspended)
 
     async def settle(self) -> None:
         """Wait until every wished version has been loaded or has failed.
@@ -419,11 +397,3 @@ class Reconciler:
         """
         while not self._manager.tried:
             await self._manager.wait_changed()
-
-
-def _receives(route: Route, target: Target) -> bool:
-    named = any(override.target == target.name for override in route.overrides)
-    return target.weight > 0 or target.name == route.fallback or named
-
-
-__all__ = ["Look", "Reconciler"]

@@ -196,7 +196,12 @@ def _publish(rows: ForeignRows, journal: Path, boot: Boot, unit_key: str, kept: 
         cells[OFFERED], cells[WRITTEN], cells[SEGMENTS], cells[CLOSED] = kept + refused, kept, len(divided), 1
         cells[DROPPED + CAUSES.index("unwritable")] = refused
         counters.store(cells)
-        counters.flush()
+        try:
+            counters.flush()
+        except OSError:
+            cells[CLOSED] = 0  # who is told that it failed is to find that it can be done again
+            counters.store(cells)
+            raise
     finally:
         counters.close()
     return len(divided)

@@ -172,6 +172,8 @@ def unlocked() -> duckdb.DuckDBPyConnection:
         }
     )
     connection.execute("SET TimeZone = 'UTC'")
+    # What takes longer than two seconds would draw on stdout, where DuckDB takes the interpreter for interactive.
+    connection.execute("SET enable_progress_bar = false")
     return connection
 
 

@@ -201,7 +201,7 @@ def _new_ones(rows: ForeignRows, journal: Path, unit_key: str, now: datetime.dat
 
 
 def _publish(rows: ForeignRows, journal: Path, unit_key: str) -> int:
-    """Write all files aside, then show them; return how many."""
+    """Write all files aside, then show them; return how many. Where one cannot be shown, none is."""
     boot = Boot(INSTANCE, f"{_counted(rows, _DIGEST):032x}"[-16:])
     divided = list(hourly.parts(rows.connection, "fresh", "ingested"))
     staged: list[Path] = []
@@ -211,8 +211,14 @@ def _publish(rows: ForeignRows, journal: Path, unit_key: str) -> int:
         footer = {f"turnout.{name}": str(value) for name, value in said.items()}
         hourly.write(rows.connection, _columns(boot, unit_key, part), staged[-1], footer)
     files = SegmentFiles(journal / FOLDER, boot)
-    for file, part in zip(staged, divided, strict=True):
-        files.finish(file, int(part.hour.timestamp()) * 1_000_000)
+    try:
+        for file, part in zip(staged, divided, strict=True):
+            files.finish(file, int(part.hour.timestamp()) * 1_000_000)
+    except OSError:
+        for file in staged:
+            for shown in journal.glob(f"{FILES.rpartition('/')[0]}/{file.name}"):
+                shown.unlink()
+        raise
     return len(divided)
 
 

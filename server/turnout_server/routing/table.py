@@ -18,6 +18,7 @@ from turnout_server.routing.split import Splitter, scores, shares
 from turnout_server.vocabulary.decision import Reason
 from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError
 from turnout_server.vocabulary.names import NAME_PATTERN
+from turnout_server.vocabulary.versions import VersionKey
 
 _KINDS: Mapping[str, type[msgspec.Struct]] = {
     "$.routes.*": Route,
@@ -214,6 +215,16 @@ def selectors(table: RouteTable) -> dict[str, set[int | str]]:
         for arm in arms:
             wanted.setdefault(arm.model, set()).add(arm.version)
     return wanted
+
+
+def numbered(table: RouteTable) -> frozenset[VersionKey]:
+    """Return the versions that *table* names by their numbers; what a label means may change without it."""
+    return frozenset(
+        VersionKey(model, selector)
+        for model, named in selectors(table).items()
+        for selector in named
+        if isinstance(selector, int)
+    )
 
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)

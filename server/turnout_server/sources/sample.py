@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -64,14 +65,19 @@ def read_sample(file: Path) -> Sample:
 
 def _of_csv(file: Path, text: str) -> dict[str, list[Any]]:
     try:
-        head, *rows = [row for row in csv.reader(text.splitlines(), strict=True) if row]
+        reader = csv.reader(io.StringIO(text.strip("\r\n"), newline=""), strict=True)
+        skipped = len(text) - len(text.lstrip("\r\n"))
+        (_, head), *rest = [(reader.line_num + text[:skipped].count("\n"), row) for row in reader]
     except (ValueError, csv.Error) as error:
         raise SourceError(f"{file}: not CSV with a head: {error}") from error
     if len(set(head)) != len(head):
         raise SourceError(f"{file}: two columns have the same name")
-    for number, row in enumerate(rows, 2):
+    # Of one column an empty line is a row whose value is missing; of several it is nothing.
+    numbered = [(number, row or [""]) for number, row in rest if row or len(head) == 1]
+    for number, row in numbered:
         if len(row) != len(head):
             raise SourceError(f"{file}: line {number} has {len(row)} values for {len(head)} columns")
+    rows = [row for _, row in numbered]
     cells = ([_parsed(row[place]) for row in rows] for place in range(len(head)))
     return dict(zip(head, cells, strict=True))
 

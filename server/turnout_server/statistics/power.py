@@ -23,7 +23,7 @@ class Plan:
     """How two arms will be compared.
 
     Raises:
-        ValueError: share, alpha or power are not between 0 and 1.
+        ValueError: share, alpha or power are not between 0 and 1, or power is less than no effect at all has.
     """
 
     share: float
@@ -40,6 +40,8 @@ class Plan:
         """Refuse what cannot be."""
         if not all(0 < each < 1 for each in (self.share, self.alpha, self.power)):
             raise ValueError(f"{self}: share, alpha and power are between 0 and 1")
+        if self.distance <= 0:
+            raise ValueError(f"{self}: without any effect the power would be more")
 
     @property
     def distance(self) -> float:

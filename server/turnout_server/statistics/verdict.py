@@ -27,7 +27,8 @@ class Verdict(enum.Enum):
     LOSS = "LOSS"
     """Worse on the primary metric, or a guardrail is worse by more than its margin."""
     NO_HARM = "NO_HARM"
-    """No metric is worse by more than its margin; nothing says that the primary one is better."""
+    """Neither the primary metric nor a guardrail is worse by more than its margin; nothing says that the primary one is
+    better."""
     INCONCLUSIVE = "INCONCLUSIVE"
     """The data leave it open, as yet."""
     INVALID = "INVALID"

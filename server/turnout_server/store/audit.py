@@ -6,6 +6,7 @@ audit/routes/<number>.json              one change of the route table, in order
 audit/models/<model>/<number>.json      one change of a model's labels, or of its versions
 audit/rollouts/<route>/<number>.json    one change of what has been decided about a route
 audit/.../<number>.done                 there once the change has come about
+audit/.../<number>.withdrawn            there once it is sure that it will not
 ```
 
 The old content and the new one are kept first, then the entry is written, then the change is made, then the entry is
@@ -20,7 +21,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -37,8 +38,12 @@ MOST_ENTRIES = 1000
 """So many of the newest entries are read at most."""
 DONE = ".done"
 """How the mark of an entry is called whose change has come about."""
+WITHDRAWN = ".withdrawn"
+"""How that of an entry is called whose change never will."""
+LONGEST = timedelta(days=1)
+"""So old is no announcement of a process that may still act on it: a change takes some milliseconds."""
 _ATTEMPTS = 1000
-_NUMBER = re.compile(r"([0-9]{12})\.(json|done)")
+_NUMBER = re.compile(r"([0-9]{12})\.(json|done|withdrawn)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 300
 """Characters of a text in an entry."""
@@ -123,7 +128,7 @@ class Audit:
             after=None if after is None else digest(after),
         )
         raw = msgspec.json.format(msgspec.json.encode(entry), indent=2) + b"\n"
-        number = max(self._numbers(folder), default=0)
+        number = max(self._numbers(folder, withdrawn=True), default=0)
         for _ in range(_ATTEMPTS):
             number += 1
             key = f"{folder}/{number:012}"
@@ -136,6 +141,11 @@ class Audit:
         with contextlib.suppress(StoreError):
             self._blobs.put_if_absent(f"{key}{DONE}", b"")
 
+    def withdraw(self, key: str) -> None:
+        """Say of what was announced as *key* that it will not come about. That this cannot be said changes nothing."""
+        with contextlib.suppress(StoreError):
+            self._blobs.put_if_absent(f"{key}{WITHDRAWN}", b"")
+
     def note(self, folder: str, what: What, action: str, by: By) -> None:
         """Write what has come about and is seen without this; that it cannot be written changes nothing of that."""
         with contextlib.suppress(StoreError):
@@ -144,7 +154,7 @@ class Audit:
     # ------------------------------------------------------------ reading
 
     def entries(self, folder: str, most: int = MOST_ENTRIES) -> tuple[Noted, ...]:
-        """Return the newest *most* entries of a folder, oldest first; without those that nobody can read.
+        """Return the newest *most* entries of a folder, oldest first, without what was withdrawn or nobody can read.
 
         Raises:
             StoreError: the folder cannot be read.
@@ -157,6 +167,26 @@ class Audit:
                 found.append(Noted(number, entry, numbers[number]))
         return tuple(found)
 
+    def under_way(self, folder: str, what: What, now: datetime) -> tuple[bytes, ...]:
+        """Return the contents that somebody has announced, and may be writing *now*.
+
+        This is read without patience, which may bring what was read a while ago.
+
+        Raises:
+            StoreError: the folder or a content cannot be read.
+        """
+        fresh = Audit(self._blobs, self._blobs)
+        found = []
+        for number, is_done in sorted(fresh._numbers(folder).items()):
+            entry = None if is_done else fresh._entry(f"{folder}/{number:012}.json")
+            if entry is None or entry.what != what or entry.after is None or _is_older(entry.at, now - LONGEST):
+                continue
+            content = fresh.content(entry.after)
+            if content is None:
+                raise StoreError(f"{folder}/{number:012}.json announces what cannot be read")
+            found.append(content)
+        return tuple(found)
+
     def content(self, wanted: str) -> bytes | None:
         """Return the content with this digest; None where it was never kept, or is not what it was.
 
@@ -166,19 +196,14 @@ class Audit:
         blob = self._reading.get(f"{CONTENT}/{wanted}") if _DIGEST.fullmatch(wanted) else None
         return blob.content if blob is not None and digest(blob.content) == wanted else None
 
-    def _numbers(self, folder: str) -> dict[int, bool]:
-        """Return each entry's number, and whether it is marked."""
-        found: dict[int, bool] = {}
-        done: set[int] = set()
+    def _numbers(self, folder: str, withdrawn: bool = False) -> dict[int, bool]:
+        """Return each entry's number, and whether it is marked as done; on request with those that were withdrawn."""
+        found: dict[str, set[int]] = {"json": set(), "done": set(), "withdrawn": set()}
         for entry in self._reading.list(folder) or ():
-            match = _NUMBER.fullmatch(entry.name)
-            if match is None:
-                continue
-            if match[2] == "json":
-                found[int(match[1])] = False
-            else:
-                done.add(int(match[1]))
-        return found | dict.fromkeys(done & found.keys(), True)
+            if match := _NUMBER.fullmatch(entry.name):
+                found[match[2]].add(int(match[1]))
+        numbers = found["json"] - (set() if withdrawn else found["withdrawn"])
+        return {number: number in found["done"] for number in numbers}
 
     def _entry(self, key: str) -> Entry | None:
         with contextlib.suppress(StoreError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -186,6 +211,15 @@ class Audit:
             if blob is not None and len(blob.content) <= LARGEST_ENTRY:
                 return msgspec.json.decode(blob.content, type=Entry)
         return None
+
+
+def _is_older(at: str, than: datetime) -> bool:
+    """Say whether this is a time, and before *than*; what is no time may be any."""
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        return False
+    return moment.tzinfo is not None and moment < than
 
 
 def told(noted: Sequence[Noted], present: str | None) -> tuple[Change, ...]:

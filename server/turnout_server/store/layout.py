@@ -58,6 +58,11 @@ def last_version_key(model: str) -> str:
     return f"{model_folder(model)}/.last_version"
 
 
+def removals_folder(model: str) -> str:
+    """Return the folder of what says which versions of *model* are being removed."""
+    return f"{model_folder(model)}/.removals"
+
+
 def model_audit(model: str) -> str:
     """Return the folder with the changes of *model*."""
     return f"{AUDIT}/{model_folder(model)}"

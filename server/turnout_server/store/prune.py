@@ -1,28 +1,28 @@
-"""Removing versions: the manifest first, so that nobody takes the version up any more; then its files.
+"""Removing versions: said first, then decided, then done.
 
-Who wants a version is looked at once more when its manifest is gone: who has named it meanwhile gets it back. A process
-that dies in between leaves files without a manifest, of which the audit says that they are to go: the next one that
-removes versions of the model removes them, too, or puts the manifest back, which the audit has kept, where somebody has
-named the version. A manifest comes back to all of its files or not at all.
+A version that is to go is marked as such. Then whoever wants it is looked for once more, also among those who have only
+announced that they will name it. Nothing of it is touched before it is decided that it goes. Nobody can take that back,
+and who names a version can forestall it: `removal` has the rules. A process that dies in between leaves the mark, and
+the next one that removes versions of the model decides, or ends what was decided.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
+from turnout_server.store import removal
 from turnout_server.store.blobs import Node
-from turnout_server.store.layout import manifest_key, model_audit, version_folder
-from turnout_server.store.manifest import decode
-from turnout_server.store.snapshot import list_versions
+from turnout_server.store.labels import decode_labels
+from turnout_server.store.layout import labels_key, manifest_key, model_audit, version_folder
 from turnout_server.store.store import NOBODY, BlobStore, By
-from turnout_server.vocabulary.errors import InvalidManifestError, StoreError
+from turnout_server.vocabulary.errors import StoreError
 
 FOREIGN = ("experiments",)
 """Folders whose files name versions, in ways that this release need not know."""
-_REMOVED = re.compile(r"version ([1-9][0-9]{0,17}) removed")
 
 
 class Plan(NamedTuple):
@@ -77,84 +77,86 @@ def reasons(
 def remove(
     store: BlobStore, model: str, version: int, by: By = NOBODY, is_wanted: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Remove one version; return False, and leave it, where *is_wanted* says so once it cannot be named any more.
+    """Remove one version; return False, and leave it, where *is_wanted* says so or somebody names it meanwhile.
 
     Of several who remove it one does, and the others leave it to that one.
 
     Raises:
-        StoreError: it cannot be removed; or it is wanted, and somebody else has removed its files.
+        StoreError: it cannot be removed.
     """
-    key, folder = manifest_key(model, version), version_folder(model, version)
+    key = manifest_key(model, version)
     manifest = store.blobs.get(key)
     if manifest is None:
         return False
-    paths = store.blobs.walk(folder).keys()
     action = f"version {version} removed"
     announced = store.audit.announce(model_audit(model), "version", action, by, manifest.content)
-    if not store.blobs.delete(key):
-        return False  # who did delete it may put it back, or has removed the files: a second one would do half of that
-    try:
-        is_left = is_wanted()
-    except BaseException:
-        _put_back(store, model, version, manifest.content, paths)
-        raise
-    if is_left:
-        if not _put_back(store, model, version, manifest.content, paths):
-            raise StoreError(f"{model} version {version} was named while somebody else removed its files; it is gone")
-        return False
-    store.blobs.delete_tree(folder)
-    store.audit.confirm(announced)
-    return True
+    tag = removal.begin(store.blobs, model, version, announced)
+    if tag is not None and store.blobs.get(key) is None:
+        removal.end(store.blobs, model, version)  # somebody else was through with it before this one began
+    elif tag is not None and _is_decided(store, model, version, tag, announced, is_wanted):
+        _clear(store, model, version)
+        store.audit.confirm(announced)
+        return True
+    store.audit.withdraw(announced)
+    return False
 
 
 def remove_leftovers(
     store: BlobStore, model: str, is_wanted: Callable[[int], bool] = lambda _: False
 ) -> tuple[int, ...]:
-    """Remove the files of versions whose removal was begun and not ended; return which.
+    """End the removals that were begun and not ended; return which versions went.
 
-    A version that *is_wanted* comes back, where all of it is there still.
+    One of which nothing was decided stays where it *is_wanted*.
     """
-    versions = list_versions(store.blobs, model)
-    begun = {
-        int(match[1]): noted.entry.before
-        for noted in store.audit.entries(model_audit(model))
-        if not noted.is_done and (match := _REMOVED.fullmatch(noted.entry.action))
-    }
-    left = tuple(version for version in (versions.incomplete if versions else ()) if version in begun)
-    return tuple(version for version in left if not _is_kept(store, model, version, begun[version], is_wanted))
+    return tuple(
+        version
+        for version, announced in sorted(removal.under_way(store.blobs, model).items())
+        if announced and _is_ended(store, model, version, announced, partial(is_wanted, version))
+    )
 
 
-def _is_kept(store: BlobStore, model: str, version: int, digest: str | None, is_wanted: Callable[[int], bool]) -> bool:
-    """Put the manifest of this *digest* back where the version is wanted and whole; else remove its files."""
-    if is_wanted(version):
-        content = store.audit.content(digest) if digest is not None else None
-        if content is None:
-            return True  # of an earlier release: whether all is there nobody knows
-        with contextlib.suppress(InvalidManifestError):
-            paths = {entry.path for entry in decode(content, manifest_key(model, version)).files}
-            if _put_back(store, model, version, content, paths):
-                return True
+def _is_ended(store: BlobStore, model: str, version: int, announced: str, is_wanted: Callable[[], bool]) -> bool:
+    tag = removal.begin(store.blobs, model, version, announced)
+    if tag is not None and not _is_decided(store, model, version, tag, announced, is_wanted):
+        return False
+    _clear(store, model, version)
+    store.audit.confirm(announced)
+    return True
+
+
+def _is_decided(
+    store: BlobStore, model: str, version: int, tag: str, announced: str, is_wanted: Callable[[], bool]
+) -> bool:
+    """Say whether the version goes, which nobody can take back then."""
+    try:
+        is_left = is_wanted()
+    except BaseException:
+        removal.keep(store.blobs, model, version)
+        raise
+    if not is_left:
+        return removal.settle(store.blobs, model, version, tag, announced)
+    removal.keep(store.blobs, model, version)
+    return False
+
+
+def _clear(store: BlobStore, model: str, version: int) -> None:
+    """Remove all that there is of a version, its manifest first; several may do so at once."""
+    store.blobs.delete(manifest_key(model, version))
     store.blobs.delete_tree(version_folder(model, version))
-    return False
-
-
-def _put_back(store: BlobStore, model: str, version: int, content: bytes, paths: Set[str]) -> bool:
-    """Put a manifest back; return False, and take it away again, where not all of *paths* are there any more.
-
-    It is looked at afterwards, since another process may have taken the files for leftovers at any time before.
-    """
-    key, folder = manifest_key(model, version), version_folder(model, version)
-    store.blobs.put_if_absent(key, content)
-    if paths <= store.blobs.walk(folder).keys():
-        return True
-    store.blobs.delete(key)
-    store.blobs.delete_tree(folder)
-    return False
+    removal.end(store.blobs, model, version)
 
 
 def _named(store: BlobStore, model: str, versions: tuple[int, ...]) -> Iterator[tuple[int, str]]:
-    """Yield each version that something besides route tables names, and what."""
-    for label, version in sorted(store.labels(model).items()):
+    """Yield each version that something besides route tables names, and what.
+
+    What is announced is read first: who has written it meanwhile is found among the labels.
+    """
+    for content in store.audit.under_way(model_audit(model), "labels", datetime.now(UTC)):
+        for label, version in sorted(decode_labels(content, model).items()):
+            if version in versions:
+                yield version, f"label {label} that is being set"
+    present = store.blobs.get(labels_key(model))
+    for label, version in sorted(decode_labels(None if present is None else present.content, model).items()):
         if version in versions:
             yield version, f"label {label}"
     for folder in FOREIGN:

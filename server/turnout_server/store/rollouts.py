@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from turnout_server.store.audit import Audit, By
-from turnout_server.store.blobs import Blobs, Reading
-from turnout_server.store.changing import change
+from turnout_server.store.audit import By
+from turnout_server.store.blobs import Reading
+from turnout_server.store.change import Account, Changes
 from turnout_server.store.layout import ROLLOUTS, rollout_audit, rollout_key
 from turnout_server.vocabulary.errors import StoreError
 from turnout_server.vocabulary.names import NAME_PATTERN
@@ -30,11 +30,10 @@ class Stored(NamedTuple):
 class Rollouts:
     """The rollouts of one store. Any thread."""
 
-    def __init__(self, blobs: Blobs, reading: Reading, audit: Audit) -> None:
-        """Write to *blobs* and *audit*; read through *reading*."""
-        self._blobs = blobs
+    def __init__(self, reading: Reading, changes: Changes) -> None:
+        """Read through *reading*, and write by *changes*."""
         self._reading = reading
-        self._audit = audit
+        self._changes = changes
 
     def read(self) -> Mapping[str, Stored]:
         """Return all of them by route; files of other names are nobody's.
@@ -58,10 +57,7 @@ class Rollouts:
             StaleWriteError: somebody else was faster too often.
             StoreError, StoreReadOnlyError: it cannot be read or written. And whatever *changed* raises.
         """
-        change(
-            self._blobs, self._reading, self._audit, rollout_key(route), changed,
-            rollout_audit(route), "rollout", action, by,
-        )  # fmt: skip
+        self._changes.make(rollout_key(route), changed, Account(rollout_audit(route), "rollout", action, by))
 
     def _read(self, route: str) -> Stored:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +11,10 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from turnout_server.store.audit import DONE, Audit, By, Change, Entry, What, told
+from turnout_server.store.audit import DONE, Audit, By, Change, Entry, told
 from turnout_server.store.blobs import Blobs
 from turnout_server.store.blobs.directory import DirectoryBlobs
-from turnout_server.store.changing import ATTEMPTS, change
+from turnout_server.store.change import ATTEMPTS, Account, Changes
 from turnout_server.store.labels import decode_labels, encode_labels
 from turnout_server.store.layout import (
     ROUTES_AUDIT,
@@ -40,6 +40,7 @@ from turnout_server.vocabulary.errors import (
     StoreError,
     VersionNotFoundError,
 )
+from turnout_server.vocabulary.versions import VersionKey
 
 __all__ = [
     "ATTEMPTS",
@@ -124,10 +125,23 @@ class ModelStore(Protocol):
         """Return the route table, None where there is none."""
         ...
 
-    def write_routes(self, text: str, expected: str | UnsetType | None = UNSET, by: By = NOBODY) -> str:
+    def write_routes(
+        self,
+        text: str,
+        expected: str | UnsetType | None = UNSET,
+        by: By = NOBODY,
+        versions: Collection[VersionKey] = (),
+    ) -> str:
         """Replace the route table; return its SHA-256 (hex).
 
         With *expected*, only when that is the present table's (None: only when there is none), else `StaleWriteError`.
+
+        Args:
+            text: the table.
+            expected: the digest of the present one.
+            by: who does this.
+            versions: those that the table names by their numbers. Nobody removes them while it is being written; if one
+                is gone, that is an `InvalidRouteTableError`.
         """
         ...
 
@@ -151,7 +165,8 @@ class BlobStore:
         self._watcher = Watcher(blobs, self._patience)
         self.audit = Audit(blobs, self._reading)
         """Who changed what."""
-        self.rollouts = Rollouts(blobs, self._reading, self.audit)
+        self._changes = Changes(blobs, self._reading, self.audit)
+        self.rollouts = Rollouts(self._reading, self._changes)
         """What has been decided about routes since their table was written."""
 
     @property
@@ -204,12 +219,9 @@ class BlobStore:
         if version is not None and version not in versions:
             raise VersionNotFoundError(model, version)
 
-        former: int | None = None
-
         def moved(raw: bytes | None) -> bytes:
-            nonlocal former
             labels = decode_labels(raw, model)
-            current = former = labels.pop(label, None)
+            current = labels.pop(label, None)
             if expected is not UNSET and current != expected:
                 problem = f"label {label!r} of {model!r} {_names(current)}; expected was that it {_names(expected)}"
                 raise StaleWriteError(problem, model=model, label=label)
@@ -220,26 +232,8 @@ class BlobStore:
             return encode_labels(labels)
 
         action = f"{label} removed" if version is None else f"{label} -> {version}"
-        self._change(labels_key(model), moved, model_audit(model), "labels", action, by)
-        if version is not None and self._reading.get(manifest_key(model, version)) is None:
-            self._take_back(model, label, version, former, by)
-            raise VersionNotFoundError(model, version)
-
-    def _take_back(self, model: str, label: str, version: int, former: int | None, by: By) -> None:
-        """Have a label name its *former* version again, if that is there, in place of one that was removed while it was
-        being named: who removes looks before and after, and so does who names, so that one of them sees the other.
-        """
-
-        def as_before(raw: bytes | None) -> bytes:
-            labels = decode_labels(raw, model)
-            if labels.get(label) == version:
-                del labels[label]
-                if former is not None and self._reading.get(manifest_key(model, former)) is not None:
-                    labels[label] = former
-            return encode_labels(labels)
-
-        action = f"{label} taken back: version {version} was removed"
-        self._change(labels_key(model), as_before, model_audit(model), "labels", action, by)
+        named = () if version is None else (VersionKey(model, version),)
+        self._changes.make(labels_key(model), moved, Account(model_audit(model), "labels", action, by), named)
 
     def verify(self, model: str, version: int) -> Manifest:
         """Compare each file of a version with its manifest, which is returned."""
@@ -281,7 +275,13 @@ class BlobStore:
         blob = self._reading.get(ROUTES_KEY)
         return None if blob is None else _text(blob.content)
 
-    def write_routes(self, text: str, expected: str | UnsetType | None = UNSET, by: By = NOBODY) -> str:
+    def write_routes(
+        self,
+        text: str,
+        expected: str | UnsetType | None = UNSET,
+        by: By = NOBODY,
+        versions: Collection[VersionKey] = (),
+    ) -> str:
         """Replace the route table, if it is as *expected*; return its SHA-256 (hex)."""
         self._reading.check()
         try:
@@ -294,7 +294,11 @@ class BlobStore:
                 raise StaleWriteError("the route table was changed since it was read; read it again")
             return content
 
-        self._change(ROUTES_KEY, replaced, ROUTES_AUDIT, "routes", by.how or "replaced", by)
+        try:
+            account = Account(ROUTES_AUDIT, "routes", by.how or "replaced", by)
+            self._changes.make(ROUTES_KEY, replaced, account, versions)
+        except VersionNotFoundError as error:
+            raise InvalidRouteTableError("$.routes", f"{error.message}; it was removed meanwhile") from error
         return _digest(content)
 
     def routes_changes(self) -> tuple[Change, ...]:
@@ -339,15 +343,6 @@ class BlobStore:
         text, digest, problem = self._look_at_routes()
         had_routes = text is None and problem is None and self._had_routes()
         return StoreSnapshot(models, problems, unreadable, text, digest, problem, had_routes, self._look_at_rollouts())
-
-    def _change(
-        self, key: str, changed: Callable[[bytes | None], bytes], folder: str, what: What, action: str, by: By
-    ) -> None:
-        """Replace a blob by what *changed* makes of it, again where somebody else was faster.
-
-        Nothing is written where that is what is there.
-        """
-        change(self.blobs, self._reading, self.audit, key, changed, folder, what, action, by)
 
     def _had_routes(self) -> bool:
         try:

@@ -23,6 +23,7 @@ from turnout_server.vocabulary.errors import (
     InvalidRequestError,
     TurnoutError,
     UnknownFeatureError,
+    enumerated,
 )
 from turnout_server.vocabulary.extent import Extent
 from turnout_server.vocabulary.signature import DType, Signature, TensorSpec
@@ -196,7 +197,7 @@ def _whole(known: Arranged, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
 def _unknown(known: Arranged, name: str) -> str:
     if name in known.owners:
         return f"the model has no such input; it is a column of {known.owners[name][0]!r}: send it as a feature"
-    return f"the model has no such input; it has {', '.join(known.inputs)}"
+    return f"the model has no such input; it has {enumerated(tuple(known.inputs))}"
 
 
 def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
@@ -229,7 +230,7 @@ def _no_feature(known: Arranged, name: str) -> TurnoutError:
         return InvalidFeatureError(name, f"is an input of shape {list(spec.shape)}; send it as a tensor")
     if not known.owners:
         return InvalidFeatureError(
-            _short(name), f"the model takes no features; send its inputs as tensors: {', '.join(known.inputs)}"
+            _short(name), f"the model takes no features; send its inputs as tensors: {enumerated(tuple(known.inputs))}"
         )
     return UnknownFeatureError(_short(name), tuple(known.owners))
 

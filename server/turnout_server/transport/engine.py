@@ -7,47 +7,31 @@ what handlers say goes back by the call's number. `turnout_engine.pyi` has the c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Final
 
-import grpc
 import structlog
 
 from turnout_server import machine
 from turnout_server.config import ErrorForm, LimitsConfig
+from turnout_server.transport.engine_calls import IN_TRANSIT_S, EngineCall, SpanOf, StreamingCall, UnaryCall, code_of
 from turnout_server.transport.listeners import listeners, most_connections
-from turnout_server.transport.method import CallFailed, Method, Methods
-from turnout_server.transport.status import INTERNAL, Status
-from turnout_server.transport.stepper import Stepper
-from turnout_server.vocabulary.errors import ConfigurationError, ShuttingDownError
+from turnout_server.transport.method import Methods
+from turnout_server.transport.status import INTERNAL
+from turnout_server.vocabulary.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from turnout_engine import CallEvent, Engine, Event, Plane
 
 _log = structlog.get_logger("turnout.rpc")
-_IN_TRANSIT_S: Final = 0.05
-"""What calls and messages that are on their way get to arrive, and the server's goodbye to be read, in seconds."""
 _ANSWERS_S: Final = 5.0
 """What answers get that clients are still reading, in seconds."""
 _EVENTS_A_TURN: Final = 32
 """Events taken before others have their turn."""
-_PREFIX_SIZE: Final = 5
-"""What the engine puts before a message, in bytes."""
-_MOST_UNSENT: Final = 64 * 1024
-"""Bytes that a stream may have with the engine; with more, its handler waits."""
-_BURST: Final = 64 * 1024
-"""Bytes that a handler that never waits may send before others have their turn."""
-_MESSAGE_COST: Final = 512
-"""What making a message costs, in bytes of one that is large."""
 _LEAST_MEMORY: Final = 64 * 1024 * 1024
 _MOST_MEMORY: Final = 4 * 1024 * 1024 * 1024
 """What callers may make the process hold where nobody has said so, in bytes."""
-SpanOf = Callable[[], tuple[str, str] | None]
-"""Returns the span of the call that is being handled, if it is recorded, as `traceparent` and `tracestate`."""
-_GOING: Final = Status(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", ())
 
 
 class EngineTransport:
@@ -137,7 +121,7 @@ class EngineTransport:
         """
         self._engine.drain()
         try:
-            await asyncio.sleep(_IN_TRANSIT_S)
+            await asyncio.sleep(IN_TRANSIT_S)
             self._engine.close(_ANSWERS_S)
             await self._closed.wait()
         finally:
@@ -156,7 +140,7 @@ class EngineTransport:
             _log.exception("event failed", event_kind=event[0])
             if event[0] == "call":  # a call without a last word would count as running for ever
                 self._calls.pop(event[1], None)
-                self._engine.end(event[1], _code(INTERNAL), INTERNAL.message)
+                self._engine.end(event[1], code_of(INTERNAL), INTERNAL.message)
 
     def _hear(self, event: Event) -> None:
         if event[0] == "call":
@@ -189,210 +173,6 @@ class EngineTransport:
         call.deadline = deadline
         self._calls[number] = call
         call.begin(message, self._loop)
-
-
-class EngineCall:
-    """One call; also the `Call` that servicers see."""
-
-    __slots__ = ("_calls", "_engine", "_method", "_number", "_span", "address", "deadline", "metadata", "principal")
-
-    def __init__(self, engine: Engine, calls: dict[int, EngineCall], number: int, method: Method, span: SpanOf) -> None:
-        self._span = span
-        self._engine = engine
-        self._calls = calls
-        self._number = number
-        self._method = method
-        self.address = ""
-        """See `Call.address`."""
-        self.metadata: dict[str, str] = {}
-        """See `Call.metadata`."""
-        self.deadline: float | None = None
-        """See `Call.deadline`."""
-        self.principal = ""
-        """See `Call.principal`."""
-
-    def begin(self, message: bytes | None, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the handler."""
-        raise NotImplementedError
-
-    def cancel(self) -> None:
-        """The call is over, whatever the handler does."""
-        raise NotImplementedError
-
-    def _failed(self, error: BaseException) -> None:
-        """End the call with the status of what its handler raised."""
-        if isinstance(error, CallFailed):
-            status = error.status
-        elif isinstance(error, asyncio.CancelledError):
-            status = _GOING
-        else:
-            _log.error("call failed", exc_info=error)
-            status = INTERNAL
-        del self._calls[self._number]
-        self._engine.end(self._number, _code(status), status.message, status.trailers)
-
-
-class UnaryCall(EngineCall):
-    """A call with one message each way."""
-
-    __slots__ = ("_running",)
-
-    _running: Stepper | asyncio.Task[bytes] | None
-
-    def begin(self, message: bytes | None, loop: asyncio.AbstractEventLoop) -> None:
-        """See `EngineCall.begin`. What is quick is run at once, without a task of its own."""
-        assert message is not None
-        self._running = None
-        coroutine: Any = self._method.unary(message, self)
-        if not self._method.quick:
-            task: asyncio.Task[bytes] = loop.create_task(coroutine)
-            self._running = task
-            task.add_done_callback(self._task_done)
-            return
-        context = copy_context()
-        try:
-            yielded = context.run(coroutine.send, None)
-        except StopIteration as end:
-            self._ended(end.value, None)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            self._ended(None, error)
-        else:
-            self._running = Stepper(coroutine, context, yielded, self._ended, loop)
-
-    def cancel(self) -> None:
-        """See `EngineCall.cancel`."""
-        if self._running is not None:
-            self._running.cancel()
-
-    def _task_done(self, task: asyncio.Task[bytes]) -> None:
-        if task.cancelled():
-            self._ended(None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            self._ended(None, error)
-        else:
-            self._ended(task.result(), None)
-
-    def _ended(self, answer: bytes | None, error: BaseException | None) -> None:
-        self._running = None
-        if answer is not None:
-            del self._calls[self._number]
-            self._engine.answer(self._number, answer)
-        else:
-            assert error is not None
-            self._failed(error)
-
-
-class StreamingCall(EngineCall):
-    """A call with any number of messages from the server, and one or any number from the client: a task."""
-
-    __slots__ = ("_burst", "_came", "_half_closed", "_loop", "_message", "_room", "_task", "_unsent")
-
-    _loop: asyncio.AbstractEventLoop
-    _task: asyncio.Task[None]
-
-    def begin(self, message: bytes | None, loop: asyncio.AbstractEventLoop) -> None:
-        """See `EngineCall.begin`."""
-        self._loop = loop
-        self._message = message
-        self._half_closed = False
-        self._came: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._unsent = 0
-        self._burst = 0
-        self._task = loop.create_task(self._run())
-        self._task.add_done_callback(self._done)
-
-    def cancel(self) -> None:
-        """See `EngineCall.cancel`."""
-        self._task.cancel()
-
-    # ------------------------------------------------------------ what arrives
-
-    def message(self, message: bytes) -> None:
-        """The message that was asked for has come."""
-        self._message = message
-        self._wake()
-
-    def half_closed(self) -> None:
-        """The client has no more messages."""
-        self._half_closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._came is not None and not self._came.done():
-            self._came.set_result(None)
-
-    async def _requests(self) -> AsyncGenerator[bytes, None]:
-        """Yield the client's messages until it has no more.
-
-        Raises:
-            ShuttingDownError: the server shuts down before the client has sent all; what was read is still answered.
-        """
-        gate = self._method.gate
-        gate.when_closing(self._wake)
-        try:
-            self._engine.more(self._number, self._span())
-            while True:
-                hurried = False
-                while self._message is None:
-                    if self._half_closed:
-                        return
-                    self._came = self._loop.create_future()
-                    if gate.closing.is_set():
-                        if hurried:
-                            raise ShuttingDownError
-                        hurried = True
-                        self._loop.call_later(
-                            _IN_TRANSIT_S, self._wake
-                        )  # what has arrived is on its way from the engine
-                    await self._came
-                message, self._message = self._message, None
-                self._engine.more(self._number)  # one ahead, which comes while this one is answered
-                yield message
-        finally:
-            gate.forget(self._wake)
-
-    # ------------------------------------------------------------ what is sent
-
-    async def _run(self) -> None:
-        message, self._message = self._message, None
-        requests = self._requests() if message is None else message
-        async with contextlib.aclosing(self._method.stream(requests, self)) as responses:
-            async for response in responses:
-                await self._send(response)
-
-    async def _send(self, message: bytes) -> None:
-        self._engine.send(self._number, message)
-        size = len(message) + _PREFIX_SIZE
-        self._unsent += size
-        self._burst += size + _MESSAGE_COST
-        if self._burst > _BURST:
-            self._burst = 0
-            await asyncio.sleep(0)
-        while self._unsent > _MOST_UNSENT:
-            self._room = self._loop.create_future()
-            await self._room
-
-    def sent(self, size: int) -> None:
-        """The client has room for so many bytes of what it was sent."""
-        self._unsent -= size
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None:
-            self._failed(error)
-        else:
-            del self._calls[self._number]
-            self._engine.end(self._number, 0)
-
-
-def _code(status: Status) -> int:
-    code: int = status.code.value[0]
-    return code
 
 
 def _cores() -> int:

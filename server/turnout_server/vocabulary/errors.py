@@ -10,18 +10,14 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
-NAMED = 16
+MOST_NAMED = 16
 """Names that one message has room for."""
 
 
 def enumerated(names: Sequence[str]) -> str:
     """Return names for a message, quoted; how many more there are, where there are many."""
-    shown = ", ".join(repr(name) for name in names[:NAMED])
-    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown
-
-
-_NAMED_MOST = 20
-"""Things that one sentence lists."""
+    shown = ", ".join(repr(name) for name in names[:MOST_NAMED])
+    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown
 
 
 class Kind(enum.Enum):
@@ -119,7 +115,7 @@ class UnknownOutputError(InvalidRequestError):
     reason = "OUTPUT_UNKNOWN"
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"no output named {name!r}; the model has {', '.join(known)}", output=name)
+        super().__init__(f"no output named {name!r}; the model has {enumerated(known)}", output=name)
 
 
 class UnknownFeatureError(InvalidRequestError):
@@ -128,7 +124,7 @@ class UnknownFeatureError(InvalidRequestError):
     reason = "FEATURE_UNKNOWN"
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"no feature named {name!r}; the model knows {', '.join(known)}", feature=name)
+        super().__init__(f"no feature named {name!r}; the model knows {enumerated(known)}", feature=name)
 
 
 class MissingFeatureError(InvalidRequestError):
@@ -160,7 +156,7 @@ class IncompleteError(InvalidRequestError):
     def __init__(self, features: Mapping[str, str], inputs: Mapping[str, str]) -> None:
         named = [f"feature {name!r} ({what})" for name, what in features.items()]
         named += [f"input {name!r} ({what})" for name, what in inputs.items()]
-        listed, more = named[:_NAMED_MOST], len(named) - _NAMED_MOST
+        listed, more = named[:MOST_NAMED], len(named) - MOST_NAMED
         last = f"{more} more" if more > 0 else listed.pop()
         what = f"{', '.join(listed)} and {last} are" if listed else f"{last} is"
         defaults = "defaults for them" if listed else "default for it"

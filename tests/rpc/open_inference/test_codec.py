@@ -285,7 +285,7 @@ def _one_raw_too_many(request: pb.ModelInferRequest) -> None:
     [
         (_drop_input, "input 'b': is missing"),
         (_double_input, "input 'a': is there twice"),
-        (_rename_input, "input 'c': the model has no such input; it has a, b"),
+        (_rename_input, "input 'c': the model has no such input; it has 'a', 'b'"),
         (_long_name, r"input 'n{256}\.\.\.': the model has no such input"),
         (_fewer_rows, "input 'b': has 2 rows, but 'a' has 3"),
         (_both_forms, "input 'a': has contents beside raw bytes; send one of them"),

@@ -77,7 +77,7 @@ async def test_columns_of_no_rows_get_no_prices() -> None:
 
 
 async def test_wrong_features_are_refused_by_name() -> None:
-    with pytest.raises(UnknownFeatureError, match=r"'colour'.*carat, cut"):
+    with pytest.raises(UnknownFeatureError, match=r"'colour'.*'carat', 'cut'"):
         await predict(floats("carat", 1), strings("colour", "E"))
     with pytest.raises(InvalidFeatureError, match="'carat': found text"):
         await predict(strings("carat", "1"))

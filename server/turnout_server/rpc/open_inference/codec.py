@@ -21,7 +21,7 @@ from turnout_server.rpc.stubs import open_inference_pb2 as pb
 from turnout_server.transport.call import REQUEST_ID_KEY, UNIT_KEY, Call
 from turnout_server.vocabulary.ask import NAME_LIMIT
 from turnout_server.vocabulary.decision import Decision
-from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError
+from turnout_server.vocabulary.errors import InvalidInputError, InvalidRequestError, NotSupportedError, enumerated
 from turnout_server.vocabulary.extent import Extent
 from turnout_server.vocabulary.query import Prediction, Prepare, Query
 from turnout_server.vocabulary.signature import Signature
@@ -108,7 +108,8 @@ def prepare(request: pb.ModelInferRequest, shared: Mapping[int, bytes], signatur
         name = tensor.name
         spec = known.inputs.get(name)
         if spec is None:
-            raise InvalidInputError(_shown(name), f"the model has no such input; it has {', '.join(known.inputs)}")
+            problem = f"the model has no such input; it has {enumerated(list(known.inputs))}"
+            raise InvalidInputError(_shown(name), problem)
         if name in arrays:
             raise InvalidInputError(name, "is there twice")
         if tensor.datatype != spec.datatype:
