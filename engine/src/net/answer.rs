@@ -9,8 +9,8 @@ use h2::{Reason, SendStream};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use crate::net::cutter::{framed, prefix};
 use crate::net::head::Refusal;
-use crate::net::message::{framed, prefix};
 use crate::net::status::{Status, Value};
 
 /// A framed answer of so few bytes is left with h2, whatever the client's windows are: it takes no more than its stream does.

@@ -10,9 +10,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::call::Head;
 use crate::memory::Held;
-use crate::net::connection::State;
 use crate::net::events::{Event, Events, Shares};
 use crate::net::quota::Taken;
+use crate::net::state::State;
 use crate::net::status::{self, Status};
 use crate::spans::Parent;
 

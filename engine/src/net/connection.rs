@@ -1,11 +1,9 @@
 //! A client's connection: a task that takes its calls, and ends it.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -13,21 +11,17 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::call::Unary;
-use crate::memory::{Account, Held, Purse};
+use crate::net::WINDOW;
 use crate::net::carry;
-use crate::net::events::Shares;
-use crate::net::lane::Lane;
 use crate::net::scanner::PREFACE;
 use crate::net::shard::Shard;
 use crate::net::sockets::tune;
-use crate::net::tally::{Tally, Told};
-use crate::net::unread::Unread;
-use crate::net::wire::{Watched, Wire};
-use crate::net::{Settings, WINDOW};
+use crate::net::state::State;
+use crate::net::tally::Told;
+use crate::net::wire::Wire;
 
 /// How long a client may take to say that it speaks HTTP/2.
 const PREFACE_TIME: Duration = Duration::from_secs(20);
@@ -35,15 +29,9 @@ const PREFACE_TIME: Duration = Duration::from_secs(20);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The same when the server ends.
 const LAST_WORDS_AT_END: Duration = Duration::from_millis(200);
-/// How many of the largest messages may be on their way to us on one connection.
-const ROOM: usize = 2;
 /// Bytes of header fields of a request that are decoded. Far fewer are taken, see `head`: but h2 answers what it does not
 /// decode by itself, not as gRPC does, and ends the connection for a block of a quarter more.
 const FIELDS: u32 = 1024 * 1024;
-/// Bytes of answers that the client has no window for; with more, new calls are refused.
-const MOST_UNSENT: usize = 128 * 1024 * 1024;
-/// What an answer takes of h2 and of the socket beyond its bytes.
-const FRAMES: usize = 64;
 /// Bytes of a stream's answers that wait in h2 for the socket.
 const SEND_BUFFER: usize = 256 * 1024;
 /// What a connection may make us hold in small DATA frames beyond their bytes.
@@ -62,193 +50,12 @@ const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nConnect
 /// SETTINGS of nothing, and GOAWAY of stream 0 with PROTOCOL_ERROR.
 const NOT_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
-/// What is known of a connection while it lasts.
-pub struct State {
-    pub peer: Arc<str>,
-    pub room: Arc<Semaphore>,
-    /// Calls of those that wait for their client to say more.
-    waiting: Cell<usize>,
-    /// Calls that still run in Python though their stream is gone (CVE-2023-44487).
-    pub lingering: Cell<usize>,
-    pub of_python: Shares,
-    unsent: Cell<usize>,
-    /// What the connection holds of the process's memory.
-    pub account: Rc<Account>,
-    pub unread: Unread,
-    /// Answers that are h2's by now, and may wait there for the socket.
-    left: RefCell<Held>,
-    watched: Rc<Watched>,
-    ended: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl State {
-    pub fn new(
-        peer: Arc<str>,
-        settings: &Settings,
-        tally: Arc<Tally>,
-        lane: Rc<Lane>,
-        of_python: Shares,
-        purse: Rc<Purse>,
-    ) -> Rc<Self> {
-        let account = Account::new(purse);
-        let room = (settings.max_message_bytes * ROOM).clamp(WINDOW, Semaphore::MAX_PERMITS);
-        Rc::new(Self {
-            peer,
-            room: Arc::new(Semaphore::new(room)),
-            waiting: Cell::new(0),
-            lingering: Cell::new(0),
-            of_python,
-            unsent: Cell::new(0),
-            unread: Unread::new(&account),
-            left: account.nothing().into(),
-            account,
-            watched: Watched::new(lane, tally),
-            ended: Cell::new(false),
-            waker: RefCell::new(None),
-        })
-    }
-
-    /// Says whether the client has said that it speaks HTTP/2.
-    pub fn begun(&self) -> bool {
-        self.watched.begun()
-    }
-
-    /// Returns how many calls are in progress.
-    pub fn calls(&self) -> usize {
-        self.watched.calls.get()
-    }
-
-    /// Says whether the client has no call in progress.
-    pub fn idle(&self) -> bool {
-        self.calls() == 0 && self.lingering.get() == 0
-    }
-
-    /// Says whether nothing is done for this client: all its calls wait for it to say more.
-    pub fn waits(&self) -> bool {
-        self.calls() == self.waiting.get() && self.lingering.get() == 0
-    }
-
-    /// Returns when the client was last heard of.
-    pub fn heard_at(&self) -> Instant {
-        self.watched.heard_at()
-    }
-
-    /// Says whether so much waits for this client's windows that it should not ask for more.
-    pub fn crowded(&self) -> bool {
-        self.unsent.get() + self.left.borrow().size() > MOST_UNSENT
-    }
-
-    /// A call has come that costs more than its head.
-    pub fn spend(&self, cost: u64) {
-        self.watched.spend(cost);
-    }
-
-    /// We had work with a call, and it is over.
-    pub fn worked(&self) {
-        self.watched.worked();
-    }
-
-    /// Counts a call as long as what is returned lives.
-    pub fn enter(self: &Rc<Self>) -> Counted {
-        Counted::new(self.clone(), 1, |state| &state.watched.calls)
-    }
-
-    /// Counts a call that waits for its client as long as what is returned lives.
-    pub fn wait(self: &Rc<Self>) -> Waiting {
-        self.waiting.set(self.waiting.get() + 1);
-        Waiting(self.clone())
-    }
-
-    /// Counts bytes that wait to be sent as long as what is returned lives.
-    pub fn unsent(self: &Rc<Self>, size: usize) -> Counted {
-        Counted::new(self.clone(), size, |state| &state.unsent)
-    }
-
-    /// Counts an answer that waits to be sent, likewise; None where there is no memory for it.
-    pub fn answer(self: &Rc<Self>, size: usize) -> Option<Counted> {
-        let held = self.account.take(size + FRAMES)?;
-        let mut counted = self.unsent(size);
-        counted.held = Some(held);
-        Some(counted)
-    }
-
-    /// What is held for an answer is held on as long as that may wait for the socket.
-    pub fn leave(&self, held: Held) {
-        self.left.borrow_mut().join(held);
-    }
-
-    /// Looks at what came. All streams of which some came have to be known: what small frames took is forgotten but for what
-    /// lies there.
-    fn look_at_unread(&self) {
-        if let Some(overhead) = self.watched.came() {
-            self.unread.look(overhead);
-        }
-    }
-
-    /// Looks at what has gone.
-    fn look_at_written(&self) {
-        let written = self.watched.written();
-        self.left.borrow_mut().shrink(written.unwrap_or(usize::MAX));
-    }
-
-    /// Ends the connection soon.
-    pub fn end(&self) {
-        self.ended.set(true);
-        self.wake();
-    }
-
-    /// Makes the connection's task look at what has changed.
-    pub fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-}
-
-/// A call that waits for its client, which nobody has to hear of when it does no more.
-pub struct Waiting(Rc<State>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get() - 1);
-    }
-}
-
-/// Something that is counted while this lives.
-pub struct Counted {
-    state: Rc<State>,
-    size: usize,
-    counter: fn(&State) -> &Cell<usize>,
-    held: Option<Held>,
-}
-
-impl Counted {
-    fn new(state: Rc<State>, size: usize, counter: fn(&State) -> &Cell<usize>) -> Self {
-        counter(&state).set(counter(&state).get() + size);
-        Self { state, size, counter, held: None }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let counter = (self.counter)(&self.state);
-        counter.set(counter.get() - self.size);
-        if let Some(held) = self.held.take() {
-            self.state.leave(held);
-        }
-        if counter.get() == 0 {
-            self.state.wake(); // it may have waited for the last
-        }
-    }
-}
-
 /// Serves one connection until it ends.
 pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shard<U>>) {
     let begun = timeout(PREFACE_TIME, begin(stream, &state, shard.settings.connection_calls));
     let first = poll_fn(|cx| {
-        state.waker.replace(Some(cx.waker().clone()));
-        if state.ended.get() || shard.ending.closing() { Poll::Ready(()) } else { Poll::Pending }
+        state.heed(cx);
+        if state.ended() || shard.ending.closing() { Poll::Ready(()) } else { Poll::Pending }
     });
     let connection = tokio::select! {
         begun = begun => begun,
@@ -401,38 +208,27 @@ fn poll_next<U: Unary>(
         return Poll::Ready(Err(Turn::End(reason)));
     }
     let all_said = || state.calls() == 0 && !connection.has_streams();
-    if state.ended.get() || shard.ending.over() || (shard.ending.closing() && all_said()) {
+    if state.ended() || shard.ending.over() || (shard.ending.closing() && all_said()) {
         return Poll::Ready(Err(Turn::End(Reason::NO_ERROR)));
     }
-    state.waker.replace(Some(cx.waker().clone()));
+    state.heed(cx);
     Poll::Pending
 }
 
 #[cfg(test)]
-impl State {
-    /// Of a connection that is nobody's in particular.
-    pub fn anybody() -> Rc<Self> {
-        Self::anybody_with(Rc::new(Purse::new(Arc::default())))
-    }
-
-    pub fn anybody_with(purse: Rc<Purse>) -> Rc<Self> {
-        let of_python = crate::net::events::Events::new(Default::default()).unwrap().join();
-        Self::new("p:1".into(), &Settings::least(), Arc::default(), Rc::default(), of_python, purse)
-    }
-}
-
-#[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
     use tokio::net::TcpListener;
     use tokio::time::sleep;
 
     use super::*;
+    use crate::memory::Purse;
     use crate::net::bridge::Bridge;
     use crate::net::events::Events;
     use crate::net::shard::Common;
-    use crate::net::{Methods, Nothing};
+    use crate::net::{Methods, Nothing, Settings};
 
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
@@ -486,30 +282,5 @@ mod tests {
             assert!(!hung_up_on(&said, time).await);
             assert!(hung_up_on(&said, PREFACE_TIME + time + LAST_WORDS + Duration::from_secs(1)).await);
         }
-    }
-
-    #[test]
-    fn who_is_waited_for_has_nothing_done_for_it() {
-        let state = State::anybody();
-        assert!(state.waits() && state.idle());
-        let (_first, _second, waiting) = (state.enter(), state.enter(), state.wait());
-        assert!(!state.waits());
-        let other = state.wait();
-        assert!(state.waits() && !state.idle());
-        drop((waiting, other));
-        assert!(!state.waits());
-    }
-
-    #[test]
-    fn what_waits_to_be_read_is_counted_until_it_is_gone() {
-        let state = State::anybody();
-        let some = state.unsent(MOST_UNSENT);
-        assert!(!state.crowded());
-        let more = state.unsent(1);
-        assert!(state.crowded());
-        drop(some);
-        assert!(!state.crowded());
-        drop(more);
-        assert_eq!(state.unsent.get(), 0);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 use crate::memory::{Account, Seat};
 use crate::net::answer::{Answer, Gone};
-use crate::net::message::Broken;
+use crate::net::reader::Broken;
 use crate::net::shard::Ending;
 use crate::net::status::{self, Status};
 use crate::net::unread::Pile;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::bell::Bell;
 use crate::call::Head;
-use crate::net::fair::{Fair, Place, Share};
+use crate::net::fair::{Fair, Rank, Share};
 
 /// What happens to a call that Python answers.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct Shares {
 /// A call that waits to be heard of.
 struct Unheard {
     urgent: bool,
-    place: Place,
+    rank: Rank,
     of_connection: Arc<AtomicUsize>,
 }
 
@@ -125,9 +125,9 @@ impl Events {
             return false;
         }
         of_connection.fetch_add(1, Relaxed);
-        let place = waiting.add(Event::Call(id, head, message), shares, urgent);
+        let rank = waiting.add(Event::Call(id, head, message), shares, urgent);
         waiting.counts[usize::from(urgent)] += 1;
-        waiting.calls.insert(id, Unheard { urgent, place, of_connection: of_connection.clone() });
+        waiting.calls.insert(id, Unheard { urgent, rank, of_connection: of_connection.clone() });
         self.ring(waiting);
         true
     }
@@ -162,7 +162,7 @@ impl Events {
         let mut waiting = self.lock();
         let Some(call) = waiting.heard_of(id) else { return false };
         let (queue, share) = waiting.queue(shares, call.urgent);
-        let event = queue.remove(call.place);
+        let event = queue.remove(call.rank);
         if let Some(event) = &event {
             queue.refund(share, event.cost());
         }
@@ -203,12 +203,12 @@ impl Waiting {
         if urgent { (&mut self.urgent, &shares.urgent) } else { (&mut self.others, &shares.others) }
     }
 
-    fn add(&mut self, event: Event, shares: &Shares, urgent: bool) -> Place {
+    fn add(&mut self, event: Event, shares: &Shares, urgent: bool) -> Rank {
         let (queue, share) = self.queue(shares, urgent);
         let cost = event.cost();
-        let place = queue.push(share, cost, event);
+        let rank = queue.push(share, cost, event);
         queue.charge(share, cost);
-        place
+        rank
     }
 
     /// Forgets that a call waits.

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub struct Share(Cell<u64>);
 
-/// The place of something that waits.
-pub type Place = (u64, u64);
+/// Where something stands among what waits: the least is next.
+pub type Rank = (u64, u64);
 
 /// What waits, and the virtual time.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Fair<T> {
     owed: u64,
     owing: u64,
     /// With when they begin.
-    waiting: BTreeMap<Place, (u64, T)>,
+    waiting: BTreeMap<Rank, (u64, T)>,
     next: u64,
 }
 
@@ -44,12 +44,12 @@ impl<T> Fair<T> {
 
     /// Has something wait its party's turn, which is expected to cost so much. What a party has waiting keeps its order
     /// where it is charged for each before the next.
-    pub fn push(&mut self, share: &Share, cost: u64, item: T) -> Place {
+    pub fn push(&mut self, share: &Share, cost: u64, item: T) -> Rank {
         let start = self.start(share);
-        let place = (start + cost, self.next);
+        let rank = (start + cost, self.next);
         self.next += 1;
-        self.waiting.insert(place, (start, item));
-        place
+        self.waiting.insert(rank, (start, item));
+        rank
     }
 
     /// Takes what is next.
@@ -60,8 +60,8 @@ impl<T> Fair<T> {
     }
 
     /// Takes something out of its turn.
-    pub fn remove(&mut self, place: Place) -> Option<T> {
-        self.waiting.remove(&place).map(|(_, item)| item)
+    pub fn remove(&mut self, rank: Rank) -> Option<T> {
+        self.waiting.remove(&rank).map(|(_, item)| item)
     }
 
     /// Notes that a party is to pay for something.
@@ -128,10 +128,10 @@ mod tests {
             Self { shares: costs.iter().map(|_| fair.join(0)).collect(), fair, costs }
         }
 
-        fn ask(&mut self, who: usize) -> Place {
-            let place = self.fair.push(&self.shares[who], self.costs[who], who);
+        fn ask(&mut self, who: usize) -> Rank {
+            let rank = self.fair.push(&self.shares[who], self.costs[who], who);
             self.fair.charge(&self.shares[who], self.costs[who]);
-            place
+            rank
         }
 
         /// Serves the next, which asks for more at once.
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn what_is_taken_out_of_its_turn_is_gone() {
         let mut parties = Parties::new(vec![10]);
-        let places = [parties.ask(0), parties.ask(0)];
-        assert_eq!((parties.fair.remove(places[0]), parties.fair.remove(places[0])), (Some(0), None));
+        let ranks = [parties.ask(0), parties.ask(0)];
+        assert_eq!((parties.fair.remove(ranks[0]), parties.fair.remove(ranks[0])), (Some(0), None));
         assert_eq!((parties.fair.len(), parties.fair.is_empty()), (1, false));
     }
 

@@ -122,7 +122,7 @@ enum Standing {
     /// It does not wait.
     #[default]
     Outside,
-    Waiting(fair::Place),
+    Waiting(fair::Rank),
     /// It has been given a turn.
     Inside,
 }
@@ -166,8 +166,8 @@ impl Turns {
         }
         self.learn();
         self.waker.replace(Some(waker.clone()));
-        let place = self.lane.waiting.borrow_mut().push(&self.share, SHORT_FIRST * self.usual.get(), self.clone());
-        self.standing.set(Standing::Waiting(place));
+        let rank = self.lane.waiting.borrow_mut().push(&self.share, SHORT_FIRST * self.usual.get(), self.clone());
+        self.standing.set(Standing::Waiting(rank));
         self.lane.came.notify_one();
         false
     }
@@ -180,8 +180,8 @@ impl Turns {
 
     /// The connection is over: it waits no more.
     pub fn leave(&self) {
-        if let Standing::Waiting(place) = self.standing.take() {
-            self.lane.waiting.borrow_mut().remove(place);
+        if let Standing::Waiting(rank) = self.standing.take() {
+            self.lane.waiting.borrow_mut().remove(rank);
         }
     }
 

@@ -10,6 +10,7 @@ mod budget;
 mod budgets;
 mod carry;
 mod connection;
+mod cutter;
 mod ends;
 mod events;
 mod fair;
@@ -17,14 +18,16 @@ mod head;
 mod inflate;
 mod lag;
 mod lane;
-mod message;
+mod pace;
 mod python;
 mod quota;
+mod reader;
 mod scanner;
 mod server;
 mod shard;
 mod silence;
 mod sockets;
+mod state;
 mod status;
 mod stream;
 mod tally;
@@ -38,8 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bridge::Reply;
+pub use cutter::framed;
 pub use events::Event;
-pub use message::framed;
 pub use server::Server;
 pub use sockets::listener;
 pub use status::{Status, Value, status_of};
@@ -51,9 +54,9 @@ pub use values::{Bounds, Shape};
 #[doc(hidden)]
 pub mod fuzzing {
     pub use super::authority::Authority;
+    pub use super::cutter::{Cutter, Message};
     pub use super::head::{Opening, Refusal, opening};
     pub use super::inflate::{Encoding, inflated};
-    pub use super::message::{Cutter, Message};
     pub use super::scanner::{PREFACE, Scanner};
 }
 

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::call::{Head, Unary};
 use crate::net::bridge::{Handle, Reply};
 use crate::net::carry::{Call, First, plain};
+use crate::net::cutter::Message;
 use crate::net::ends::Over;
-use crate::net::message::{Broken, Message};
+use crate::net::reader::Broken;
 use crate::net::status::{self, OK};
 
 /// What a call takes in Python, besides its message.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::task::AbortHandle;
 
 use crate::memory::Held;
-use crate::net::connection::Counted;
+use crate::net::state::Counted;
 use crate::net::status::Status;
 
 /// Messages that may be under way, or have an answer that the client has not taken.
@@ -129,7 +129,7 @@ impl UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::connection::State;
+    use crate::net::state::State;
 
     fn say(under_way: &mut UnderWay, number: u64, said: Said) {
         under_way.answer(number, said, State::anybody().unsent(0));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::memory::{Account, Held};
-use crate::net::connection::State;
+use crate::net::state::State;
 
 /// Bytes that may come before what lies there is looked at.
 pub const LOOK: usize = 16 * 1024;
