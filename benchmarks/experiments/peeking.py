@@ -122,8 +122,9 @@ def misses(seen: Looks, reaches: Callable[[float], float], truth: float = 0.0) -
         times = 1 + abs(truth) / seen.values[less]
         is_above_0 = seen.values[less] > reached * np.sqrt(seen.variances[less])
         varying = seen.variances[less] + np.where(is_above_0, times**2, 0.0) * seen.borrowed[more]
-        # Nothing is borrowed against what is seen the other way round.
-        varying = np.where(seen.value * np.sign(truth) < -reached * seen.se, 0.0, varying)
+        # Nothing is borrowed for what is nearer to 0 than what is seen, nor against what is seen the other way round.
+        value = seen.value * np.sign(truth)
+        varying = np.where((value < abs(truth)) & (value >= -reached * seen.se), varying, 0.0)
         return np.abs(seen.value - truth) > reached * np.sqrt(np.maximum(seen.se**2, varying))
 
 

@@ -84,20 +84,23 @@ def test_an_interval_leaves_out_only_what_the_spread_that_it_implies_does_not_ex
     value, spread, lent = (treatment, two, borrowed[0]) if smaller[0] else (control, one, borrowed[1])
     denied = before.low > 0 if smaller[0] else before.high < 0
     far = (1 - times) * value if smaller[0] else (times - 1) * value
+    assert (found.high == before.high) if smaller[0] else (found.low == before.low)
     excess = abs(treatment - control - far) - reach * math.sqrt(spread + times**2 * lent)
     if denied or value < reach * math.sqrt(spread) * (1 - 1e-9):
         assert found == before
-    elif value > reach * math.sqrt(spread) * (1 + 1e-9) and abs(excess) > 1e-6:
+    elif value > reach * math.sqrt(spread) * (1 + 1e-9) and abs(excess) > 1e-6 and abs(far) > abs(treatment - control):
         is_in = found.low <= far <= found.high
         assert is_in if excess < 0 else not is_in or before.low <= far <= before.high or before.low <= 0 <= before.high
     plain_ratio, ratio = (relative(each, reach) for each in (plain, effect))
     if isinstance(plain_ratio, Interval) and isinstance(ratio, Interval):
         assert ratio.low <= plain_ratio.low
         assert ratio.high >= plain_ratio.high
+        assert (ratio.high == plain_ratio.high) if smaller[0] else (ratio.low == plain_ratio.low)
         assert (ratio.low < 0 < ratio.high) == (plain_ratio.low < 0 < plain_ratio.high)
         as_many = 1 / times if smaller[0] else times
+        is_farther = abs(math.log(as_many)) > abs(math.log(max(treatment / control, 1e-9)))
         allowed = reach * math.sqrt((borrowed[0] + two) if smaller[0] else as_many**2 * (one + borrowed[1]))
-        if not denied and abs(treatment - as_many * control) < allowed * (1 - 1e-6):
+        if not denied and is_farther and abs(treatment - as_many * control) < allowed * (1 - 1e-6):
             assert ratio.low - 1e-9 <= as_many - 1 <= ratio.high + 1e-9
 
 

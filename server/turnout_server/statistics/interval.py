@@ -2,8 +2,8 @@
 
 Fixed-horizon and sequential methods differ in how many standard errors an interval reaches to either side, and in what
 a sequential one borrows (`sequential.cautious`): a treatment that makes every unit's number R times as large makes
-their spread R times as large, too, and a small arm may not have met its rare large values yet. So a ratio R is left out
-only if R times the other arm's spread does not explain what is seen.
+their spread R times as large, too, and a small arm may not have met its rare large values yet. So a ratio R that is
+farther from 1 than what is seen is left out only if R times the other arm's spread does not explain what is seen.
 """
 
 from __future__ import annotations
@@ -28,57 +28,43 @@ class Silence(NamedTuple):
 
 
 _NO_SPREAD = Silence("no unit differs from another of its arm")
-_NOTHING = Interval(math.inf, -math.inf)
 
 
 def absolute(effect: Effect, reach: float) -> Interval | Silence:
     """Return the interval of treatment less control, *reach* standard errors to either side.
 
-    Where the smaller arm has borrowed, it holds as well what is within reach by the spread that it implies itself.
+    Where the smaller arm has borrowed, its end far from 0 is where the spread that it implies itself is out of reach.
     """
     if not effect.se:
         return _NO_SPREAD
     half = reach * effect.se
     control, treatment = effect.control, effect.treatment
-    below = _above(treatment, control, reach)
-    return _joined(
-        Interval(effect.value - half, effect.value + half),
-        0.0,
-        above=_above(control, treatment, reach),
-        below=Interval(-below.high, -below.low),
-    )
+    low, high = effect.value - half, effect.value + half
+    # Whether there is an effect, and in which direction, is said without.
+    if high >= 0:
+        high = max(high, _farthest(control, treatment, reach))
+    if low <= 0:
+        low = min(low, -_farthest(treatment, control, reach))
+    return Interval(low, high)
 
 
-def _above(large: Side, small: Side, reach: float) -> Interval:
+def _farthest(large: Side, small: Side, reach: float) -> float:
     """Return how far the *small* arm may be above the *large* one, by the spread that it would have then.
 
-    That is every D with (D - difference)^2 <= reach^2 (variance of large + (1 + D / large)^2 what small borrowed).
+    That is the largest D with (D - difference)^2 <= reach^2 (variance of large + (1 + D / large)^2 what small
+    borrowed): infinite where there is none, and -infinite where that says nothing.
     """
     if not small.borrowed or large.value <= reach * math.sqrt(large.variance):
-        return _NOTHING  # of what may be 0 nothing is a multiple
+        return -math.inf  # of what may be 0 nothing is a multiple
     slope = (reach * math.sqrt(small.borrowed) / large.value) ** 2
+    if slope >= 1:
+        return math.inf
     difference = small.value - large.value
-    # (1 - slope) D^2 - 2 middle D + product <= 0
+    # (1 - slope) D^2 - 2 middle D + product = 0
     middle = difference + slope * large.value
     product = difference**2 - reach**2 * (large.variance + small.borrowed)
     square = middle**2 - (1 - slope) * product
-    most = middle + math.sqrt(max(square, 0.0))
-    if square < 0 or most <= 0:
-        return _NOTHING if slope < 1 else Interval(-math.inf, math.inf)
-    return Interval(product / most, most / (1 - slope) if slope < 1 else math.inf)
-
-
-def _joined(found: Interval, none: float, *, above: Interval, below: Interval) -> Interval:
-    """Return *found* with what else is allowed *above* no effect and *below* it, where *found* does not deny that side.
-
-    So whether there is none is for *found* to say: what is joined ends there.
-    """
-    low, high = found
-    if found.high >= none and above.high >= none:
-        low, high = min(low, max(above.low, none)), max(high, above.high)
-    if found.low <= none and below.low <= none:
-        low, high = min(low, below.low), max(high, min(below.high, none))
-    return Interval(low, high)
+    return (middle + math.sqrt(square)) / (1 - slope) if square >= 0 else -math.inf
 
 
 def relative(effect: Effect, reach: float) -> Interval | Silence:
@@ -104,14 +90,11 @@ def relative(effect: Effect, reach: float) -> Interval | Silence:
     # standard errors from 0 it is not negative.
     spread = control.value**2 * treatment.variance + treatment.value**2 * control.variance
     root = reach * math.sqrt(max(spread - reach**2 * control.variance * treatment.variance, 0.0))
-    above = below = _NOTHING
-    if treatment.borrowed:  # R^2 times it, so that |treatment / R - control| <= half
+    low, high = (product - root) / square, (product + root) / square
+    if treatment.borrowed and high >= 1:  # R^2 times it, so that |treatment / R - control| <= half
         half = reach * math.sqrt(control.variance + treatment.borrowed)
-        most = treatment.value / (control.value - half) if control.value > half else math.inf
-        above = Interval(treatment.value / (control.value + half), most)
-    if control.borrowed:  # R^-2 times it, so that |treatment - R control| <= half
+        high = max(high, treatment.value / (control.value - half)) if control.value > half else math.inf
+    if control.borrowed and low <= 1:  # R^-2 times it, so that |treatment - R control| <= half
         half = reach * math.sqrt(treatment.variance + control.borrowed)
-        below = Interval((treatment.value - half) / control.value, (treatment.value + half) / control.value)
-    found = Interval((product - root) / square, (product + root) / square)
-    low, high = _joined(found, 1.0, above=above, below=below)
+        low = min(low, (treatment.value - half) / control.value)
     return Interval(low - 1, high - 1)
