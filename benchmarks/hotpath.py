@@ -31,8 +31,8 @@ from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from benchmarks import journal as journal_bench
 from turnout.v1 import ranking_service_pb2
-from turnout_server.config import SchedulingConfig
-from turnout_server.execution.loading import Loading, opening
+from turnout_server.config import SchedulingConfig, StoreConfig
+from turnout_server.execution.loading import Loading, opening, trial_memory_bytes
 from turnout_server.execution.runner import Runner
 from turnout_server.execution.workers import Workers
 from turnout_server.gateway import spans as tracing
@@ -42,6 +42,8 @@ from turnout_server.gateway.reconciler import Reconciler
 from turnout_server.gateway.records import Records
 from turnout_server.gateway.spans import Spans
 from turnout_server.instruments.instruments import Instruments
+from turnout_server.onnx.children import Children
+from turnout_server.onnx.loader import binding
 from turnout_server.onnx.trial import inspect
 from turnout_server.routing.decide import decide
 from turnout_server.rpc.open_inference import codec as codec
@@ -158,7 +160,9 @@ async def gateway(store_path: Path, spans: Spans, executor: ThreadPoolExecutor) 
     workers = Workers(asyncio.get_running_loop(), executor, Shares(2, 2, 16), lambda: True)
     on_run = spans.batch_ran if spans.enabled else None
     scheduling = SchedulingConfig(inline_below_us=1e6)
-    loading = Loading(opening(LocalFiles(store)), workers, instruments, scheduling=scheduling, on_run=on_run)
+    children = Children("binding", StoreConfig().load_timeout_s, trial_memory_bytes(None))
+    open_version = opening(LocalFiles(store), children, binding())
+    loading = Loading(open_version, workers, instruments, scheduling=scheduling, on_run=on_run)
     manager: Manager[Runner] = Manager(loading.load, Runner.close)
     names = LiveNames(manager)
     reconciler = Reconciler(store, names, manager, Latest(1))
@@ -170,6 +174,7 @@ async def gateway(store_path: Path, spans: Spans, executor: ThreadPoolExecutor) 
         yield Gateway(names, manager, instruments, data_plane, spans)
     finally:
         await manager.close()
+        children.close()
 
 
 def finished(coroutine: Any) -> Any:
