@@ -69,6 +69,8 @@ def experiment_made(data: bytes) -> None:
                 metric["denominator"] = {"outcome": "session"}
             case "quantile":
                 metric["quantile"] = source.choose((0.5, 0.99, 5e-324))
+            case "rare":
+                metric["better"] = "down"
             case "mean":
                 metric["covariate"] = {"lookback": "2w"}
         if source.one_in(2):

@@ -37,6 +37,7 @@ def test_a_metric_is_one_number_a_unit_or_two() -> None:
         ({"kind": "quantile", "quantile": 0.5, "covariate": {"lookback": "1d"}}, "covariate"),
         ({"kind": "proportion", "of": "sum"}, "of"),
         ({"kind": "proportion", "cap": 3}, "cap"),
+        ({"kind": "rare"}, "better"),
         ({"baseline": {"mean": 3}}, "baseline.variance"),
         ({"kind": "proportion", "baseline": {"mean": 1.5}}, "baseline.mean"),
         ({"baseline": {"mean": 0, "variance": 1}}, "baseline.mean"),
@@ -47,5 +48,5 @@ def test_what_makes_no_sense_is_told_by_its_field(fields: dict[str, Any], place:
 
 
 def test_what_makes_sense_has_no_faults() -> None:
-    for fields in ({}, {"kind": "proportion", "baseline": {"mean": 0.1}}, {"kind": "quantile", "quantile": 0.9}):
+    for fields in ({}, {"kind": "proportion", "baseline": {"mean": 0.1}}, {"kind": "rare", "better": "down"}):
         assert not list(faults(metric(**fields)))

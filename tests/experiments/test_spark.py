@@ -32,7 +32,7 @@ EXPERIMENT = experiment(
         "ratio": {"kind": "ratio", "outcome": "purchase", "denominator": {"outcome": NAME}},
         "slow": {"kind": "quantile", "outcome": "wait", "quantile": 0.9, "of": "max"},
         "quick": {"kind": "mean", "outcome": "wait", "of": "min", "window": "1d"},
-        "errors": {"kind": "rare", "outcome": "error"},
+        "errors": {"kind": "rare", "outcome": "error", "better": "down"},
         "visits": {"kind": "mean", "outcome": NAME, "of": "count"},
     },
     guardrails=["revenue", "errors"],

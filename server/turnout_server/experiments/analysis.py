@@ -195,7 +195,7 @@ def _comparison(
         metric=line.metric,
         role=line.role,
         kind=metric.kind,
-        better=metric.better,
+        better=metric.direction,
         margin=metric.margin,
         control=control,
         treatment=treatment,

@@ -73,7 +73,8 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A unit's number counts as at most this: fixed at the start, and blind to the arm."""
     covariate: Covariate | None = None
     """Of a mean or a proportion."""
-    better: Better = "up"
+    better: Better | None = None
+    """None is `up`, but of rare events, which may be errors or sales: there it has to be said."""
     margin: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.02
     """How much worse is still no harm, as a part of control's value."""
     window: Duration | None = None
@@ -84,6 +85,11 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def aggregate(self) -> Aggregate:
         """What becomes of a unit's outcomes."""
         return self.of or ("any" if self.kind in ("proportion", "rare") else "sum")
+
+    @property
+    def direction(self) -> Better:
+        """Where it is better."""
+        return self.better or "up"
 
 
 class Part(NamedTuple):
@@ -124,6 +130,8 @@ def faults(metric: Metric) -> Iterator[tuple[str, str]]:
         yield "covariate", f"of means and proportions only, and this is a {kind}"
     if kind in ("proportion", "rare") and metric.aggregate != "any":
         yield "of", f"a {kind} counts units: expected 'any', which may be left out"
+    if kind == "rare" and metric.better is None:
+        yield "better", "expected 'up' or 'down': a rare event may be an error, or a sale"
     if metric.cap is not None and (kind in ("proportion", "rare") or not math.isfinite(metric.cap)):
         yield "cap", "a finite number, of means, ratios and quantiles only"
     if metric.baseline is not None:
