@@ -293,6 +293,9 @@ impl Driver {
             let under_way = Some(under_way);
             let mut freed = Freed { plane: plane.clone(), shard, hold, rows, outcome: None, under_way };
             let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
+            if let Some(options) = &options {
+                options.finish();
+            }
             freed.outcome = Some(Outcome { due, ended, runs });
         });
     }
@@ -350,8 +353,8 @@ async fn end_in_time(servable: Hold, options: Arc<RunOptions>, mut over: oneshot
         let now = Instant::now();
         until = options.began().unwrap_or(now) + may_take; // it may wait for a thread
         if until <= now {
-            // One that nobody waits for has been ended already.
-            if !options.terminated() {
+            // One that nobody waits for has been ended already; of one that is over this shard has yet to hear.
+            if !options.terminated() && !options.finished() {
                 servable.note_timed_out();
                 options.terminate();
             }

@@ -95,6 +95,7 @@ pub struct RunOptions {
     made: Instant,
     /// Nanoseconds from then to when the last run began, and one more; 0 for none.
     began: AtomicU64,
+    finished: AtomicBool,
 }
 
 // SAFETY: all that is done with `&self` is to set a flag of one byte which runs look at; the API means it for that.
@@ -109,8 +110,8 @@ impl RunOptions {
         let api = runtime.api;
         // SAFETY: takes nothing, gives an object that is ours.
         let raw = unsafe { runtime.make(api.ReleaseRunOptions, |out| (api.CreateRunOptions)(out)) }?;
-        let (terminated, began) = (AtomicBool::new(false), AtomicU64::new(0));
-        Ok(Self { runtime, raw, terminated, changing: Mutex::new(()), made: Instant::now(), began })
+        let (terminated, finished, began) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { runtime, raw, terminated, changing: Mutex::new(()), made: Instant::now(), began, finished })
     }
 
     /// Ends the runs that have these options, soon, and lets none begin.
@@ -138,6 +139,16 @@ impl RunOptions {
     pub fn began(&self) -> Option<Instant> {
         let after = self.began.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.made + Duration::from_nanos(after))
+    }
+
+    /// Says that all runs with these options are over.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::SeqCst);
+    }
+
+    /// Says whether all runs with these options are over.
+    pub fn finished(&self) -> bool {
+        self.finished.load(Ordering::SeqCst)
     }
 
     /// Says whether runs with these options are to end.
