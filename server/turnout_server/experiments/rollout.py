@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
-from turnout_server.experiments.definition import InvalidExperimentError
+from turnout_server.experiments.definition import Experiment, InvalidExperimentError
 from turnout_server.experiments.grants import ExperimentConflictError
 from turnout_server.experiments.started import Ledger, Started, Stopped
 from turnout_server.routing.overlay import FORMAT, Overlay, Step, cut, encode, footing, parse, why_not
 from turnout_server.routing.route import Route
+from turnout_server.routing.table import RouteTable
 from turnout_server.routing.text import parse as parse_table
 from turnout_server.store.store import BlobStore, By
 from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError, StaleWriteError, StoreError
@@ -207,6 +208,25 @@ class Rollout:
 
     def _overlay(self, raw: bytes | None, route: str) -> Overlay | None:
         return None if raw is None else parse(raw, route)
+
+
+def check_left(wanted: Experiment, table: RouteTable) -> None:
+    """Check that no other experiment has left the route of one that is to start paused, where the table has none.
+
+    Args:
+        wanted: the one that is to start.
+        table: with what was decided laid over it.
+
+    Raises:
+        ExperimentConflictError: one has; the error says since when, and what ends it.
+    """
+    overlay, route, plain = table.overlays.get(wanted.route), table.get(wanted.route), table.plain.get(wanted.route)
+    if overlay is None or route is None or plain is None or overlay.experiment in (None, wanted.name):
+        return
+    if route.route.experiment is not None and plain.route.experiment is None:
+        paused = f"route {wanted.route!r} is paused since {overlay.step.at} for the experiment {overlay.experiment!r}"
+        way = f"put {wanted.name!r} into the route table as the route's experiment, or remove"
+        raise ExperimentConflictError(f"{paused}; {way} rollouts/{wanted.route}.json")
 
 
 def pauses(steps: Sequence[Step], until: datetime) -> list[Pause]:
