@@ -161,7 +161,7 @@ class Rollout:
             InvalidExperimentError, ExperimentConflictError: see `decided`; or it was stopped.
             RouteNotFoundError: its route is gone.
             InvalidRouteTableError: the route table, or what was decided before, is wrong.
-            StaleWriteError: somebody else was faster.
+            StaleWriteError: somebody else was faster, or has changed the route table meanwhile so that it counts.
             StoreError, StoreReadOnlyError: the store cannot be read or written.
         """
         started, stopped = self._ledger.get(name)
@@ -174,7 +174,7 @@ class Rollout:
             problem = f"the experiment of route {route_name!r} in the route table is {route.experiment.name!r} now"
             raise ExperimentConflictError(f"{problem}, and not {name!r}")
         seen = self._store.rollouts.get(route_name)
-        outcome: list[tuple[Standing, Standing]] = []
+        outcome: list[tuple[Standing, Standing, Overlay]] = []
 
         def changed(raw: bytes | None) -> bytes:
             if raw != seen and verb != "pause":
@@ -192,12 +192,23 @@ class Rollout:
                 resumes_at=resumes_at,
             )
             after = _then(overlay, step, started, route)
-            outcome[:] = [(before, standing(name, route, after))]
+            outcome[:] = [(before, standing(name, route, after), after)]
             return encode(after)
 
         action = f"{name}: {verb}" + (f" to {percent(to)}" if verb == "ramp" else "")
         self._store.rollouts.change(route_name, changed, action, by)
-        return outcome[0]
+        [(before, after, written)] = outcome
+        self._check_in_force(written)
+        return before, after
+
+    def _check_in_force(self, written: Overlay) -> None:
+        """Tell who has decided where somebody has changed the route table since it was read for that."""
+        try:
+            problem = why_not(self._route(written.route), written)
+        except (RouteNotFoundError, InvalidRouteTableError, StoreError):
+            return  # gateways go on with the table before it, on which this was decided
+        if problem:
+            raise StaleWriteError(f"not in force: {problem}; decide again", route=written.route)
 
     def _route(self, name: str) -> Route:
         """Return a route as people wrote it."""
