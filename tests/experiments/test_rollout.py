@@ -310,7 +310,8 @@ def test_pauses_are_told_as_they_were_known() -> None:
     assert pauses(steps, hour(12)) == [first]
     assert pauses(steps, hour(20)) == [first, Pause(hour(14), None, "ada", "")]
     assert said(first) == (
-        "paused at 2026-11-29 09:00 UTC by ada, until 2026-11-29 11:00 UTC: errors; no unit entered in that time"
+        "paused at 2026-11-29 09:00 UTC by ada, until 2026-11-29 11:00 UTC: errors; "
+        "unless the route table overruled it, no unit entered"
     )
     assert "and is still" in said(pauses(steps, hour(20))[1])
     assert pauses([Step(at="2026-02-31T00:00:00Z", enrolment=0.0, resumes_at=1.0)], hour(20)) == []

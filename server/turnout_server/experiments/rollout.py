@@ -254,10 +254,14 @@ def pauses(steps: Sequence[Step], until: datetime) -> list[Pause]:
 
 
 def said(pause: Pause) -> str:
-    """Say that an experiment was paused, for those who read its analysis."""
+    """Say that an experiment was paused, for those who read its analysis.
+
+    Not that nobody entered: somebody may have overruled the pause in the route table, which no step says.
+    """
     until = "and is still" if pause.until is None else f"until {pause.until:%Y-%m-%d %H:%M} UTC"
     why = f": {pause.why}" if pause.why else ""
-    return f"paused at {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}, {until}{why}; no unit entered in that time"
+    paused = f"paused at {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}, {until}{why}"
+    return f"{paused}; unless the route table overruled it, no unit entered"
 
 
 def percent(share: float) -> str:
