@@ -14,6 +14,8 @@ from tests.cli.conftest import Run
 from tests.e2e.tiny_store import ROUTES
 from turnout_server.cli import doctor
 from turnout_server.engine.choice import NOT_INSTALLED, Engine
+from turnout_server.store.rollouts import Rollouts
+from turnout_server.vocabulary.errors import StoreError
 
 
 def test_doctor_is_content_with_a_good_store(run: Run, store: Path) -> None:
@@ -73,6 +75,18 @@ def test_only_packages_that_switch_it_off_import_onnx_runtime() -> None:
     assert found == {Path("server/turnout_server/onnx"), Path("pipelines")}
     for folder in found:
         assert 'os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")' in (root / folder / "__init__.py").read_text()
+
+
+def test_doctor_finds_rollouts_that_nobody_can_list(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Rollouts) -> None:
+        raise StoreError("cannot list rollouts")
+
+    monkeypatch.setattr(Rollouts, "read", fail)
+    ran = run("doctor", "--json")
+    found = {one["what"]: one for one in ran.json if one["result"] != "ok"}
+    assert ran.code == 1
+    assert found.keys() == {"rollouts"}
+    assert found["rollouts"]["found"] == "the store's rollouts cannot be listed: pauses may not be in force"
 
 
 def test_doctor_names_each_thing_that_is_wrong(run: Run, store: Path) -> None:

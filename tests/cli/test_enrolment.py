@@ -99,7 +99,7 @@ def test_a_pause_gives_everybody_the_control_and_shows_in_the_analysis(run: Run,
     assert (document["paused"], document["resumes_at"], len(document["steps"])) == (True, 0.1, 1)
     said = run("experiment", "analyse", "ranker", "-j", records)
     assert "paused at" in said.err
-    assert "errors; no unit entered" in " ".join(said.err.split())
+    assert "errors; unless the route table overruled it, no unit entered" in " ".join(said.err.split())
 
 
 def test_a_table_that_makes_a_decision_void_says_so(run: Run, started: Path, tmp_path: Path) -> None:
@@ -153,6 +153,27 @@ def test_what_was_stopped_stays_as_it_was_left(run: Run, started: Path) -> None:
     assert run("assign", "ranking", "a", "--json").json["assignments"][0]["reason"] == "UNENROLLED"
 
 
+def test_one_that_was_left_paused_is_named_to_who_starts_the_next_one_with_the_way_out(
+    run: Run, store: Path, tmp_path: Path
+) -> None:
+    plain = ROUTES.partition("    experiment:")[0]
+    (store / "routes.yaml").write_text(plain)
+    first, second = tmp_path / "ranker.yaml", tmp_path / "second.yaml"
+    first.write_text(DEFINITION)
+    second.write_text(DEFINITION.replace("name: ranker", "name: second"))
+    for command in (("start", first), ("pause", "ranker"), ("stop", "ranker")):
+        assert run("experiment", *command).code == 0
+    for verb in ("check", "start"):
+        refused = run("experiment", verb, second)
+        assert refused.code == 75
+        told = " ".join(refused.err.split())
+        assert "route 'ranking' is paused since" in told
+        assert "for the experiment 'ranker'; put 'second' into the route table" in told
+        assert "or remove rollouts/ranking.json" in told
+    (store / "rollouts/ranking.json").unlink()
+    assert run("experiment", "start", second).code == 0
+
+
 def test_what_cannot_be_read_stops_neither_the_analysis_nor_the_end(run: Run, started: Path, tmp_path: Path) -> None:
     run("experiment", "pause", "ranker")
     (started / "rollouts/ranking.json").write_text("{")
@@ -162,7 +183,9 @@ def test_what_cannot_be_read_stops_neither_the_analysis_nor_the_end(run: Run, st
     assert run("experiment", "status", "ranker", "-j", records).code == 0
     assert "not in force: rollouts/ranking.json: not JSON" in " ".join(run("routes", "show").out.split())
     assert run("experiment", "resume", "ranker").code == 65
-    assert run("experiment", "stop", "ranker").code == 0
+    stopped = run("experiment", "stop", "ranker")
+    assert stopped.code == 0
+    assert "its enrolment is not kept with the stop: rollouts/ranking.json: not JSON" in " ".join(stopped.err.split())
     (started / "routes.yaml").write_text("routes: {}")
     assert run("experiment", "status", "ranker", "-j", records).code == 0
 

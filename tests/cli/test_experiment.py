@@ -138,3 +138,17 @@ def test_an_experiment_starts_shows_and_stops_once(run: Run, definition: Path, s
     assert 'turnout_experiment_units{experiment="ranker",route="ranking",arm="new"} 0\n' in prometheus.out
     assert run("experiment", "stop", "ranker", "--why", "enough").code == 0
     assert run("experiment", "stop", "ranker").code == 75
+
+
+def test_one_that_cannot_be_read_hides_no_other_from_the_list(run: Run, definition: Path, store: Path) -> None:
+    arms = "[{name: old, model: price, version: 1, weight: 1}, {name: new, model: price, version: 2, weight: 1}]"
+    (store / "routes.yaml").write_text(f"routes: {{ranking: {{salt: s, targets: {arms}}}}}", encoding="utf-8")
+    assert run("experiment", "start", definition).code == 0
+    for name in ("broken", "worse"):
+        (store / "experiments" / name).mkdir()
+        (store / "experiments" / name / "started.json").write_text("{")
+    for more in ((), ("--json",)):
+        listed = run("experiment", "list", *more)
+        assert listed.code == 69
+        assert "ranker" in listed.out
+        assert all(f"experiments/{name}/started.json: " in listed.err for name in ("broken", "worse"))

@@ -108,6 +108,17 @@ def test_what_has_cooled_down_is_held_by_nobody_and_goes_with_the_next_start(led
     assert [grant.experiment for grant in Grants(blobs).all()] == ["b"]
 
 
+def test_one_that_cannot_be_read_is_in_the_way_of_its_own_buckets_and_route_alone(ledger: Ledger, blobs: Blobs) -> None:
+    ledger.start(one("a", (0, 500)))
+    blobs.delete("experiments/a/started.json")
+    blobs.put_if_absent("experiments/a/started.json", b"{")
+    ledger.start(one("b"))
+    for wanted in (one("c", (400, 600)), one("d", route=one("a").experiment.route)):
+        with pytest.raises(StoreError, match="experiments/a"):
+            ledger.start(wanted)
+    assert {grant.experiment for grant in Grants(blobs).all()} == {"a", "b"}
+
+
 def test_one_that_started_before_there_were_grants_holds_its_route(ledger: Ledger, blobs: Blobs) -> None:
     ledger.start(one("a", route="ranking"))
     blobs.delete(KEY)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -156,6 +157,30 @@ def test_a_person_who_changes_the_table_is_right_and_what_follows_starts_from_th
     assert [step.enrolment for step in standing_of(store).steps] == [0.0, 0.5]
 
 
+@pytest.mark.parametrize(("text", "is_told"), [((TABLE + PLACED).replace("0.1", "0.7"), True), ("routes: [", False)])
+def test_who_decides_while_somebody_changes_the_table_is_told_that_it_does_not_count(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, text: str, is_told: bool
+) -> None:
+    """A table that gateways do not take leaves the pause in force with the one before it."""
+    change = store.rollouts.change
+
+    def late(*arguments: Any) -> None:
+        change(*arguments)
+        tag = store.blobs.get("routes.yaml")
+        assert tag is not None
+        assert store.blobs.put_if_match("routes.yaml", text.encode(), tag.tag)
+
+    monkeypatch.setattr(store.rollouts, "change", late)
+    if is_told:
+        with pytest.raises(StaleWriteError, match=r"not in force: since it was decided, .* was changed"):
+            decide(store, "pause")
+        monkeypatch.undo()
+        decide(store, "pause")
+        assert share(store) == 0.0
+    else:
+        decide(store, "pause")
+
+
 def test_what_an_earlier_experiment_has_left_is_replaced_and_its_steps_are_with_it(store: BlobStore) -> None:
     decide(store, "ramp", 0.4)
     ledger = Ledger(store.blobs)
@@ -285,7 +310,8 @@ def test_pauses_are_told_as_they_were_known() -> None:
     assert pauses(steps, hour(12)) == [first]
     assert pauses(steps, hour(20)) == [first, Pause(hour(14), None, "ada", "")]
     assert said(first) == (
-        "paused at 2026-11-29 09:00 UTC by ada, until 2026-11-29 11:00 UTC: errors; no unit entered in that time"
+        "paused at 2026-11-29 09:00 UTC by ada, until 2026-11-29 11:00 UTC: errors; "
+        "unless the route table overruled it, no unit entered"
     )
     assert "and is still" in said(pauses(steps, hour(20))[1])
     assert pauses([Step(at="2026-02-31T00:00:00Z", enrolment=0.0, resumes_at=1.0)], hour(20)) == []

@@ -47,7 +47,13 @@ def test_nobody_waits_for_a_model_that_is_not_to_be_served_or_that_nobody_asked_
 
 @pytest.mark.parametrize(
     ("more", "waits"),
-    [("", False), ("    fallback: b\n", True), ("    overrides: [{when: {unit: [vip]}, target: b}]\n", True)],
+    [
+        ("", False),
+        ("    fallback: b\n", True),
+        ("    overrides: [{when: {unit: [vip]}, target: b}]\n", True),
+        ("    experiment: {name: x, control: b, enrolment: 0.5}\n", True),
+        ("    experiment: {name: x, control: a, enrolment: 0.5}\n", False),
+    ],
 )
 def test_a_target_without_weight_counts_where_requests_may_come_to_it(more: str, waits: bool) -> None:
     one = parse(table("a price 1 1", "b price 2 0", more=more))
@@ -61,3 +67,12 @@ def test_a_decision_waits_for_no_version_that_has_had_requests_all_along(weight:
     step = Step(at="2026-11-29T12:00:00Z", weights={"b": 2.0})
     laid = lay(served, {"price": Overlay(format=1, route="price", on=on, step=step)}).table
     assert found(laid, State.LOADING, served=served) == expected
+
+
+def test_a_pause_waits_for_a_control_that_has_had_no_requests() -> None:
+    """Else all units would be sent to a version that cannot answer."""
+    served = parse(table("a price 1 1", "b price 2 0"))
+    on = footing(served.require("price").route, weights=False)
+    step = Step(at="2026-11-29T12:00:00Z", enrolment=0.0, resumes_at=1.0)
+    one = Overlay(format=1, route="price", on=on, experiment="x", control="b", step=step)
+    assert found(lay(served, {"price": one}).table, State.LOADING, served=served) == Obstacles(LOADING)

@@ -66,6 +66,16 @@ def test_where_nobody_can_say_what_there_is_all_stays() -> None:
     assert "cannot be listed" in laid.left_out["price"]
 
 
+def test_at_the_start_that_nobody_can_say_what_there_is_shows_for_every_route_until_somebody_can() -> None:
+    overlays = Overlays()
+    (laid,) = overlays.lay([TABLE], None)
+    assert laid.table is TABLE
+    assert set(laid.left_out) == {compiled.name for compiled in TABLE}
+    assert "whether anything was decided about this route is not known" in laid.left_out["price"]
+    assert overlays.lay([TABLE], {})[0].left_out == {}
+    assert overlays.lay([TABLE], None)[0].left_out == {}, "it is known that there was nothing"
+
+
 @pytest.mark.parametrize(
     ("decided", "serving"), [({"enrolment": 0.0, "resumes_at": 0.4}, 0.0), ({"enrolment": 0.4}, 0.1)]
 )

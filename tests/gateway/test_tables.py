@@ -64,6 +64,32 @@ async def test_a_broken_table_gives_what_serves_the_decisions_of_the_moment(worl
     assert found.meanwhile.require("price").route.experiment is not None
 
 
+async def test_a_pause_that_was_decided_on_a_table_that_is_refused_is_in_force_with_the_one_that_serves(
+    world: World,
+) -> None:
+    """Who pauses goes by the store's table, and cannot know that gateways refuse it for another route."""
+    trial = "    experiment: {{name: x, control: only, enrolment: {share}}}\n"
+    before = table("only price 1 1") + trial.format(share=0.5)
+    newer = table("only price 1 1") + trial.format(share=1.0)
+    tables = Tables(world.store)
+    world.routes(before)
+    served = tables.read(world.store.snapshot(), EMPTY).table
+    assert served is not None
+    refused = newer + table("only price 7 1", route="late").removeprefix("routes:\n")
+    world.routes(refused)
+    decide(world, overlay(refused))
+    for _ in range(2):
+        found = tables.read(world.store.snapshot(), served)
+        assert found.table is None
+        assert "has no version 7" in found.problem
+        assert found.meanwhile is not None
+        assert found.meanwhile.digest == served.digest
+        gate = found.meanwhile.require("price").gate
+        assert gate is not None
+        assert gate.share == 0.0
+        assert found.left_out == {}
+
+
 async def test_a_text_is_checked_as_one_that_is_read(world: World) -> None:
     assert len(Tables(world.store).check(TEXT)) == 1
     with pytest.raises(InvalidRouteTableError, match="has no version 7; it has 1"):

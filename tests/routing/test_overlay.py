@@ -104,6 +104,17 @@ def test_the_oldest_steps_go_where_there_are_too_many() -> None:
     assert parse(encode(one), "price") == one
 
 
+def test_what_was_decided_often_and_at_length_is_not_larger_than_may_be_read() -> None:
+    """A pause must not be refused by gateways for what was said before it."""
+    said = step(enrolment=0.2, why="\N{SNOWMAN}" * 300, by="\N{SNOWMAN}" * 300)
+    full = msgspec.structs.replace(overlay(enrolment=0.2), earlier=(said,) * MOST_EARLIER)
+    assert len(encode(full)) > MOST_BYTES
+    paused = full.then(step(enrolment=0.0, resumes_at=0.2), full.on)
+    assert parse(encode(paused), "price") == paused
+    assert (paused.step.resumes_at, paused.earlier[-1]) == (0.2, full.step)
+    assert len(paused.earlier) > MOST_EARLIER // 4
+
+
 Change = Callable[[Route], Route]
 
 

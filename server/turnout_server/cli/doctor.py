@@ -184,6 +184,12 @@ def _rollouts(directory: DirectoryStore, snapshot: StoreSnapshot) -> Iterator[Ch
     """Say what has been decided about routes and is not in force."""
     from turnout_server.cli.table import laid
 
+    if snapshot.rollouts is None:
+        advice = "see to it that those who run gateways may read rollouts/"
+        yield Check(
+            "rollouts", Result.FAIL, "the store's rollouts cannot be listed: pauses may not be in force", advice
+        )
+        return
     try:
         found = laid(directory, parse(snapshot.routes_text or ""))
     except TurnoutError:

@@ -56,7 +56,7 @@ def check(
 
     wanted = _read(file)
     directory = options.opened(store)
-    route, names = _route(wanted.route, store, routes)
+    route, names = _route(wanted, store, routes)
     with _placed(file):
         frozen = started.freeze(wanted, route, names, _now(), options.by("experiment check").who)
     started.Ledger(directory.blobs).check(frozen)
@@ -91,7 +91,7 @@ def start(
 
     wanted = _read(file)
     directory = options.opened(store)
-    route, names = _route(wanted.route, store, routes)
+    route, names = _route(wanted, store, routes)
     with _placed(file):
         frozen = started.freeze(wanted, route, names, _now(), options.by("experiment start").who)
     started.Ledger(directory.blobs).start(frozen)
@@ -151,17 +151,30 @@ def stop(
     by = options.by("experiment stop").who
     stopped = Stopped(at=_now(), by=by, why=why, cool_down_s=_cool_down(cool_down), steps=history.steps)
     ledger.stop(name, stopped)
+    if history.problem:
+        output.note(f"what was decided of its enrolment is not kept with the stop: {history.problem}")
     experiment_view.stopped(started, ledger.cools_until(started, stopped), stopped, json=json)
 
 
 @experiment.command(name="list")
 def list_all(store: options.Store = options.DEFAULT_STORE, json: options.Json = False) -> None:
-    """List the experiments that were started."""
+    """List the experiments that were started; what cannot be read is said below them."""
     from turnout_server.experiments.started import Ledger
+    from turnout_server.vocabulary.errors import StoreError
 
     ledger = Ledger(options.opened(store).blobs)
-    found = [ledger.get(name) for name in ledger.names() if ledger.is_there(name)]
+    found, unread = [], []
+    for name in ledger.names():
+        try:
+            if ledger.is_there(name):
+                found.append(ledger.get(name))
+        except StoreError as error:
+            unread.append(error)
     experiment_view.listing(found, ledger.holding(_now()), json=json)
+    for other in unread[1:]:
+        output.note(f"not listed: {other.message}")
+    if unread:
+        raise unread[0]
 
 
 @experiment.command()
@@ -329,14 +342,17 @@ def _placed(file: Path) -> Iterator[None]:
         raise CommandError(f"{file}: {error.message}", exits.INVALID) from error
 
 
-def _route(name: str, store: Path, routes: Path | None) -> tuple[CompiledRoute | None, Names]:
+def _route(wanted: Experiment, store: Path, routes: Path | None) -> tuple[CompiledRoute | None, Names]:
+    from turnout_server.experiments.rollout import check_left
+
     directory = options.opened(store)
     text = directory.routes_text() if routes is None else options.read_text(routes)
     place = f"{store}/routes.yaml" if routes is None else str(routes)
     if text is None:
         raise CommandError(f"{place}: there is no route table; --routes names another one", exits.NOT_FOUND)
     parsed = table.laid(directory, table.read(place, text, directory)).table
-    return parsed.get(name), table.names_in(directory, parsed)
+    check_left(wanted, parsed)
+    return parsed.get(wanted.route), table.names_in(directory, parsed)
 
 
 def _cool_down(given: str | None) -> int | None:

@@ -107,7 +107,7 @@ class Grants:
             grants, tag = self._read()
             _check(wanted, grants, standing_of, now)
             others = (one for one in grants if one.experiment != wanted.experiment)
-            left = [one for one in others if not _is_over(one, standing_of, now)]
+            left = [one for one in others if not _is_surely_over(one, standing_of, now)]
             if self._write((*left, wanted), tag):
                 return
         raise ExperimentConflictError(f"others started experiments {_ATTEMPTS} times meanwhile; try again")
@@ -209,6 +209,14 @@ def _is_over(grant: Grant, standing_of: StandingOf, now: datetime) -> bool:
     if not standing.has_started:
         return now - grant.since > GRACE
     return standing.cools_until is not None and standing.cools_until <= now
+
+
+def _is_surely_over(grant: Grant, standing_of: StandingOf, now: datetime) -> bool:
+    """Say so of a grant that is in nobody's way here: an experiment that cannot be read keeps what it has."""
+    try:
+        return _is_over(grant, standing_of, now)
+    except StoreError:
+        return False
 
 
 def _overlap(some: Iterable[Span], others: Sequence[Span]) -> bool:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
-from turnout_server.experiments.definition import InvalidExperimentError
+from turnout_server.experiments.definition import Experiment, InvalidExperimentError
 from turnout_server.experiments.grants import ExperimentConflictError
 from turnout_server.experiments.started import Ledger, Started, Stopped
 from turnout_server.routing.overlay import FORMAT, Overlay, Step, cut, encode, footing, parse, why_not
 from turnout_server.routing.route import Route
+from turnout_server.routing.table import RouteTable
 from turnout_server.routing.text import parse as parse_table
 from turnout_server.store.store import BlobStore, By
 from turnout_server.vocabulary.errors import InvalidRouteTableError, RouteNotFoundError, StaleWriteError, StoreError
@@ -160,7 +161,7 @@ class Rollout:
             InvalidExperimentError, ExperimentConflictError: see `decided`; or it was stopped.
             RouteNotFoundError: its route is gone.
             InvalidRouteTableError: the route table, or what was decided before, is wrong.
-            StaleWriteError: somebody else was faster.
+            StaleWriteError: somebody else was faster, or has changed the route table meanwhile so that it counts.
             StoreError, StoreReadOnlyError: the store cannot be read or written.
         """
         started, stopped = self._ledger.get(name)
@@ -173,7 +174,7 @@ class Rollout:
             problem = f"the experiment of route {route_name!r} in the route table is {route.experiment.name!r} now"
             raise ExperimentConflictError(f"{problem}, and not {name!r}")
         seen = self._store.rollouts.get(route_name)
-        outcome: list[tuple[Standing, Standing]] = []
+        outcome: list[tuple[Standing, Standing, Overlay]] = []
 
         def changed(raw: bytes | None) -> bytes:
             if raw != seen and verb != "pause":
@@ -191,12 +192,23 @@ class Rollout:
                 resumes_at=resumes_at,
             )
             after = _then(overlay, step, started, route)
-            outcome[:] = [(before, standing(name, route, after))]
+            outcome[:] = [(before, standing(name, route, after), after)]
             return encode(after)
 
         action = f"{name}: {verb}" + (f" to {percent(to)}" if verb == "ramp" else "")
         self._store.rollouts.change(route_name, changed, action, by)
-        return outcome[0]
+        [(before, after, written)] = outcome
+        self._check_in_force(written)
+        return before, after
+
+    def _check_in_force(self, written: Overlay) -> None:
+        """Tell who has decided where somebody has changed the route table since it was read for that."""
+        try:
+            problem = why_not(self._route(written.route), written)
+        except (RouteNotFoundError, InvalidRouteTableError, StoreError):
+            return  # gateways go on with the table before it, on which this was decided
+        if problem:
+            raise StaleWriteError(f"not in force: {problem}; decide again", route=written.route)
 
     def _route(self, name: str) -> Route:
         """Return a route as people wrote it."""
@@ -207,6 +219,25 @@ class Rollout:
 
     def _overlay(self, raw: bytes | None, route: str) -> Overlay | None:
         return None if raw is None else parse(raw, route)
+
+
+def check_left(wanted: Experiment, table: RouteTable) -> None:
+    """Check that no other experiment has left the route of one that is to start paused, where the table has none.
+
+    Args:
+        wanted: the one that is to start.
+        table: with what was decided laid over it.
+
+    Raises:
+        ExperimentConflictError: one has; the error says since when, and what ends it.
+    """
+    overlay, route, plain = table.overlays.get(wanted.route), table.get(wanted.route), table.plain.get(wanted.route)
+    if overlay is None or route is None or plain is None or overlay.experiment in (None, wanted.name):
+        return
+    if route.route.experiment is not None and plain.route.experiment is None:
+        paused = f"route {wanted.route!r} is paused since {overlay.step.at} for the experiment {overlay.experiment!r}"
+        way = f"put {wanted.name!r} into the route table as the route's experiment, or remove"
+        raise ExperimentConflictError(f"{paused}; {way} rollouts/{wanted.route}.json")
 
 
 def pauses(steps: Sequence[Step], until: datetime) -> list[Pause]:
@@ -223,10 +254,14 @@ def pauses(steps: Sequence[Step], until: datetime) -> list[Pause]:
 
 
 def said(pause: Pause) -> str:
-    """Say that an experiment was paused, for those who read its analysis."""
+    """Say that an experiment was paused, for those who read its analysis.
+
+    Not that nobody entered: somebody may have overruled the pause in the route table, which no step says.
+    """
     until = "and is still" if pause.until is None else f"until {pause.until:%Y-%m-%d %H:%M} UTC"
     why = f": {pause.why}" if pause.why else ""
-    return f"paused at {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}, {until}{why}; no unit entered in that time"
+    paused = f"paused at {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}, {until}{why}"
+    return f"{paused}; unless the route table overruled it, no unit entered"
 
 
 def percent(share: float) -> str:

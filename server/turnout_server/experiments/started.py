@@ -10,6 +10,7 @@ What it holds while it runs, and for a while after that, is in `grants`; what is
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from collections.abc import Iterator
@@ -209,15 +210,15 @@ class Ledger:
         if raw is None:
             known = ", ".join(self.names()) or "none"
             raise UnknownExperimentError(f"no experiment {name!r} was started; there are {known}")
-        started: Started = _decoded(raw, Started, name)
         place = f"experiments/{name}/started.json"
+        started: Started = _decoded(raw, Started, place)
         if started.format > FORMAT:
             raise StoreError(f"{place}: format {started.format}; at most {FORMAT} is known here")
         seal.opened(raw, Started, place, must_be_sealed=started.format >= _SEALED)
         if digest_of(started.experiment) != started.digest:
             raise StoreError(f"experiments/{name}/started.json was changed: its digest is not that of its definition")
         stopped = self._read(name, "stopped")
-        return started, None if stopped is None else _decoded(stopped, Stopped, name)
+        return started, None if stopped is None else _decoded(stopped, Stopped, f"experiments/{name}/stopped.json")
 
     def check(self, started: Started) -> None:
         """Check that nothing is in the way of an experiment that is to start.
@@ -257,8 +258,14 @@ class Ledger:
                 raise ExperimentConflictError(f"experiment {other!r} runs on route {route!r}; stop it first")
 
     def holding(self, now: datetime) -> dict[str, tuple[Grant, datetime | None]]:
-        """Return which experiments hold what, by name, and until when; None while one runs."""
-        found = {grant.experiment: (grant, self._standing_of(grant.experiment)) for grant in self._grants.all()}
+        """Return which experiments hold what, by name, and until when; None while one runs.
+
+        One that cannot be read is left out.
+        """
+        found: dict[str, tuple[Grant, Standing]] = {}
+        for grant in self._grants.all():
+            with contextlib.suppress(StoreError):
+                found[grant.experiment] = (grant, self._standing_of(grant.experiment))
         return {
             name: (grant, standing.cools_until)
             for name, (grant, standing) in found.items()
@@ -301,8 +308,8 @@ def _encoded(value: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def _decoded(raw: bytes, kind: Any, name: str) -> Any:
+def _decoded(raw: bytes, kind: Any, place: str) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
-        raise StoreError(f"experiments/{name}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreError(f"{place}: {error}") from error

@@ -61,4 +61,6 @@ def obstacles(
 def receives(route: Route, target: Target) -> bool:
     """Say whether a target of a route may get requests."""
     named = any(override.target == target.name for override in route.overrides)
-    return target.weight > 0 or target.name == route.fallback or named
+    # Units that do not take part, and requests without a unit, get the control whatever its weight is.
+    is_control = route.experiment is not None and target.name == route.experiment.control
+    return target.weight > 0 or target.name == route.fallback or is_control or named

@@ -13,13 +13,15 @@ from turnout_server.store.rollouts import Stored
 from turnout_server.vocabulary.errors import InvalidRouteTableError
 
 _UNLISTED = "the store's rollouts cannot be listed; what is known of them stays"
+_NEVER_LISTED = "the store's rollouts cannot be listed: whether anything was decided about this route is not known"
 
 
 class Overlays:
     """The overlays as last read, one by one: in place of one that is broken the one before it. One thread at a time."""
 
     def __init__(self) -> None:
-        self._read: dict[str, Stored] = {}
+        self._read: dict[str, Stored] | None = None
+        """None until it could first be said what there is."""
         self._known: dict[str, Overlay] = {}
         self._broken: dict[str, str] = {}
         self._last: dict[int, tuple[RouteTable, dict[str, Overlay], Laid]] = {}
@@ -36,7 +38,9 @@ class Overlays:
             in force.
         """
         unlisted = {}
-        if found is None:
+        if found is None and self._read is None:
+            unlisted = {compiled.name: _NEVER_LISTED for compiled in tables[0]}
+        elif found is None:
             unlisted = dict.fromkeys(self._known, _UNLISTED)
         elif found != self._read:
             self._take(found)
@@ -64,7 +68,7 @@ class Overlays:
         return found
 
     def _take(self, found: Mapping[str, Stored]) -> None:
-        before, self._read = self._read, dict(found)
+        before, self._read = self._read or {}, dict(found)
         for gone in self._known.keys() - found.keys():
             del self._known[gone]
         self._broken = {route: why for route, why in self._broken.items() if route in found}

@@ -51,14 +51,18 @@ class Tables:
 
         What is the same as the last time is the same object.
         """
-        table, problem = self._plain(snapshot, served)
-        both = [served.plain] if table is None else [table, served.plain]
+        said, problem = self._plain(snapshot, served)
+        both = [served.plain] if said is None else [said, served.plain]
         laid = self._overlays.lay(both, snapshot.rollouts)
-        now = None if table is None else laid[0].table
-        return Found(now, problem, laid[-1].table, laid[0].left_out, self._author_of(table, served))
+        if said is None or problem:
+            return Found(None, problem, laid[-1].table, laid[-1].left_out)
+        return Found(laid[0].table, "", laid[-1].table, laid[0].left_out, self._author_of(said, served))
 
     def _plain(self, snapshot: StoreSnapshot, served: RouteTable) -> tuple[RouteTable | None, str]:
-        """Return the table as people wrote it, or why there is none."""
+        """Return the table as people wrote it, and why it is not to be served.
+
+        One that names what the store does not have is returned, too: who pauses does so by what it says.
+        """
         text, problem = snapshot.routes_text, snapshot.routes_problem or ""
         if self.file is not None:
             text, problem = _read(self.file)
@@ -76,7 +80,7 @@ class Tables:
             try:
                 check_references(table, self._store, snapshot)
             except (InvalidRouteTableError, StoreError) as error:
-                return None, error.message
+                return table, error.message
         return table, problem
 
     def check(self, text: str) -> RouteTable:

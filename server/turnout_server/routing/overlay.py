@@ -73,8 +73,16 @@ class Overlay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return self.step.resumes_at is not None
 
     def then(self, step: Step, on: str) -> Overlay:
-        """Return the overlay with another *step* after all others, decided *on* this footing."""
-        return msgspec.structs.replace(self, on=on, step=step, earlier=self.steps[-MOST_EARLIER:])
+        """Return the overlay with another *step* after all others, decided *on* this footing.
+
+        The oldest steps go where there are too many, or where it would be larger than may be read.
+        """
+        earlier = self.steps[-MOST_EARLIER:]
+        while True:
+            after = msgspec.structs.replace(self, on=on, step=step, earlier=earlier)
+            if not earlier or len(encode(after)) <= MOST_BYTES:
+                return after
+            earlier = earlier[len(earlier) // 10 + 1 :]
 
 
 def footing(route: Route, *, weights: bool) -> str:
