@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -119,6 +120,33 @@ def test_closing_takes_no_longer_than_it_may(connect: Connect, monkeypatch: pyte
     client.close()
     with pytest.raises(ValueError, match="closed"):
         client.outcome("order", unit="u")
+
+
+class Leaving(recording.Recorder):
+    """Has something to send, which takes so long, or as long as it may where it is to a gateway that is silent."""
+
+    def __init__(self, now: list[float], takes_s: float) -> None:
+        self.now, self.takes_s, self.had_s = now, takes_s, 0.0
+
+    @property
+    def waits(self) -> bool:
+        return self.takes_s > 0
+
+    def close(self, within_s: float | None = None) -> None:
+        assert within_s is not None
+        self.had_s = within_s
+        self.now[0] += min(within_s, self.takes_s)
+
+
+def test_all_clients_of_a_process_that_ends_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    clients = [Leaving(now, takes_s) for takes_s in (0.1, 60.0, 0.0, 60.0, 0.2)]
+    monkeypatch.setattr(recording, "_open", clients)
+    monkeypatch.setattr(recording, "clock", SimpleNamespace(monotonic=lambda: now[0]))
+    recording._close_all()
+    assert now[0] <= 100.0 + recording.CLOSE_S
+    assert clients[2].had_s == 0.0, "it has nothing to send"
+    assert all(one.had_s >= recording.CLOSE_S / 4 for one in clients if one.waits)
 
 
 # ---------------------------------------------------------------- the background

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from turnout_server.journal import forget as journal_forget
 from turnout_server.journal.forget import AUDIT, ForgettingError
 from turnout_server.journal.keys import hashed, key_id, own_keys
 from turnout_server.outcomes.forget import forget
+from turnout_server.outcomes.inbox import Inbox
 
 
 def test_outcomes_and_records_of_the_unit_go_from_files_and_no_others(world: World) -> None:
@@ -111,3 +113,34 @@ def test_what_a_running_gateway_has_in_no_file_is_forgotten_once_it_is_in_one(wo
     world.pass_(60)
     assert forget(world.journal, "ann").rows == 1
     assert world.ids() == []
+
+
+def test_what_stands_in_the_way_in_a_dead_gateway_s_inbox_is_told_with_its_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fates(outcome("a"))
+    world.die()
+    own_keys(world.journal)
+
+    def full(inbox: Inbox, units: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Inbox, "remove_units", full)
+    with pytest.raises(ForgettingError, match=r"/outcomes/\.gw\.sqlite: database or disk is full"):
+        forget(world.journal, "ann")
+
+
+def test_records_stay_while_outcomes_cannot_be_looked_into_since_they_say_whose_those_are(world: World) -> None:
+    world.fates(outcome("a", unit="", request_id="r-0"), outcome("b", unit="bob"))
+    world.end()
+    write_segment(world.journal, [of(world, "ann")(0, "r-0"), row(1)])
+    (file,) = (world.journal / "outcomes").rglob("*.parquet")
+    whole = file.read_bytes()
+    file.write_bytes(b"of a disk that is ill")
+    done = forget(world.journal, "ann")
+    assert (done.rows, list(done.unreadable)) == (0, [file.name])
+    assert "not a Parquet file; the unit's records stay until it can be read" in done.unreadable[file.name]
+    assert forget(world.journal, "carl").unreadable == {file.name: "not a Parquet file"}
+    file.write_bytes(whole)
+    assert (forget(world.journal, "ann").rows, world.ids()) == (2, ["b"])
+    assert world.find("SELECT seq FROM records").rows == [(1,)]

@@ -169,6 +169,17 @@ def test_what_is_left_behind_can_be_removed_and_nothing_stays_of_it(inbox: Inbox
     assert put(inbox, outcome("still")) == [ACCEPTED]
 
 
+def test_a_unit_s_requests_are_looked_for_in_one_pass_however_many_they_are(inbox: Inbox) -> None:
+    put(inbox, *(outcome(name, unit="", request_id=name) for name in ("r-7", "odd\0\u00e9", "odd")))
+    statements: list[str] = []
+    inbox._database.set_trace_callback(statements.append)
+    asked = ["odd\0\u00e9", *(f"r-{number}" for number in range(10_000))]
+    assert inbox.remove_requests(asked) == 2
+    assert len([one for one in statements if one.startswith("DELETE")]) == 1
+    assert [one.request_id for one in inbox.waiting(10)] == ["odd"]
+    assert inbox.remove_requests([]) == 0
+
+
 def test_what_is_no_inbox_is_passed_over_and_told_of(inbox: Inbox) -> None:
     (inbox.file.parent / ".broken.sqlite").write_bytes(b"no database, and long enough to look like none" * 100)
     assert list(left_behind(inbox.file.parent, inbox.file)) == []

@@ -34,6 +34,11 @@ class Recorder:
         self._is_running = False
         self._hurry = threading.Event()
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be sent."""
+        return bool(self._box)
+
     def add(self, outcome: v1.Outcome) -> None:
         """Have one sent.
 
@@ -69,10 +74,10 @@ class Recorder:
                     self._sending.release()
         return self._box.check()
 
-    def close(self) -> None:
-        """Send all that waits, for `CLOSE_S` seconds at most; what is left then is lost, and counted."""
+    def close(self, within_s: float | None = None) -> None:
+        """Send all that waits, within so many seconds, `CLOSE_S` if None; what is left then is lost, and counted."""
         with contextlib.suppress(errors.TurnoutError):  # the log has it
-            self.flush(CLOSE_S)
+            self.flush(CLOSE_S if within_s is None else within_s)
         self._box.abandon()
         self._hurry.set()
 
@@ -120,6 +125,11 @@ class AsyncRecorder:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be sent."""
+        return bool(self._box)
+
     def add(self, outcome: v1.Outcome) -> None:
         """Have one sent; see `Recorder.add`."""
         self._box.add(outcome)
@@ -154,13 +164,13 @@ class AsyncRecorder:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def end(self) -> None:
-        """Hear that the process ends: send what waits without an event loop, for `CLOSE_S` seconds at most.
+    def end(self, within_s: float) -> None:
+        """Hear that the process ends: send what waits without an event loop, within so many seconds.
 
         A loop that still runs, in a thread that nobody waits for, may be sending the same; then what waits is lost.
         """
-        if self._box and self._loop is not None and not self._loop.is_running():
-            Recorder(self._box, self._send_last).close()
+        if self._loop is not None and not self._loop.is_running():
+            Recorder(self._box, self._send_last).close(within_s)
         else:
             self._box.abandon()
 
@@ -192,11 +202,19 @@ _open: weakref.WeakSet[Recorder | AsyncRecorder] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    for recorder in list(_open):
+    """Have all clients of a process that ends send what waits, for `CLOSE_S` seconds in all.
+
+    Each has its share of the time that is left: who needs less leaves the rest to the others, and a gateway that does
+    not answer takes nothing from the clients of another.
+    """
+    ends, left = clock.monotonic() + CLOSE_S, [each for each in list(_open) if each.waits]
+    while left:
+        share = max(ends - clock.monotonic(), 0.0) / len(left)
+        recorder = left.pop()
         if isinstance(recorder, Recorder):
-            recorder.close()
+            recorder.close(share)
         else:
-            recorder.end()
+            recorder.end(share)
 
 
 class Recording:

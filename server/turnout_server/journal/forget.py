@@ -23,7 +23,7 @@ from turnout_server.journal.accounts import RUNNING, accounts, footers
 from turnout_server.journal.boot import Boot
 from turnout_server.journal.foreign_rows import alone
 from turnout_server.journal.keys import KEY, hashed, key_id, keys_in
-from turnout_server.journal.schema import PARQUET, STAGING
+from turnout_server.journal.schema import PARQUET, SEGMENTS, STAGING
 from turnout_server.journal.sync import sync
 from turnout_server.vocabulary.errors import InvalidRequestError, Kind, TurnoutError
 from turnout_server.vocabulary.units import check_unit
@@ -35,6 +35,7 @@ AUDIT = "audit.jsonl"
 _STAGED = "forget-"
 _REQUESTS = "requests_of_unit"
 """The table of the unit's requests, while it is being forgotten."""
+_STAY = "; the unit's records stay until it can be read or is gone: they say which of its rows are the unit's"
 
 
 class ForgettingError(TurnoutError):
@@ -90,7 +91,8 @@ def forget(
     """Remove every row of *unit* from *journal*, and write down that it was done.
 
     A segment is replaced in one step, so that readers see it as it was or as it is. May be repeated. Views that name
-    requests lose the rows of the unit's requests, too. They go first, since the records say which requests those are.
+    requests lose the rows of the unit's requests, too. They go first, since the records say which requests those are;
+    as long as a file of theirs cannot be read, the unit's records stay.
 
     Args:
         journal: its directory.
@@ -122,8 +124,13 @@ def forget(
             done.update(elsewhere(units.values(), requests))
             found = reading.segments(journal, beside)
             unreadable.update({file.name: problem for file, problem in found.unreadable.items()})
+            own = {*journal.glob(SEGMENTS)}
+            unsearched = [file.name for file in found.unreadable if file not in own]
             # Those that name requests first: while the records are there, a run that is cut short can be repeated.
             for view, file in ((view, file) for view, files in reversed(found.views) for file in files):
+                if view is reading.RECORDS and requests and unsearched:
+                    unreadable.update({name: f"{unreadable[name]}{_STAY}" for name in unsearched})
+                    break
                 named = view is not reading.RECORDS and "request_id" in view.columns
                 try:
                     removed = _rewrite(connection, journal, file, units, unknown, names_requests=named)
@@ -131,6 +138,7 @@ def forget(
                     continue
                 except (duckdb.Error, ValueError) as error:
                     unreadable[file.name] = reading.first_line(error)
+                    unsearched += [file.name] if named else []
                     continue
                 except OSError as error:
                     raise ForgettingError(f"{file}: {error.strerror or error}") from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from turnout_server.journal import forget as journal_forget
-from turnout_server.journal.forget import Forgotten, Removed
+from turnout_server.journal.forget import ForgettingError, Forgotten, Removed
 from turnout_server.outcomes.inbox import left_behind
 from turnout_server.outcomes.reading import OUTCOMES
 from turnout_server.outcomes.schema import FOLDER
@@ -40,7 +41,10 @@ def _removed(journal: Path, hashes: Collection[bytes], requests: Collection[str]
     if (journal / FOLDER).is_dir():
         for inbox in left_behind(journal / FOLDER):
             with contextlib.closing(inbox):
-                removed, by_request = inbox.remove_units(hashes), inbox.remove_requests(requests)
+                try:
+                    removed, by_request = inbox.remove_units(hashes), inbox.remove_requests(requests)
+                except sqlite3.Error as error:
+                    raise ForgettingError(f"{inbox.file}: {error}") from error
                 if removed or by_request:
                     done[str(inbox.file.relative_to(journal))] = Removed(removed + by_request, by_request)
     return done

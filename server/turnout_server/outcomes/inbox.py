@@ -260,8 +260,16 @@ class Inbox:
 
     def remove_requests(self, requests: Collection[str]) -> int:
         """Remove outcomes that name no unit but one of *requests*, likewise."""
-        asked = [(request,) for request in requests]
-        return self._database.executemany("DELETE FROM waiting WHERE unit IS NULL AND request_id = ?", asked).rowcount
+        # In one pass and one transaction: a busy unit has many requests, and nobody else gets the file meanwhile.
+        run = self._database.execute
+        run("PRAGMA temp_store = MEMORY")
+        run("CREATE TEMP TABLE asked (request_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        try:
+            self._database.executemany("INSERT INTO asked VALUES (?)", ((request,) for request in set(requests)))
+            which = "unit IS NULL AND request_id IN (SELECT request_id FROM asked)"
+            return run(f"DELETE FROM waiting WHERE {which}").rowcount
+        finally:
+            run("DROP TABLE temp.asked")
 
     def is_spent(self, before_us: int) -> bool:
         """Say whether nobody needs the file any more: all is in files, and came before then.
