@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from unittest import mock
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -82,7 +83,6 @@ class Gateway:
         """Make one whose store and shared memory are in *folder*, from within its event loop."""
         self._folder = folder
         (folder / OBJECT).write_bytes(bytes(OBJECT_BYTES))
-        shared_memory.MOUNT = str(folder)
         self.world = World(folder / "store", latest=2)
         for model in (MODEL, MODEL, NEIGHBOURS):
             self.world.publish(model)
@@ -112,7 +112,8 @@ class Gateway:
     async def ask(self, method: MethodDescriptor, messages: Sequence[bytes], metadata: Mapping[str, str]) -> Answered:
         """Call *method*, see that it ends as calls may, and that nothing is left of it."""
         try:
-            answers = await asyncio.wait_for(self._called(method, messages, metadata), PATIENCE_S)
+            with mock.patch.object(shared_memory, "MOUNT", str(self._folder)):  # the process may have others
+                answers = await asyncio.wait_for(self._called(method, messages, metadata), PATIENCE_S)
             ended = Answered(grpc.StatusCode.OK, "", "", answers)
         except CallFailed as failed:
             ended = _refused(failed)

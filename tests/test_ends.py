@@ -17,7 +17,7 @@ from turnout_server.gateway import shadow
 from turnout_server.journal import journal
 from turnout_server.outcomes import intake
 from turnout_server.telemetry import logs, otlp, prometheus
-from turnout_server.transport import engine
+from turnout_server.transport import engine, engine_calls
 
 PATIENCE_S = 30
 
@@ -43,7 +43,7 @@ def test_a_departure_leaves_with_a_code_and_says_what_was_still_running() -> Non
 
 def test_whoever_is_waited_for_at_the_end_has_the_time() -> None:
     """They wait one after the other: `app.serve` lets go of them in this order."""
-    answers = engine._ANSWERS_S + 2 * engine._IN_TRANSIT_S
+    answers = engine._ANSWERS_S + 2 * engine_calls.IN_TRANSIT_S
     comparing, keeping = shadow.PATIENCE_S, journal.CLOSE_S + journal.LAST_STORE_S + intake.CLOSE_S
     loads, unloads, pools = ends.PATIENCE_S, ends.PATIENCE_S, 3 * ends.PATIENCE_S
     telling = prometheus._PATIENCE_S + otlp.CLOSING_S + otlp._ABORTING_S + logs.CLOSING_S
