@@ -26,15 +26,22 @@ def test_what_was_lost_until_the_last_segment_before_the_time_is_left_out() -> N
 
 
 def test_segments_that_begin_too_late_are_left_out() -> None:
-    assert between([BOOT], 0, 20) == Losses({OLD: 2, NEW: 1}, 0)
-    assert between([BOOT], 10, 20) == Losses({OLD: 1, NEW: 1}, 0)
+    assert between([BOOT], 0, 19) == Losses({OLD: 2, NEW: 1}, 0)
+    assert between([BOOT], 10, 19) == Losses({OLD: 1, NEW: 1}, 0)
     assert between([BOOT], -9, 0) == Losses({}, 0)
+
+
+def test_what_was_lost_around_the_end_of_the_time_is_not_left_out() -> None:
+    full = BootLoss((Mark(100, 299, 0, {}), Mark(601, 700, 2000, {OLD: 2000})), 2000)
+    assert between([full], 95, 500) == Losses({}, 2000), "a disk that was full from 300 to 600"
+    assert between([full], 95, 299) == Losses({}, 0)
+    assert between([BOOT], 0, 20) == Losses({OLD: 2, NEW: 1}, 4)
 
 
 def test_a_closing_segment_without_records_is_of_the_time_before_it() -> None:
     closing = Mark(None, None, 10, {OLD: 2, NEW: 5})
     assert between([BootLoss((*MARKS, closing), 10)], 0, 100) == Losses({OLD: 2, NEW: 5}, 0)
-    assert between([BootLoss((*MARKS, closing), 10)], 0, 20) == Losses({OLD: 2, NEW: 1}, 0)
+    assert between([BootLoss((*MARKS, closing), 10)], 0, 19) == Losses({OLD: 2, NEW: 1}, 0)
 
 
 def test_several_boots_add_up() -> None:
@@ -44,7 +51,7 @@ def test_several_boots_add_up() -> None:
 def test_what_no_footer_tells_of_is_of_an_unknown_arm() -> None:
     assert between([BootLoss((), 7)], 0, 100) == Losses({}, 7), "no segment"
     assert between([BootLoss(MARKS, 12)], 0, 100) == Losses({OLD: 2, NEW: 4}, 3), "lost after the last one"
-    assert between([BootLoss(MARKS, 12)], 0, 20) == Losses({OLD: 2, NEW: 1}, 0), "which is after the time, too"
+    assert between([BootLoss(MARKS, 12)], 0, 19) == Losses({OLD: 2, NEW: 1}, 0), "which is after the time, too"
 
 
 def test_segments_of_earlier_gateways_do_not_know_but_where_nothing_was_lost() -> None:

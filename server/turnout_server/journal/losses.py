@@ -44,7 +44,8 @@ class Losses(NamedTuple):
 def between(boots: Iterable[BootLoss], start_us: int, stop_us: int) -> Losses:
     """Return what *boots* lost from *start_us* to *stop_us*, to a segment.
 
-    It is what was counted from the last segment that is all earlier to the last one that begins in time.
+    It is what was counted from the last segment that is all earlier to the last one that begins in time. Where that one
+    ends before the time does, as when a disk was full, what the next one counts on top is of nobody knows what time.
     """
     exposures: Counts = {}
     unknown = 0
@@ -58,9 +59,17 @@ def between(boots: Iterable[BootLoss], start_us: int, stop_us: int) -> Losses:
             else:
                 known = earlier.exposures or {}
                 add(exposures, {arm: count - known.get(arm, 0) for arm, count in later.exposures.items()})
+            unknown += _in_the_gap(boot.marks[until : until + 2], stop_us)
         if until is None or until == len(boot.marks) - 1:
             unknown += max(0, boot.records - (boot.marks[-1].records if boot.marks else 0))
     return Losses({arm: count for arm, count in exposures.items() if count > 0}, unknown)
+
+
+def _in_the_gap(marks: Sequence[Mark], stop_us: int) -> int:
+    """Return what was lost between the last mark in time and the one after it, where the time ended between them."""
+    if len(marks) < 2 or (marks[0].last_us is not None and marks[0].last_us >= stop_us):
+        return 0
+    return max(0, marks[1].records - marks[0].records)
 
 
 def _before(marks: Sequence[Mark], start_us: int) -> int | None:
