@@ -130,6 +130,17 @@ def test_what_stands_in_the_way_in_a_dead_gateway_s_inbox_is_told_with_its_name(
         forget(world.journal, "ann")
 
 
+def test_a_dead_gateway_s_inbox_that_cannot_be_opened_is_told_with_its_name_and_nothing_goes(world: World) -> None:
+    world.fates(outcome("a"))
+    world.die()
+    write_segment(world.journal, [of(world, "ann")(0, "r-0")])
+    (inbox,) = (world.journal / "outcomes").glob(".*.sqlite")
+    inbox.write_bytes(b"of a disk that is ill")
+    with pytest.raises(ForgettingError, match=r"/outcomes/\.gw\.sqlite: file is not a database"):
+        forget(world.journal, "ann")
+    assert world.find("SELECT seq FROM records").rows == [(0,)]
+
+
 def test_records_stay_while_outcomes_cannot_be_looked_into_since_they_say_whose_those_are(world: World) -> None:
     world.fates(outcome("a", unit="", request_id="r-0"), outcome("b", unit="bob"))
     world.end()

@@ -38,8 +38,10 @@ def forget(journal: Path, unit: str, key_file: Path | None = None) -> Forgotten:
 
 def _removed(journal: Path, hashes: Collection[bytes], requests: Collection[str]) -> dict[str, Removed]:
     done: dict[str, Removed] = {}
-    if (journal / FOLDER).is_dir():
-        for inbox in left_behind(journal / FOLDER):
+    if not (journal / FOLDER).is_dir():
+        return done
+    try:
+        for inbox in left_behind(journal / FOLDER, strict=True):
             with contextlib.closing(inbox):
                 try:
                     removed, by_request = inbox.remove_units(hashes), inbox.remove_requests(requests)
@@ -47,4 +49,6 @@ def _removed(journal: Path, hashes: Collection[bytes], requests: Collection[str]
                     raise ForgettingError(f"{inbox.file}: {error}") from error
                 if removed or by_request:
                     done[str(inbox.file.relative_to(journal))] = Removed(removed + by_request, by_request)
+    except OSError as error:
+        raise ForgettingError(str(error)) from error
     return done

@@ -330,13 +330,12 @@ def own(folder: Path, instance: str) -> Inbox:
     raise OSError(f"{_MOST_OF_ONE_NAME} processes called {instance} take outcomes already; journal.instance names them")
 
 
-def left_behind(folder: Path, mine: Path | None = None) -> Iterator[Inbox]:
-    """Yield each inbox in *folder* that no process has, but for *mine*; what cannot be opened is passed over.
-
+def left_behind(folder: Path, mine: Path | None = None, strict: bool = False) -> Iterator[Inbox]:
+    """Yield each inbox in *folder* that no process has, but for *mine*; unless *strict*, what is broken is passed over.
     Whoever gets one closes it.
 
     Raises:
-        OSError: the folder cannot be looked into.
+        OSError: the folder, or where *strict* an inbox, cannot be looked into.
     """
     for file in sorted(folder.glob(f".*{SUFFIX}")):
         if mine is None or file.name != mine.name:
@@ -346,6 +345,8 @@ def left_behind(folder: Path, mine: Path | None = None) -> Iterator[Inbox]:
             except (InboxTakenError, FileNotFoundError):
                 continue
             except Error as error:
+                if strict:
+                    raise OSError(f"{file}: {error}") from error
                 _log.warning("outcomes that a gateway left behind cannot be read", file=file.name, problem=str(error))
                 continue
             yield inbox
