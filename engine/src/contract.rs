@@ -68,6 +68,7 @@ impl Engine {
                 "shards, max_connections and connection_calls are 1 or more, max_message_bytes below 2^32",
             ));
         }
+        ort::avoid_huge();
         let methods: Methods =
             methods.into_iter().map(|(path, (client, server))| (path.into(), Streaming { client, server })).collect();
         let shapes = shapes.into_iter().map(|(path, fields)| Ok((path, shape(&fields)?))).collect::<PyResult<_>>()?;
