@@ -18,7 +18,6 @@ use crate::net::WINDOW;
 use crate::net::carry;
 use crate::net::scanner::PREFACE;
 use crate::net::shard::Shard;
-use crate::net::sockets::tune;
 use crate::net::state::State;
 use crate::net::tally::Told;
 use crate::net::wire::Wire;
@@ -64,14 +63,17 @@ pub async fn serve<U: Unary>(stream: TcpStream, state: Rc<State>, shard: Rc<Shar
     let Ok(Some(mut connection)) = connection else { return };
     if !take_calls(&mut connection, &state, &shard).await {
         let time = if shard.ending.closing() { LAST_WORDS_AT_END } else { LAST_WORDS };
-        let _ = timeout(time, poll_fn(|cx| connection.poll_closed(cx))).await;
+        let last_words = poll_fn(|cx| {
+            let closed = connection.poll_closed(cx).map(drop);
+            if closed.is_pending() && state.watched.write(cx).is_err() { Poll::Ready(()) } else { closed }
+        });
+        let _ = timeout(time, last_words).await;
     }
 }
 
 /// Looks at the client's first bytes, and begins if they are HTTP/2's.
 async fn begin(mut stream: TcpStream, state: &State, most_streams: usize) -> Option<Connection<Wire, Bytes>> {
     state.watched.first_turn().await;
-    tune(&stream);
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() {
         let before = first.len();
@@ -191,6 +193,9 @@ fn poll_next<U: Unary>(
         return Poll::Ready(Err(Turn::Drain));
     }
     let accepted = connection.poll_accept(cx);
+    if accepted.is_pending() && state.watched.write(cx).is_err() {
+        return Poll::Ready(Err(Turn::Over));
+    }
     state.look_at_written();
     match accepted {
         // What came with it is looked at when all calls that have come were begun.

@@ -18,6 +18,7 @@ mod head;
 mod inflate;
 mod lag;
 mod lane;
+mod outbox;
 mod pace;
 mod python;
 mod quota;

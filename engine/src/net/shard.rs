@@ -26,8 +26,9 @@ use crate::net::tally::{Tally, Told};
 use crate::net::{Methods, Settings};
 use crate::ort;
 
-/// What a connection takes, whatever comes on it: its state and h2's, and what may come before it is looked at.
-const CONNECTION: usize = 24 * 1024;
+/// What a connection takes, whatever comes on it: its state and h2's, what may come before it is looked at, and what waits
+/// to be written.
+const CONNECTION: usize = 32 * 1024;
 
 /// What other threads tell a shard.
 pub enum Order {

@@ -1,4 +1,4 @@
-//! Sockets: those that Python listens on, and what is set on those that clients open.
+//! Sockets: those that Python listens on, and what those that clients open have of them.
 
 use std::io;
 use std::net::TcpListener;
@@ -6,7 +6,6 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
 /// Clients that vanish without a word are found out, in two minutes. So are those that read nothing for so long: HTTP/2
 /// has windows for a client that wants less, and what it does not read, it leaves with us.
@@ -16,7 +15,8 @@ const KEEPALIVE_COUNT: u32 = 3;
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Returns a listener of our own on the socket that `fd` is, which stays its owner's.
+/// Returns a listener of our own on the socket that `fd` is, which stays its owner's. What is set on it, its connections
+/// have from the beginning.
 #[allow(unsafe_code)]
 pub fn listener(fd: RawFd) -> io::Result<TcpListener> {
     if fd < 0 {
@@ -27,29 +27,34 @@ pub fn listener(fd: RawFd) -> io::Result<TcpListener> {
     let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
     let ours = TcpListener::from(theirs.try_clone_to_owned()?);
     ours.set_nonblocking(true)?;
-    Ok(ours)
-}
-
-/// Sets what every connection has. A client that has gone already is found out later, so what fails here is no matter.
-pub fn tune(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let socket = SockRef::from(stream);
+    let socket = SockRef::from(&ours);
+    socket.set_tcp_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_COUNT);
-    let _ = socket.set_tcp_keepalive(&keepalive);
+    socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(ours)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
-    #[tokio::test]
-    async fn clients_that_vanish_without_a_word_are_found_out() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        tune(&stream);
+    #[test]
+    fn clients_that_vanish_without_a_word_are_found_out() {
+        let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = listener(theirs.as_raw_fd()).unwrap();
+        let _client = TcpStream::connect(theirs.local_addr().unwrap()).unwrap();
+        let stream = loop {
+            match ours.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
@@ -69,9 +74,9 @@ mod tests {
     fn a_listener_outlives_the_one_that_it_was_made_of() {
         let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = theirs.local_addr().unwrap();
-        let ours = listener(std::os::fd::AsRawFd::as_raw_fd(&theirs)).unwrap();
+        let ours = listener(theirs.as_raw_fd()).unwrap();
         drop(theirs);
         assert_eq!(ours.local_addr().unwrap(), address);
-        assert!(std::net::TcpStream::connect(address).is_ok());
+        assert!(TcpStream::connect(address).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! A client's socket, which is read as its turns allow, and what is known of the client by its frames.
 
-use std::cell::{Cell, RefCell};
-use std::io;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::net::lane::{Lane, Turns};
+use crate::net::outbox::Outbox;
 use crate::net::scanner::{BYTES_A_NANOSECOND, DEAREST_BYTE, FRAME_COST, HEAD_COST, Scanner};
 use crate::net::tally::{Tally, Told};
 use crate::net::unread::LOOK;
@@ -31,9 +32,10 @@ pub struct Watched {
     /// Calls in progress.
     pub calls: Cell<usize>,
     tally: Arc<Tally>,
-    /// Bytes that were written since that was asked, and whether more wait for the socket.
+    /// Bytes that h2 has said since that was asked, and whether some of them wait for the socket.
     written: Cell<usize>,
     blocked: Cell<bool>,
+    outbox: OnceCell<Rc<Outbox>>,
 }
 
 impl Watched {
@@ -47,6 +49,7 @@ impl Watched {
             tally,
             written: Cell::new(0),
             blocked: Cell::new(false),
+            outbox: OnceCell::new(),
         })
     }
 
@@ -122,6 +125,17 @@ impl Watched {
         }
     }
 
+    /// Writes what the connection has said in this turn. The task is woken when the socket takes what is left.
+    pub fn write(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(outbox) = self.outbox.get() else { return Ok(()) };
+        let written = outbox.poll_write(cx);
+        self.blocked.set(written.is_pending());
+        match written {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(()),
+        }
+    }
+
     fn scan(&self, bytes: &mut [u8]) {
         let mut scanner = self.scanner.borrow_mut();
         if self.fault.get().is_none() {
@@ -142,7 +156,7 @@ impl Drop for Watched {
 
 /// The socket, as h2 has it.
 pub struct Wire {
-    stream: TcpStream,
+    outbox: Rc<Outbox>,
     /// What was read to see whether it is HTTP/2.
     replay: Option<Vec<u8>>,
     watched: Rc<Watched>,
@@ -151,18 +165,19 @@ pub struct Wire {
 impl Wire {
     /// Makes h2 read `replay` first.
     pub fn new(stream: TcpStream, replay: Vec<u8>, watched: Rc<Watched>) -> Self {
-        Self { stream, replay: Some(replay), watched }
+        let outbox = watched.outbox.get_or_init(|| Outbox::new(stream)).clone();
+        Self { outbox, replay: Some(replay), watched }
     }
 
     /// Reads some bytes, and says how many.
     fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         let (before, most) = (buffer.filled().len(), self.watched.at_once());
         if buffer.remaining() <= most {
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            std::task::ready!(Pin::new(&mut *self.outbox.socket.borrow_mut()).poll_read(cx, buffer))?;
             return Poll::Ready(Ok(buffer.filled().len() - before));
         }
         let mut some = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut some))?;
+        std::task::ready!(Pin::new(&mut *self.outbox.socket.borrow_mut()).poll_read(cx, &mut some))?;
         let size = some.filled().len();
         buffer.advance(size);
         Poll::Ready(Ok(size))
@@ -207,31 +222,31 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watched.sent(&written);
-        written
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = self.outbox.poll_put(cx, slices);
         self.watched.sent(&written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    /// Does nothing: the connection's task writes, when its turn is over.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.outbox.poll_write(cx))?;
+        Pin::new(&mut *self.outbox.socket.borrow_mut()).poll_shutdown(cx)
     }
 }
