@@ -90,12 +90,14 @@ impl Engine {
         let server = match plane.map(|plane| plane.inner.clone()) {
             Some(plane) => {
                 let memory = plane.memory.clone();
-                let server = Server::start(settings, methods, move |index| Shard::new(plane.clone(), index))?;
+                let server = Server::start(settings, methods, &plane.cores.clone(), move |index| {
+                    Shard::new(plane.clone(), index)
+                })?;
                 ort::keep(server.memory().for_a_batch());
                 let _ = memory.set(server.memory().clone()); // one that it has had before is as good
                 server
             }
-            None => Server::start(settings, methods, |_| Nothing::default())?,
+            None => Server::start(settings, methods, &Arc::default(), |_| Nothing::default())?,
         };
         Ok(Self { server })
     }

@@ -7,6 +7,7 @@ pub mod batch;
 mod bell;
 pub mod call;
 mod contract;
+pub mod cores;
 pub mod decide;
 pub mod error;
 pub mod infer;

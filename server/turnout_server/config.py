@@ -153,7 +153,11 @@ class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Runs in threads at once when one version alone has work; 0 is one a core, and one more.
     Other versions get threads beyond."""
     inline_below_us: Annotated[float, msgspec.Meta(ge=0)] = 200.0
-    """A batch that should run for less than this many microseconds, as measured, runs on the event loop itself."""
+    """A batch that should run for less than this many microseconds, as measured, runs on the event loop itself.
+
+    With the engine, one that should take up to four times as long runs on the reactor where that was asked for no other
+    version lately, unless more waits and a core is idle.
+    """
     max_batch_rows: Positive = 64
     """Rows of a batch at most, unless the version's manifest says otherwise; 1 runs every request by itself."""
     max_batch_delay_us: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0

@@ -19,10 +19,26 @@ pub struct Rules {
     pub max_rows: u64,
     /// How long a request may be kept waiting for company, though it could run.
     pub max_delay: Ns,
-    /// What is expected to run for less runs on the reactor.
+    /// What is expected to run for less, in nanoseconds, runs on the reactor.
     pub inline_below: f64,
     /// How many batches may run at once: for the first estimate of waits, before any is measured.
     pub parallel: u64,
+}
+
+/// Where a reactor is asked for nothing else, what is expected to run for so many times `Rules::inline_below` may run on it.
+///
+/// To hand a run on and its answer back wakes two threads: of a run of 230 us that is a fourth of all that its call takes.
+const SOLE: f64 = 4.0;
+/// What takes so many times as long as the longest that may be expected was too long for a reactor.
+const TOO_LONG: f64 = 4.0;
+
+/// What becomes of a batch that may not start in a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It waits until it may.
+    Wait,
+    /// It runs on the reactor.
+    Here,
 }
 
 /// Requests that run together.
@@ -91,9 +107,19 @@ impl<T> Batcher<T> {
         self.running == 0 && self.waiting.is_empty()
     }
 
-    /// Says whether a run that took `ns` was too long for a reactor.
-    pub fn overran(&self, ns: Ns) -> bool {
-        ns as f64 > 4.0 * self.rules.inline_below
+    fn is_cheap(&self, size: u64) -> bool {
+        self.costs.is_below(size, self.rules.inline_below)
+    }
+
+    /// Says whether a run may take place on the reactor, of which nothing else was asked lately if this is the `sole` version.
+    fn may_be_here(&self, size: u64, sole: bool) -> bool {
+        self.is_cheap(size) || sole && self.costs.is_below(size, SOLE * self.rules.inline_below)
+    }
+
+    /// Says whether a run of `size` that took `ns` was too long for a reactor.
+    pub fn overran(&self, size: u64, ns: Ns) -> bool {
+        let longest = if self.is_cheap(size) { 1.0 } else { SOLE } * self.rules.inline_below;
+        ns as f64 > TOO_LONG * longest
     }
 
     /// Returns how long a request of priority `level` would have to wait if it came `now`, in seconds, as estimated.
@@ -152,15 +178,16 @@ impl<T> Batcher<T> {
         self.admission.check(1, 0, wait_s, runs_s)
     }
 
-    /// Says whether a lone request is to run on the reactor at once; if so it counts as running until `finish`.
+    /// Says whether a lone request is to run on the reactor at once; if so it counts as running until `finish`. `sole`: see
+    /// `next_batch`.
     ///
     /// # Errors
     /// `DEADLINE_EXPIRED`, `DEADLINE_UNREACHABLE`: as `offer`.
-    pub fn at_once(&mut self, size: u64, deadline: Option<Ns>, now: Ns) -> Result<bool, Error> {
+    pub fn at_once(&mut self, size: u64, deadline: Option<Ns>, now: Ns, sole: bool) -> Result<bool, Error> {
         if self.running > 0 || !self.waiting.is_empty() || self.rules.max_delay > 0 {
             return Ok(false);
         }
-        if !self.costs.is_cheap(size, self.rules.inline_below) {
+        if !self.may_be_here(size, sole) {
             return Ok(false);
         }
         self.check_deadline(size, deadline, now, 0.0)?;
@@ -192,11 +219,13 @@ impl<T> Batcher<T> {
 
     /// Decides what to run now; a batch that is returned counts as running until `finish`.
     ///
-    /// `may_start`: whether a batch that is too long for the reactor, and should take so many nanoseconds, may start in
-    /// a thread. Where it may, one is returned.
-    pub fn next_batch(&mut self, now: Ns, may_start: impl FnOnce(f64) -> bool) -> Choice<T> {
+    /// Args:
+    ///     sole: whether the reactor was lately asked for no other version.
+    ///     may_start: whether a batch that should take so many nanoseconds may start in a thread. It is not asked of a cheap
+    ///         one, nor of one that may run on the reactor and leaves nobody waiting.
+    pub fn next_batch(&mut self, now: Ns, sole: bool, may_start: impl FnOnce(f64, Otherwise) -> bool) -> Choice<T> {
         let mut choice = Choice { batch: None, dropped: Vec::new(), blocked: false, wake_at: None };
-        let (head, size) = loop {
+        let (head, size, last) = loop {
             let Some(ticket) = self.waiting.head() else { return choice };
             let Some(head) = self.waiting.get(ticket) else { return choice };
             if self.is_too_late(head, now) {
@@ -204,6 +233,7 @@ impl<T> Batcher<T> {
                 continue;
             }
             let (rows, mut size) = self.waiting.group_of(head);
+            let last = self.waiting.rows_ahead(LOWEST_PRIORITY) <= rows.min(self.rules.max_rows.max(head.room()));
             if size > self.max_size || rows > self.rules.max_rows {
                 size = self.within_size(rows, size, head).1;
                 size = size.min((size.saturating_mul(self.rules.max_rows) / rows.max(1)).max(head.size));
@@ -214,13 +244,17 @@ impl<T> Batcher<T> {
                     return choice;
                 }
             }
-            break (ticket, size);
+            break (ticket, size, last);
         };
-        let inline = self.costs.is_cheap(size, self.rules.inline_below);
-        if !inline && !may_start(self.costs.estimate(size)) {
+        let cost = self.costs.estimate(size);
+        let inline = if self.may_be_here(size, sole) {
+            self.is_cheap(size) || last || !may_start(cost, Otherwise::Here)
+        } else if may_start(cost, Otherwise::Wait) {
+            false
+        } else {
             choice.blocked = true;
             return choice;
-        }
+        };
         let items = self.take(head, now, &mut choice.dropped);
         if !items.is_empty() {
             self.running += 1;

@@ -45,8 +45,8 @@ impl CostModel {
         self.means[nearest].unwrap_or(1e9) * 2f64.powi(class.saturating_sub(nearest) as i32)
     }
 
-    /// Says whether a run of `size` should take less than `below` nanoseconds, as one that is not has lately shown.
-    pub fn is_cheap(&self, size: u64, below: f64) -> bool {
+    /// Says whether a run of `size` should take less than `below` nanoseconds, and none has lately kept a reactor too long.
+    pub fn is_below(&self, size: u64, below: f64) -> bool {
         self.barred[class_of(size)] == 0 && self.estimate(size) < below
     }
 
@@ -120,18 +120,18 @@ mod tests {
     #[test]
     fn one_overrun_bars_a_size_from_the_reactor_for_a_while() {
         let mut costs = CostModel::new(&[(1, 100)]);
-        assert!(costs.is_cheap(1, 1000.0));
+        assert!(costs.is_below(1, 1000.0));
         costs.observe(1, 5_000, true);
         for _ in 0..BARRED_RUNS {
-            assert!(!costs.is_cheap(1, 1000.0));
+            assert!(!costs.is_below(1, 1000.0));
             costs.observe(1, 100, false);
         }
-        assert!(costs.is_cheap(1, 1000.0));
-        assert!(costs.is_cheap(64, 1e9));
+        assert!(costs.is_below(1, 1000.0));
+        assert!(costs.is_below(64, 1e9));
     }
 
     #[test]
     fn a_version_that_was_not_measured_is_dear() {
-        assert!(!CostModel::new(&[]).is_cheap(1, 200_000.0));
+        assert!(!CostModel::new(&[]).is_below(1, 200_000.0));
     }
 }

@@ -54,6 +54,15 @@ impl Shares {
         may
     }
 
+    /// Does the same, but that it wants none where it may not start one.
+    pub fn start_if_may(&mut self, place: Place, cost: f64) -> bool {
+        let may = self.may_start(place);
+        if may {
+            self.start(place.0, cost);
+        }
+        may
+    }
+
     fn may_start(&self, place: Place) -> bool {
         if self.total >= self.threads {
             return false;
@@ -155,6 +164,14 @@ mod tests {
         assert_eq!(shares.start_next(), Some((2, 0)));
         assert_eq!(shares.start_next(), Some((1, 0)), "it has no run under way");
         assert_eq!(shares.total, 2);
+    }
+
+    #[test]
+    fn who_need_not_have_a_run_is_not_waited_for() {
+        let mut shares = Shares::new(1, 1);
+        assert!(shares.start_if_may((1, 0), 1.0) && !shares.start_if_may((2, 0), 1.0));
+        shares.finish(1);
+        assert_eq!(shares.start_next(), None);
     }
 
     #[test]

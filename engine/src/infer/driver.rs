@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout_at;
 
 use super::audience::Audiences;
 use super::due::{Due, Load, trace};
 use super::flight::crashed;
+use super::handover;
 use super::plane::{Finished, Nudge, Outcome, Plane};
 use super::record::{Run, Timing};
 use super::run::{self, Ended, Failure};
 use super::servable::{Hold, Servable, nbytes_of};
+use super::sole::Sole;
 use super::watch::Watched;
 use crate::batch::Ns;
-use crate::batch::batcher::{Batcher, deadline_expired};
+use crate::batch::batcher::{Batcher, Otherwise, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
 use crate::call::Company;
@@ -29,13 +30,14 @@ use crate::ort::RunOptions;
 use crate::spans::Span;
 
 /// How long one version's runs may keep the reactor from all else in one turn.
-const INLINE_TURN: Ns = 5_000_000;
+const INLINE_TURN: Ns = 2_000_000;
 
 /// One shard's queues. It lives on the shard's thread.
 pub struct Driver {
     index: usize,
     plane: Arc<Plane>,
     company: Company,
+    sole: Sole,
     queues: RefCell<HashMap<Id, Rc<Queue>>>,
     /// Requests that have waited.
     numbers: Cell<u64>,
@@ -81,6 +83,7 @@ impl Driver {
             index,
             plane,
             company,
+            sole: Sole::default(),
             queues: RefCell::default(),
             numbers: Cell::new(0),
             audiences: Audiences::default(),
@@ -100,9 +103,10 @@ impl Driver {
         let Ready { servable, prepared, nbytes, input_ns, level, deadline, span } = ready;
         let queue = self.queue_of(&servable);
         let now = self.plane.now();
+        self.sole.comes(queue.id, now);
         let alone = self.company.is_one();
         let mut too_long = None;
-        if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now)? {
+        if alone && queue.batcher.borrow_mut().at_once(prepared.size, deadline, now, self.sole.is_one(now))? {
             let rows = prepared.rows.max(1);
             let work = |options: Option<&RunOptions>| run::alone(&servable, &prepared, options, |at| self.plane.at(at));
             match self.try_here(&servable, work) {
@@ -141,7 +145,7 @@ impl Driver {
                 self.pump(&queue, false);
             } else {
                 // At the end of this turn: what else the turn brings is company.
-                self.pump_soon(&queue);
+                self.pump_after(&queue, std::future::ready(()));
             }
         }
         let ended = outcome.await;
@@ -171,10 +175,11 @@ impl Driver {
 
     // ------------------------------------------------------------ driving
 
-    fn pump_soon(self: &Rc<Self>, queue: &Rc<Queue>) {
+    fn pump_after(self: &Rc<Self>, queue: &Rc<Queue>, other: impl Future<Output = ()> + 'static) {
         if !queue.pump_due.replace(true) {
             let (driver, queue) = (self.clone(), queue.clone());
             tokio::task::spawn_local(async move {
+                other.await;
                 queue.pump_due.set(false);
                 driver.pump(&queue, false);
             });
@@ -187,9 +192,14 @@ impl Driver {
         let turn_ends = self.plane.now() + INLINE_TURN;
         let mut reserved = chosen;
         loop {
-            // In one step with the wish: a thread that came free between the two would be nobody's.
-            let may_start = |cost| std::mem::take(&mut reserved) || self.plane.shares().start_or_want(place, cost);
-            let choice = queue.batcher.borrow_mut().next_batch(self.plane.now(), may_start);
+            let may_start = |cost, otherwise| match otherwise {
+                // In one step with the wish: a thread that came free between the two would be nobody's.
+                Otherwise::Wait => std::mem::take(&mut reserved) || self.plane.shares().start_or_want(place, cost),
+                // On a core that is at work already it would be no quicker.
+                Otherwise::Here => self.plane.cores.any_idle() && self.plane.shares().start_if_may(place, cost),
+            };
+            let now = self.plane.now();
+            let choice = queue.batcher.borrow_mut().next_batch(now, self.sole.is_one(now), may_start);
             for item in choice.dropped {
                 let timing = Timing { queue: self.plane.now().saturating_sub(item.offered), ..Timing::default() };
                 let answer = Err(Failure { error: deadline_expired(), problem: String::new() });
@@ -211,8 +221,9 @@ impl Driver {
             self.run_here(queue, batch.into());
             if self.plane.now() >= turn_ends {
                 if !queue.batcher.borrow().is_empty() {
-                    // What has piled up must not hold up the reactor: the other calls get their turn in between.
-                    self.pump_soon(queue);
+                    // What has piled up must not hold up the reactor: the other calls get their turn in between, those
+                    // that have come meanwhile among them.
+                    self.pump_after(queue, tokio::task::yield_now());
                 }
                 break;
             }
@@ -250,7 +261,7 @@ impl Driver {
             Tried::Crashed => Default::default(),
         };
         self.ran(queue, &servable, due.rows, &runs, true);
-        due.trace(&self.plane, &ended, runs.len());
+        due.trace(&self.plane, &ended);
         due.tell(ended);
     }
 
@@ -278,26 +289,7 @@ impl Driver {
     }
 
     fn run_in_thread(&self, due: Due) {
-        let Some(servable) = due.servable() else { return };
-        let options = servable.session.run_options().ok().map(Arc::new);
-        if let Some(options) = &options {
-            self.audiences.gather(options, due.loads.iter().map(|load| load.number));
-        }
-        let (plane, shard, rows) = (self.plane.clone(), self.index, due.rows);
-        let (under_way, over) = oneshot::channel::<()>();
-        if let Some(options) = options.clone() {
-            tokio::task::spawn_local(end_in_time(servable.clone(), options, over));
-        }
-        self.plane.threads.submit(move || {
-            let hold = Some(servable.clone());
-            let under_way = Some(under_way);
-            let mut freed = Freed { plane: plane.clone(), shard, hold, rows, outcome: None, under_way };
-            let (ended, runs) = run::execute(&servable, &due.loads, options.as_deref(), |instant| plane.at(instant));
-            if let Some(options) = &options {
-                options.finish();
-            }
-            freed.outcome = Some(Outcome { due, ended, runs });
-        });
+        handover::hand_over(&self.plane, self.index, due, &self.audiences);
     }
 
     fn ran(&self, queue: &Queue, servable: &Servable, rows: u64, runs: &[Run], here: bool) {
@@ -305,7 +297,7 @@ impl Driver {
         batcher.bound_size(servable.most_size()); // what waits is to be put together by what was learnt just now
         for run in runs {
             if !run.failed {
-                let overran = here && batcher.overran(run.infer);
+                let overran = here && batcher.overran(run.size, run.infer);
                 batcher.costs.observe(run.size, run.infer, overran);
             }
             self.plane.ledger.ran(run);
@@ -336,29 +328,9 @@ impl Driver {
             // The thread first, the answers then: it need not be idle while they are written.
             self.pump(&queue, false);
         }
-        if let Some(Outcome { due, ended, runs }) = outcome {
-            due.trace(&self.plane, &ended, runs.len());
+        if let Some(Outcome { due, ended, .. }) = outcome {
+            due.trace(&self.plane, &ended);
             due.tell(ended);
-        }
-    }
-}
-
-/// Ends a run that takes longer than its version's may. It is `over` when the other end of that is dropped.
-///
-/// A batch that fails is run again one by one, and each of these runs has as long.
-async fn end_in_time(servable: Hold, options: Arc<RunOptions>, mut over: oneshot::Receiver<()>) {
-    let may_take = Duration::from_nanos(servable.settings.run_timeout_ns);
-    let mut until = Instant::now() + may_take;
-    while timeout_at(until.into(), &mut over).await.is_err() {
-        let now = Instant::now();
-        until = options.began().unwrap_or(now) + may_take; // it may wait for a thread
-        if until <= now {
-            // One that nobody waits for has been ended already; of one that is over this shard has yet to hear.
-            if !options.terminated() && !options.finished() {
-                servable.note_timed_out();
-                options.terminate();
-            }
-            return;
         }
     }
 }
@@ -373,30 +345,6 @@ async fn heed<T>(mut coming: mpsc::UnboundedReceiver<T>, mut hear: impl FnMut(T)
 /// Returns what `work` does, or None where it panics: the default hook has said what it was.
 fn unpanicked<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
-}
-
-/// Gives a run thread back when the run is over, however it ended.
-///
-/// All that its shard has to know of it goes there at once: each time that a reactor is woken by another thread costs both.
-struct Freed {
-    plane: Arc<Plane>,
-    shard: usize,
-    hold: Option<Hold>,
-    rows: u64,
-    /// None where it panicked: those who wait are told so as their loads go.
-    outcome: Option<Outcome>,
-    under_way: Option<oneshot::Sender<()>>,
-}
-
-impl Drop for Freed {
-    fn drop(&mut self) {
-        if let (Some(hold), Some(under_way)) = (self.hold.take(), self.under_way.take()) {
-            let id = hold.settings.id;
-            let finished = Finished { hold, rows: self.rows, outcome: self.outcome.take(), under_way };
-            self.plane.nudge(self.shard, Nudge::Finished(Box::new(finished)));
-            self.plane.thread_freed(id);
-        }
-    }
 }
 
 /// Takes a request out of its queue, or away from those who wait for its run, when nobody waits for it any more.

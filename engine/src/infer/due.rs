@@ -29,6 +29,10 @@ impl Runs for Load {
     fn prepared(&self) -> &Prepared {
         &self.prepared
     }
+
+    fn is_wanted(&self) -> bool {
+        !self.done.is_closed()
+    }
 }
 
 /// A batch that is due.
@@ -63,14 +67,17 @@ impl Due {
         }
     }
 
-    /// Records so many runs: one of all requests, or one of each.
-    pub fn trace(&self, plane: &Plane, ended: &[Ended], runs: usize) {
+    /// Records its runs: one of all requests, or one of each that ran.
+    pub fn trace(&self, plane: &Plane, ended: &[Ended]) {
         if plane.spans.is_none() {
             return;
         }
-        let each = if runs == 1 { self.loads.len() } else { 1 };
-        for (loads, ended) in self.loads.chunks(each.max(1)).zip(ended.chunks(each.max(1))) {
-            trace(plane, loads.iter().filter_map(|load| load.span.as_ref()), &ended[0].timing);
+        let one = ended.iter().all(|each| each.timing.started == ended[0].timing.started);
+        let each = if one { self.loads.len().max(1) } else { 1 };
+        for (loads, ended) in self.loads.chunks(each).zip(ended.chunks(each)) {
+            if ended[0].timing.started > 0 {
+                trace(plane, loads.iter().filter_map(|load| load.span.as_ref()), &ended[0].timing);
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use super::watch::Watch;
 use crate::batch::Ns;
 use crate::batch::admission::{Bounds, Room};
 use crate::batch::shares::{Id, Place, Shares};
+use crate::cores::Cores;
 use crate::decide::{Decision, Snapshot};
 use crate::mailbox::Mailbox;
 use crate::memory::Memory;
@@ -140,6 +141,7 @@ pub struct Plane {
     /// None where nothing is traced.
     pub spans: Option<Spans>,
     pub threads: Threads,
+    pub cores: Arc<Cores>,
     pub watch: Watch,
     /// What runs take memory from; nothing while nothing carries calls.
     pub memory: Arc<OnceLock<Arc<Memory>>>,
@@ -171,6 +173,7 @@ impl Plane {
             ledger: Ledger::new(buckets, &settings.boot, settings.most_records),
             spans: settings.tracing.clone().map(Spans::new),
             threads: Threads::new(settings.threads),
+            cores: Arc::default(),
             watch: Watch::default(),
             memory: Arc::default(),
             total: Arc::new(Room::new(bounds)),

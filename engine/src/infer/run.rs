@@ -89,10 +89,13 @@ pub struct Failure {
 pub trait Runs {
     /// Returns its inputs.
     fn prepared(&self) -> &Prepared;
+
+    /// Says whether anybody waits for its answer.
+    fn is_wanted(&self) -> bool;
 }
 
-/// Runs `items`, which fit together, at once; where that fails, one by one. `options` can end the runs from outside, and
-/// `now` is the plane's clock.
+/// Runs `items`, which fit together, at once; where that fails, one by one, as far as they are wanted still. `options` can
+/// end the runs from outside, and `now` is the plane's clock.
 ///
 /// Returns how each ended, in order, and the runs that count.
 pub fn execute<T: Runs>(
@@ -106,7 +109,16 @@ pub fn execute<T: Runs>(
     {
         return (ended, vec![run]);
     }
-    items.iter().map(|item| alone(servable, item.prepared(), options, &now)).unzip()
+    let mut runs = Vec::new();
+    let ended = items.iter().map(|item| {
+        if !item.is_wanted() {
+            return Ended { answer: Err(unwanted()), timing: Timing::default() };
+        }
+        let (ended, run) = alone(servable, item.prepared(), options, &now);
+        runs.push(run);
+        ended
+    });
+    (ended.collect(), runs)
 }
 
 /// Runs one request by itself.
@@ -232,6 +244,11 @@ fn no_memory(servable: &Servable, why: &NoMemory) -> Failure {
     let retry_after = why.ever.then_some(MEMORY_RETRY);
     let error = Error { details, retry_after, ..Error::new(Kind::Overloaded, MEMORY_FULL, text) };
     Failure { error, problem: String::new() }
+}
+
+/// What nobody will hear.
+fn unwanted() -> Failure {
+    Failure { error: Error::new(Kind::Cancelled, "CANCELLED", "nobody waits for it"), problem: String::new() }
 }
 
 fn failure(servable: &Servable, error: RunError) -> Failure {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::call::Unary;
+use crate::cores::Cores;
 use crate::memory::Memory;
 use crate::net::bridge::{Bridge, Reply};
 use crate::net::events::Events;
@@ -51,6 +52,7 @@ impl Server {
     pub fn start<U: Unary>(
         settings: Settings,
         methods: Methods,
+        cores: &Arc<Cores>,
         make: impl Fn(usize) -> U + Send + Clone + 'static,
     ) -> io::Result<Self> {
         let events = Arc::new(Events::new(settings.urgent.clone())?);
@@ -67,8 +69,9 @@ impl Server {
             shards.push(Remote { orders, open: open.clone() });
             let (make, settings, methods) = (make.clone(), settings.clone(), methods.clone());
             let (events, living, common) = (events.clone(), living.clone(), common.clone());
-            let runtime = runtime()?;
+            let (runtime, cores) = (reactor(cores)?, cores.clone());
             thread::Builder::new().name(format!("turnout-{index}")).spawn(move || {
+                let _at_work = cores.work();
                 let _ended = Ended { living, events: events.clone() };
                 let bridge = Bridge::new(events, index, count);
                 run(runtime, inbox, || Shard::new(settings, methods, make(index), bridge, open, common));
@@ -77,7 +80,7 @@ impl Server {
         let shards: Arc<[Remote]> = shards.into();
         let (listeners, arriving) = unbounded_channel();
         let (accepting, stopping) = watch::channel(true);
-        let (runtime, choice) = (runtime()?, shards.clone());
+        let (runtime, choice) = (builder().build()?, shards.clone());
         thread::Builder::new()
             .name("turnout-accept".to_owned())
             .spawn(move || runtime.block_on(LocalSet::new().run_until(accept_all(arriving, stopping, choice))))?;
@@ -157,8 +160,16 @@ impl Drop for Ended {
     }
 }
 
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(INFLATERS).build()
+fn builder() -> Builder {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_io().enable_time().max_blocking_threads(INFLATERS);
+    builder
+}
+
+/// Makes a shard's, which is at work but where it waits.
+fn reactor(cores: &Arc<Cores>) -> io::Result<Runtime> {
+    let (waits, goes_on) = (cores.clone(), cores.clone());
+    builder().on_thread_park(move || waits.leave()).on_thread_unpark(move || goes_on.enter()).build()
 }
 
 /// Runs one shard on its thread.
@@ -219,7 +230,7 @@ mod tests {
     #[test]
     fn shards_that_panic_have_ended_too() {
         let settings = Settings { shards: 2, ..Settings::least() };
-        let server = Server::start(settings, Methods::new(), |index| {
+        let server = Server::start(settings, Methods::new(), &Arc::default(), |index| {
             assert!(index > 1, "of a test");
             Nothing::default()
         });

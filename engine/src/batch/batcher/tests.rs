@@ -33,13 +33,13 @@ fn loads(batch: Option<Batch<u32>>) -> Vec<u32> {
 fn what_waits_while_a_batch_runs_is_the_next_one() {
     let mut queue = batcher(rules());
     queue.offer(item(0, 1), 0).unwrap();
-    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [0]);
+    assert_eq!(loads(queue.next_batch(0, false, |_, _| true).batch), [0]);
     for load in 1..=5 {
         queue.offer(item(load, 1), 0).unwrap();
     }
     queue.finish(1, MS);
-    assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [1, 2, 3, 4]);
-    assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [5]);
+    assert_eq!(loads(queue.next_batch(MS, false, |_, _| true).batch), [1, 2, 3, 4]);
+    assert_eq!(loads(queue.next_batch(MS, false, |_, _| true).batch), [5]);
     assert!(queue.is_empty());
 }
 
@@ -47,12 +47,52 @@ fn what_waits_while_a_batch_runs_is_the_next_one() {
 fn a_dear_batch_waits_for_a_thread_and_a_cheap_one_does_not() {
     let mut dear = batcher(rules());
     dear.offer(item(0, 1), 0).unwrap();
-    assert!(dear.next_batch(0, |_| false).blocked);
+    assert!(dear.next_batch(0, false, |_, _| false).blocked);
     let mut cheap = batcher(Rules { inline_below: 1e9, ..rules() });
-    assert!(cheap.at_once(1, None, 0).unwrap());
-    assert!(!cheap.at_once(1, None, 0).unwrap(), "one runs");
+    assert!(cheap.at_once(1, None, 0, false).unwrap());
+    assert!(!cheap.at_once(1, None, 0, false).unwrap(), "one runs");
     cheap.offer(item(1, 1), 0).unwrap();
-    assert!(cheap.next_batch(0, |_| false).batch.unwrap().inline);
+    assert!(cheap.next_batch(0, false, |_, _| false).batch.unwrap().inline);
+}
+
+/// A queue whose runs of one row take 1 ms, where what should take 0.3 is cheap.
+fn middling() -> Batcher<u32> {
+    let mut queue = batcher(Rules { max_rows: 1, inline_below: 300_000.0, ..rules() });
+    (0..2).for_each(|load| _ = queue.offer(item(load, 1), 0).unwrap());
+    queue
+}
+
+#[test]
+fn a_run_a_little_longer_is_on_the_reactor_where_no_other_version_is_asked_for() {
+    let mut queue = middling();
+    let first = queue.next_batch(0, true, |_, otherwise| {
+        assert_eq!(otherwise, Otherwise::Here);
+        false
+    });
+    assert!(first.batch.unwrap().inline && !first.blocked);
+    let last = queue.next_batch(0, true, |_, _| panic!("nobody waits for a thread's answer"));
+    assert!(last.batch.unwrap().inline);
+    [MS, 2 * MS].into_iter().for_each(|now| queue.finish(1, now));
+    assert!(queue.at_once(1, None, 0, true).unwrap() && !middling().at_once(1, None, 0, false).unwrap());
+}
+
+#[test]
+fn a_core_that_is_idle_takes_part_of_what_waits() {
+    let first = middling().next_batch(0, true, |_, _| true);
+    assert!(!first.batch.unwrap().inline);
+}
+
+#[test]
+fn a_run_a_little_longer_is_no_reactors_where_others_are_asked_for_or_one_took_too_long() {
+    let waits = |_, otherwise| {
+        assert_eq!(otherwise, Otherwise::Wait);
+        false
+    };
+    assert!(middling().next_batch(0, false, waits).blocked);
+    let mut queue = middling();
+    assert!(!queue.overran(1, 4 * MS) && queue.overran(1, 5 * MS));
+    queue.costs.observe(1, 5 * MS, true);
+    assert!(queue.next_batch(0, true, waits).blocked);
 }
 
 #[test]
@@ -62,7 +102,7 @@ fn requests_of_another_key_or_with_too_many_rows_do_not_go_along() {
     queue.offer(item(1, 2), 1).unwrap();
     queue.offer(Item { key: Some(vec![1]), ..item(2, 1) }, 2).unwrap();
     queue.offer(Item { key: None, ..item(3, 1) }, 3).unwrap();
-    let batches: Vec<_> = (0..4).map(|_| loads(queue.next_batch(4, |_| true).batch)).collect();
+    let batches: Vec<_> = (0..4).map(|_| loads(queue.next_batch(4, false, |_, _| true).batch)).collect();
     assert_eq!(batches, [vec![0], vec![1], vec![2], vec![3]]);
 }
 
@@ -73,20 +113,20 @@ fn a_batch_is_no_larger_than_its_memory_and_what_is_by_itself_runs_alone() {
     for load in 0..7 {
         queue.offer(item(load, if load == 2 { 5 } else { 1 }), 0).unwrap();
     }
-    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [0, 1]);
-    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [2]);
+    assert_eq!(loads(queue.next_batch(0, false, |_, _| true).batch), [0, 1]);
+    assert_eq!(loads(queue.next_batch(0, false, |_, _| true).batch), [2]);
     queue.bound_size(2);
-    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [3, 4]);
+    assert_eq!(loads(queue.next_batch(0, false, |_, _| true).batch), [3, 4]);
     queue.bound_size(u64::MAX);
-    assert_eq!(loads(queue.next_batch(0, |_| true).batch), [5, 6]);
+    assert_eq!(loads(queue.next_batch(0, false, |_, _| true).batch), [5, 6]);
 }
 
 #[test]
 fn a_delay_waits_for_company_and_no_longer() {
     let mut queue = batcher(Rules { max_delay: MS, ..rules() });
     queue.offer(item(0, 1), 0).unwrap();
-    assert_eq!(queue.next_batch(0, |_| true).wake_at, Some(MS));
-    assert_eq!(loads(queue.next_batch(MS, |_| true).batch), [0]);
+    assert_eq!(queue.next_batch(0, false, |_, _| true).wake_at, Some(MS));
+    assert_eq!(loads(queue.next_batch(MS, false, |_, _| true).batch), [0]);
 }
 
 #[test]
@@ -97,7 +137,7 @@ fn deadlines_drop_what_is_late_and_refuse_what_is_hopeless() {
     assert_eq!(hopeless.reason, "DEADLINE_UNREACHABLE");
     assert_eq!(hopeless.details, [("left_ms", "0.5".to_string()), ("needed_ms", "1.0".to_string())]);
     queue.offer(Item { deadline: Some(3 * MS), ..item(1, 1) }, 0).unwrap();
-    let choice = queue.next_batch(3 * MS, |_| true);
+    let choice = queue.next_batch(3 * MS, false, |_, _| true);
     assert!(choice.batch.is_none());
     assert_eq!(choice.dropped[0].load, 1);
 }
@@ -108,7 +148,10 @@ fn who_is_cancelled_leaves_and_gives_the_room_back() {
     let ticket = queue.offer(item(0, 1), 0).unwrap();
     assert_eq!(queue.cancel(ticket).unwrap().load, 0);
     assert!(queue.cancel(ticket).is_none());
-    assert_eq!((queue.admission.is_waited_for(), queue.next_batch(0, |_| true).batch.is_none()), (false, true));
+    assert_eq!(
+        (queue.admission.is_waited_for(), queue.next_batch(0, false, |_, _| true).batch.is_none()),
+        (false, true)
+    );
 }
 
 #[test]
@@ -129,7 +172,7 @@ fn what_waits_in_one_queue_takes_room_from_the_others_of_its_version() {
     one.offer(item(1, 2), 0).unwrap();
     assert_eq!(other.check_wait(2, 0).unwrap_err().reason, "QUEUE_FULL");
     assert_eq!(other.offer(item(2, 1), 0).unwrap_err().reason, "QUEUE_FULL");
-    assert_eq!(loads(one.next_batch(0, |_| true).batch), [0, 1]);
+    assert_eq!(loads(one.next_batch(0, false, |_, _| true).batch), [0, 1]);
     other.offer(item(3, 9), 0).unwrap();
     assert_eq!(own.rows(), 9, "where nothing waits, anything may");
 }
@@ -139,14 +182,14 @@ fn who_runs_at_once_needs_no_room() {
     let own = Arc::new(Room::new(Bounds { rows: 1, nbytes: 1 << 20 }));
     let [mut one, mut other] = [sharing(&own, Rules { inline_below: 1e9, ..rules() }), sharing(&own, rules())];
     other.offer(item(0, 1), 0).unwrap();
-    assert!(one.at_once(1, None, 0).unwrap());
+    assert!(one.at_once(1, None, 0, false).unwrap());
 }
 
 #[test]
 fn a_pace_is_believed_as_far_as_somebody_has_waited() {
     let mut queue = batcher(Rules { max_rows: 64, ..rules() });
     queue.offer(item(0, 1), 0).unwrap();
-    assert_eq!(queue.next_batch(0, |_| true).batch.unwrap().items.len(), 1);
+    assert_eq!(queue.next_batch(0, false, |_, _| true).batch.unwrap().items.len(), 1);
     for load in 1..=640 {
         queue.offer(item(load, 1), 0).unwrap();
     }
