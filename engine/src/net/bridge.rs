@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::call::Head;
 use crate::memory::Held;
-use crate::net::events::{Event, Events, Shares};
+use crate::net::events::{Claims, Event, Events};
 use crate::net::quota::Taken;
 use crate::net::state::State;
 use crate::net::status::{self, Status};
@@ -78,7 +78,7 @@ impl Bridge {
     }
 
     /// Adds a connection.
-    pub fn join(&self) -> Shares {
+    pub fn join(&self) -> Claims {
         self.events.join()
     }
 

@@ -52,11 +52,11 @@ const OWING: u64 = u64::MAX / 2;
 const CALLS: usize = 4_096;
 const CALLS_OF_ONE: usize = 8;
 
-/// A connection's share of Python.
-pub struct Shares {
+/// What a connection has of Python: its shares, and its calls that wait to be heard of.
+pub struct Claims {
     urgent: Share,
     others: Share,
-    /// Its calls that wait to be heard of, and its urgent ones.
+    /// Its calls that wait, and its urgent ones.
     calls: [Arc<AtomicUsize>; 2],
 }
 
@@ -111,21 +111,21 @@ impl Events {
     }
 
     /// Adds a connection.
-    pub fn join(&self) -> Shares {
+    pub fn join(&self) -> Claims {
         let waiting = self.lock();
-        Shares { urgent: waiting.urgent.join(0), others: waiting.others.join(0), calls: Default::default() }
+        Claims { urgent: waiting.urgent.join(0), others: waiting.others.join(0), calls: Default::default() }
     }
 
-    /// Adds a call of a connection that has these shares, and returns true; or false where too many wait.
-    pub fn begin(&self, id: u64, head: Head, message: Option<Bytes>, shares: &Shares) -> bool {
+    /// Adds a call of a connection that has these claims, and returns true; or false where too many wait.
+    pub fn begin(&self, id: u64, head: Head, message: Option<Bytes>, claims: &Claims) -> bool {
         let urgent = self.urgent.contains(&*head.path);
-        let of_connection = &shares.calls[usize::from(urgent)];
+        let of_connection = &claims.calls[usize::from(urgent)];
         let mut waiting = self.lock();
         if waiting.counts[usize::from(urgent)] >= CALLS && of_connection.load(Relaxed) >= CALLS_OF_ONE {
             return false;
         }
         of_connection.fetch_add(1, Relaxed);
-        let rank = waiting.add(Event::Call(id, head, message), shares, urgent);
+        let rank = waiting.add(Event::Call(id, head, message), claims, urgent);
         waiting.counts[usize::from(urgent)] += 1;
         waiting.calls.insert(id, Unheard { urgent, rank, of_connection: of_connection.clone() });
         self.ring(waiting);
@@ -133,11 +133,11 @@ impl Events {
     }
 
     /// Adds another event, of such a connection.
-    pub fn push(&self, event: Event, shares: &Shares) {
+    pub fn push(&self, event: Event, claims: &Claims) {
         let mut waiting = self.lock();
         match event {
             Event::Gone(_) => waiting.gone.push_back(event),
-            event => drop(waiting.add(event, shares, false)),
+            event => drop(waiting.add(event, claims, false)),
         }
         self.ring(waiting);
     }
@@ -158,10 +158,10 @@ impl Events {
     }
 
     /// Takes a call of such a connection back, and returns true; or false where Python has heard of it.
-    pub fn withdraw(&self, id: u64, shares: &Shares) -> bool {
+    pub fn withdraw(&self, id: u64, claims: &Claims) -> bool {
         let mut waiting = self.lock();
         let Some(call) = waiting.heard_of(id) else { return false };
-        let (queue, share) = waiting.queue(shares, call.urgent);
+        let (queue, share) = waiting.queue(claims, call.urgent);
         let event = queue.remove(call.rank);
         if let Some(event) = &event {
             queue.refund(share, event.cost());
@@ -199,12 +199,12 @@ impl Events {
 }
 
 impl Waiting {
-    fn queue<'a>(&mut self, shares: &'a Shares, urgent: bool) -> (&mut Fair<Event>, &'a Share) {
-        if urgent { (&mut self.urgent, &shares.urgent) } else { (&mut self.others, &shares.others) }
+    fn queue<'a>(&mut self, claims: &'a Claims, urgent: bool) -> (&mut Fair<Event>, &'a Share) {
+        if urgent { (&mut self.urgent, &claims.urgent) } else { (&mut self.others, &claims.others) }
     }
 
-    fn add(&mut self, event: Event, shares: &Shares, urgent: bool) -> Rank {
-        let (queue, share) = self.queue(shares, urgent);
+    fn add(&mut self, event: Event, claims: &Claims, urgent: bool) -> Rank {
+        let (queue, share) = self.queue(claims, urgent);
         let cost = event.cost();
         let rank = queue.push(share, cost, event);
         queue.charge(share, cost);
@@ -241,10 +241,10 @@ mod tests {
         Events::new(HashSet::from(["Check".into()])).unwrap()
     }
 
-    fn begin(events: &Events, id: u64, path: &str, shares: &Shares) -> bool {
+    fn begin(events: &Events, id: u64, path: &str, claims: &Claims) -> bool {
         let head =
             Head { path: path.into(), metadata: Metadata::with_capacity(0, 0), peer: "p:1".into(), deadline: None };
-        events.begin(id, head, None, shares)
+        events.begin(id, head, None, claims)
     }
 
     fn ids(events: Vec<Event>) -> Vec<u64> {
@@ -280,10 +280,10 @@ mod tests {
     #[test]
     fn ends_come_first_and_the_servers_last() {
         let events = events();
-        let shares = events.join();
+        let claims = events.join();
         events.close();
-        begin(&events, 1, "Do", &shares);
-        events.push(Event::Gone(0), &shares);
+        begin(&events, 1, "Do", &claims);
+        events.push(Event::Gone(0), &claims);
         assert_eq!(ids(events.take(100)), [1_000, 1, u64::MAX]);
         assert!(events.take(100).is_empty());
     }
@@ -291,32 +291,32 @@ mod tests {
     #[test]
     fn what_was_not_heard_of_can_be_taken_back_once() {
         let events = events();
-        let shares = events.join();
-        (0..3).for_each(|id| _ = begin(&events, id, "Do", &shares));
-        begin(&events, 3, "Check", &shares);
+        let claims = events.join();
+        (0..3).for_each(|id| _ = begin(&events, id, "Do", &claims));
+        begin(&events, 3, "Check", &claims);
         assert_eq!(
             [
-                events.withdraw(1, &shares),
-                events.withdraw(1, &shares),
-                events.withdraw(3, &shares),
-                events.withdraw(9, &shares)
+                events.withdraw(1, &claims),
+                events.withdraw(1, &claims),
+                events.withdraw(3, &claims),
+                events.withdraw(9, &claims)
             ],
             [true, false, true, false]
         );
         assert_eq!(ids(events.take(1)), [0]);
-        assert!(!events.withdraw(0, &shares));
+        assert!(!events.withdraw(0, &claims));
         assert_eq!(ids(events.take(9)), [2]);
     }
 
     #[test]
     fn what_is_taken_back_is_not_paid_for() {
         let events = events();
-        let (shares, new) = (events.join(), events.join());
+        let (claims, new) = (events.join(), events.join());
         for id in 0..100 {
-            begin(&events, id, "Do", &shares);
-            assert!(events.withdraw(id, &shares));
+            begin(&events, id, "Do", &claims);
+            assert!(events.withdraw(id, &claims));
         }
-        begin(&events, 100, "Do", &shares);
+        begin(&events, 100, "Do", &claims);
         (101..103).for_each(|id| _ = begin(&events, id, "Do", &new));
         assert_eq!(ids(events.take(9)), [100, 101, 102]);
     }
@@ -341,16 +341,16 @@ mod tests {
     #[test]
     fn the_bell_is_heard_as_long_as_something_waits() {
         let events = events();
-        let shares = events.join();
+        let claims = events.join();
         let heard = || events.bell.is_rung();
         assert!(!heard());
-        (0..3).for_each(|id| _ = begin(&events, id, "Do", &shares));
+        (0..3).for_each(|id| _ = begin(&events, id, "Do", &claims));
         assert!(heard());
         events.take(3);
         assert!(heard()); // nobody has seen yet that there is no more
         events.take(1);
         assert!(!heard());
-        begin(&events, 4, "Do", &shares);
+        begin(&events, 4, "Do", &claims);
         assert!(heard());
     }
 }

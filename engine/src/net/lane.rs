@@ -32,7 +32,7 @@ const SHORT_FIRST: u64 = MOST / A_TURN;
 /// Turns that begin at once, at most, however short they were before.
 const BEGUN: u64 = 16;
 /// What it costs to begin one, as a turn.
-const BEGINNING: u64 = 100_000;
+const BEGINNING: u64 = 150_000;
 
 /// What all connections may cost: a credit that fills steadily.
 struct Credit {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::memory::{Account, Held, Purse};
-use crate::net::events::Shares;
+use crate::net::events::Claims;
 use crate::net::lane::Lane;
 use crate::net::tally::Tally;
 use crate::net::unread::Unread;
@@ -31,7 +31,7 @@ pub struct State {
     waiting: Cell<usize>,
     /// Calls that still run in Python though their stream is gone (CVE-2023-44487).
     pub lingering: Cell<usize>,
-    pub of_python: Shares,
+    pub of_python: Claims,
     unsent: Cell<usize>,
     /// What the connection holds of the process's memory.
     pub account: Rc<Account>,
@@ -49,7 +49,7 @@ impl State {
         settings: &Settings,
         tally: Arc<Tally>,
         lane: Rc<Lane>,
-        of_python: Shares,
+        of_python: Claims,
         purse: Rc<Purse>,
     ) -> Rc<Self> {
         let account = Account::new(purse);
