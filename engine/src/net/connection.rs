@@ -237,7 +237,7 @@ mod tests {
 
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
-    /// Connects, says this and waits for so long; returns whether the server has hung up by then.
+    /// Connects, says this and waits for so long; returns whether the server has hung up by then, and the client seen it.
     async fn hung_up_on(said: &[u8], after: Duration) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -257,10 +257,13 @@ mod tests {
         let of_python = shard.bridge.join();
         let purse = Rc::new(Purse::new(Arc::default()));
         let state = State::new(peer.to_string().into(), &settings, Arc::default(), Rc::default(), of_python, purse);
+        // As a call has it whose handler has not ended yet.
+        let _held = state.clone();
         tokio::select! {
-            () = serve(stream, state, shard) => true,
-            () = sleep(after) => false,
+            () = serve(stream, state, shard) => {}
+            () = sleep(after) => return false,
         }
+        timeout(LAST_WORDS, client.read_to_end(&mut Vec::new())).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -35,7 +35,8 @@ pub struct Watched {
     /// Bytes that h2 has said since that was asked, and whether some of them wait for the socket.
     written: Cell<usize>,
     blocked: Cell<bool>,
-    outbox: OnceCell<Rc<Outbox>>,
+    /// The wire's: when that is dropped the socket is closed, whoever still knows of the connection.
+    outbox: OnceCell<Weak<Outbox>>,
 }
 
 impl Watched {
@@ -127,7 +128,7 @@ impl Watched {
 
     /// Writes what the connection has said in this turn. The task is woken when the socket takes what is left.
     pub fn write(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(outbox) = self.outbox.get() else { return Ok(()) };
+        let Some(outbox) = self.outbox.get().and_then(Weak::upgrade) else { return Ok(()) };
         let written = outbox.poll_write(cx);
         self.blocked.set(written.is_pending());
         match written {
@@ -165,7 +166,8 @@ pub struct Wire {
 impl Wire {
     /// Makes h2 read `replay` first.
     pub fn new(stream: TcpStream, replay: Vec<u8>, watched: Rc<Watched>) -> Self {
-        let outbox = watched.outbox.get_or_init(|| Outbox::new(stream)).clone();
+        let outbox = Outbox::new(stream);
+        let _ = watched.outbox.set(Rc::downgrade(&outbox)); // there is one wire for a connection
         Self { outbox, replay: Some(replay), watched }
     }
 
