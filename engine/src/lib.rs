@@ -26,6 +26,8 @@ pub mod turnout_v1;
 use pyo3::prelude::*;
 
 /// Not the C library's: to give memory back to the system that has to lock the heaps of all threads for long (`malloc_trim`).
+/// Fuzz targets have one of their own, which counts.
+#[cfg(not(feature = "fuzzing"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
