@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-/// How many cores there are, and how many threads are at work: reactors that don't wait for anything, and runs.
+/// How many cores there are, and how many threads are at work: reactors that don't wait for anything, and runs of the
+/// engine's. What Python runs is not among them.
 #[derive(Debug)]
 pub struct Cores {
     all: usize,

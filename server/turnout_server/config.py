@@ -82,7 +82,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bound. Neither deflate nor gzip can do more than 1,032."""
     memory_bytes: Annotated[int, msgspec.Meta(ge=LEAST_MEMORY, le=MOST)] | None = None
     """What all that callers make the process hold may take together, in bytes: calls, requests, what is made of them,
-    answers that are not read. A fourth of it is for connections, 24 KiB each, and as much for what each may hold
+    answers that are not read. A fourth of it is for connections, 32 KiB each, and as much for what each may hold
     whatever the others do; a fourth is for who comes first, and one for runs. None for a fourth of the machine's or the
     container's memory, and no more than 4 GiB. With the engine."""
     max_rows: Positive = 16_384
@@ -155,8 +155,8 @@ class SchedulingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inline_below_us: Annotated[float, msgspec.Meta(ge=0)] = 200.0
     """A batch that should run for less than this many microseconds, as measured, runs on the event loop itself.
 
-    With the engine, one that should take up to four times as long runs on the reactor where that was asked for no other
-    version lately, unless more waits and a core is idle.
+    With the engine, one that should take up to four times as long, and 5 ms at most, runs on the reactor where that was
+    asked for no other version lately, unless more waits and a core is idle.
     """
     max_batch_rows: Positive = 64
     """Rows of a batch at most, unless the version's manifest says otherwise; 1 runs every request by itself."""

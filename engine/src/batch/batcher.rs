@@ -29,8 +29,20 @@ pub struct Rules {
 ///
 /// To hand a run on and its answer back wakes two threads: of a run of 230 us that is a fourth of all that its call takes.
 const SOLE: f64 = 4.0;
+/// No run is for that reason on the reactor that should take longer than this, whatever is cheap: what keeps one for 25 ms
+/// is ended.
+const LONGEST: f64 = 5e6;
 /// What takes so many times as long as the longest that may be expected was too long for a reactor.
 const TOO_LONG: f64 = 4.0;
+
+/// What a reactor has time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Whether it was lately asked for no other version.
+    pub sole: bool,
+    /// Whether it may run something itself before it has looked at what else there is.
+    pub free: bool,
+}
 
 /// What becomes of a batch that may not start in a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,12 +125,16 @@ impl<T> Batcher<T> {
 
     /// Says whether a run may take place on the reactor, of which nothing else was asked lately if this is the `sole` version.
     fn may_be_here(&self, size: u64, sole: bool) -> bool {
-        self.is_cheap(size) || sole && self.costs.is_below(size, SOLE * self.rules.inline_below)
+        self.is_cheap(size) || sole && self.costs.is_below(size, self.longest())
+    }
+
+    fn longest(&self) -> f64 {
+        (SOLE * self.rules.inline_below).min(LONGEST)
     }
 
     /// Says whether a run of `size` that took `ns` was too long for a reactor.
     pub fn overran(&self, size: u64, ns: Ns) -> bool {
-        let longest = if self.is_cheap(size) { 1.0 } else { SOLE } * self.rules.inline_below;
+        let longest = if self.is_cheap(size) { self.rules.inline_below } else { self.longest() };
         ns as f64 > TOO_LONG * longest
     }
 
@@ -179,7 +195,7 @@ impl<T> Batcher<T> {
     }
 
     /// Says whether a lone request is to run on the reactor at once; if so it counts as running until `finish`. `sole`: see
-    /// `next_batch`.
+    /// `Turn`.
     ///
     /// # Errors
     /// `DEADLINE_EXPIRED`, `DEADLINE_UNREACHABLE`: as `offer`.
@@ -220,10 +236,10 @@ impl<T> Batcher<T> {
     /// Decides what to run now; a batch that is returned counts as running until `finish`.
     ///
     /// Args:
-    ///     sole: whether the reactor was lately asked for no other version.
+    ///     turn: the reactor's. A batch that is to run on it waits where it is not free.
     ///     may_start: whether a batch that should take so many nanoseconds may start in a thread. It is not asked of a cheap
     ///         one, nor of one that may run on the reactor and leaves nobody waiting.
-    pub fn next_batch(&mut self, now: Ns, sole: bool, may_start: impl FnOnce(f64, Otherwise) -> bool) -> Choice<T> {
+    pub fn next_batch(&mut self, now: Ns, turn: Turn, may_start: impl FnOnce(f64, Otherwise) -> bool) -> Choice<T> {
         let mut choice = Choice { batch: None, dropped: Vec::new(), blocked: false, wake_at: None };
         let (head, size, last) = loop {
             let Some(ticket) = self.waiting.head() else { return choice };
@@ -233,7 +249,8 @@ impl<T> Batcher<T> {
                 continue;
             }
             let (rows, mut size) = self.waiting.group_of(head);
-            let last = self.waiting.rows_ahead(LOWEST_PRIORITY) <= rows.min(self.rules.max_rows.max(head.room()));
+            let fits = rows <= self.rules.max_rows.max(head.room()) && size <= self.max_size.max(head.size);
+            let last = fits && rows == self.waiting.rows_ahead(LOWEST_PRIORITY);
             if size > self.max_size || rows > self.rules.max_rows {
                 size = self.within_size(rows, size, head).1;
                 size = size.min((size.saturating_mul(self.rules.max_rows) / rows.max(1)).max(head.size));
@@ -247,7 +264,7 @@ impl<T> Batcher<T> {
             break (ticket, size, last);
         };
         let cost = self.costs.estimate(size);
-        let inline = if self.may_be_here(size, sole) {
+        let inline = if self.may_be_here(size, turn.sole) {
             self.is_cheap(size) || last || !may_start(cost, Otherwise::Here)
         } else if may_start(cost, Otherwise::Wait) {
             false
@@ -255,6 +272,9 @@ impl<T> Batcher<T> {
             choice.blocked = true;
             return choice;
         };
+        if inline && !turn.free {
+            return choice;
+        }
         let items = self.take(head, now, &mut choice.dropped);
         if !items.is_empty() {
             self.running += 1;

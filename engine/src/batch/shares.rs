@@ -56,6 +56,7 @@ impl Shares {
 
     /// Does the same, but that it wants none where it may not start one.
     pub fn start_if_may(&mut self, place: Place, cost: f64) -> bool {
+        self.forgo(place);
         let may = self.may_start(place);
         if may {
             self.start(place.0, cost);

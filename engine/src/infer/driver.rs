@@ -20,7 +20,7 @@ use super::servable::{Hold, Servable, nbytes_of};
 use super::sole::Sole;
 use super::watch::Watched;
 use crate::batch::Ns;
-use crate::batch::batcher::{Batcher, Otherwise, deadline_expired};
+use crate::batch::batcher::{Batcher, Otherwise, Turn, deadline_expired};
 use crate::batch::shares::Id;
 use crate::batch::waiting::{Item, Ticket};
 use crate::call::Company;
@@ -29,7 +29,7 @@ use crate::oip::Prepared;
 use crate::ort::RunOptions;
 use crate::spans::Span;
 
-/// How long one version's runs may keep the reactor from all else in one turn.
+/// How long one version's runs may keep the reactor from all else in one turn, before the last of them.
 const INLINE_TURN: Ns = 2_000_000;
 
 /// One shard's queues. It lives on the shard's thread.
@@ -189,6 +189,8 @@ impl Driver {
     /// Runs what can run now; where a run counts as started already (`chosen`), a dear one uses that.
     fn pump(self: &Rc<Self>, queue: &Rc<Queue>, chosen: bool) {
         let place = (queue.id, self.index);
+        // Where more is due after a look at everybody, threads get theirs, and nothing runs here.
+        let free = !queue.pump_due.get();
         let turn_ends = self.plane.now() + INLINE_TURN;
         let mut reserved = chosen;
         loop {
@@ -196,10 +198,14 @@ impl Driver {
                 // In one step with the wish: a thread that came free between the two would be nobody's.
                 Otherwise::Wait => std::mem::take(&mut reserved) || self.plane.shares().start_or_want(place, cost),
                 // On a core that is at work already it would be no quicker.
-                Otherwise::Here => self.plane.cores.any_idle() && self.plane.shares().start_if_may(place, cost),
+                Otherwise::Here => {
+                    self.plane.cores.any_idle()
+                        && (std::mem::take(&mut reserved) || self.plane.shares().start_if_may(place, cost))
+                }
             };
             let now = self.plane.now();
-            let choice = queue.batcher.borrow_mut().next_batch(now, self.sole.is_one(now), may_start);
+            let choice =
+                queue.batcher.borrow_mut().next_batch(now, Turn { sole: self.sole.is_one(now), free }, may_start);
             for item in choice.dropped {
                 let timing = Timing { queue: self.plane.now().saturating_sub(item.offered), ..Timing::default() };
                 let answer = Err(Failure { error: deadline_expired(), problem: String::new() });
@@ -323,14 +329,15 @@ impl Driver {
         drop(under_way);
         let runs = outcome.as_ref().map_or(&[][..], |outcome| &outcome.runs);
         let queue = self.queues.borrow().get(&hold.settings.id).cloned();
-        if let Some(queue) = queue {
-            self.ran(&queue, &hold, rows, runs, false);
-            // The thread first, the answers then: it need not be idle while they are written.
-            self.pump(&queue, false);
+        if let Some(queue) = &queue {
+            self.ran(queue, &hold, rows, runs, false);
         }
         if let Some(Outcome { due, ended, .. }) = outcome {
             due.trace(&self.plane, &ended);
             due.tell(ended);
+        }
+        if let Some(queue) = queue {
+            self.pump(&queue, false);
         }
     }
 }

@@ -201,6 +201,7 @@ fn poll_next<U: Unary>(
         // What came with it is looked at when all calls that have come were begun.
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Ok((request, respond))),
         Poll::Ready(Some(Err(error))) => {
+            let _ = state.watched.write(cx); // as far as the socket takes it
             if let Some(reason) = error.reason().filter(|_| error.is_library()) {
                 shard.tally.goaway(reason);
             }
@@ -212,7 +213,7 @@ fn poll_next<U: Unary>(
     if let Some(reason) = state.watched.fault() {
         return Poll::Ready(Err(Turn::End(reason)));
     }
-    let all_said = || state.calls() == 0 && !connection.has_streams();
+    let all_said = || state.calls() == 0 && !connection.has_streams() && !state.watched.is_blocked();
     if state.ended() || shard.ending.over() || (shard.ending.closing() && all_said()) {
         return Poll::Ready(Err(Turn::End(Reason::NO_ERROR)));
     }

@@ -42,6 +42,11 @@ impl Outbox {
             }
         }
         let mut waiting = self.waiting.borrow_mut();
+        let needed = waiting.len() + size;
+        if needed > waiting.capacity() {
+            let more = needed.next_power_of_two().min(MOST) - waiting.len();
+            waiting.reserve_exact(more);
+        }
         slices.iter().for_each(|slice| waiting.extend_from_slice(slice));
         Poll::Ready(Ok(size))
     }

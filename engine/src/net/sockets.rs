@@ -28,12 +28,13 @@ pub fn listener(fd: RawFd) -> io::Result<TcpListener> {
     let ours = TcpListener::from(theirs.try_clone_to_owned()?);
     ours.set_nonblocking(true)?;
     let socket = SockRef::from(&ours);
-    socket.set_tcp_nodelay(true)?;
+    // A system that does not know one of them serves all the same.
+    let _ = socket.set_tcp_nodelay(true);
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_COUNT);
-    socket.set_tcp_keepalive(&keepalive)?;
+    let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
     Ok(ours)
 }
 

@@ -112,7 +112,12 @@ impl Watched {
         Some(std::mem::take(&mut scanner.overhead))
     }
 
-    /// Returns how many bytes were written since the last time; None where none wait for the socket.
+    /// Says whether something waits for the socket to take more.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Returns how many bytes h2 has said since the last time; None where none wait for the socket.
     pub fn written(&self) -> Option<usize> {
         let written = self.written.take();
         self.blocked.get().then_some(written)

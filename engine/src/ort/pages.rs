@@ -13,7 +13,8 @@ const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /// Has the process go without huge pages where the system would give them to whoever doesn't ask.
 ///
-/// Weights for which somebody asks (glibc's `glibc.malloc.hugetlb=1`) have them all the same, from Linux 6.18 on.
+/// Weights for which somebody asks (glibc's `glibc.malloc.hugetlb=1`) have them all the same, from Linux 6.18 on; before,
+/// the process has none at all then, nor have those that it starts.
 pub fn avoid_huge() {
     if fs::read_to_string(SETTING).is_ok_and(|setting| given_to_all(&setting)) {
         disable();
