@@ -65,6 +65,12 @@ test-loadgen: ## Check and test the load generator of the benchmarks, with cargo
 	    CARGO_TARGET_DIR=../../engine/target cargo test --locked; \
 	else echo "no cargo here: the load generator is not tested"; fi
 
+.PHONY: check-fuzz
+check-fuzz: setup-dev ## Check the fuzz targets of the engine, with cargo
+	@if command -v cargo >/dev/null && command -v c++ >/dev/null; then \
+	    CARGO_TARGET_DIR="$(CURDIR)/engine/target" $(BIN)/python -m fuzz --check; \
+	else echo "no cargo or no C++ compiler here: the fuzz targets of the engine are not checked"; fi
+
 .PHONY: soak
 soak: setup-dev ## Set up, then try a server with everything at once, for a minute (SOAK_ARGS="--seconds 600")
 	@$(BIN)/python -m tests.soak $(SOAK_ARGS)
