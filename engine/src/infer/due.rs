@@ -72,6 +72,7 @@ impl Due {
         if plane.spans.is_none() {
             return;
         }
+        // Of two after one another, each has begun at a moment of its own; what did not run, at none.
         let one = ended.iter().all(|each| each.timing.started == ended[0].timing.started);
         let each = if one { self.loads.len().max(1) } else { 1 };
         for (loads, ended) in self.loads.chunks(each).zip(ended.chunks(each)) {

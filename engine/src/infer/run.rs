@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::record::{Run, Timing};
+use super::record::{CANCELLED, Run, Timing};
 use super::servable::{NoMemory, Servable};
 use crate::batch::Ns;
 use crate::error::{Error, Kind, MEMORY_FULL, MEMORY_RETRY};
@@ -109,12 +109,16 @@ pub fn execute<T: Runs>(
     {
         return (ended, vec![run]);
     }
+    one_by_one(items, |prepared| alone(servable, prepared, options, &now))
+}
+
+fn one_by_one<T: Runs>(items: &[T], mut run: impl FnMut(&Prepared) -> (Ended, Run)) -> (Vec<Ended>, Vec<Run>) {
     let mut runs = Vec::new();
     let ended = items.iter().map(|item| {
         if !item.is_wanted() {
             return Ended { answer: Err(unwanted()), timing: Timing::default() };
         }
-        let (ended, run) = alone(servable, item.prepared(), options, &now);
+        let (ended, run) = run(item.prepared());
         runs.push(run);
         ended
     });
@@ -248,7 +252,7 @@ fn no_memory(servable: &Servable, why: &NoMemory) -> Failure {
 
 /// What nobody will hear.
 fn unwanted() -> Failure {
-    Failure { error: Error::new(Kind::Cancelled, "CANCELLED", "nobody waits for it"), problem: String::new() }
+    Failure { error: Error::new(Kind::Cancelled, CANCELLED, "nobody waits for it"), problem: String::new() }
 }
 
 fn failure(servable: &Servable, error: RunError) -> Failure {
@@ -299,5 +303,39 @@ impl Joined {
             Joined::Numbers(words, length) => Elements::Raw(&bytemuck::cast_slice(words)[..*length]),
             Joined::Texts(texts) => Elements::Texts(texts),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of so many rows, for which somebody waits or not.
+    struct Asked(Prepared, bool);
+
+    impl Runs for Asked {
+        fn prepared(&self) -> &Prepared {
+            &self.0
+        }
+
+        fn is_wanted(&self) -> bool {
+            self.1
+        }
+    }
+
+    #[test]
+    fn nothing_is_run_for_who_has_left() {
+        let asked = |rows, wanted| Asked(Prepared { inputs: vec![], rows, size: rows, outputs: vec![] }, wanted);
+        let items = [asked(1, true), asked(2, false), asked(3, true)];
+        let (ended, runs) = one_by_one(&items, |prepared| {
+            let timing = Timing { rows: prepared.rows, started: prepared.rows, ..Timing::default() };
+            let answer = Ok(Answer { outputs: Arc::default(), rows: None });
+            let (rows, size) = (prepared.rows, prepared.size);
+            (Ended { answer, timing }, Run { servable: 7, rows, size, input: 0, infer: 1, output: 0, failed: false })
+        });
+        assert_eq!(runs.iter().map(|run| run.rows).collect::<Vec<_>>(), [1, 3]);
+        // Each keeps its place, and what did not run never began.
+        assert_eq!(ended.iter().map(|one| one.timing.started).collect::<Vec<_>>(), [1, 0, 3]);
+        assert!(ended[1].answer.is_err());
     }
 }

@@ -262,3 +262,67 @@ impl<U: Unary> Drop for Leaving<U> {
         self.shard.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::task::LocalSet;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::net::Nothing;
+    use crate::net::events::Events;
+    use crate::net::scanner::PREFACE;
+
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0rightnow";
+    const GOAWAY: u8 = 7;
+    const SMALL: u32 = 4096;
+
+    /// The kinds of the frames in what was read, as far as they are whole.
+    fn kinds(mut read: &[u8]) -> Vec<u8> {
+        let mut kinds = Vec::new();
+        while let Some((&[high, middle, low, kind, ..], rest)) = read.split_at_checked(9)
+            && let Some((_, rest)) = rest.split_at_checked(u32::from_be_bytes([0, high, middle, low]) as usize)
+        {
+            kinds.push(kind);
+            read = rest;
+        }
+        kinds
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_client_that_reads_slowly_has_all_that_was_said() {
+        let bridge = Bridge::new(Arc::new(Events::new(Default::default()).unwrap()), 0, 1);
+        let open = Arc::new(AtomicUsize::new(1));
+        let shard =
+            Rc::new(Shard::new(Settings::least(), Arc::default(), Nothing::default(), bridge, open, Common::default()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(SMALL).unwrap();
+        let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        SockRef::from(&stream).set_send_buffer_size(SMALL as usize).unwrap();
+        let (orders, inbox) = unbounded_channel();
+        let tell = |order| assert!(orders.send(order).is_ok());
+        let talk = async {
+            tell(Order::Connection(stream, peer));
+            client.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
+            // Until their answers fill both sockets and more.
+            for _ in 0..400 {
+                client.write_all(&PING.repeat(20)).await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+            }
+            tell(Order::Close(Duration::from_secs(5)));
+            sleep(Duration::from_secs(1)).await;
+            let mut read = Vec::new();
+            let _ = client.read_to_end(&mut read).await; // it may be a reset, of what was not read of ours
+            assert_eq!(kinds(&read).last(), Some(&GOAWAY));
+        };
+        LocalSet::new().run_until(async { tokio::join!(shard.run(inbox), talk) }).await;
+    }
+}
